@@ -1,0 +1,116 @@
+/* Apply: the state machines of a node's groups, from committed entries to durable state.
+ *
+ * Pure but for the struct kv it is given: no clock, no randomness, no iteration in hash order. Entries of a group come
+ * in order of their index, each exactly once per open (after a crash, again from apply_applied() + 1: the caller
+ * replays the log). Work goes into one write transaction that apply_commit() ends; the applied index, its term and the
+ * group's digest are in the same transaction. One thread (in the daemon: the state writer). Readers use read
+ * transactions of the same kv on other threads, through cloudd/result and the apply_read_ calls below. */
+#ifndef WEIR_CLOUDD_APPLY_H
+#define WEIR_CLOUDD_APPLY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cloudd/entry.h"
+#include "common/codec.h"
+#include "common/kv.h"
+#include "common/model.h"
+
+/* The state environment's databases: one for the node, one for each group. */
+#define STATE_DB_NODE 0
+#define STATE_DB_GROUP(group) (1 + (group))
+/* Fills names ("node", "group-000" ...) for kv_lmdb_open: 1 + 1 + shards of them; static storage per call is the caller's. */
+#define STATE_DBS(shards) (2 + (shards))
+
+struct apply;
+
+/* What applying one entry answers; plain values but for `edge`, which is owned (free with apply_result_clear). */
+struct apply_result {
+	uint32_t group;
+	uint64_t index;
+	enum entry_kind kind;  /* 0: the entry was undecodable: skipped, counted */
+	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT */
+	char *edge;
+	uint64_t epoch;        /* OPEN, BATCH: the shard's; CLAIM: granted, or stored where fenced */
+	uint64_t seq, last;    /* OPEN, BATCH */
+	bool resume, readmitted; /* CLAIM */
+	uint8_t claim[CLAIM_BYTES];
+	const char *reason;    /* static text, for verdicts other than OK and DUPLICATE */
+	uint64_t meta_index;   /* ADVANCE: highest applied by the shard */
+	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once */
+	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
+};
+void apply_result_clear(struct apply_result *r);
+
+/* The topology and the kv stay the caller's and outlive it. WEIR_ECORRUPT, WEIR_EIO, WEIR_EVERSION. */
+int apply_open(const struct topology *t, struct kv *state, struct apply **ret_apply, char **ret_why);
+void apply_close(struct apply *a); /* aborts an open transaction */
+/* Index and term of the last entry durably applied to a group (0: none). After apply_open only, or after a commit. */
+uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
+/* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
+ * later), WEIR_EIO, WEIR_ECORRUPT in bookkeeping (stop). Wrong bytes inside an entry are never an error: the result
+ * says. */
+int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
+    struct apply_result *ret_result);
+bool apply_uncommitted(const struct apply *a);
+int apply_commit(struct apply *a);
+void apply_abort(struct apply *a); /* forgets all since the last commit: the caller replays */
+
+/* ---- reading, in any read transaction ---------------------------------------------------------------------- */
+
+struct apply_group_info {
+	uint64_t applied, term;
+	uint64_t digest_hi, digest_lo; /* at index `applied` */
+	uint64_t meta_index;
+};
+int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info *ret);
+
+/* Meta group: what is committed there. All owned by *ret. */
+struct meta_edge {
+	char *name;
+	uint64_t epoch;
+	uint8_t claim[CLAIM_BYTES];
+	bool readmit; /* asked for and not yet taken */
+};
+struct meta_stream_edge {
+	char *name;
+	enum edge_state state;
+	int64_t watermark_ns, flushed_end_ns;
+};
+struct meta_stream {
+	char *name;
+	uint32_t version;
+	int64_t close_ns, final_ns;
+	uint64_t meta_index; /* of the entry that last changed it */
+	struct meta_stream_edge *edges; /* by name ascending */
+	size_t edge_count;
+};
+struct meta_state {
+	uint8_t cluster_id[CLUSTER_ID_BYTES];
+	bool created;
+	struct meta_edge *edges; /* by name */
+	size_t edge_count;
+	struct meta_stream *streams; /* by (name, version) */
+	size_t stream_count;
+};
+int meta_read(struct kv_txn *txn, struct meta_state *ret);
+void meta_state_clear(struct meta_state *m);
+/* The advances that `shard` has still to take, in order of meta index, after `after`: calls back with each encoded
+ * ENTRY_ADVANCE (time 0) until it returns false. */
+int meta_read_advances(struct kv_txn *txn, uint32_t shard, uint64_t after,
+    bool (*each)(void *arg, uint64_t meta_index, struct bytes entry), void *arg);
+
+/* A shard's counters per stream (the cloud half of the ledger, semantics.md 6): readings that came in batches =
+ * merged + dropped{reason}. Calls back for each (stream, version). */
+struct shard_stream_counts {
+	const char *stream;
+	uint32_t version;
+	uint64_t received, merged, partials;
+	uint64_t dropped_beyond_retain, dropped_unknown_stream, dropped_invalid;
+	uint64_t groups, overflowed; /* groups now known; readings merged into __other__ */
+	int64_t close_ns, final_ns;
+};
+int shard_read_counts(struct kv_txn *txn, uint32_t group, void (*each)(void *arg, const struct shard_stream_counts *c),
+    void *arg);
+
+#endif

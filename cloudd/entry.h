@@ -1,0 +1,110 @@
+/* The entries of the logs: what is proposed, committed and applied, for the meta group (group 0) and the shards
+ * (shard s is group s + 1).
+ *
+ * An entry is [format u8][kind u8][proposed wall time ns, svarint][fields]. It holds all that apply needs: apply reads
+ * no clock and no topology beyond the streams' definitions. Decoded pointers live as long as the bytes decoded from. */
+#ifndef WEIR_CLOUDD_ENTRY_H
+#define WEIR_CLOUDD_ENTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/codec.h"
+#include "common/kv.h"
+#include "common/model.h"
+
+#define ENTRY_FORMAT 1
+#define ENTRY_MAX (240 * 1024)
+#define ENTRY_ROWS_MAX 10000    /* rows of closing, rollup and deletion that one entry may work off */
+#define NONLIVE_MAX EDGES_MAX
+
+enum entry_kind {
+	/* shards */
+	ENTRY_OPEN = 1,
+	ENTRY_BATCH = 2,
+	ENTRY_ADVANCE = 3, /* close and final of one stream, in the order of meta_index */
+	ENTRY_SWEEP = 4,   /* goes on with closing, dirty windows, rollup and deletion */
+	/* meta */
+	ENTRY_CREATE = 32, /* the cluster's id: first entry of group 0 */
+	ENTRY_CLAIM = 33,
+	ENTRY_READMIT = 34,
+	ENTRY_CLOSE = 35,  /* edge states, close and final of one or more streams */
+	ENTRY_TAKEN = 36,  /* a shard has applied the advances up to a meta index */
+};
+
+/* State of one (edge, stream): semantics.md 3.3. Also the order of "worst". */
+enum edge_state {
+	EDGE_LIVE,
+	EDGE_IDLE,
+	EDGE_JOINING,
+	EDGE_BACKPRESSURED,
+	EDGE_CATCHING_UP,
+	EDGE_PARTITIONED
+};
+const char *edge_state_text(enum edge_state s); /* "live", "idle", "joining", "backpressured", "catching_up", "partitioned" */
+
+struct entry_edge {
+	struct bytes name;
+	enum edge_state state;
+	int64_t watermark_ns;   /* committed watermark or WATERMARK_NONE */
+	int64_t flushed_end_ns; /* of an idle edge, or WATERMARK_NONE */
+};
+
+/* One stream's close: in ENTRY_CLOSE, and as it is in ENTRY_ADVANCE. */
+struct entry_close {
+	struct bytes stream;
+	uint32_t version;
+	int64_t close_ns, final_ns; /* WATERMARK_NONE: nothing yet */
+	uint32_t expected;          /* edges expected */
+	uint32_t edge_count;
+	struct entry_edge *edges;   /* all expected edges, by name ascending; the decoder's, freed by entry_clear */
+};
+
+struct entry {
+	enum entry_kind kind;
+	int64_t time_ns; /* the proposer's wall clock; only outbox age depends on it */
+	union {
+		struct {
+			struct bytes edge;
+			uint64_t epoch, low, high;
+			bool resume;
+		} open;
+		struct {
+			struct bytes edge;
+			uint64_t epoch, seq, checksum;
+			struct bytes body;
+		} batch;
+		struct {
+			uint64_t meta_index;
+			struct entry_close close;
+		} advance;
+		struct {
+			struct bytes cluster_id;
+		} create;
+		struct {
+			struct bytes edge;
+			uint64_t epoch;     /* that of the edge's spool */
+			struct bytes claim;
+			bool empty;         /* an empty spool that the leader admits: the old holder has been silent */
+		} claim;
+		struct {
+			struct bytes edge;
+		} readmit;
+		struct {
+			uint32_t count;
+			struct entry_close *closes; /* the decoder's */
+		} closes;
+		struct {
+			uint32_t shard;
+			uint64_t meta_index;
+		} taken;
+	};
+};
+
+void entry_encode(const struct entry *e, struct buf *out);
+/* 0, WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_ETOOBIG; on error nothing to clear. */
+int entry_decode(struct bytes raw, struct entry *ret_entry);
+void entry_clear(struct entry *e);
+
+#endif

@@ -1,0 +1,102 @@
+/* The pure part of a cloudd: ingress -> route -> shard (log) -> apply, and the leader of the meta group.
+ *
+ * No clock, no randomness of its own, no sockets, no threads: cloudd/cloudd.c joins it to ZeroMQ, timers and the two
+ * writer threads; tests/sim runs several under a seeded clock, network and disk. All calls on one thread (the loop),
+ * except where said. Time comes in as arguments.
+ *
+ * Frames. Every cloudd binds one ROUTER; edges and other clouds connect DEALERs to it. node_frame() takes what the
+ * ROUTER received, with the route to answer it; node_peer_frame() takes what came back on our own DEALER to a node.
+ *
+ * Disk. The node hands out jobs: log_write() (append and truncate entries of all groups in one durable transaction of
+ * the log environment) and apply() (committed entries for the state machines). Both are executed elsewhere, in the
+ * order given, one at a time of each kind, by log_job_run() and apply_job_run(); completion comes back through
+ * node_log_written() and node_applied(). */
+#ifndef WEIR_CLOUDD_NODE_H
+#define WEIR_CLOUDD_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cloudd/apply.h"
+#include "common/kv.h"
+#include "common/model.h"
+
+/* The log environment's databases: one for the node, one for each group: entries by index. */
+#define LOG_DB_NODE 0
+#define LOG_DB_GROUP(group) (1 + (group))
+#define LOG_DBS(shards) (2 + (shards))
+
+struct node;
+struct log_job;
+struct apply_job;
+
+struct node_time {
+	int64_t wall_ns;
+	int64_t mono_ns;
+};
+
+struct node_io {
+	void *arg;
+	/* Answers a frame that came through the ROUTER. False: the peer is gone or slow (dropped, counted). */
+	bool (*reply)(void *arg, struct bytes route, const void *frame, size_t len);
+	/* Sends on our DEALER to another node. False: cannot now. */
+	bool (*send_node)(void *arg, uint32_t node, const void *frame, size_t len);
+	/* The job stays the node's; it must not be touched until it is run and given back. */
+	void (*log_write)(void *arg, struct log_job *job);
+	void (*apply)(void *arg, struct apply_job *job);
+	/* MSG_QUERY, MSG_OUTBOX, MSG_STATUS from another node (already checked to decode): to be served on a reader
+	 * thread and answered with reply(). The frame lives for the call only. */
+	void (*serve)(void *arg, struct bytes route, const void *frame, size_t len);
+	/* Group `group` is committed up to `index` (for linearizable readers). */
+	void (*committed)(void *arg, uint32_t group, uint64_t index);
+};
+
+/* Loads both environments (which stay the caller's) and replays what is in the log and not in the state as apply jobs.
+ * `apply` must be open on `state`. random: for the cluster id, should this node create it. */
+int node_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply, struct kv *state,
+    const struct node_io *io, const uint8_t random[16], struct node_time now, struct node **ret_node, char **ret_why);
+void node_close(struct node *n);
+
+void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now);
+void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t len, struct node_time now);
+/* Every NODE_TICK_MS, and after a burst of frames: proposals are gathered and handed to the log here. */
+#define NODE_TICK_MS 50
+void node_tick(struct node *n, struct node_time now);
+/* Hands gathered proposals to the log writer if it is free; call at the end of each loop turn. */
+void node_flush(struct node *n, struct node_time now);
+
+/* A job came back. rc: what its run returned. WEIR_EIO must have ended the process before. */
+void node_log_written(struct node *n, struct log_job *job, int rc, struct node_time now);
+void node_applied(struct node *n, struct apply_job *job, int rc, struct node_time now);
+/* A state transaction was committed: the log may be truncated below what it holds. */
+void node_state_durable(struct node *n, uint32_t group, uint64_t index);
+
+/* Run by the writer threads: any thread, one job of a kind at a time. */
+int log_job_run(struct kv *log, struct log_job *job);
+/* Applies the job's entries into the open transaction of `a` (does not commit). After WEIR_EFULL: the entries not
+ * applied stay in the job; abort, wait, run again from what apply_applied() says. */
+int apply_job_run(struct apply *a, struct apply_job *job);
+size_t apply_job_count(const struct apply_job *job);
+
+/* Asks the meta group to readmit an edge; done() is called once, on the loop, within READMIT_TIMEOUT_MS. */
+#define READMIT_TIMEOUT_MS 10000
+void node_readmit(struct node *n, const char *edge, struct node_time now,
+    void (*done)(void *arg, enum verdict verdict, const char *reason), void *arg);
+
+/* ---- for HTTP and other reader threads: thread-safe -------------------------------------------------------- */
+
+/* Every group this node holds has a leader it can reach. ret_why: what is wrong, the caller's to free. */
+bool node_ready(struct node *n, char **ret_why);
+/* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a
+ * read transaction (apply_read_group). */
+size_t node_groups(struct node *n, struct msg_group_status *out);
+/* What edges reported last, as the meta leader sees it (only on META_NODE): appends the "edges" array's objects as
+ * interfaces.md names them. */
+void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
+void node_streams_json(struct node *n, struct kv_txn *txn, struct buf *out);
+/* Prometheus text (names weir_cloud_...). */
+void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out);
+/* The cluster id, once known. */
+bool node_cluster_id(struct node *n, uint8_t ret_id[CLUSTER_ID_BYTES]);
+
+#endif

@@ -1,0 +1,21 @@
+/* Window results of one shard, merged from its partials when read (semantics.md 4): in one read transaction, in
+ * (start, group) order, merging in (slice, group) order so that the bits are the same on every replica. */
+#ifndef WEIR_CLOUDD_RESULT_H
+#define WEIR_CLOUDD_RESULT_H
+
+#include "cloudd/rows.h"
+#include "common/kv.h"
+#include "common/model.h"
+
+/* Appends an encoded rows reply. *ret_more: the limit of rows or bytes was reached; ask again after the last row.
+ * WEIR_ECORRUPT: a stored record is bad (the shard must not answer). */
+int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
+    const struct rows_spec *spec, struct buf *out, bool *ret_more);
+
+/* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
+ * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox (rows then start with the
+ * oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end. */
+int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
+    uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset);
+
+#endif

@@ -1,0 +1,257 @@
+/* The wire: every frame that edges and clouds exchange, as plain structs.
+ *
+ * A frame is one ZeroMQ message part of at most FRAME_MAX bytes: one protobuf message (proto/weir.proto) whose
+ * envelope names protocol version, sender, cluster and request, and whose body is one of the messages below. Only
+ * common/codec includes the generated code. Decoding uses a capped allocator that zeroes; unknown fields are ignored,
+ * unknown bodies are WEIR_EVERSION.
+ *
+ * Pointers in a decoded struct msg live until msg_clear(). When encoding, pointers stay the caller's. Strings are never
+ * NULL after decoding ("" where absent). */
+#ifndef WEIR_COMMON_CODEC_H
+#define WEIR_COMMON_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/kv.h"
+
+#define PROTOCOL_VERSION 1
+#define FRAME_MAX (256 * 1024)
+#define CLAIM_BYTES 16
+#define CLUSTER_ID_BYTES 16
+#define REASON_COUNTS_MAX 64
+#define REPORT_STREAMS_MAX 256
+#define GROUPS_PER_STATUS_MAX 300
+
+enum msg_type {
+	MSG_NONE,
+	/* edge -> cloud, and forwarded between clouds */
+	MSG_HELLO,
+	MSG_HELLO_REPLY,
+	MSG_OPEN,
+	MSG_OPEN_REPLY,
+	MSG_BATCH,
+	MSG_BATCH_REPLY,
+	MSG_REPORT, /* the heartbeat */
+	MSG_REPORT_REPLY,
+	/* cloud -> cloud */
+	MSG_ADVANCE,
+	MSG_ADVANCE_REPLY,
+	MSG_READMIT,
+	MSG_READMIT_REPLY,
+	MSG_INFO,
+	MSG_INFO_REPLY,
+	MSG_QUERY,
+	MSG_QUERY_REPLY,
+	MSG_OUTBOX,
+	MSG_OUTBOX_REPLY,
+	MSG_STATUS,
+	MSG_STATUS_REPLY,
+	/* any: the frame could not be served at all (decoded, but refused): verdict and reason */
+	MSG_ERROR,
+};
+
+enum verdict {
+	VERDICT_OK,              /* hello: granted; open: go on after `last`; batch: merged, committed */
+	VERDICT_DUPLICATE,       /* batch: was merged before; counts as acknowledged */
+	VERDICT_FENCED,          /* epoch or copy: send nothing more, say so loudly */
+	VERDICT_OUT_OF_SEQUENCE, /* batch: rewind to last + 1 */
+	VERDICT_BUSY,            /* not now: resend later */
+	VERDICT_NOT_OPEN,        /* batch: this (edge, epoch) has not sent OPEN to the shard yet */
+	VERDICT_REFUSED,         /* can never be accepted (unknown edge, foreign cluster, undecodable): reason says why */
+	VERDICT_UNAVAILABLE,     /* the node that serves it cannot be reached */
+};
+const char *verdict_text(enum verdict v);
+
+enum edge_phase {
+	PHASE_JOINING,      /* no reading yet */
+	PHASE_LIVE,
+	PHASE_IDLE,         /* its sources are idle or finished, everything is acknowledged */
+	PHASE_BACKPRESSURED /* at the disk limit */
+};
+
+/* What an edge (or the meta group) knows of one (edge, stream). WATERMARK_NONE: no value. */
+#define WATERMARK_NONE INT64_MIN
+
+struct msg_report_stream {
+	const char *name;
+	uint32_t version;
+	enum edge_phase phase;
+	int64_t watermark_ns;   /* committed watermark: semantics.md 3.2 */
+	int64_t flushed_end_ns; /* idle: highest end of a window it has flushed */
+	bool unsent;            /* it holds data that is not acknowledged */
+};
+
+struct msg_count {
+	const char *name;
+	uint64_t value;
+};
+
+struct msg_group_status {
+	uint32_t group;          /* 0: meta; shard s: s + 1 */
+	bool leader;
+	uint64_t term, committed, applied;
+	uint64_t digest_hi, digest_lo; /* at digest_index */
+	uint64_t digest_index;
+	const char *node;        /* name of the node that says so */
+};
+
+struct msg {
+	enum msg_type type;
+	/* envelope */
+	uint32_t protocol;        /* set by msg_encode */
+	uint64_t req_id;          /* echoed in the reply; 0: none */
+	const char *from;         /* edge or node name */
+	struct bytes cluster_id;  /* CLUSTER_ID_BYTES, or empty while unknown */
+	union {
+		struct {
+			const char *edge;
+			const char *cluster;  /* name, as in the topology */
+			uint64_t epoch;       /* that of the spool; 0: none yet */
+			struct bytes claim;   /* CLAIM_BYTES */
+			bool empty;           /* the spool was made anew */
+			const char *software; /* version text */
+		} hello;
+		struct {
+			const char *edge;
+			enum verdict verdict; /* OK, FENCED, BUSY, REFUSED, UNAVAILABLE */
+			uint64_t epoch;
+			struct bytes claim;   /* the claim that it answers */
+			bool resume;          /* readmitted, or admitted with an empty spool: see OPEN */
+			bool readmitted;      /* drop batches and open slices, sources start at their end */
+			uint64_t credit_bytes;
+			struct bytes cluster_id;
+			const char *reason;
+		} hello_reply;
+		struct {
+			const char *edge;
+			uint64_t epoch;
+			uint32_t shard;
+			uint64_t low;  /* lowest seq kept (highest + 1 where none is) */
+			uint64_t high; /* highest seq assigned */
+			bool resume;   /* take `last` as it is: only after a hello_reply with resume */
+		} open;
+		struct {
+			const char *edge;
+			uint32_t shard;
+			enum verdict verdict; /* OK, FENCED, BUSY, REFUSED, UNAVAILABLE */
+			uint64_t epoch, last;
+			const char *reason;
+		} open_reply;
+		struct {
+			const char *edge;
+			uint64_t epoch;
+			uint32_t shard;
+			uint64_t seq;
+			struct bytes body;
+		} batch;
+		struct {
+			const char *edge;
+			uint32_t shard;
+			uint64_t seq;
+			enum verdict verdict;
+			uint64_t epoch, last;
+			uint64_t credit_bytes;
+			const char *reason;
+		} batch_reply;
+		struct {
+			const char *edge;
+			uint64_t epoch;
+			int64_t sent_mono_ns, wall_ns; /* of the edge */
+			uint64_t spool_bytes, accepted;
+			bool clock_suspect;
+			size_t refused_count;
+			struct msg_count *refused; /* by reason */
+			size_t stream_count;
+			struct msg_report_stream *streams;
+			uint64_t incarnation; /* random per start of edged; reports of one start are ordered by seq */
+			uint64_t seq;
+		} report;
+		struct {
+			const char *edge;
+			enum verdict verdict; /* OK, FENCED, UNAVAILABLE */
+			int64_t sent_mono_ns; /* echoed */
+			uint64_t epoch;       /* the highest granted for this edge */
+			uint64_t credit_bytes;
+			const char *reason;
+		} report_reply;
+		struct {
+			uint32_t shard;
+			uint64_t meta_index;
+			struct bytes entry; /* cloudd/entry: the ADVANCE to propose */
+		} advance;
+		struct {
+			uint32_t shard;
+			enum verdict verdict;
+			uint64_t meta_index; /* highest that the shard has applied */
+		} advance_reply;
+		struct {
+			const char *edge;
+		} readmit;
+		struct {
+			const char *edge;
+			enum verdict verdict;
+			const char *reason;
+		} readmit_reply;
+		struct {
+			const char *cluster;
+		} info;
+		struct {
+			struct bytes cluster_id; /* empty: not known here */
+		} info_reply;
+		struct {
+			uint32_t shard;
+			bool linearizable;
+			struct bytes spec; /* cloudd/query: what is asked, and the cursor */
+		} query;
+		struct {
+			uint32_t shard;
+			enum verdict verdict;
+			struct bytes rows; /* cloudd/query */
+			bool more;
+			const char *reason;
+		} query_reply;
+		struct {
+			uint32_t shard;
+			const char *stream;
+			uint64_t index; /* rows after (index, n); UINT64_MAX: only tell the end */
+			uint32_t n;
+			uint32_t limit;
+		} outbox;
+		struct {
+			uint32_t shard;
+			enum verdict verdict;
+			uint64_t index;
+			uint32_t n;        /* where to go on */
+			bool reset;        /* the cursor was too old */
+			struct bytes rows; /* cloudd/query */
+			const char *reason;
+		} outbox_reply;
+		struct {
+			const char *what; /* "groups", "edges", "streams" */
+		} status;
+		struct {
+			enum verdict verdict;
+			size_t group_count;
+			struct msg_group_status *groups; /* what = groups */
+			struct bytes json;               /* what = edges, streams: the answer's JSON */
+			const char *reason;
+		} status_reply;
+		struct {
+			enum verdict verdict;
+			const char *reason;
+		} error;
+	};
+	void *decoded; /* codec's */
+};
+
+/* Appends the frame. WEIR_ETOOBIG over FRAME_MAX (nothing appended). */
+int msg_encode(const struct msg *m, struct buf *out);
+/* 0, WEIR_ECORRUPT, WEIR_EVERSION, WEIR_ETOOBIG. On error *ret is empty. Names are checked (NAME_MAX_BYTES, charset
+ * of model.h or empty), claims and ids for their length, counts against their maxima, enums for their range. */
+int msg_decode(const void *frame, size_t len, struct msg *ret_msg);
+void msg_clear(struct msg *m);
+
+#endif

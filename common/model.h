@@ -1,0 +1,184 @@
+/* The topology as plain structs: what one topology.yaml says, checked and with defaults filled in, and the few
+ * things that follow from it and that edge and cloud must derive alike (slices, versions, groups, shards).
+ *
+ * Loaded by common/topology; read-only afterwards, so any thread may read it. */
+#ifndef WEIR_COMMON_MODEL_H
+#define WEIR_COMMON_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/kv.h"
+
+#define NAME_MAX_BYTES 64       /* cluster, node, edge, stream names: [A-Za-z0-9_.-]+ */
+#define SHARDS_MAX 256
+#define CLOUDS_MAX 64
+#define EDGES_MAX 10000
+#define STREAMS_MAX 256
+#define STEPS_MAX 16
+#define BY_MAX 16
+#define FUNCTIONS_MAX 64
+#define DISTINCTS_MAX 8
+#define ROLLUPS_MAX 4
+#define SLICES_PER_WINDOW_MAX 1000
+#define GROUP_KEY_MAX 400       /* bytes of an encoded group (below) */
+#define RETAIN_FOREVER INT64_MAX
+#define GROUP_OTHER "__other__" /* every tag of the group that takes what is over max_groups */
+
+struct model_tag {
+	char *key;
+	char *value;
+};
+
+enum source_type { SOURCE_TCP, SOURCE_FILE, SOURCE_STDIN, SOURCE_SIMULATE };
+
+struct source_conf {
+	enum source_type type;
+	unsigned line;      /* of the topology file, for messages */
+	char *name;         /* unique within the edge; default TYPE-N, N counting from 1 in file order */
+	char *listen;       /* tcp: HOST:PORT */
+	char *path;         /* file: absolute, or relative to the topology file's folder */
+	bool follow;        /* file: go on at the end, and through rotation; else the source finishes at the end */
+	/* simulate: */
+	unsigned sensors;   /* how many series */
+	int64_t every_ns;   /* one reading per sensor and this much (event and wall) time */
+	uint64_t seed;
+	uint64_t count;     /* readings per sensor until the source finishes; 0: endless */
+	char *measurement;  /* default "sensors" */
+	char *field;        /* default "value" */
+	double mean, noise, drift;              /* level, standard deviation, slow sine's amplitude */
+	double spikes, gaps, late, duplicates;  /* probabilities per reading, 0..1 */
+	int64_t late_by_ns; /* how late a late reading is at most */
+	int64_t start_ns;   /* event time of the first reading; INT64_MIN: now */
+	bool fast;          /* as fast as it goes, not in real time (needs start) */
+};
+
+struct edge_conf {
+	char *name;
+	char *data;         /* folder */
+	char *http;         /* HOST:PORT or NULL */
+	struct model_tag *tags; /* sorted by key */
+	size_t tag_count;
+	struct source_conf *sources;
+	size_t source_count;
+	int64_t heartbeat_ns;
+	int64_t idle_after_ns;
+	int64_t flush_ns;
+	int64_t max_ahead_ns;
+	int64_t tick_ns;    /* one checkpoint per tick */
+	uint64_t memory_bytes;
+	uint64_t disk_bytes;
+};
+
+struct cloud_conf {
+	char *name;
+	char *listen; /* tcp://HOST:PORT */
+	char *http;   /* HOST:PORT */
+	char *data;
+};
+
+enum step_type { STEP_RANGE, STEP_SCALE, STEP_DEDUPE, STEP_RATE, STEP_WHERE };
+
+struct where_conf {
+	char *tag;
+	char *pattern; /* glob: * ? [a-z] and \ ; matched against the tag's value, "" where the tag is missing */
+};
+
+struct step_conf {
+	enum step_type type;
+	double min, max;    /* range: readings outside are dropped; -inf, inf where not given */
+	double by, add;     /* scale: value * by + add; defaults 1, 0 */
+	unsigned depth;     /* dedupe: drops a reading whose timestamp is among the last `depth` of its series; default 64 */
+	int64_t per_ns;     /* rate: change per this much time; default 1s */
+	uint64_t max_series; /* dedupe, rate: series remembered; default 100,000 */
+	struct where_conf *where; /* where: all must match */
+	size_t where_count;
+};
+
+enum function { FN_COUNT, FN_SUM, FN_MEAN, FN_MIN, FN_MAX, FN_STDDEV, FN_FIRST, FN_LAST, FN_QUANTILE, FN_DISTINCT };
+
+struct function_conf {
+	enum function fn;
+	double q;        /* quantile: 0..1 */
+	char *tag;       /* distinct: owned by the stream or NULL */
+	char *text;      /* as written: the column's name */
+};
+
+struct rollup_conf {
+	int64_t every_ns;
+	int64_t retain_ns; /* or RETAIN_FOREVER */
+};
+
+struct stream_conf {
+	char *name;
+	uint32_t version;   /* fingerprint of all that changes what its partials hold: not 0 */
+	char *measurement;  /* glob */
+	char *field;        /* glob */
+	struct where_conf *where;
+	size_t where_count;
+	struct step_conf *steps;
+	size_t step_count;
+	char **by;          /* in the file's order: the order of a group's values */
+	size_t by_count;
+	int64_t size_ns, advance_ns, offset_ns; /* tumbling: advance == size */
+	int64_t slice_ns;   /* gcd of size, advance and offset */
+	int64_t lateness_ns;
+	struct function_conf *compute;
+	size_t compute_count;
+	char **distinct;    /* the tags of distinct(TAG), each once, in first-written order */
+	size_t distinct_count;
+	int64_t retain_ns;  /* or RETAIN_FOREVER */
+	struct rollup_conf *rollups; /* finest first */
+	size_t rollup_count;
+	uint32_t *edges;    /* expected edges, indexes into topology.edges, ascending */
+	size_t edge_count;
+	uint64_t max_groups;
+};
+
+struct topology {
+	char *path;
+	char *cluster;
+	uint32_t shards, replicas;
+	char *keys_dir;     /* NULL: security none */
+	int64_t partitioned_after_ns, replace_after_ns;
+	struct cloud_conf *clouds;
+	size_t cloud_count;
+	struct edge_conf *edges;
+	size_t edge_count;
+	struct stream_conf *streams;
+	size_t stream_count;
+};
+
+void topology_free(struct topology *t);
+/* Index by name, or -1. */
+int topology_cloud(const struct topology *t, const char *name);
+int topology_edge(const struct topology *t, const char *name);
+int topology_stream(const struct topology *t, const char *name);
+bool stream_expects(const struct stream_conf *s, uint32_t edge);
+
+/* Which node holds a shard, and the meta group: in this version each has one replica. */
+static inline uint32_t topology_shard_node(const struct topology *t, uint32_t shard)
+{
+	return shard % (uint32_t)t->cloud_count;
+}
+#define META_NODE 0
+
+/* A group: for each tag of the stream's `by`, varint length and value ("" where the tag is missing), in order.
+ * The shard: XXH3-64 of the stream's name, a NUL and the group, modulo shards. */
+uint32_t stream_shard(const struct topology *t, const char *stream, struct bytes group);
+
+/* "count", "p99", "p99.9", "distinct(site)" ...: fills *ret_fn (text and tag are fresh copies), else WEIR_EINVAL. */
+int function_parse(const char *text, struct function_conf *ret_fn);
+void function_clear(struct function_conf *fn);
+/* Whether the stream's partials can answer fn (any quantile where one is computed, else exactly those computed). */
+bool stream_computes(const struct stream_conf *s, const struct function_conf *fn);
+
+/* The seed of distinct sketches: XXH3-64 of the cluster's name. */
+uint64_t topology_distinct_seed(const struct topology *t);
+
+/* Shell-style match of a whole text: * ? [a-z] [!a-z], \ takes the next character as it is. Linear in practice,
+ * O(pattern * text) at worst. */
+bool glob_match(const char *pattern, const char *text, size_t text_len);
+
+#endif
