@@ -46,7 +46,8 @@ struct line {
 	size_t field_count;
 	bool has_time;
 	int64_t time_ns;
-	/* measurement and tags are filled in only by line_resolve_series() where the parser was told to be lazy */
+	/* Where the parser is lazy, measurement and tags are empty: line_resolve_series(parser, line) gives them. */
+	struct line_parser *parser;
 };
 
 /* Why a line was refused: stable labels for refused{reason}. */
