@@ -146,11 +146,12 @@ struct topology {
 	size_t cloud_count;
 	struct edge_conf *edges;
 	size_t edge_count;
+	uint32_t *edges_by_name; /* indexes into edges in the order of their names; NULL: lookups scan */
 	struct stream_conf *streams;
 	size_t stream_count;
 };
 
-void topology_free(struct topology *t);
+void topology_free(struct topology *t); /* NULL is fine */
 /* Index by name, or -1. */
 int topology_cloud(const struct topology *t, const char *name);
 int topology_edge(const struct topology *t, const char *name);
