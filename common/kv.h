@@ -3,8 +3,9 @@
  * The daemons open LMDB environments (kv_lmdb_open); the simulator implements struct kv_ops in memory, with crashes.
  * Nothing else in Weir touches LMDB.
  *
- * Values are records: kv_put() writes [version u8][XXH3-64 of (key, value) u64][value], kv_get() checks and strips
- * them, so a flipped bit is WEIR_ECORRUPT, never a wrong value. Keys are 1..KV_KEY_MAX bytes and order as memcmp.
+ * Values are records: kv_put() writes [version u8][checksum u64][value], kv_get() checks and strips them, so a flipped
+ * bit is WEIR_ECORRUPT, never a wrong value. The checksum is XXH3-64 of the value, seeded with XXH3-64 of the key: a
+ * record that turns up under another key is bad too. Keys are 1..KV_KEY_MAX bytes and order as memcmp.
  * A kv has a fixed list of databases, named when it is opened; a database is addressed by its place in that list.
  *
  * One write transaction at a time (the caller sees to it that one thread writes); any number of read transactions on
@@ -21,6 +22,7 @@
 #include <stdint.h>
 
 #define KV_KEY_MAX 511
+#define KV_VALUE_MAX (64 * 1024 * 1024)
 #define KV_DBS_MAX 300
 #define KV_RECORD_VERSION 1
 #define KV_RECORD_HEAD 9 /* version and checksum before each value */
@@ -58,6 +60,7 @@ struct kv_ops {
 	uint64_t (*used_bytes)(struct kv *kv);
 	uint64_t (*size_bytes)(struct kv *kv);
 	void (*close)(struct kv *kv);
+	int (*maintain)(struct kv *kv); /* may be NULL */
 };
 
 struct kv_lmdb_options {
@@ -68,7 +71,9 @@ struct kv_lmdb_options {
 	bool read_only;
 };
 
-/* Opens (or makes) an LMDB environment, locked against a second process (WEIR_EBUSY: another holds it).
+/* Opens (or makes) an LMDB environment, locked against a second process (WEIR_EBUSY: another holds it). A data file
+ * that is cut short or is not LMDB's is WEIR_ECORRUPT, a folder on a network filesystem WEIR_EINVAL. read_only: nothing
+ * is made or changed, kv_begin(write) is WEIR_EINVAL, a missing environment WEIR_ENOTFOUND.
  * *ret_why, on error, is a text for people, the caller's to free. */
 int kv_lmdb_open(const struct kv_lmdb_options *o, struct kv **ret_kv, char **ret_why);
 void kv_close(struct kv *kv);
@@ -80,17 +85,17 @@ void kv_abort(struct kv_txn *txn);
 
 /* 0, WEIR_ENOTFOUND, WEIR_ECORRUPT (bad checksum or version), WEIR_EIO. */
 int kv_get(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes *ret_value);
-/* 0, WEIR_EFULL, WEIR_ETOOBIG (key), WEIR_EIO. After an error other than WEIR_ETOOBIG the transaction can only be
- * aborted. */
+/* 0, WEIR_EFULL, WEIR_ETOOBIG (key or value), WEIR_EIO. After an error other than WEIR_ETOOBIG the transaction can
+ * only be aborted. Key and value may be what a get or a cursor of this transaction returned: they are copied first. */
 int kv_put(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes value);
-/* As kv_put, for a key larger than all in db (faster, and denser on disk). */
+/* As kv_put, for a key larger than all in db (faster, and denser on disk). WEIR_EEXIST: it is not. */
 int kv_append(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes value);
 /* 0 or WEIR_ENOTFOUND, or as kv_put. */
 int kv_del(struct kv_txn *txn, unsigned db, struct bytes key);
 /* Empties a database. */
 int kv_clear(struct kv_txn *txn, unsigned db);
 
-/* Close every cursor before its transaction ends. A cursor survives writes of its own transaction only by seeking
+/* Close every cursor before its transaction ends (asserted). An empty key seeks the first. A cursor survives writes of its own transaction only by seeking
  * again. All four return 0, WEIR_ENOTFOUND at the end, WEIR_ECORRUPT (the key is set then, and the cursor may go
  * on), WEIR_EIO. */
 int kv_cursor_open(struct kv_txn *txn, unsigned db, struct kv_cursor **ret_cursor);
@@ -101,9 +106,12 @@ int kv_cursor_first(struct kv_cursor *c, struct bytes *ret_key, struct bytes *re
 int kv_cursor_last(struct kv_cursor *c, struct bytes *ret_key, struct bytes *ret_value);
 void kv_cursor_close(struct kv_cursor *c);
 
-/* Bytes in use by data (pages in use, not file size), and the reserve's size. */
+/* Bytes in use by committed data (pages in use, not file size), and the reserve's size. Any thread; cheap enough to
+ * ask at each commit: it reads the list of free pages, not the data. */
 uint64_t kv_used_bytes(struct kv *kv);
 uint64_t kv_size_bytes(struct kv *kv);
+/* Housekeeping, to be called about once a minute: gives up the snapshots of readers that died. Any thread. */
+int kv_maintain(struct kv *kv);
 
 static inline struct bytes bytes_of(const void *p, size_t n)
 {

@@ -1,0 +1,479 @@
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/kv.h"
+
+#define KEY(text) bytes_of(text, strlen(text))
+#define MAP_BYTES (8 * 1024 * 1024)
+
+static const char *const names[] = {"one", "two"};
+static char *folder; /* fresh for each test */
+static char *why_text;
+
+static void setup(void)
+{
+	char pattern[] = "/tmp/weir-kv-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(pattern));
+	folder = xstrdup(pattern);
+	why_text = NULL;
+}
+
+static void teardown(void)
+{
+	static const char *const files[] = {"data.mdb", "lock.mdb", "lock", "sub/dir/data.mdb", "sub/dir/lock.mdb",
+	    "sub/dir/lock", "sub/dir", "sub", ""};
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *f = xasprintf("%s/%s", folder, files[i]);
+		(void)remove(f);
+		free(f);
+	}
+	free(folder);
+	free(why_text);
+}
+
+static int open_at(const char *path, bool read_only, struct kv **ret_kv)
+{
+	struct kv_lmdb_options o = {path, names, 2, MAP_BYTES, read_only};
+	free(why_text);
+	why_text = NULL;
+	return kv_lmdb_open(&o, ret_kv, &why_text);
+}
+
+static struct kv *open_kv(void)
+{
+	struct kv *kv;
+	int rc = open_at(folder, false, &kv);
+	ck_assert_msg(!rc, "%s", why_text ? why_text : err_text(rc));
+	return kv;
+}
+
+static struct kv_txn *begin(struct kv *kv, bool write)
+{
+	struct kv_txn *t;
+	ck_assert_int_eq(kv_begin(kv, write, &t), 0);
+	return t;
+}
+
+static void put_text(struct kv_txn *t, unsigned db, const char *key, const char *value)
+{
+	ck_assert_int_eq(kv_put(t, db, KEY(key), KEY(value)), 0);
+}
+
+static void expect(struct kv_txn *t, unsigned db, const char *key, const char *value)
+{
+	struct bytes v;
+	int rc = kv_get(t, db, KEY(key), &v);
+	if (!value) {
+		ck_assert_int_eq(rc, WEIR_ENOTFOUND);
+		return;
+	}
+	ck_assert_int_eq(rc, 0);
+	ck_assert_uint_eq(v.n, strlen(value));
+	ck_assert_mem_eq(v.p, value, v.n);
+}
+
+START_TEST(committed_data_is_there_after_reopening)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_text(t, 0, "a", "1");
+	put_text(t, 1, "a", "other");
+	put_text(t, 0, "empty", "");
+	ck_assert_int_eq(kv_commit(t), 0);
+	t = begin(kv, true);
+	put_text(t, 0, "a", "2");
+	ck_assert_int_eq(kv_del(t, 0, KEY("empty")), 0);
+	ck_assert_int_eq(kv_del(t, 0, KEY("never")), WEIR_ENOTFOUND);
+	expect(t, 0, "a", "2");
+	kv_abort(t);
+	kv_close(kv);
+	kv = open_kv();
+	t = begin(kv, false);
+	expect(t, 0, "a", "1");
+	expect(t, 1, "a", "other");
+	expect(t, 0, "empty", "");
+	expect(t, 0, "never", NULL);
+	kv_abort(t);
+	kv_close(kv);
+}
+END_TEST
+
+START_TEST(a_reader_keeps_its_snapshot)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *w = begin(kv, true);
+	put_text(w, 0, "a", "1");
+	ck_assert_int_eq(kv_commit(w), 0);
+	struct kv_txn *r = begin(kv, false);
+	w = begin(kv, true);
+	put_text(w, 0, "a", "2");
+	ck_assert_int_eq(kv_clear(w, 1), 0);
+	ck_assert_int_eq(kv_commit(w), 0);
+	expect(r, 0, "a", "1");
+	kv_abort(r);
+	ck_assert_int_eq(kv_maintain(kv), 0);
+	kv_close(kv);
+}
+END_TEST
+
+START_TEST(cursors_go_in_order_both_ways)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_text(t, 0, "b", "2");
+	put_text(t, 0, "a", "1");
+	ck_assert_int_eq(kv_append(t, 0, KEY("c"), KEY("3")), 0);
+	ck_assert_int_eq(kv_append(t, 0, KEY("b5"), KEY("x")), WEIR_EEXIST);
+	struct kv_cursor *c;
+	struct bytes k, v;
+	ck_assert_int_eq(kv_cursor_open(t, 0, &c), 0);
+	ck_assert_int_eq(kv_cursor_first(c, &k, &v), 0);
+	ck_assert(k.n == 1 && k.p[0] == 'a' && v.n == 1 && v.p[0] == '1');
+	ck_assert_int_eq(kv_cursor_next(c, &k, &v), 0);
+	ck_assert(k.p[0] == 'b');
+	ck_assert_int_eq(kv_cursor_seek(c, KEY("bb"), &k, &v), 0);
+	ck_assert(k.p[0] == 'c');
+	ck_assert_int_eq(kv_cursor_next(c, &k, &v), WEIR_ENOTFOUND);
+	ck_assert_int_eq(kv_cursor_last(c, &k, &v), 0);
+	ck_assert(k.p[0] == 'c');
+	ck_assert_int_eq(kv_cursor_prev(c, &k, &v), 0);
+	ck_assert(k.p[0] == 'b');
+	ck_assert_int_eq(kv_cursor_seek(c, bytes_of("", 0), &k, &v), 0);
+	ck_assert(k.p[0] == 'a');
+	ck_assert_int_eq(kv_cursor_seek(c, KEY("d"), &k, &v), WEIR_ENOTFOUND);
+	kv_cursor_close(c);
+	ck_assert_int_eq(kv_clear(t, 0), 0);
+	expect(t, 0, "a", NULL);
+	kv_abort(t);
+	kv_close(kv);
+}
+END_TEST
+
+START_TEST(keys_have_limits)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	char key[KV_KEY_MAX + 1];
+	memset(key, 'k', sizeof(key));
+	struct bytes v;
+	ck_assert_int_eq(kv_put(t, 0, bytes_of(key, sizeof(key)), KEY("v")), WEIR_ETOOBIG);
+	ck_assert_int_eq(kv_put(t, 0, bytes_of(key, 0), KEY("v")), WEIR_ETOOBIG);
+	ck_assert_int_eq(kv_put(t, 0, bytes_of(key, KV_KEY_MAX), KEY("v")), 0);
+	ck_assert_int_eq(kv_get(t, 0, bytes_of(key, KV_KEY_MAX), &v), 0);
+	ck_assert_int_eq(kv_get(t, 0, bytes_of(key, 0), &v), WEIR_ENOTFOUND);
+	ck_assert_int_eq(kv_get(t, 0, bytes_of(key, sizeof(key)), &v), WEIR_ENOTFOUND);
+	ck_assert_int_eq(kv_commit(t), 0); /* too big did not spoil it */
+	kv_close(kv);
+}
+END_TEST
+
+/* What a get returned may be put under another key, although the write moves the page it lies in. */
+START_TEST(values_may_be_put_from_where_they_lie)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	char key[32], big[300];
+	for (int i = 0; i < 200; i++) {
+		snprintf(key, sizeof(key), "k%03d", i * 2);
+		memset(big, i, sizeof(big));
+		ck_assert_int_eq(kv_put(t, 0, KEY(key), bytes_of(big, sizeof(big))), 0);
+	}
+	for (int i = 0; i < 200; i++) {
+		struct bytes v;
+		snprintf(key, sizeof(key), "k%03d", i * 2);
+		ck_assert_int_eq(kv_get(t, 0, KEY(key), &v), 0);
+		snprintf(key, sizeof(key), "k%03d", i * 2 + 1);
+		ck_assert_int_eq(kv_put(t, 0, KEY(key), v), 0);
+		ck_assert_int_eq(kv_get(t, 0, KEY(key), &v), 0);
+		memset(big, i, sizeof(big));
+		ck_assert_uint_eq(v.n, sizeof(big));
+		ck_assert_mem_eq(v.p, big, sizeof(big));
+	}
+	kv_abort(t);
+	kv_close(kv);
+}
+END_TEST
+
+static char *data_file(void)
+{
+	return xasprintf("%s/data.mdb", folder);
+}
+
+static uint8_t *read_file(const char *path, size_t *ret_len)
+{
+	FILE *f = fopen(path, "rb");
+	ck_assert_ptr_nonnull(f);
+	fseek(f, 0, SEEK_END);
+	*ret_len = (size_t)ftell(f);
+	rewind(f);
+	uint8_t *p = xmalloc(*ret_len);
+	ck_assert_uint_eq(fread(p, 1, *ret_len, f), *ret_len);
+	fclose(f);
+	return p;
+}
+
+static void write_file(const char *path, const void *p, size_t n)
+{
+	FILE *f = fopen(path, "wb");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(p, 1, n, f), n);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(each_flipped_bit_of_a_record_is_found)
+{
+	static const char text[] = "a value that can be found in the file";
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_text(t, 0, "key", text);
+	put_text(t, 0, "neighbour", "sound");
+	ck_assert_int_eq(kv_commit(t), 0);
+	kv_close(kv);
+
+	char *file = data_file();
+	size_t len;
+	uint8_t *image = read_file(file, &len);
+	uint8_t *at = memmem(image, len, text, strlen(text));
+	ck_assert_ptr_nonnull(at);
+	at -= KV_RECORD_HEAD;
+	for (size_t bit = 0; bit < 8 * (KV_RECORD_HEAD + strlen(text)); bit++) {
+		at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		write_file(file, image, len);
+		at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		kv = open_kv();
+		t = begin(kv, false);
+		struct bytes k, v;
+		ck_assert_int_eq(kv_get(t, 0, KEY("key"), &v), WEIR_ECORRUPT);
+		struct kv_cursor *c;
+		ck_assert_int_eq(kv_cursor_open(t, 0, &c), 0);
+		ck_assert_int_eq(kv_cursor_first(c, &k, &v), WEIR_ECORRUPT);
+		ck_assert(k.n == 3 && !memcmp(k.p, "key", 3));
+		ck_assert_int_eq(kv_cursor_next(c, &k, &v), 0); /* and goes on */
+		kv_cursor_close(c);
+		kv_abort(t);
+		kv_close(kv);
+	}
+	free(image);
+	free(file);
+}
+END_TEST
+
+START_TEST(a_record_under_another_key_is_found)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_text(t, 0, "key-a", "v");
+	ck_assert_int_eq(kv_commit(t), 0);
+	kv_close(kv);
+	char *file = data_file();
+	size_t len;
+	uint8_t *image = read_file(file, &len);
+	uint8_t *at = memmem(image, len, "key-a", 5);
+	ck_assert_ptr_nonnull(at);
+	at[4] = 'b';
+	write_file(file, image, len);
+	kv = open_kv();
+	t = begin(kv, false);
+	struct bytes v;
+	ck_assert_int_eq(kv_get(t, 0, KEY("key-b"), &v), WEIR_ECORRUPT);
+	kv_abort(t);
+	kv_close(kv);
+	free(image);
+	free(file);
+}
+END_TEST
+
+static int fill(struct kv *kv, unsigned count)
+{
+	struct kv_txn *t = begin(kv, true);
+	static const uint8_t value[1000];
+	int rc = 0;
+	for (unsigned i = 0; i < count && !rc; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), "fill-%08u", i);
+		rc = kv_put(t, 1, KEY(key), bytes_of(value, sizeof(value)));
+	}
+	int end = kv_commit(t);
+	return rc ? rc : end;
+}
+
+START_TEST(a_cut_or_strange_file_is_refused_clearly)
+{
+	struct kv *kv = open_kv();
+	ck_assert_int_eq(fill(kv, 200), 0);
+	kv_close(kv);
+	char *file = data_file();
+	size_t len;
+	uint8_t *image = read_file(file, &len);
+	for (size_t cut = 1; cut < len; cut += 4096 * 3 + 77) {
+		write_file(file, image, cut);
+		for (int again = 0; again < 2; again++) { /* the first refusal must not make the second open succeed */
+			ck_assert_int_eq(open_at(folder, false, &kv), WEIR_ECORRUPT);
+			ck_assert_ptr_nonnull(strstr(why_text, "data.mdb"));
+		}
+		ck_assert_int_eq(open_at(folder, true, &kv), WEIR_ECORRUPT);
+	}
+	for (size_t i = 0; i < len; i++)
+		image[i] = (uint8_t)(i * 2654435761u >> 13);
+	write_file(file, image, len);
+	ck_assert_int_eq(open_at(folder, false, &kv), WEIR_ECORRUPT);
+	/* A damaged reader table is no reason not to start. */
+	free(image);
+	ck_assert_int_eq(remove(file), 0);
+	char *lock = xasprintf("%s/lock.mdb", folder);
+	write_file(lock, "garbage that is not a reader table", 34);
+	kv_close(open_kv());
+	free(lock);
+	free(file);
+}
+END_TEST
+
+/* LMDB leaves pages at the end unwritten that one transaction took and freed: such a file is sound. */
+START_TEST(a_file_with_unwritten_free_pages_opens)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	static const uint8_t value[100 * 1024];
+	put_text(t, 0, "keep", "me");
+	ck_assert_int_eq(kv_put(t, 0, KEY("big"), bytes_of(value, sizeof(value))), 0);
+	ck_assert_int_eq(kv_del(t, 0, KEY("big")), 0);
+	for (int i = 0; i < 100; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "k%03d", i);
+		ck_assert_int_eq(kv_put(t, 1, KEY(key), bytes_of(value, 1000)), 0);
+	}
+	for (int i = 0; i < 100; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "k%03d", i);
+		ck_assert_int_eq(kv_del(t, 1, KEY(key)), 0);
+	}
+	ck_assert_int_eq(kv_commit(t), 0);
+	kv_close(kv);
+	for (int i = 0; i < 2; i++) {
+		kv = open_kv();
+		t = begin(kv, false);
+		expect(t, 0, "keep", "me");
+		kv_abort(t);
+		kv_close(kv);
+	}
+}
+END_TEST
+
+START_TEST(a_second_opener_is_refused)
+{
+	struct kv *kv = open_kv(), *other;
+	ck_assert_int_eq(open_at(folder, false, &other), WEIR_EBUSY);
+	ck_assert_ptr_nonnull(strstr(why_text, "in use"));
+	ck_assert_int_eq(open_at(folder, true, &other), WEIR_EBUSY);
+	kv_close(kv);
+	kv_close(open_kv());
+}
+END_TEST
+
+START_TEST(folders_are_made_private)
+{
+	char *path = xasprintf("%s/sub/dir", folder);
+	struct kv *kv;
+	ck_assert_int_eq(open_at(path, true, &kv), WEIR_ENOTFOUND);
+	ck_assert_int_eq(open_at(path, false, &kv), 0);
+	struct stat st;
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0700);
+	kv_close(kv);
+	ck_assert_int_eq(open_at(path, true, &kv), 0);
+	struct kv_txn *t;
+	ck_assert_int_eq(kv_begin(kv, true, &t), WEIR_EINVAL);
+	kv_close(kv);
+	free(path);
+	path = xasprintf("%s/lock.mdb", folder);
+	write_file(path, "x", 1);
+	char *below = xasprintf("%s/below", path);
+	ck_assert_int_eq(open_at(below, false, &kv), WEIR_EIO);
+	free(below);
+	free(path);
+}
+END_TEST
+
+START_TEST(a_full_map_keeps_the_data_and_lets_room_be_made)
+{
+	struct kv *kv = open_kv();
+	ck_assert_uint_eq(kv_size_bytes(kv), MAP_BYTES);
+	uint64_t empty = kv_used_bytes(kv);
+	ck_assert_int_eq(fill(kv, 1000), 0);
+	uint64_t used = kv_used_bytes(kv);
+	ck_assert(used - empty > 1000 * 1000 && used - empty < 2500 * 1000);
+	ck_assert_int_eq(fill(kv, 100000), WEIR_EFULL);
+	ck_assert(kv_used_bytes(kv) == used);
+	struct kv_txn *t = begin(kv, true);
+	struct bytes v;
+	ck_assert_int_eq(kv_get(t, 1, KEY("fill-00000999"), &v), 0);
+	ck_assert_int_eq(kv_get(t, 1, KEY("fill-00001000"), &v), WEIR_ENOTFOUND);
+	for (unsigned i = 0; i < 900; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), "fill-%08u", i);
+		ck_assert_int_eq(kv_del(t, 1, KEY(key)), 0);
+	}
+	ck_assert_int_eq(kv_commit(t), 0);
+	ck_assert(kv_used_bytes(kv) < empty + 300 * 1000);
+	kv_close(kv);
+}
+END_TEST
+
+START_TEST(a_full_disk_is_told_from_a_broken_one)
+{
+	if (mount("weir-test", folder, "tmpfs", 0, "size=2m")) {
+		fprintf(stderr, "skipped: cannot mount a tmpfs here: %s\n", strerror(errno));
+		return;
+	}
+	struct kv *kv = open_kv();
+	ck_assert_int_eq(fill(kv, 300), 0);
+	ck_assert_int_eq(fill(kv, 3000), WEIR_EFULL);
+	struct kv_txn *t = begin(kv, true);
+	struct bytes v;
+	ck_assert_int_eq(kv_get(t, 1, KEY("fill-00000299"), &v), 0);
+	ck_assert_int_eq(kv_get(t, 1, KEY("fill-00000300"), &v), WEIR_ENOTFOUND);
+	ck_assert_int_eq(kv_del(t, 1, KEY("fill-00000000")), 0);
+	ck_assert_int_eq(kv_commit(t), 0); /* room to delete is left */
+	kv_close(kv);
+	kv = open_kv();
+	ck_assert_int_eq(fill(kv, 200), 0);
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("common/kv");
+	TCase *tc = tcase_create("all");
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, committed_data_is_there_after_reopening);
+	tcase_add_test(tc, a_reader_keeps_its_snapshot);
+	tcase_add_test(tc, cursors_go_in_order_both_ways);
+	tcase_add_test(tc, keys_have_limits);
+	tcase_add_test(tc, values_may_be_put_from_where_they_lie);
+	tcase_add_test(tc, each_flipped_bit_of_a_record_is_found);
+	tcase_add_test(tc, a_record_under_another_key_is_found);
+	tcase_add_test(tc, a_cut_or_strange_file_is_refused_clearly);
+	tcase_add_test(tc, a_file_with_unwritten_free_pages_opens);
+	tcase_add_test(tc, a_second_opener_is_refused);
+	tcase_add_test(tc, folders_are_made_private);
+	tcase_add_test(tc, a_full_map_keeps_the_data_and_lets_room_be_made);
+	tcase_add_test(tc, a_full_disk_is_told_from_a_broken_one);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
