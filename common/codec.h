@@ -24,6 +24,8 @@
 #define REASON_COUNTS_MAX 64
 #define REPORT_STREAMS_MAX 256
 #define GROUPS_PER_STATUS_MAX 300
+#define TEXT_MAX_BYTES 1024 /* reason and software: longer ones are cut when encoded, refused when decoded */
+#define DECODE_MEMORY_MAX (1024 * 1024) /* what decoding one frame may allocate: over it WEIR_ETOOBIG */
 
 enum msg_type {
 	MSG_NONE,
@@ -244,14 +246,18 @@ struct msg {
 			const char *reason;
 		} error;
 	};
-	void *decoded; /* codec's */
+	void *decoded; /* codec's: NULL in messages that are built to be encoded */
 };
 
-/* Appends the frame. WEIR_ETOOBIG over FRAME_MAX (nothing appended). */
+/* Appends the frame. WEIR_ETOOBIG over FRAME_MAX or another maximum, WEIR_EINVAL for what msg_decode would refuse
+ * (a name's charset, a claim's length ...); nothing is appended then. NULL strings are encoded as "". */
 int msg_encode(const struct msg *m, struct buf *out);
 /* 0, WEIR_ECORRUPT, WEIR_EVERSION, WEIR_ETOOBIG. On error *ret is empty. Names are checked (NAME_MAX_BYTES, charset
- * of model.h or empty), claims and ids for their length, counts against their maxima, enums for their range. */
+ * of model.h or empty), claims and ids for their length (a hello's claim must be there; elsewhere they may be empty),
+ * shards and counts against their maxima, enums for their range. Protocols 1 to PROTOCOL_VERSION + 1 are decoded: a
+ * newer peer speaks to the older one in its words. */
 int msg_decode(const void *frame, size_t len, struct msg *ret_msg);
+/* Frees what msg_decode allocated and empties m; fine on an empty one. */
 void msg_clear(struct msg *m);
 
 #endif

@@ -1,0 +1,952 @@
+/* The mapping between struct msg and the generated protobuf code, and the checks that both directions share. */
+#include "common/codec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/model.h"
+#include "proto/weir.pb-c.h"
+
+#define CHUNK_BYTES 4096
+#define VERDICT_COUNT (VERDICT_UNAVAILABLE + 1)
+#define PHASE_COUNT (PHASE_BACKPRESSURED + 1)
+
+const char *verdict_text(enum verdict v)
+{
+	static const char *const texts[VERDICT_COUNT] = {
+	    [VERDICT_OK] = "ok",
+	    [VERDICT_DUPLICATE] = "duplicate",
+	    [VERDICT_FENCED] = "fenced",
+	    [VERDICT_OUT_OF_SEQUENCE] = "out_of_sequence",
+	    [VERDICT_BUSY] = "busy",
+	    [VERDICT_NOT_OPEN] = "not_open",
+	    [VERDICT_REFUSED] = "refused",
+	    [VERDICT_UNAVAILABLE] = "unavailable",
+	};
+	return (unsigned)v < VERDICT_COUNT ? texts[v] : "unknown";
+}
+
+/* ---- memory of one decoded frame: zeroed, capped, freed at once ---- */
+
+struct chunk {
+	struct chunk *next;
+	size_t size, used;
+	_Alignas(max_align_t) uint8_t data[];
+};
+
+struct arena {
+	struct chunk *chunks;
+	size_t total;
+	bool over; /* the cap refused an allocation */
+};
+
+static void *arena_alloc(struct arena *a, size_t size)
+{
+	if (size > DECODE_MEMORY_MAX) {
+		a->over = true;
+		return NULL;
+	}
+	size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+	if (!a->chunks || a->chunks->size - a->chunks->used < size) {
+		size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+		if (a->total + room > DECODE_MEMORY_MAX) {
+			a->over = true;
+			return NULL;
+		}
+		struct chunk *c = xcalloc(1, sizeof(*c) + room);
+		*c = (struct chunk){.next = a->chunks, .size = room};
+		a->chunks = c;
+		a->total += room;
+	}
+	void *p = a->chunks->data + a->chunks->used;
+	a->chunks->used += size;
+	return p;
+}
+
+static void *pb_alloc(void *arena, size_t size)
+{
+	return arena_alloc(arena, size);
+}
+
+/* protobuf-c frees pieces while it decodes; the arena goes as a whole. */
+static void pb_free(void *arena, void *p)
+{
+	(void)arena;
+	(void)p;
+}
+
+static void arena_free(struct arena *a)
+{
+	while (a && a->chunks) {
+		struct chunk *next = a->chunks->next;
+		free(a->chunks);
+		a->chunks = next;
+	}
+	free(a);
+}
+
+/* ---- checks, the same for what is sent and what is received ---- */
+
+static bool name_ok(const char *s)
+{
+	if (!s)
+		return true;
+	size_t n = strnlen(s, NAME_MAX_BYTES + 1);
+	for (size_t i = 0; i < n; i++) {
+		char c = s[i];
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '_' &&
+		    c != '.' && c != '-')
+			return false;
+	}
+	return n <= NAME_MAX_BYTES;
+}
+
+static bool verdict_ok(enum verdict v)
+{
+	return (unsigned)v < VERDICT_COUNT;
+}
+
+/* Absent, or exactly as long as it must be. */
+static bool id_ok(struct bytes b, size_t n)
+{
+	return b.n == 0 || b.n == n;
+}
+
+static int check_report(const struct msg *m)
+{
+	if (m->report.refused_count > REASON_COUNTS_MAX || m->report.stream_count > REPORT_STREAMS_MAX)
+		return WEIR_ETOOBIG;
+	bool ok = name_ok(m->report.edge);
+	for (size_t i = 0; i < m->report.refused_count; i++)
+		ok = ok && name_ok(m->report.refused[i].name);
+	for (size_t i = 0; i < m->report.stream_count; i++)
+		ok = ok && name_ok(m->report.streams[i].name) && (unsigned)m->report.streams[i].phase < PHASE_COUNT;
+	return ok ? 0 : WEIR_EINVAL;
+}
+
+static int check_status_reply(const struct msg *m)
+{
+	if (m->status_reply.group_count > GROUPS_PER_STATUS_MAX)
+		return WEIR_ETOOBIG;
+	bool ok = verdict_ok(m->status_reply.verdict);
+	for (size_t i = 0; i < m->status_reply.group_count; i++)
+		ok = ok && name_ok(m->status_reply.groups[i].node) && m->status_reply.groups[i].group <= SHARDS_MAX;
+	return ok ? 0 : WEIR_EINVAL;
+}
+
+static bool body_ok(const struct msg *m)
+{
+	switch (m->type) {
+	case MSG_NONE:
+		return false;
+	case MSG_HELLO:
+		return name_ok(m->hello.edge) && name_ok(m->hello.cluster) && m->hello.claim.n == CLAIM_BYTES;
+	case MSG_HELLO_REPLY:
+		return name_ok(m->hello_reply.edge) && verdict_ok(m->hello_reply.verdict) &&
+		    id_ok(m->hello_reply.claim, CLAIM_BYTES) && id_ok(m->hello_reply.cluster_id, CLUSTER_ID_BYTES);
+	case MSG_OPEN:
+		return name_ok(m->open.edge) && m->open.shard < SHARDS_MAX;
+	case MSG_OPEN_REPLY:
+		return name_ok(m->open_reply.edge) && verdict_ok(m->open_reply.verdict) &&
+		    m->open_reply.shard < SHARDS_MAX;
+	case MSG_BATCH:
+		return name_ok(m->batch.edge) && m->batch.shard < SHARDS_MAX;
+	case MSG_BATCH_REPLY:
+		return name_ok(m->batch_reply.edge) && verdict_ok(m->batch_reply.verdict) &&
+		    m->batch_reply.shard < SHARDS_MAX;
+	case MSG_REPORT:
+	case MSG_STATUS_REPLY:
+		return true; /* check_report, check_status_reply */
+	case MSG_REPORT_REPLY:
+		return name_ok(m->report_reply.edge) && verdict_ok(m->report_reply.verdict);
+	case MSG_ADVANCE:
+		return m->advance.shard < SHARDS_MAX;
+	case MSG_ADVANCE_REPLY:
+		return verdict_ok(m->advance_reply.verdict) && m->advance_reply.shard < SHARDS_MAX;
+	case MSG_READMIT:
+		return name_ok(m->readmit.edge);
+	case MSG_READMIT_REPLY:
+		return name_ok(m->readmit_reply.edge) && verdict_ok(m->readmit_reply.verdict);
+	case MSG_INFO:
+		return name_ok(m->info.cluster);
+	case MSG_INFO_REPLY:
+		return id_ok(m->info_reply.cluster_id, CLUSTER_ID_BYTES);
+	case MSG_QUERY:
+		return m->query.shard < SHARDS_MAX;
+	case MSG_QUERY_REPLY:
+		return verdict_ok(m->query_reply.verdict) && m->query_reply.shard < SHARDS_MAX;
+	case MSG_OUTBOX:
+		return name_ok(m->outbox.stream) && m->outbox.shard < SHARDS_MAX;
+	case MSG_OUTBOX_REPLY:
+		return verdict_ok(m->outbox_reply.verdict) && m->outbox_reply.shard < SHARDS_MAX;
+	case MSG_STATUS:
+		return name_ok(m->status.what);
+	case MSG_ERROR:
+		return verdict_ok(m->error.verdict);
+	}
+	return false;
+}
+
+static int check_msg(const struct msg *m)
+{
+	if (!name_ok(m->from) || !id_ok(m->cluster_id, CLUSTER_ID_BYTES) || !body_ok(m))
+		return WEIR_EINVAL;
+	if (m->type == MSG_REPORT)
+		return check_report(m);
+	if (m->type == MSG_STATUS_REPLY)
+		return check_status_reply(m);
+	return 0;
+}
+
+/* ---- to the wire ---- */
+
+static ProtobufCBinaryData put_bytes(struct bytes b)
+{
+	return (ProtobufCBinaryData){b.n, (uint8_t *)b.p};
+}
+
+static ProtobufCBinaryData put_name(const char *s)
+{
+	return (ProtobufCBinaryData){s ? strlen(s) : 0, (uint8_t *)s};
+}
+
+/* Cut where it is too long, but not within a UTF-8 character. */
+static ProtobufCBinaryData put_text(const char *s)
+{
+	size_t n = s ? strnlen(s, TEXT_MAX_BYTES + 1) : 0;
+	if (n > TEXT_MAX_BYTES) {
+		n = TEXT_MAX_BYTES;
+		while (n && ((uint8_t)s[n] & 0xc0) == 0x80)
+			n--;
+	}
+	return (ProtobufCBinaryData){n, (uint8_t *)s};
+}
+
+static Weir__Verdict put_verdict(enum verdict v)
+{
+	return (Weir__Verdict)((unsigned)v + 1);
+}
+
+/* The generated struct of any body, on the encoder's stack; and the heap that repeated fields need. */
+struct body {
+	union {
+		Weir__Hello hello;
+		Weir__HelloReply hello_reply;
+		Weir__Open open;
+		Weir__OpenReply open_reply;
+		Weir__Batch batch;
+		Weir__BatchReply batch_reply;
+		Weir__Report report;
+		Weir__ReportReply report_reply;
+		Weir__Advance advance;
+		Weir__AdvanceReply advance_reply;
+		Weir__Readmit readmit;
+		Weir__ReadmitReply readmit_reply;
+		Weir__Info info;
+		Weir__InfoReply info_reply;
+		Weir__Query query;
+		Weir__QueryReply query_reply;
+		Weir__Outbox outbox;
+		Weir__OutboxReply outbox_reply;
+		Weir__Status status;
+		Weir__StatusReply status_reply;
+		Weir__Error error;
+	};
+	Weir__Count *counts;
+	Weir__Count **count_refs;
+	Weir__ReportStream *streams;
+	Weir__ReportStream **stream_refs;
+	Weir__GroupStatus *groups;
+	Weir__GroupStatus **group_refs;
+};
+
+static void body_free(struct body *b)
+{
+	free(b->counts);
+	free(b->count_refs);
+	free(b->streams);
+	free(b->stream_refs);
+	free(b->groups);
+	free(b->group_refs);
+}
+
+static void put_hello(const struct msg *m, Weir__Hello *w)
+{
+	weir__hello__init(w);
+	w->edge = put_name(m->hello.edge);
+	w->cluster = put_name(m->hello.cluster);
+	w->epoch = m->hello.epoch;
+	w->claim = put_bytes(m->hello.claim);
+	w->empty = m->hello.empty;
+	w->software = put_text(m->hello.software);
+}
+
+static void put_hello_reply(const struct msg *m, Weir__HelloReply *w)
+{
+	weir__hello_reply__init(w);
+	w->edge = put_name(m->hello_reply.edge);
+	w->verdict = put_verdict(m->hello_reply.verdict);
+	w->epoch = m->hello_reply.epoch;
+	w->claim = put_bytes(m->hello_reply.claim);
+	w->resume = m->hello_reply.resume;
+	w->readmitted = m->hello_reply.readmitted;
+	w->credit_bytes = m->hello_reply.credit_bytes;
+	w->cluster_id = put_bytes(m->hello_reply.cluster_id);
+	w->reason = put_text(m->hello_reply.reason);
+}
+
+static void put_open(const struct msg *m, Weir__Open *w)
+{
+	weir__open__init(w);
+	w->edge = put_name(m->open.edge);
+	w->epoch = m->open.epoch;
+	w->shard = m->open.shard;
+	w->low = m->open.low;
+	w->high = m->open.high;
+	w->resume = m->open.resume;
+}
+
+static void put_open_reply(const struct msg *m, Weir__OpenReply *w)
+{
+	weir__open_reply__init(w);
+	w->edge = put_name(m->open_reply.edge);
+	w->shard = m->open_reply.shard;
+	w->verdict = put_verdict(m->open_reply.verdict);
+	w->epoch = m->open_reply.epoch;
+	w->last = m->open_reply.last;
+	w->reason = put_text(m->open_reply.reason);
+}
+
+static void put_batch(const struct msg *m, Weir__Batch *w)
+{
+	weir__batch__init(w);
+	w->edge = put_name(m->batch.edge);
+	w->epoch = m->batch.epoch;
+	w->shard = m->batch.shard;
+	w->seq = m->batch.seq;
+	w->body = put_bytes(m->batch.body);
+}
+
+static void put_batch_reply(const struct msg *m, Weir__BatchReply *w)
+{
+	weir__batch_reply__init(w);
+	w->edge = put_name(m->batch_reply.edge);
+	w->shard = m->batch_reply.shard;
+	w->seq = m->batch_reply.seq;
+	w->verdict = put_verdict(m->batch_reply.verdict);
+	w->epoch = m->batch_reply.epoch;
+	w->last = m->batch_reply.last;
+	w->credit_bytes = m->batch_reply.credit_bytes;
+	w->reason = put_text(m->batch_reply.reason);
+}
+
+static void put_report_lists(const struct msg *m, struct body *b)
+{
+	size_t refused = m->report.refused_count, streams = m->report.stream_count;
+	b->counts = xcalloc(refused, sizeof(*b->counts));
+	b->count_refs = xcalloc(refused, sizeof(*b->count_refs));
+	for (size_t i = 0; i < refused; i++) {
+		weir__count__init(&b->counts[i]);
+		b->counts[i].name = put_name(m->report.refused[i].name);
+		b->counts[i].value = m->report.refused[i].value;
+		b->count_refs[i] = &b->counts[i];
+	}
+	b->streams = xcalloc(streams, sizeof(*b->streams));
+	b->stream_refs = xcalloc(streams, sizeof(*b->stream_refs));
+	for (size_t i = 0; i < streams; i++) {
+		const struct msg_report_stream *s = &m->report.streams[i];
+		Weir__ReportStream *w = b->stream_refs[i] = &b->streams[i];
+		weir__report_stream__init(w);
+		w->name = put_name(s->name);
+		w->version = s->version;
+		w->phase = (Weir__Phase)s->phase;
+		w->watermark_ns = s->watermark_ns;
+		w->flushed_end_ns = s->flushed_end_ns;
+		w->unsent = s->unsent;
+	}
+}
+
+static void put_report(const struct msg *m, struct body *b)
+{
+	Weir__Report *w = &b->report;
+	weir__report__init(w);
+	put_report_lists(m, b);
+	w->edge = put_name(m->report.edge);
+	w->epoch = m->report.epoch;
+	w->sent_mono_ns = m->report.sent_mono_ns;
+	w->wall_ns = m->report.wall_ns;
+	w->spool_bytes = m->report.spool_bytes;
+	w->accepted = m->report.accepted;
+	w->clock_suspect = m->report.clock_suspect;
+	w->n_refused = m->report.refused_count;
+	w->refused = b->count_refs;
+	w->n_streams = m->report.stream_count;
+	w->streams = b->stream_refs;
+	w->incarnation = m->report.incarnation;
+	w->seq = m->report.seq;
+}
+
+static void put_report_reply(const struct msg *m, Weir__ReportReply *w)
+{
+	weir__report_reply__init(w);
+	w->edge = put_name(m->report_reply.edge);
+	w->verdict = put_verdict(m->report_reply.verdict);
+	w->sent_mono_ns = m->report_reply.sent_mono_ns;
+	w->epoch = m->report_reply.epoch;
+	w->credit_bytes = m->report_reply.credit_bytes;
+	w->reason = put_text(m->report_reply.reason);
+}
+
+static void put_advance(const struct msg *m, Weir__Advance *w)
+{
+	weir__advance__init(w);
+	w->shard = m->advance.shard;
+	w->meta_index = m->advance.meta_index;
+	w->entry = put_bytes(m->advance.entry);
+}
+
+static void put_advance_reply(const struct msg *m, Weir__AdvanceReply *w)
+{
+	weir__advance_reply__init(w);
+	w->shard = m->advance_reply.shard;
+	w->verdict = put_verdict(m->advance_reply.verdict);
+	w->meta_index = m->advance_reply.meta_index;
+}
+
+static void put_readmit_reply(const struct msg *m, Weir__ReadmitReply *w)
+{
+	weir__readmit_reply__init(w);
+	w->edge = put_name(m->readmit_reply.edge);
+	w->verdict = put_verdict(m->readmit_reply.verdict);
+	w->reason = put_text(m->readmit_reply.reason);
+}
+
+static void put_query(const struct msg *m, Weir__Query *w)
+{
+	weir__query__init(w);
+	w->shard = m->query.shard;
+	w->linearizable = m->query.linearizable;
+	w->spec = put_bytes(m->query.spec);
+}
+
+static void put_query_reply(const struct msg *m, Weir__QueryReply *w)
+{
+	weir__query_reply__init(w);
+	w->shard = m->query_reply.shard;
+	w->verdict = put_verdict(m->query_reply.verdict);
+	w->rows = put_bytes(m->query_reply.rows);
+	w->more = m->query_reply.more;
+	w->reason = put_text(m->query_reply.reason);
+}
+
+static void put_outbox(const struct msg *m, Weir__Outbox *w)
+{
+	weir__outbox__init(w);
+	w->shard = m->outbox.shard;
+	w->stream = put_name(m->outbox.stream);
+	w->index = m->outbox.index;
+	w->n = m->outbox.n;
+	w->limit = m->outbox.limit;
+}
+
+static void put_outbox_reply(const struct msg *m, Weir__OutboxReply *w)
+{
+	weir__outbox_reply__init(w);
+	w->shard = m->outbox_reply.shard;
+	w->verdict = put_verdict(m->outbox_reply.verdict);
+	w->index = m->outbox_reply.index;
+	w->n = m->outbox_reply.n;
+	w->reset = m->outbox_reply.reset;
+	w->rows = put_bytes(m->outbox_reply.rows);
+	w->reason = put_text(m->outbox_reply.reason);
+}
+
+static void put_status_reply(const struct msg *m, struct body *b)
+{
+	size_t groups = m->status_reply.group_count;
+	b->groups = xcalloc(groups, sizeof(*b->groups));
+	b->group_refs = xcalloc(groups, sizeof(*b->group_refs));
+	for (size_t i = 0; i < groups; i++) {
+		const struct msg_group_status *g = &m->status_reply.groups[i];
+		Weir__GroupStatus *w = b->group_refs[i] = &b->groups[i];
+		weir__group_status__init(w);
+		w->group = g->group;
+		w->leader = g->leader;
+		w->term = g->term;
+		w->committed = g->committed;
+		w->applied = g->applied;
+		w->digest_hi = g->digest_hi;
+		w->digest_lo = g->digest_lo;
+		w->digest_index = g->digest_index;
+		w->node = put_name(g->node);
+	}
+	weir__status_reply__init(&b->status_reply);
+	b->status_reply.verdict = put_verdict(m->status_reply.verdict);
+	b->status_reply.n_groups = groups;
+	b->status_reply.groups = b->group_refs;
+	b->status_reply.json = put_bytes(m->status_reply.json);
+	b->status_reply.reason = put_text(m->status_reply.reason);
+}
+
+/* The body's field numbers follow enum msg_type. */
+_Static_assert((int)WEIR__FRAME__BODY_ERROR - (int)WEIR__FRAME__BODY_HELLO == (int)MSG_ERROR - (int)MSG_HELLO,
+    "bodies and message types go in step");
+
+/* Fills b and hangs it into the frame. */
+static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
+{
+	f->hello = &b->hello; /* any member: the oneof is a union of pointers, b a union of messages */
+	f->body_case = (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_HELLO + (int)m->type - (int)MSG_HELLO);
+	switch (m->type) {
+	case MSG_NONE:
+		break;
+	case MSG_HELLO:
+		put_hello(m, &b->hello);
+		break;
+	case MSG_HELLO_REPLY:
+		put_hello_reply(m, &b->hello_reply);
+		break;
+	case MSG_OPEN:
+		put_open(m, &b->open);
+		break;
+	case MSG_OPEN_REPLY:
+		put_open_reply(m, &b->open_reply);
+		break;
+	case MSG_BATCH:
+		put_batch(m, &b->batch);
+		break;
+	case MSG_BATCH_REPLY:
+		put_batch_reply(m, &b->batch_reply);
+		break;
+	case MSG_REPORT:
+		put_report(m, b);
+		break;
+	case MSG_REPORT_REPLY:
+		put_report_reply(m, &b->report_reply);
+		break;
+	case MSG_ADVANCE:
+		put_advance(m, &b->advance);
+		break;
+	case MSG_ADVANCE_REPLY:
+		put_advance_reply(m, &b->advance_reply);
+		break;
+	case MSG_READMIT:
+		weir__readmit__init(&b->readmit);
+		b->readmit.edge = put_name(m->readmit.edge);
+		break;
+	case MSG_READMIT_REPLY:
+		put_readmit_reply(m, &b->readmit_reply);
+		break;
+	case MSG_INFO:
+		weir__info__init(&b->info);
+		b->info.cluster = put_name(m->info.cluster);
+		break;
+	case MSG_INFO_REPLY:
+		weir__info_reply__init(&b->info_reply);
+		b->info_reply.cluster_id = put_bytes(m->info_reply.cluster_id);
+		break;
+	case MSG_QUERY:
+		put_query(m, &b->query);
+		break;
+	case MSG_QUERY_REPLY:
+		put_query_reply(m, &b->query_reply);
+		break;
+	case MSG_OUTBOX:
+		put_outbox(m, &b->outbox);
+		break;
+	case MSG_OUTBOX_REPLY:
+		put_outbox_reply(m, &b->outbox_reply);
+		break;
+	case MSG_STATUS:
+		weir__status__init(&b->status);
+		b->status.what = put_name(m->status.what);
+		break;
+	case MSG_STATUS_REPLY:
+		put_status_reply(m, b);
+		break;
+	case MSG_ERROR:
+		weir__error__init(&b->error);
+		b->error.verdict = put_verdict(m->error.verdict);
+		b->error.reason = put_text(m->error.reason);
+		break;
+	}
+}
+
+int msg_encode(const struct msg *m, struct buf *out)
+{
+	int err = check_msg(m);
+	if (err)
+		return err;
+	struct body body = {0};
+	Weir__Frame frame = WEIR__FRAME__INIT;
+	frame.protocol = PROTOCOL_VERSION;
+	frame.req_id = m->req_id;
+	frame.from = put_name(m->from);
+	frame.cluster_id = put_bytes(m->cluster_id);
+	put_body(m, &body, &frame);
+	size_t len = weir__frame__get_packed_size(&frame);
+	if (len > FRAME_MAX) {
+		err = WEIR_ETOOBIG;
+	} else {
+		weir__frame__pack(&frame, buf_reserve(out, len));
+		out->len += len;
+	}
+	body_free(&body);
+	return err;
+}
+
+/* ---- from the wire ---- */
+
+/* The first failure is kept; what is taken after it is empty. */
+struct taker {
+	struct arena *arena;
+	int err;
+};
+
+static const char *take_str(struct taker *t, ProtobufCBinaryData d, size_t max)
+{
+	if (!t->err && (d.len > max || (d.len && memchr(d.data, 0, d.len))))
+		t->err = WEIR_ECORRUPT;
+	if (t->err || !d.len)
+		return "";
+	char *s = arena_alloc(t->arena, d.len + 1);
+	if (!s) {
+		t->err = WEIR_ETOOBIG;
+		return "";
+	}
+	memcpy(s, d.data, d.len);
+	return s;
+}
+
+static const char *take_name(struct taker *t, ProtobufCBinaryData d)
+{
+	return take_str(t, d, NAME_MAX_BYTES);
+}
+
+static const char *take_text(struct taker *t, ProtobufCBinaryData d)
+{
+	return take_str(t, d, TEXT_MAX_BYTES);
+}
+
+static struct bytes take_bytes(ProtobufCBinaryData d)
+{
+	return (struct bytes){d.len ? d.data : NULL, d.len};
+}
+
+/* Out of range, VERDICT_NONE included, becomes VERDICT_COUNT or more, which check_msg refuses. */
+static enum verdict take_verdict(Weir__Verdict v)
+{
+	return (enum verdict)((unsigned)v - 1);
+}
+
+static void *take_list(struct taker *t, size_t n, size_t max, size_t size)
+{
+	void *list = NULL;
+	if (!t->err && n > max)
+		t->err = WEIR_ETOOBIG;
+	if (!t->err && n) {
+		list = arena_alloc(t->arena, n * size);
+		if (!list)
+			t->err = WEIR_ETOOBIG;
+	}
+	return list;
+}
+
+static void take_hello(struct taker *t, const Weir__Hello *w, struct msg *m)
+{
+	m->hello.edge = take_name(t, w->edge);
+	m->hello.cluster = take_name(t, w->cluster);
+	m->hello.epoch = w->epoch;
+	m->hello.claim = take_bytes(w->claim);
+	m->hello.empty = w->empty;
+	m->hello.software = take_text(t, w->software);
+}
+
+static void take_hello_reply(struct taker *t, const Weir__HelloReply *w, struct msg *m)
+{
+	m->hello_reply.edge = take_name(t, w->edge);
+	m->hello_reply.verdict = take_verdict(w->verdict);
+	m->hello_reply.epoch = w->epoch;
+	m->hello_reply.claim = take_bytes(w->claim);
+	m->hello_reply.resume = w->resume;
+	m->hello_reply.readmitted = w->readmitted;
+	m->hello_reply.credit_bytes = w->credit_bytes;
+	m->hello_reply.cluster_id = take_bytes(w->cluster_id);
+	m->hello_reply.reason = take_text(t, w->reason);
+}
+
+static void take_open(struct taker *t, const Weir__Open *w, struct msg *m)
+{
+	m->open.edge = take_name(t, w->edge);
+	m->open.epoch = w->epoch;
+	m->open.shard = w->shard;
+	m->open.low = w->low;
+	m->open.high = w->high;
+	m->open.resume = w->resume;
+}
+
+static void take_open_reply(struct taker *t, const Weir__OpenReply *w, struct msg *m)
+{
+	m->open_reply.edge = take_name(t, w->edge);
+	m->open_reply.shard = w->shard;
+	m->open_reply.verdict = take_verdict(w->verdict);
+	m->open_reply.epoch = w->epoch;
+	m->open_reply.last = w->last;
+	m->open_reply.reason = take_text(t, w->reason);
+}
+
+static void take_batch(struct taker *t, const Weir__Batch *w, struct msg *m)
+{
+	m->batch.edge = take_name(t, w->edge);
+	m->batch.epoch = w->epoch;
+	m->batch.shard = w->shard;
+	m->batch.seq = w->seq;
+	m->batch.body = take_bytes(w->body);
+}
+
+static void take_batch_reply(struct taker *t, const Weir__BatchReply *w, struct msg *m)
+{
+	m->batch_reply.edge = take_name(t, w->edge);
+	m->batch_reply.shard = w->shard;
+	m->batch_reply.seq = w->seq;
+	m->batch_reply.verdict = take_verdict(w->verdict);
+	m->batch_reply.epoch = w->epoch;
+	m->batch_reply.last = w->last;
+	m->batch_reply.credit_bytes = w->credit_bytes;
+	m->batch_reply.reason = take_text(t, w->reason);
+}
+
+static void take_report(struct taker *t, const Weir__Report *w, struct msg *m)
+{
+	m->report.edge = take_name(t, w->edge);
+	m->report.epoch = w->epoch;
+	m->report.sent_mono_ns = w->sent_mono_ns;
+	m->report.wall_ns = w->wall_ns;
+	m->report.spool_bytes = w->spool_bytes;
+	m->report.accepted = w->accepted;
+	m->report.clock_suspect = w->clock_suspect;
+	m->report.incarnation = w->incarnation;
+	m->report.seq = w->seq;
+	m->report.refused = take_list(t, w->n_refused, REASON_COUNTS_MAX, sizeof(*m->report.refused));
+	for (size_t i = 0; m->report.refused && i < w->n_refused; i++) {
+		m->report.refused[i].name = take_name(t, w->refused[i]->name);
+		m->report.refused[i].value = w->refused[i]->value;
+		m->report.refused_count = i + 1;
+	}
+	m->report.streams = take_list(t, w->n_streams, REPORT_STREAMS_MAX, sizeof(*m->report.streams));
+	for (size_t i = 0; m->report.streams && i < w->n_streams; i++) {
+		struct msg_report_stream *s = &m->report.streams[i];
+		const Weir__ReportStream *ws = w->streams[i];
+		s->name = take_name(t, ws->name);
+		s->version = ws->version;
+		s->phase = (enum edge_phase)ws->phase;
+		s->watermark_ns = ws->watermark_ns;
+		s->flushed_end_ns = ws->flushed_end_ns;
+		s->unsent = ws->unsent;
+		m->report.stream_count = i + 1;
+	}
+}
+
+static void take_report_reply(struct taker *t, const Weir__ReportReply *w, struct msg *m)
+{
+	m->report_reply.edge = take_name(t, w->edge);
+	m->report_reply.verdict = take_verdict(w->verdict);
+	m->report_reply.sent_mono_ns = w->sent_mono_ns;
+	m->report_reply.epoch = w->epoch;
+	m->report_reply.credit_bytes = w->credit_bytes;
+	m->report_reply.reason = take_text(t, w->reason);
+}
+
+static void take_advance(const Weir__Advance *w, struct msg *m)
+{
+	m->advance.shard = w->shard;
+	m->advance.meta_index = w->meta_index;
+	m->advance.entry = take_bytes(w->entry);
+}
+
+static void take_advance_reply(const Weir__AdvanceReply *w, struct msg *m)
+{
+	m->advance_reply.shard = w->shard;
+	m->advance_reply.verdict = take_verdict(w->verdict);
+	m->advance_reply.meta_index = w->meta_index;
+}
+
+static void take_readmit_reply(struct taker *t, const Weir__ReadmitReply *w, struct msg *m)
+{
+	m->readmit_reply.edge = take_name(t, w->edge);
+	m->readmit_reply.verdict = take_verdict(w->verdict);
+	m->readmit_reply.reason = take_text(t, w->reason);
+}
+
+static void take_query(const Weir__Query *w, struct msg *m)
+{
+	m->query.shard = w->shard;
+	m->query.linearizable = w->linearizable;
+	m->query.spec = take_bytes(w->spec);
+}
+
+static void take_query_reply(struct taker *t, const Weir__QueryReply *w, struct msg *m)
+{
+	m->query_reply.shard = w->shard;
+	m->query_reply.verdict = take_verdict(w->verdict);
+	m->query_reply.rows = take_bytes(w->rows);
+	m->query_reply.more = w->more;
+	m->query_reply.reason = take_text(t, w->reason);
+}
+
+static void take_outbox(struct taker *t, const Weir__Outbox *w, struct msg *m)
+{
+	m->outbox.shard = w->shard;
+	m->outbox.stream = take_name(t, w->stream);
+	m->outbox.index = w->index;
+	m->outbox.n = w->n;
+	m->outbox.limit = w->limit;
+}
+
+static void take_outbox_reply(struct taker *t, const Weir__OutboxReply *w, struct msg *m)
+{
+	m->outbox_reply.shard = w->shard;
+	m->outbox_reply.verdict = take_verdict(w->verdict);
+	m->outbox_reply.index = w->index;
+	m->outbox_reply.n = w->n;
+	m->outbox_reply.reset = w->reset;
+	m->outbox_reply.rows = take_bytes(w->rows);
+	m->outbox_reply.reason = take_text(t, w->reason);
+}
+
+static void take_status_reply(struct taker *t, const Weir__StatusReply *w, struct msg *m)
+{
+	m->status_reply.verdict = take_verdict(w->verdict);
+	m->status_reply.groups =
+	    take_list(t, w->n_groups, GROUPS_PER_STATUS_MAX, sizeof(*m->status_reply.groups));
+	for (size_t i = 0; m->status_reply.groups && i < w->n_groups; i++) {
+		struct msg_group_status *g = &m->status_reply.groups[i];
+		const Weir__GroupStatus *wg = w->groups[i];
+		g->group = wg->group;
+		g->leader = wg->leader;
+		g->term = wg->term;
+		g->committed = wg->committed;
+		g->applied = wg->applied;
+		g->digest_hi = wg->digest_hi;
+		g->digest_lo = wg->digest_lo;
+		g->digest_index = wg->digest_index;
+		g->node = take_name(t, wg->node);
+		m->status_reply.group_count = i + 1;
+	}
+	m->status_reply.json = take_bytes(w->json);
+	m->status_reply.reason = take_text(t, w->reason);
+}
+
+static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
+{
+	m->type = (enum msg_type)((int)f->body_case - (int)WEIR__FRAME__BODY_HELLO + (int)MSG_HELLO);
+	switch (m->type) {
+	case MSG_NONE:
+		break;
+	case MSG_HELLO:
+		take_hello(t, f->hello, m);
+		break;
+	case MSG_HELLO_REPLY:
+		take_hello_reply(t, f->hello_reply, m);
+		break;
+	case MSG_OPEN:
+		take_open(t, f->open, m);
+		break;
+	case MSG_OPEN_REPLY:
+		take_open_reply(t, f->open_reply, m);
+		break;
+	case MSG_BATCH:
+		take_batch(t, f->batch, m);
+		break;
+	case MSG_BATCH_REPLY:
+		take_batch_reply(t, f->batch_reply, m);
+		break;
+	case MSG_REPORT:
+		take_report(t, f->report, m);
+		break;
+	case MSG_REPORT_REPLY:
+		take_report_reply(t, f->report_reply, m);
+		break;
+	case MSG_ADVANCE:
+		take_advance(f->advance, m);
+		break;
+	case MSG_ADVANCE_REPLY:
+		take_advance_reply(f->advance_reply, m);
+		break;
+	case MSG_READMIT:
+		m->readmit.edge = take_name(t, f->readmit->edge);
+		break;
+	case MSG_READMIT_REPLY:
+		take_readmit_reply(t, f->readmit_reply, m);
+		break;
+	case MSG_INFO:
+		m->info.cluster = take_name(t, f->info->cluster);
+		break;
+	case MSG_INFO_REPLY:
+		m->info_reply.cluster_id = take_bytes(f->info_reply->cluster_id);
+		break;
+	case MSG_QUERY:
+		take_query(f->query, m);
+		break;
+	case MSG_QUERY_REPLY:
+		take_query_reply(t, f->query_reply, m);
+		break;
+	case MSG_OUTBOX:
+		take_outbox(t, f->outbox, m);
+		break;
+	case MSG_OUTBOX_REPLY:
+		take_outbox_reply(t, f->outbox_reply, m);
+		break;
+	case MSG_STATUS:
+		m->status.what = take_name(t, f->status->what);
+		break;
+	case MSG_STATUS_REPLY:
+		take_status_reply(t, f->status_reply, m);
+		break;
+	case MSG_ERROR:
+		m->error.verdict = take_verdict(f->error->verdict);
+		m->error.reason = take_text(t, f->error->reason);
+		break;
+	}
+}
+
+static int decode_into(struct arena *arena, const void *frame, size_t len, struct msg *m)
+{
+	ProtobufCAllocator allocator = {pb_alloc, pb_free, arena};
+	const Weir__Frame *f = weir__frame__unpack(&allocator, len, frame);
+	if (!f)
+		return arena->over ? WEIR_ETOOBIG : WEIR_ECORRUPT;
+	if (f->protocol < 1 || f->protocol > PROTOCOL_VERSION + 1 || f->body_case == WEIR__FRAME__BODY__NOT_SET)
+		return WEIR_EVERSION;
+	struct taker t = {arena, 0};
+	m->protocol = f->protocol;
+	m->req_id = f->req_id;
+	m->from = take_name(&t, f->from);
+	m->cluster_id = take_bytes(f->cluster_id);
+	take_body(&t, f, m);
+	int err = t.err ? t.err : check_msg(m);
+	return err == WEIR_EINVAL ? WEIR_ECORRUPT : err;
+}
+
+int msg_decode(const void *frame, size_t len, struct msg *ret_msg)
+{
+	*ret_msg = (struct msg){0};
+	if (len > FRAME_MAX)
+		return WEIR_ETOOBIG;
+	struct arena *arena = xcalloc(1, sizeof(*arena));
+	struct msg m = {.decoded = arena};
+	int err = decode_into(arena, frame, len, &m);
+	if (err) {
+		arena_free(arena);
+		return err;
+	}
+	*ret_msg = m;
+	return 0;
+}
+
+void msg_clear(struct msg *m)
+{
+	arena_free(m->decoded);
+	*m = (struct msg){0};
+}
