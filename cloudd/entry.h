@@ -18,6 +18,9 @@
 #define ENTRY_MAX (240 * 1024)
 #define ENTRY_ROWS_MAX 10000    /* rows of closing, rollup and deletion that one entry may work off */
 #define NONLIVE_MAX EDGES_MAX
+/* A meta index orders advances: the index of the ENTRY_CLOSE in the meta group's log, and the place in it, so that
+ * each advance of one stream has its own. To everybody but the meta group it is just a number that grows. */
+#define META_INDEX(index, place) ((uint64_t)(index) * STREAMS_MAX + (uint64_t)(place))
 
 enum entry_kind {
 	/* shards */
@@ -76,7 +79,8 @@ struct entry {
 			struct bytes body;
 		} batch;
 		struct {
-			uint64_t meta_index;
+			uint64_t meta_index; /* of this advance: META_INDEX() */
+			uint64_t after;      /* that of the advance before it in the queue, 0: none is kept */
 			struct entry_close close;
 		} advance;
 		struct {
@@ -103,7 +107,11 @@ struct entry {
 };
 
 void entry_encode(const struct entry *e, struct buf *out);
-/* 0, WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_ETOOBIG; on error nothing to clear. */
+/* One close by itself, as it is within an entry; for records that keep one. Decoding allocates close->edges. */
+void entry_close_encode(const struct entry_close *c, struct buf *out);
+int entry_close_decode(struct rd *r, struct entry_close *ret_close);
+/* 0, WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_ETOOBIG; on error nothing to clear. Names are checked
+ * (length, charset, edges ascending); times are not: apply keeps them in range. */
 int entry_decode(struct bytes raw, struct entry *ret_entry);
 void entry_clear(struct entry *e);
 

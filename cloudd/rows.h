@@ -16,6 +16,8 @@
 #define ROWS_BYTES_MAX (160 * 1024) /* of one reply, unless a single row is larger */
 #define ROWS_WHERE_MAX 64
 #define ROWS_MISSING_MAX 16         /* names of missing edges in an answer */
+/* Longest window, so that no arithmetic on times within [TIME_MIN_NS, TIME_MAX_NS] overflows (about 36 years). */
+#define ROWS_WINDOW_MAX_NS (INT64_MAX / 8)
 
 enum window_state { WINDOW_OPEN, WINDOW_PROVISIONAL, WINDOW_FINAL };
 const char *window_state_text(enum window_state s); /* "open" "provisional" "final" */
@@ -63,19 +65,22 @@ struct row {
 };
 
 void rows_spec_encode(const struct rows_spec *s, struct buf *out);
-/* Pointers live as long as the bytes. Checks against the topology's stream (known, same version, indexes in range,
- * sizes multiples of the slice, size / slice bounded). WEIR_ENOTFOUND: unknown stream; WEIR_EVERSION: other version. */
+/* Pointers live as long as the bytes. Checks against the topology's stream: known, same version, indexes in range and
+ * each once, sizes multiples of the slice, size <= ROWS_WINDOW_MAX_NS, at most SLICES_PER_WINDOW_MAX windows over one
+ * slice, own_window and own_by true to what they say. WEIR_ENOTFOUND: unknown stream; WEIR_EVERSION: other version, or
+ * another format; WEIR_ECORRUPT, WEIR_ETRUNCATED. */
 int rows_spec_decode(struct bytes raw, const struct topology *t, struct rows_spec *ret, const struct stream_conf **ret_stream);
 
 struct rows_writer; /* of one reply: a head (close, final, watermark), then rows in (start, group) order */
 struct rows_writer *rows_writer_new(const struct partial_spec *spec, int64_t close_ns, int64_t final_ns);
 void rows_writer_free(struct rows_writer *w);
-void rows_writer_add(struct rows_writer *w, const struct row *r);
+void rows_writer_add(struct rows_writer *w, const struct row *r); /* copies */
 size_t rows_writer_bytes(const struct rows_writer *w);
 size_t rows_writer_count(const struct rows_writer *w);
 void rows_writer_finish(struct rows_writer *w, struct buf *out);
 
 struct rows_reader;
+/* WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_EVERSION. */
 int rows_reader_open(struct bytes raw, const struct partial_spec *spec, struct rows_reader **ret_reader); /* copies raw */
 void rows_reader_close(struct rows_reader *r);
 int64_t rows_reader_close_ns(const struct rows_reader *r);

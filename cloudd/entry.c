@@ -1,0 +1,325 @@
+#include "cloudd/entry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+
+/* An edge of a close: [state and flags u8][name][watermark, less close][flushed end, less close]; the times only where
+ * their flag is set. The differences wrap around, so that any two times have one. */
+#define EDGE_STATE_MASK 0x07
+#define EDGE_HAS_WATERMARK 0x08
+#define EDGE_HAS_FLUSHED 0x10
+#define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED)
+#define EDGE_BYTES_MIN 3 /* flags, name's length, a character */
+
+const char *edge_state_text(enum edge_state s)
+{
+	switch (s) {
+	case EDGE_LIVE:
+		return "live";
+	case EDGE_IDLE:
+		return "idle";
+	case EDGE_JOINING:
+		return "joining";
+	case EDGE_BACKPRESSURED:
+		return "backpressured";
+	case EDGE_CATCHING_UP:
+		return "catching_up";
+	case EDGE_PARTITIONED:
+		return "partitioned";
+	}
+	return "unknown";
+}
+
+static int64_t base_of(const struct entry_close *c)
+{
+	return c->close_ns == WATERMARK_NONE ? 0 : c->close_ns;
+}
+
+static int64_t less(int64_t a, int64_t b)
+{
+	return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+	return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+static void put_bytes(struct buf *out, struct bytes b)
+{
+	buf_bytes(out, b.p, b.n);
+}
+
+static void put_edge(struct buf *out, const struct entry_edge *e, int64_t base)
+{
+	unsigned flags = (unsigned)e->state & EDGE_STATE_MASK;
+	if (e->watermark_ns != WATERMARK_NONE)
+		flags |= EDGE_HAS_WATERMARK;
+	if (e->flushed_end_ns != WATERMARK_NONE)
+		flags |= EDGE_HAS_FLUSHED;
+	buf_u8(out, (uint8_t)flags);
+	put_bytes(out, e->name);
+	if (flags & EDGE_HAS_WATERMARK)
+		buf_svarint(out, less(e->watermark_ns, base));
+	if (flags & EDGE_HAS_FLUSHED)
+		buf_svarint(out, less(e->flushed_end_ns, base));
+}
+
+void entry_close_encode(const struct entry_close *c, struct buf *out)
+{
+	put_bytes(out, c->stream);
+	buf_u32(out, c->version);
+	buf_svarint(out, c->close_ns);
+	buf_svarint(out, c->final_ns);
+	buf_varint(out, c->expected);
+	buf_varint(out, c->edge_count);
+	for (uint32_t i = 0; i < c->edge_count; i++)
+		put_edge(out, &c->edges[i], base_of(c));
+}
+
+static void put_fields(const struct entry *e, struct buf *out)
+{
+	switch (e->kind) {
+	case ENTRY_OPEN:
+		put_bytes(out, e->open.edge);
+		buf_varint(out, e->open.epoch);
+		buf_varint(out, e->open.low);
+		buf_varint(out, e->open.high);
+		buf_u8(out, e->open.resume);
+		break;
+	case ENTRY_BATCH:
+		put_bytes(out, e->batch.edge);
+		buf_varint(out, e->batch.epoch);
+		buf_varint(out, e->batch.seq);
+		buf_u64(out, e->batch.checksum);
+		put_bytes(out, e->batch.body);
+		break;
+	case ENTRY_ADVANCE:
+		buf_varint(out, e->advance.meta_index);
+		buf_varint(out, e->advance.after);
+		entry_close_encode(&e->advance.close, out);
+		break;
+	case ENTRY_SWEEP:
+		break;
+	case ENTRY_CREATE:
+		put_bytes(out, e->create.cluster_id);
+		break;
+	case ENTRY_CLAIM:
+		put_bytes(out, e->claim.edge);
+		buf_varint(out, e->claim.epoch);
+		put_bytes(out, e->claim.claim);
+		buf_u8(out, e->claim.empty);
+		break;
+	case ENTRY_READMIT:
+		put_bytes(out, e->readmit.edge);
+		break;
+	case ENTRY_CLOSE:
+		buf_varint(out, e->closes.count);
+		for (uint32_t i = 0; i < e->closes.count; i++)
+			entry_close_encode(&e->closes.closes[i], out);
+		break;
+	case ENTRY_TAKEN:
+		buf_varint(out, e->taken.shard);
+		buf_varint(out, e->taken.meta_index);
+		break;
+	}
+}
+
+void entry_encode(const struct entry *e, struct buf *out)
+{
+	buf_u8(out, ENTRY_FORMAT);
+	buf_u8(out, (uint8_t)e->kind);
+	buf_svarint(out, e->time_ns);
+	put_fields(e, out);
+}
+
+/* ---- decoding ---------------------------------------------------------------------------------------------- */
+
+static void fail(struct rd *r, int err)
+{
+	if (!r->err)
+		r->err = err;
+}
+
+static struct bytes get_bytes(struct rd *r, size_t max)
+{
+	size_t n;
+	const uint8_t *p = rd_bytes(r, max, &n);
+	return bytes_of(p, n);
+}
+
+static struct bytes get_exactly(struct rd *r, size_t n)
+{
+	struct bytes b = get_bytes(r, n);
+	if (b.n != n)
+		fail(r, WEIR_ECORRUPT);
+	return b;
+}
+
+static bool name_char(uint8_t c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+	    c == '-';
+}
+
+static struct bytes get_name(struct rd *r)
+{
+	struct bytes b = get_bytes(r, NAME_MAX_BYTES);
+	if (!b.n)
+		fail(r, WEIR_ECORRUPT);
+	for (size_t i = 0; i < b.n; i++) {
+		if (!name_char(b.p[i]))
+			fail(r, WEIR_ECORRUPT);
+	}
+	return b;
+}
+
+static bool get_bool(struct rd *r)
+{
+	uint8_t v = rd_u8(r);
+	if (v > 1)
+		fail(r, WEIR_ECORRUPT);
+	return v == 1;
+}
+
+static int name_order(struct bytes a, struct bytes b)
+{
+	int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+	return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static struct entry_edge get_edge(struct rd *r, int64_t base)
+{
+	struct entry_edge e = {.watermark_ns = WATERMARK_NONE, .flushed_end_ns = WATERMARK_NONE};
+	unsigned flags = rd_u8(r);
+	if (flags & ~(unsigned)EDGE_FLAGS || (flags & EDGE_STATE_MASK) > EDGE_PARTITIONED)
+		fail(r, WEIR_ECORRUPT);
+	e.state = (enum edge_state)(flags & EDGE_STATE_MASK);
+	e.name = get_name(r);
+	if (flags & EDGE_HAS_WATERMARK)
+		e.watermark_ns = plus(base, rd_svarint(r));
+	if (flags & EDGE_HAS_FLUSHED)
+		e.flushed_end_ns = plus(base, rd_svarint(r));
+	return e;
+}
+
+int entry_close_decode(struct rd *r, struct entry_close *ret_close)
+{
+	struct entry_close c = {0};
+	c.stream = get_name(r);
+	c.version = rd_u32(r);
+	c.close_ns = rd_svarint(r);
+	c.final_ns = rd_svarint(r);
+	c.expected = (uint32_t)rd_varint_max(r, EDGES_MAX);
+	c.edge_count = (uint32_t)rd_varint_max(r, NONLIVE_MAX);
+	if (!r->err && c.edge_count > rd_left(r) / EDGE_BYTES_MIN)
+		r->err = WEIR_ETRUNCATED;
+	if (r->err)
+		return r->err;
+	c.edges = xcalloc(c.edge_count, sizeof(*c.edges));
+	for (uint32_t i = 0; i < c.edge_count && !r->err; i++) {
+		c.edges[i] = get_edge(r, base_of(&c));
+		if (!r->err && i && name_order(c.edges[i - 1].name, c.edges[i].name) >= 0)
+			r->err = WEIR_ECORRUPT;
+	}
+	if (r->err) {
+		free(c.edges);
+		return r->err;
+	}
+	*ret_close = c;
+	return 0;
+}
+
+static void get_closes(struct rd *r, struct entry *e)
+{
+	uint32_t count = (uint32_t)rd_varint_max(r, STREAMS_MAX);
+	e->closes.closes = xcalloc(count, sizeof(*e->closes.closes));
+	while (e->closes.count < count && !r->err) {
+		if (!entry_close_decode(r, &e->closes.closes[e->closes.count]))
+			e->closes.count++;
+	}
+}
+
+static void get_fields(struct rd *r, struct entry *e)
+{
+	switch (e->kind) {
+	case ENTRY_OPEN:
+		e->open.edge = get_name(r);
+		e->open.epoch = rd_varint(r);
+		e->open.low = rd_varint(r);
+		e->open.high = rd_varint(r);
+		e->open.resume = get_bool(r);
+		return;
+	case ENTRY_BATCH:
+		e->batch.edge = get_name(r);
+		e->batch.epoch = rd_varint(r);
+		e->batch.seq = rd_varint(r);
+		e->batch.checksum = rd_u64(r);
+		e->batch.body = get_bytes(r, ENTRY_MAX);
+		return;
+	case ENTRY_ADVANCE:
+		e->advance.meta_index = rd_varint(r);
+		e->advance.after = rd_varint(r);
+		if (!r->err)
+			entry_close_decode(r, &e->advance.close);
+		return;
+	case ENTRY_SWEEP:
+		return;
+	case ENTRY_CREATE:
+		e->create.cluster_id = get_exactly(r, CLUSTER_ID_BYTES);
+		return;
+	case ENTRY_CLAIM:
+		e->claim.edge = get_name(r);
+		e->claim.epoch = rd_varint(r);
+		e->claim.claim = get_exactly(r, CLAIM_BYTES);
+		e->claim.empty = get_bool(r);
+		return;
+	case ENTRY_READMIT:
+		e->readmit.edge = get_name(r);
+		return;
+	case ENTRY_CLOSE:
+		get_closes(r, e);
+		return;
+	case ENTRY_TAKEN:
+		e->taken.shard = (uint32_t)rd_varint_max(r, SHARDS_MAX - 1);
+		e->taken.meta_index = rd_varint(r);
+		return;
+	}
+	fail(r, WEIR_EVERSION); /* a kind of a later version */
+}
+
+int entry_decode(struct bytes raw, struct entry *ret_entry)
+{
+	if (raw.n > ENTRY_MAX)
+		return WEIR_ETOOBIG;
+	struct rd r = rd_init(raw.p, raw.n);
+	struct entry e = {0};
+	uint8_t format = rd_u8(&r);
+	if (!r.err && format != ENTRY_FORMAT)
+		return WEIR_EVERSION;
+	e.kind = (enum entry_kind)rd_u8(&r);
+	e.time_ns = rd_svarint(&r);
+	if (!r.err)
+		get_fields(&r, &e);
+	int rc = rd_finish(&r);
+	if (rc) {
+		entry_clear(&e);
+		return rc;
+	}
+	*ret_entry = e;
+	return 0;
+}
+
+void entry_clear(struct entry *e)
+{
+	if (e->kind == ENTRY_ADVANCE)
+		free(e->advance.close.edges);
+	if (e->kind == ENTRY_CLOSE) {
+		for (uint32_t i = 0; i < e->closes.count; i++)
+			free(e->closes.closes[i].edges);
+		free(e->closes.closes);
+	}
+	*e = (struct entry){0};
+}
