@@ -7,8 +7,11 @@
  * comments (#), blank lines, \r\n, optional timestamp. A bad line is reported with its number and a reason, skipped to
  * its newline, and its good neighbours are kept. One parser per connection or file; no global state.
  *
- * Bounds: LINE_BYTES_MAX per line, LINE_TAGS_MAX, LINE_FIELDS_MAX. Memory: at most one partial line is kept between
- * calls. */
+ * A newline within quotes is data only where the whole line turns out valid: in a refused line it ends the line, so a
+ * quote that never closes costs one line, not its neighbours.
+ *
+ * Bounds: LINE_BYTES_MAX per line (newline not counted), LINE_TAGS_MAX, LINE_FIELDS_MAX. Memory: at most one partial
+ * line is kept between calls. A callback must not feed, finish, reset or free its own parser. */
 #ifndef WEIR_COMMON_LINE_H
 #define WEIR_COMMON_LINE_H
 
@@ -37,7 +40,7 @@ struct line_field {
 
 /* Everything in it lives for the callback only. */
 struct line {
-	uint64_t number;          /* 1-based, since line_parser_init or _reset */
+	uint64_t number;          /* 1-based, where it starts, counting newlines since line_parser_init or _reset */
 	struct bytes series;      /* the raw bytes of measurement and tags, as sent: a cache key */
 	struct bytes measurement; /* unescaped */
 	const struct line_tag *tags; /* in the order sent; a repeated key is an error */
@@ -92,7 +95,8 @@ void line_parser_free(struct line_parser *p);
 void line_parser_feed(struct line_parser *p, const void *data, size_t len);
 /* The input has ended: a last line without newline is complete. */
 void line_parser_finish(struct line_parser *p);
-/* Bytes fed since init that are not yet part of a reported line: a file source's position is what it fed minus this. */
+/* Bytes fed since init that are not yet part of a reported line: a file source's position is what it fed minus this.
+ * Not for use within callbacks. A line that is too long is reported at its newline, and pending until then. */
 size_t line_parser_pending(const struct line_parser *p);
 /* Forgets a partial line, starts counting lines anew. */
 void line_parser_reset(struct line_parser *p);
@@ -102,7 +106,8 @@ void line_parser_reset(struct line_parser *p);
 enum line_error line_resolve_series(struct line_parser *p, const struct line *l, struct bytes *ret_measurement,
     const struct line_tag **ret_tags, size_t *ret_tag_count);
 
-/* Writes: appends text escaped for its place. For generators and tests. */
+/* Writes: appends text escaped for its place. For generators and tests. What the grammar cannot say becomes `_`: a NUL;
+ * outside strings also a newline, a backslash at the end, a # at the start of a measurement. */
 struct buf;
 void line_put_measurement(struct buf *b, struct bytes text);
 void line_put_key(struct buf *b, struct bytes text); /* tag key, tag value, field key */
