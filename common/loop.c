@@ -1,0 +1,354 @@
+/* The only file that includes uv.h.
+ *
+ * Drains and the end of the turn run in a prepare handle: after timers and (in the turn before) descriptors, right
+ * before libuv computes how long it may wait. An active idle handle makes that time zero. */
+#include "common/loop.h"
+
+#include <stdlib.h>
+
+#include <uv.h>
+
+#include "common/err.h"
+
+#define DRAINS_MAX 1024
+
+struct loop {
+	uv_loop_t uv;
+	uv_prepare_t prepare;
+	uv_idle_t idle; /* active: do not wait */
+	loop_fn *turn_end;
+	void *turn_end_arg;
+	struct loop_drain *drains; /* list; freed ones leave it at the end of the turn */
+	unsigned drain_count;
+	bool draining;
+};
+
+struct loop_timer {
+	uv_timer_t uv;
+	loop_fn *fn;
+	void *arg;
+};
+
+struct loop_signal {
+	uv_signal_t uv;
+	loop_fn *fn;
+	void *arg;
+};
+
+struct loop_async {
+	uv_async_t uv;
+	loop_fn *fn;
+	void *arg;
+};
+
+struct loop_fd {
+	uv_poll_t uv;
+	loop_fd_fn *fn;
+	void *arg;
+};
+
+struct loop_drain {
+	uv_poll_t uv;
+	struct loop *loop;
+	loop_drain_fn *drain;
+	loop_drain_fn *pending;
+	void *arg;
+	struct loop_drain *next;
+	bool dead;
+};
+
+/* ---- closing: libuv keeps a handle until its close callback ---------------------------------------------------- */
+
+static void free_closed(uv_handle_t *h)
+{
+	free(h); /* each struct of ours starts with its handle */
+}
+
+static void close_handle(uv_handle_t *h)
+{
+	if (!uv_is_closing(h))
+		uv_close(h, free_closed);
+}
+
+/* ---- the turn ------------------------------------------------------------------------------------------------ */
+
+static void unlink_dead(struct loop *l)
+{
+	for (struct loop_drain **at = &l->drains; *at;) {
+		struct loop_drain *d = *at;
+		if (!d->dead) {
+			at = &d->next;
+			continue;
+		}
+		*at = d->next;
+		l->drain_count--;
+		close_handle((uv_handle_t *)&d->uv);
+	}
+}
+
+static void on_idle(uv_idle_t *h)
+{
+	(void)h; /* it exists so that the loop does not wait */
+}
+
+static void on_prepare(uv_prepare_t *h)
+{
+	struct loop *l = h->data;
+	bool more = false;
+	l->draining = true;
+	for (struct loop_drain *d = l->drains; d; d = d->next)
+		if (!d->dead)
+			more |= d->drain(d->arg);
+	if (l->turn_end)
+		l->turn_end(l->turn_end_arg);
+	for (struct loop_drain *d = l->drains; d; d = d->next)
+		if (!d->dead && d->pending)
+			more |= d->pending(d->arg);
+	l->draining = false;
+	unlink_dead(l);
+	if (more)
+		uv_idle_start(&l->idle, on_idle);
+	else
+		uv_idle_stop(&l->idle);
+}
+
+void loop_on_turn_end(struct loop *l, loop_fn *fn, void *arg)
+{
+	l->turn_end = fn;
+	l->turn_end_arg = arg;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------ */
+
+int loop_new(struct loop **ret_loop)
+{
+	struct loop *l = xcalloc(1, sizeof(*l));
+	if (uv_loop_init(&l->uv)) {
+		free(l);
+		return WEIR_EIO;
+	}
+	uv_prepare_init(&l->uv, &l->prepare);
+	uv_idle_init(&l->uv, &l->idle);
+	l->prepare.data = l;
+	l->idle.data = l;
+	uv_prepare_start(&l->prepare, on_prepare);
+	*ret_loop = l;
+	return 0;
+}
+
+static void close_any(uv_handle_t *h, void *arg)
+{
+	struct loop *l = arg;
+	if (uv_is_closing(h))
+		return;
+	if (h == (uv_handle_t *)&l->prepare || h == (uv_handle_t *)&l->idle)
+		uv_close(h, NULL);
+	else
+		close_handle(h);
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	uv_walk(&l->uv, close_any, l);
+	while (uv_run(&l->uv, UV_RUN_DEFAULT)) /* a loop_stop() just before ends the first at once */
+		;
+	weir_assert(uv_loop_close(&l->uv) == 0);
+	free(l);
+}
+
+void loop_run(struct loop *l)
+{
+	uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+void loop_stop(struct loop *l)
+{
+	uv_stop(&l->uv);
+}
+
+void loop_turn(struct loop *l, bool wait)
+{
+	uv_run(&l->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+}
+
+/* ---- timers -------------------------------------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *h)
+{
+	struct loop_timer *t = (struct loop_timer *)h;
+	t->fn(t->arg);
+}
+
+struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg)
+{
+	struct loop_timer *t = xcalloc(1, sizeof(*t));
+	uv_timer_init(&l->uv, &t->uv);
+	t->fn = fn;
+	t->arg = arg;
+	return t;
+}
+
+void loop_timer_start(struct loop_timer *t, uint64_t after_ms, uint64_t repeat_ms)
+{
+	uv_update_time(t->uv.loop); /* a long turn must not shorten the wait */
+	uv_timer_start(&t->uv, on_timer, after_ms, repeat_ms);
+}
+
+void loop_timer_stop(struct loop_timer *t)
+{
+	uv_timer_stop(&t->uv);
+}
+
+void loop_timer_free(struct loop_timer *t)
+{
+	if (t)
+		close_handle((uv_handle_t *)&t->uv);
+}
+
+/* ---- signals ------------------------------------------------------------------------------------------------- */
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+	(void)signum;
+	struct loop_signal *s = (struct loop_signal *)h;
+	s->fn(s->arg);
+}
+
+int loop_signal_new(struct loop *l, int signum, loop_fn *fn, void *arg, struct loop_signal **ret_signal)
+{
+	struct loop_signal *s = xcalloc(1, sizeof(*s));
+	if (uv_signal_init(&l->uv, &s->uv)) {
+		free(s);
+		return WEIR_EIO;
+	}
+	s->fn = fn;
+	s->arg = arg;
+	if (uv_signal_start(&s->uv, on_signal, signum)) {
+		close_handle((uv_handle_t *)&s->uv);
+		return WEIR_EINVAL;
+	}
+	*ret_signal = s;
+	return 0;
+}
+
+void loop_signal_free(struct loop_signal *s)
+{
+	if (s)
+		close_handle((uv_handle_t *)&s->uv);
+}
+
+/* ---- wake-ups ------------------------------------------------------------------------------------------------ */
+
+static void on_async(uv_async_t *h)
+{
+	struct loop_async *a = (struct loop_async *)h;
+	a->fn(a->arg);
+}
+
+struct loop_async *loop_async_new(struct loop *l, loop_fn *fn, void *arg)
+{
+	struct loop_async *a = xcalloc(1, sizeof(*a));
+	/* Fails only without descriptors at the first one: the loop's own are opened then. */
+	weir_assert(uv_async_init(&l->uv, &a->uv, on_async) == 0);
+	a->fn = fn;
+	a->arg = arg;
+	return a;
+}
+
+void loop_async_send(struct loop_async *a)
+{
+	uv_async_send(&a->uv);
+}
+
+void loop_async_free(struct loop_async *a)
+{
+	if (a)
+		close_handle((uv_handle_t *)&a->uv);
+}
+
+/* ---- descriptors --------------------------------------------------------------------------------------------- */
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct loop_fd *f = (struct loop_fd *)h;
+	unsigned mask = 0;
+	/* An error condition is reported as what is watched: the read or write that follows tells it. */
+	if (status || events & UV_READABLE)
+		mask |= LOOP_READ;
+	if (status || events & UV_WRITABLE)
+		mask |= LOOP_WRITE;
+	f->fn(f->arg, mask);
+}
+
+int loop_fd_new(struct loop *l, int fd, loop_fd_fn *fn, void *arg, struct loop_fd **ret_fd)
+{
+	struct loop_fd *f = xcalloc(1, sizeof(*f));
+	if (uv_poll_init(&l->uv, &f->uv, fd)) {
+		free(f);
+		return WEIR_EINVAL;
+	}
+	f->fn = fn;
+	f->arg = arg;
+	*ret_fd = f;
+	return 0;
+}
+
+void loop_fd_watch(struct loop_fd *f, unsigned events)
+{
+	int mask = (events & LOOP_READ ? UV_READABLE : 0) | (events & LOOP_WRITE ? UV_WRITABLE : 0);
+	if (mask)
+		uv_poll_start(&f->uv, mask, on_poll);
+	else
+		uv_poll_stop(&f->uv);
+}
+
+void loop_fd_free(struct loop_fd *f)
+{
+	if (f)
+		close_handle((uv_handle_t *)&f->uv);
+}
+
+/* ---- drains -------------------------------------------------------------------------------------------------- */
+
+static void on_drain_fd(uv_poll_t *h, int status, int events)
+{
+	(void)h; /* the turn that this makes is all that is wanted */
+	(void)status;
+	(void)events;
+}
+
+int loop_drain_new(struct loop *l, int fd, loop_drain_fn *drain, loop_drain_fn *pending, void *arg,
+    struct loop_drain **ret_drain)
+{
+	if (l->drain_count >= DRAINS_MAX)
+		return WEIR_EFULL;
+	struct loop_drain *d = xcalloc(1, sizeof(*d));
+	if (uv_poll_init(&l->uv, &d->uv, fd)) {
+		free(d);
+		return WEIR_EINVAL;
+	}
+	uv_poll_start(&d->uv, UV_READABLE, on_drain_fd);
+	d->loop = l;
+	d->drain = drain;
+	d->pending = pending;
+	d->arg = arg;
+	struct loop_drain **at = &l->drains;
+	while (*at)
+		at = &(*at)->next;
+	*at = d;
+	l->drain_count++;
+	*ret_drain = d;
+	return 0;
+}
+
+void loop_drain_free(struct loop_drain *d)
+{
+	if (!d || d->dead)
+		return;
+	d->dead = true;
+	uv_poll_stop(&d->uv);
+	if (!d->loop->draining)
+		unlink_dead(d->loop);
+}
