@@ -50,13 +50,44 @@ void line_put_string(struct buf *b, struct bytes text)
 	buf_u8(b, '"');
 }
 
-#define WHOLE_MAX 1e15 /* whole numbers below are written digit by digit */
+#define SHORT_MAX 1e12 /* numbers below with at most three decimals are written digit by digit */
+
+/* v as thousandths, if dividing them by 1000, which is what parsing does, gives v again. */
+static bool as_thousandths(double v, unsigned long long *ret)
+{
+	if (!(v < SHORT_MAX))
+		return false;
+	*ret = (unsigned long long)(v * 1000 + 0.5);
+	return (double)*ret / 1000 == v;
+}
+
+static void put_thousandths(struct buf *b, bool negative, unsigned long long n)
+{
+	char text[32], *end = text + sizeof(text), *p = end;
+	unsigned fraction = (unsigned)(n % 1000);
+	n /= 1000;
+	if (fraction) {
+		unsigned digits = 3;
+		for (; fraction % 10 == 0; fraction /= 10)
+			digits--;
+		for (; digits; digits--, fraction /= 10)
+			*--p = (char)('0' + fraction % 10);
+		*--p = '.';
+	}
+	do
+		*--p = (char)('0' + n % 10);
+	while (n /= 10);
+	if (negative)
+		*--p = '-';
+	buf_put(b, p, (size_t)(end - p));
+}
 
 void line_put_float(struct buf *b, double v)
 {
 	weir_assert(isfinite(v));
-	if (v == trunc(v) && fabs(v) < WHOLE_MAX) {
-		buf_printf(b, "%s%lld", signbit(v) ? "-" : "", (long long)fabs(v));
+	unsigned long long thousandths;
+	if (as_thousandths(fabs(v), &thousandths)) {
+		put_thousandths(b, signbit(v), thousandths);
 		return;
 	}
 	locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -552,7 +552,7 @@ END_TEST
 START_TEST(floats_are_written_short_and_exact)
 {
 	static const double values[] = {0, -0.0, 1, -1, 0.1, 88.25, 1e15, 123456789012345680.0, 1e300, -2.5e-300, 5e-324, 1.0 / 3,
-	    999999999999999, 4.35};
+	    999999999999999, 4.35, -0.001, 0.05, 100.5, 12.120, 999999999999.999, 0.0004, 20.123, 1000000000000.5};
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		struct buf b = {0};
 		line_put_float(&b, values[i]);
@@ -561,8 +561,12 @@ START_TEST(floats_are_written_short_and_exact)
 		buf_free(&b);
 	}
 	struct buf b = {0};
-	line_put_float(&b, 4.35);
-	ck_assert_str_eq(buf_cstr(&b), "4.35");
+	static const double shorts[] = {4.35, -0.0, 100, 20.5, -0.007, 0.1234, 1e15};
+	for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
+		line_put_float(&b, shorts[i]);
+		buf_u8(&b, ' ');
+	}
+	ck_assert_str_eq(buf_cstr(&b), "4.35 -0 100 20.5 -0.007 0.1234 1e+15 ");
 	buf_free(&b);
 }
 END_TEST
