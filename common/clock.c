@@ -135,8 +135,8 @@ static const struct {
 	const char *name;
 	int64_t ns;
 } units[] = {
-	{"d", 86400 * NS_PER_SEC}, {"h", 3600 * NS_PER_SEC}, {"m", 60 * NS_PER_SEC}, {"s", NS_PER_SEC},
-	{"ms", NS_PER_MS}, {"us", 1000}, {"ns", 1},
+	{"y", 365 * 86400 * NS_PER_SEC}, {"d", 86400 * NS_PER_SEC}, {"h", 3600 * NS_PER_SEC}, {"m", 60 * NS_PER_SEC},
+	{"s", NS_PER_SEC}, {"ms", NS_PER_MS}, {"us", 1000}, {"ns", 1},
 };
 #define UNIT_COUNT (sizeof(units) / sizeof(units[0]))
 
@@ -178,7 +178,7 @@ int duration_parse(const char *text, size_t len, int64_t *ret_ns)
 void duration_format(int64_t ns, char out[TIME_TEXT_MAX])
 {
 	size_t u = 0;
-	while (u + 1 < UNIT_COUNT && (ns == 0 ? u < 3 : ns % units[u].ns != 0))
+	while (u + 1 < UNIT_COUNT && (ns == 0 ? u < 4 : ns % units[u].ns != 0))
 		u++;
 	snprintf(out, TIME_TEXT_MAX, "%lld%s", (long long)(ns / units[u].ns), units[u].name);
 }

@@ -29,7 +29,7 @@ static inline int64_t time_floor(int64_t t, int64_t step, int64_t offset)
 void time_format(int64_t t_ns, char out[TIME_TEXT_MAX]);
 /* RFC 3339 (with zone), or seconds since the epoch with up to 9 decimals, or "now", or "-1h" before now_ns. */
 int time_parse(const char *text, int64_t now_ns, int64_t *ret_ns);
-/* "250ms", "10s", "5m", "2h", "7d", also "1h30m": > 0; "0" and "0s" give 0. WEIR_EINVAL, WEIR_ETOOBIG. */
+/* "250ms", "10s", "5m", "2h", "7d", "1y" (365 days), also "1h30m": > 0; "0" and "0s" give 0. WEIR_EINVAL, WEIR_ETOOBIG. */
 int duration_parse(const char *text, size_t len, int64_t *ret_ns);
 /* The shortest such text: 90 s is "90s", 1 h is "1h". */
 void duration_format(int64_t ns, char out[TIME_TEXT_MAX]);

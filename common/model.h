@@ -15,11 +15,18 @@
 #define SHARDS_MAX 256
 #define CLOUDS_MAX 64
 #define EDGES_MAX 10000
+#define EDGE_TAGS_MAX 32
+#define SOURCES_MAX 64          /* of one edge */
+#define SIMULATE_SENSORS_MAX 1000000
 #define STREAMS_MAX 256
 #define STEPS_MAX 16
+#define WHERE_MAX 16            /* tags of one where */
 #define BY_MAX 16
 #define FUNCTIONS_MAX 64
 #define DISTINCTS_MAX 8
+#define DEDUPE_DEPTH_MAX 4096
+#define STEP_SERIES_MAX 10000000
+#define GROUPS_MAX 100000000    /* max_groups of a stream at most */
 #define ROLLUPS_MAX 4
 #define SLICES_PER_WINDOW_MAX 1000
 #define GROUP_KEY_MAX 400       /* bytes of an encoded group (below) */
@@ -36,7 +43,7 @@ enum source_type { SOURCE_TCP, SOURCE_FILE, SOURCE_STDIN, SOURCE_SIMULATE };
 struct source_conf {
 	enum source_type type;
 	unsigned line;      /* of the topology file, for messages */
-	char *name;         /* unique within the edge; default TYPE-N, N counting from 1 in file order */
+	char *name;         /* unique within the edge; default TYPE-N, N counting those of the type from 1 */
 	char *listen;       /* tcp: HOST:PORT */
 	char *path;         /* file: absolute, or relative to the topology file's folder */
 	bool follow;        /* file: go on at the end, and through rotation; else the source finishes at the end */
