@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/address.h"
+#include "common/addr.h"
 #include "common/err.h"
 #include "common/topology.h"
 #include "common/topology_parts.h"
@@ -115,27 +115,27 @@ static void check_folders(struct conf *c, const struct conf_node *root, struct t
 static void check_address(struct conf *c, struct places *p, const struct conf_node *node, const char *scheme,
     bool keys)
 {
-	struct address a;
-	const char *why;
+	struct addr a;
 	if (!node || node->type != CONF_SCALAR || !*node->text)
 		return;
-	size_t n = strlen(scheme);
-	if (strncmp(node->text, scheme, n)) {
-		conf_error(c, node, "%s: expected %sHOST:PORT", conf_quote(c, node->text), scheme);
+	const char *rest = node->text + strlen(scheme);
+	if (strncmp(node->text, scheme, strlen(scheme)) || strstr(rest, "//") || addr_parse(rest, &a)) {
+		conf_error(c, node, "%s: expected %sHOST:PORT, HOST being an IPv4 address or localhost",
+		    conf_quote(c, node->text), scheme);
 		return;
 	}
-	if (address_parse(node->text + n, &a, &why)) {
-		conf_error(c, node, "%s: %s", conf_quote(c, node->text), why);
+	if (a.port == 0) {
+		conf_error(c, node, "%s: others must find it, so the port must be 1 to 65535", conf_quote(c, node->text));
 		return;
 	}
-	if (!keys && !address_is_loopback(&a)) {
+	if (!keys && !addr_is_loopback(&a)) {
 		conf_error(c, node,
 		    "%s is not a loopback address, and with `security: none` everything stays on this machine "
 		    "(127.0.0.1); encryption with keys (CURVE, TLS) is not built yet",
 		    conf_quote(c, node->text));
 		return;
 	}
-	char *text = xasprintf("%s:%u", strcmp(a.host, "localhost") ? a.host : "127.0.0.1", a.port);
+	char *text = xasprintf("%u.%u.%u.%u:%u", a.ip[0], a.ip[1], a.ip[2], a.ip[3], a.port);
 	places_add(p, node, text);
 	free(text);
 }
