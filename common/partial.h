@@ -3,8 +3,9 @@
  * Merging partials gives what adding all their readings to one would have given: exactly for count, min, max, first,
  * last, quantile buckets and distinct registers; to rounding for sum (compensated, Neumaier 1974) and moments
  * (Welford 1962; merge by Chan, Golub, LeVeque 1979). Equal timestamps: first takes the smaller value, last the
- * larger. Merging in a fixed order gives the same bits everywhere. Encodings are canonical: equal content, equal
- * bytes. Not thread-safe. */
+ * larger; -0.0 is smaller than 0.0. Merging in a fixed order gives the same bits everywhere. Encodings are canonical:
+ * equal content, equal bytes. Counts stick at UINT64_MAX. A sum or a sum of squares that leaves the range of doubles
+ * sticks at infinity, and is no value (null) when asked for. Not thread-safe. */
 #ifndef WEIR_COMMON_PARTIAL_H
 #define WEIR_COMMON_PARTIAL_H
 
@@ -36,12 +37,18 @@ struct partial_spec {
 	uint64_t distinct_seed;
 };
 
+/* Whether partials of the two specs hold the same things. Who takes partials from outside asks before merging. */
+static inline bool partial_spec_agrees(const struct partial_spec *a, const struct partial_spec *b)
+{
+	return a->parts == b->parts && a->distinct_count == b->distinct_count;
+}
+
 struct sketch_quantile;
 struct sketch_distinct;
 
 struct partial {
 	uint64_t count;
-	double sum, sum_c; /* Neumaier: the value is sum + sum_c */
+	double sum, sum_c; /* the value is sum + sum_c; sum is that value rounded */
 	double min, max;
 	double mean, m2;
 	int64_t first_ns, last_ns;
@@ -66,10 +73,12 @@ void partial_merge(struct partial *dst, const struct partial *src, const struct 
 /* Bytes of memory it owns beyond the struct. */
 size_t partial_memory(const struct partial *p, const struct partial_spec *spec);
 
-/* A self-contained encoding for the spool's deltas, the cloud's state and query answers. */
+/* A self-contained encoding for the spool's deltas, the cloud's state and query answers: at most PARTIAL_ENCODED_MAX
+ * bytes while the sketch is capped. An empty partial is one byte. */
 void partial_encode(const struct partial *p, const struct partial_spec *spec, struct buf *out);
 /* Into an empty partial; consumes exactly what partial_encode wrote. 0, or an error with *ret left empty. Checks
- * all bounds and that numbers are possible (finite, min <= max, counts add up). */
+ * all bounds and that numbers are possible (finite, min <= max, counts add up). A sketch of more than quantile_cap
+ * buckets is taken as it is (up to SKETCH_QUANTILE_BUCKETS_MAX): the next merge collapses it. */
 int partial_decode(struct rd *r, const struct partial_spec *spec, struct partial *ret);
 
 /* One answer. *ret_null: no value (stddev below two readings, anything of an empty partial but count).
@@ -77,5 +86,33 @@ int partial_decode(struct rd *r, const struct partial_spec *spec, struct partial
  * FN_DISTINCT, its place in the stream's list. */
 void partial_eval(const struct partial *p, const struct partial_spec *spec, enum function fn, double q,
     uint32_t distinct_index, double *ret_value, double *ret_error, bool *ret_null);
+
+/* For common/batch: the same encoding, spread over columns; but times, which need a context. */
+enum partial_column {
+	PARTIAL_COL_COUNT,
+	PARTIAL_COL_KINDS,
+	PARTIAL_COL_MIN,
+	PARTIAL_COL_MAX,
+	PARTIAL_COL_FIRST,
+	PARTIAL_COL_LAST,
+	PARTIAL_COL_SUM,
+	PARTIAL_COL_SUM_C,
+	PARTIAL_COL_MEAN,
+	PARTIAL_COL_M2,
+	PARTIAL_COL_QUANTILE,
+	PARTIAL_COL_DISTINCT,
+	PARTIAL_COLS
+};
+/* p is not empty. Columns may be one and the same buffer. */
+void partial_put_columns(const struct partial *p, const struct partial_spec *spec, struct buf *const cols[PARTIAL_COLS]);
+/* All but first_ns and last_ns, into an empty partial. An error of a column stays in its reader, too. */
+int partial_get_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *ret);
+/* 0, or WEIR_ECORRUPT where no readings can have given these numbers. */
+int partial_check(const struct partial *p, const struct partial_spec *spec);
+
+/* The largest unit (1, 1e3, 1e6 or 1e9 ns) that divides a time, as its code 0..3. */
+#define TIME_UNITS 4
+uint8_t time_unit(int64_t ns);
+int64_t time_unit_ns(uint8_t code);
 
 #endif
