@@ -61,7 +61,8 @@ START_TEST(each_kind_has_its_numbers)
 	ck_assert_uint_eq(round_trip(3 * 0x1p-47, NULL, 0, NUMBER_BINARY), 2);
 	ck_assert_uint_eq(round_trip(0x1p1000, NULL, 0, NUMBER_BINARY), 3);
 	ck_assert_uint_eq(round_trip(DBL_TRUE_MIN, NULL, 0, NUMBER_BINARY), 3);
-	ck_assert_uint_eq(round_trip(101.2 * 1.609344, NULL, 0, NUMBER_RAW), 8);
+	ck_assert_uint_eq(round_trip(101.2 * 1.609344, NULL, 0, 7), 5);
+	ck_assert_uint_eq(round_trip(M_PI, NULL, 0, NUMBER_RAW), 8);
 	round_trip(DBL_MAX, NULL, 0, NUMBER_RAW);
 	round_trip(-DBL_MIN, NULL, 0, -1);
 	round_trip(INFINITY, NULL, 0, NUMBER_RAW);
