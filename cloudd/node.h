@@ -10,7 +10,16 @@
  * Disk. The node hands out jobs: log_write() (append and truncate entries of all groups in one durable transaction of
  * the log environment) and apply() (committed entries for the state machines). Both are executed elsewhere, in the
  * order given, one at a time of each kind, by log_job_run() and apply_job_run(); completion comes back through
- * node_log_written() and node_applied(). */
+ * node_log_written() and node_applied(). The node has at most one job of each kind under way. Completions and
+ * node_state_durable() must come in the order in which things happened.
+ *
+ * Full disks are waited for: a job that returned WEIR_EFULL is given back like any other, and the node hands out
+ * another one after CONSENSUS_RETRY_MS. After WEIR_EFULL from apply_job_run() or apply_commit() the state writer calls
+ * apply_abort() first, and the node reads back from the log what was not durable. A commit that failed is told by
+ * node_state_aborted(); the next job that the writer gets after it is given back with WEIR_EFULL without being run, as
+ * it may have been handed out before the node knew.
+ *
+ * Callbacks come from within calls below, never from node_open(), and hold no lock. */
 #ifndef WEIR_CLOUDD_NODE_H
 #define WEIR_CLOUDD_NODE_H
 
@@ -59,22 +68,25 @@ void node_close(struct node *n);
 
 void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now);
 void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t len, struct node_time now);
-/* Every NODE_TICK_MS, and after a burst of frames: proposals are gathered and handed to the log here. */
+/* Every NODE_TICK_MS: timeouts, sweeps, watermarks. */
 #define NODE_TICK_MS 50
 void node_tick(struct node *n, struct node_time now);
 /* Hands gathered proposals to the log writer if it is free; call at the end of each loop turn. */
 void node_flush(struct node *n, struct node_time now);
 
-/* A job came back. rc: what its run returned. WEIR_EIO must have ended the process before. */
+/* A job came back, and is freed. rc: what its run returned. WEIR_EIO must have ended the process before; after any other
+ * error than WEIR_EFULL nothing is written any more, and node_ready() says why. Hands out the next jobs. */
 void node_log_written(struct node *n, struct log_job *job, int rc, struct node_time now);
 void node_applied(struct node *n, struct apply_job *job, int rc, struct node_time now);
-/* A state transaction was committed: the log may be truncated below what it holds. */
+/* A state transaction was committed: the log may be truncated below what it holds. index: apply_applied(). */
 void node_state_durable(struct node *n, uint32_t group, uint64_t index);
+/* A state transaction was aborted outside of a job (apply_commit() found no room): see above. */
+void node_state_aborted(struct node *n, struct node_time now);
 
 /* Run by the writer threads: any thread, one job of a kind at a time. */
 int log_job_run(struct kv *log, struct log_job *job);
-/* Applies the job's entries into the open transaction of `a` (does not commit). After WEIR_EFULL: the entries not
- * applied stay in the job; abort, wait, run again from what apply_applied() says. */
+/* Applies the job's entries into the open transaction of `a` (does not commit). After an error the caller aborts the
+ * transaction and gives the job back. */
 int apply_job_run(struct apply *a, struct apply_job *job);
 size_t apply_job_count(const struct apply_job *job);
 
@@ -90,11 +102,21 @@ bool node_ready(struct node *n, char **ret_why);
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a
  * read transaction (apply_read_group). */
 size_t node_groups(struct node *n, struct msg_group_status *out);
-/* What edges reported last, as the meta leader sees it (only on META_NODE): appends the "edges" array's objects as
- * interfaces.md names them. */
+/* What edges reported last, as the meta leader sees it (only on META_NODE; nothing elsewhere): appends the "edges"
+ * array's objects, with commas between them, as interfaces.md names them:
+ *   {"name","state","epoch","spool_bytes","accepted","refused":{REASON:n},"heard_ms_ago":n|null,"clock_suspect":bool,
+ *    "readmit":bool,"streams":[{"name","state","watermark":"RFC 3339"|null}]}
+ * state: the worst of its streams. */
 void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
+/* Appends the "streams" array's objects, with commas between them:
+ *   {"name","version","slice":"1m","watermark":T|null,"final":T|null,
+ *    "dropped":{"beyond_retain":n,"unknown_stream":n,"invalid":n},
+ *    "received":n,"merged":n,"partials":n,"groups":n,"overflowed":n}
+ * One for each stream of the topology, in its order, then those that only the state knows (version, slice, watermark
+ * and final null). watermark (close) and final are known on META_NODE, null elsewhere; the numbers are sums over the shards
+ * that this node holds: whoever wants the cluster's sums them over all nodes, by name. */
 void node_streams_json(struct node *n, struct kv_txn *txn, struct buf *out);
-/* Prometheus text (names weir_cloud_...). */
+/* Prometheus text (names weir_cloud_...) of this node. */
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out);
 /* The cluster id, once known. */
 bool node_cluster_id(struct node *n, uint8_t ret_id[CLUSTER_ID_BYTES]);

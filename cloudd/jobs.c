@@ -1,0 +1,194 @@
+#include "cloudd/jobs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/node.h"
+#include "common/buf.h"
+#include "common/err.h"
+
+static void *grow(void *items, size_t *cap, size_t size)
+{
+	*cap = *cap ? *cap * 2 : 16;
+	return xrealloc(items, *cap * size);
+}
+
+struct log_job *log_job_new(void)
+{
+	return xcalloc(1, sizeof(struct log_job));
+}
+
+void log_job_free(struct log_job *j)
+{
+	if (!j)
+		return;
+	free(j->appends);
+	free(j->truncates);
+	free(j->records);
+	free(j);
+}
+
+void log_job_append(struct log_job *j, uint32_t group, uint64_t index, uint64_t term, struct bytes entry)
+{
+	if (j->append_count == j->append_cap)
+		j->appends = grow(j->appends, &j->append_cap, sizeof(*j->appends));
+	j->appends[j->append_count++] = (struct log_append){group, index, term, entry};
+	j->append_bytes += entry.n;
+}
+
+void log_job_truncate(struct log_job *j, uint32_t group, uint64_t from, uint64_t upto)
+{
+	if (j->truncate_count == j->truncate_cap)
+		j->truncates = grow(j->truncates, &j->truncate_cap, sizeof(*j->truncates));
+	j->truncates[j->truncate_count++] = (struct log_truncate){group, from, upto};
+}
+
+void log_job_record(struct log_job *j, struct bytes key, struct bytes value)
+{
+	weir_assert(key.n <= LOG_NODE_KEY_MAX && value.n <= LOG_NODE_VALUE_MAX);
+	if (j->record_count == j->record_cap)
+		j->records = grow(j->records, &j->record_cap, sizeof(*j->records));
+	struct log_record *r = &j->records[j->record_count++];
+	memcpy(r->key, key.p, key.n);
+	r->key_len = key.n;
+	memcpy(r->value, value.p, value.n);
+	r->value_len = value.n;
+}
+
+void log_job_group(struct log_job *j, uint32_t group, uint64_t term, uint64_t truncated)
+{
+	struct buf key = {0}, value = {0};
+	buf_u8(&key, LOG_KEY_GROUP);
+	buf_be32(&key, group);
+	buf_u8(&value, LOG_RECORD_VERSION);
+	buf_u64(&value, term);
+	buf_u64(&value, truncated);
+	log_job_record(j, bytes_of(key.data, key.len), bytes_of(value.data, value.len));
+	buf_free(&key);
+	buf_free(&value);
+}
+
+int log_group_decode(struct bytes value, uint64_t *ret_term, uint64_t *ret_truncated)
+{
+	struct rd r = rd_init(value.p, value.n);
+	uint8_t version = rd_u8(&r);
+	uint64_t term = rd_u64(&r);
+	uint64_t truncated = rd_u64(&r);
+	int rc = rd_finish(&r);
+	if (rc || version != LOG_RECORD_VERSION)
+		return rc ? rc : WEIR_EVERSION;
+	*ret_term = term;
+	*ret_truncated = truncated;
+	return 0;
+}
+
+static struct bytes index_key(uint64_t index, uint8_t room[8])
+{
+	for (unsigned i = 0; i < 8; i++)
+		room[i] = (uint8_t)(index >> (56 - 8 * i));
+	return bytes_of(room, 8);
+}
+
+static int write_truncates(struct kv_txn *txn, const struct log_job *j)
+{
+	uint8_t key[8];
+	for (size_t i = 0; i < j->truncate_count; i++) {
+		const struct log_truncate *t = &j->truncates[i];
+		for (uint64_t index = t->from; index <= t->upto; index++) {
+			int rc = kv_del(txn, LOG_DB_GROUP(t->group), index_key(index, key));
+			if (rc)
+				return rc == WEIR_ENOTFOUND ? WEIR_ECORRUPT : rc;
+		}
+	}
+	return 0;
+}
+
+static int write_appends(struct kv_txn *txn, const struct log_job *j)
+{
+	struct buf value = {0};
+	uint8_t key[8];
+	int rc = 0;
+	for (size_t i = 0; !rc && i < j->append_count; i++) {
+		const struct log_append *a = &j->appends[i];
+		buf_clear(&value);
+		buf_u64(&value, a->term);
+		buf_put(&value, a->entry.p, a->entry.n);
+		rc = kv_append(txn, LOG_DB_GROUP(a->group), index_key(a->index, key), bytes_of(value.data, value.len));
+	}
+	buf_free(&value);
+	return rc;
+}
+
+static int write_records(struct kv_txn *txn, const struct log_job *j)
+{
+	for (size_t i = 0; i < j->record_count; i++) {
+		const struct log_record *r = &j->records[i];
+		int rc = kv_put(txn, LOG_DB_NODE, bytes_of(r->key, r->key_len), bytes_of(r->value, r->value_len));
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int log_job_run(struct kv *log, struct log_job *job)
+{
+	struct kv_txn *txn;
+	int rc = kv_begin(log, true, &txn);
+	if (rc)
+		return rc;
+	rc = write_truncates(txn, job);
+	if (!rc)
+		rc = write_records(txn, job);
+	if (!rc)
+		rc = write_appends(txn, job);
+	if (rc) {
+		kv_abort(txn);
+		return rc;
+	}
+	return kv_commit(txn);
+}
+
+struct apply_job *apply_job_new(void)
+{
+	return xcalloc(1, sizeof(struct apply_job));
+}
+
+void apply_job_free(struct apply_job *j)
+{
+	if (!j)
+		return;
+	for (size_t i = 0; i < j->done; i++)
+		apply_result_clear(&j->results[i]);
+	for (size_t i = 0; i < j->count; i++)
+		free(j->items[i].entry);
+	free(j->items);
+	free(j->results);
+	free(j);
+}
+
+void apply_job_add(struct apply_job *j, const struct apply_item *item)
+{
+	if (j->count == j->cap)
+		j->items = grow(j->items, &j->cap, sizeof(*j->items));
+	j->items[j->count++] = *item;
+	j->bytes += item->len;
+}
+
+int apply_job_run(struct apply *a, struct apply_job *job)
+{
+	if (!job->results)
+		job->results = xcalloc(job->count, sizeof(*job->results));
+	while (job->done < job->count) {
+		struct apply_item *i = &job->items[job->done];
+		int rc = apply_entry(a, i->group, i->index, i->term, bytes_of(i->entry, i->len), &job->results[job->done]);
+		if (rc)
+			return rc;
+		job->done++;
+	}
+	return 0;
+}
+
+size_t apply_job_count(const struct apply_job *job)
+{
+	return job->count;
+}

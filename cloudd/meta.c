@@ -1,0 +1,846 @@
+#include "cloudd/meta.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/pending.h"
+#include "cloudd/spread.h"
+#include "cloudd/watermark.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/json.h"
+
+#define META_GROUP 0
+#define NOT_EXPECTED UINT32_MAX
+
+struct report_count {
+	char *name;
+	uint64_t value;
+};
+
+/* What is known of an edge. The part that readers see changes under the lock. */
+struct meta_row {
+	/* committed */
+	uint64_t epoch; /* 0: never seen */
+	uint8_t claim[CLAIM_BYTES];
+	bool readmit;
+	/* heard */
+	bool reported;
+	int64_t heard_ns; /* monotonic: of the last report or grant, or the leader's start */
+	uint64_t incarnation, seq, incarnation_before;
+	uint64_t spool_bytes, accepted;
+	bool clock_suspect;
+	size_t refused_count;
+	struct report_count *refused;
+};
+
+struct stream_row {
+	const struct stream_conf *conf;
+	struct watermark_conf watermark;
+	uint32_t edge_count;
+	uint32_t *edges;                     /* topology indexes, in the order of their names */
+	uint32_t *place_of;                  /* by topology index: place in `edges`, or NOT_EXPECTED */
+	struct watermark_committed *committed;
+	struct watermark_heard *heard;
+	struct watermark_committed *next;    /* scratch */
+	int64_t close_ns, final_ns;          /* committed */
+	bool dirty;                          /* something was heard since it was looked at */
+	int64_t looked_ns, behind_ns;        /* when it was looked at; when watermarks behind were last committed */
+};
+
+struct meta {
+	const struct topology *topology;
+	struct meta_io io;
+	uint8_t random[CLUSTER_ID_BYTES];
+	bool started, created, creating;
+	uint8_t id[CLUSTER_ID_BYTES];
+	struct meta_row *rows;
+	struct stream_row *streams;
+	struct pending pending;
+	struct spread *spread;
+	uint64_t newest;       /* meta index of the newest advance */
+	uint64_t close_index;  /* log index of the last ENTRY_CLOSE applied */
+	bool closing;          /* an ENTRY_CLOSE is in flight */
+	int64_t close_due_ns;
+	uint32_t close_turn;   /* the stream that comes first in the next close */
+	uint64_t *taken;       /* by shard: last proposed */
+	int64_t *taken_due_ns;
+	struct meta_counters counters;
+	pthread_mutex_t lock;  /* of rows, streams' committed and heard, now_ns */
+	int64_t now_ns;
+};
+
+/* ---- made and loaded -------------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b, void *arg)
+{
+	const struct topology *t = arg;
+	return strcmp(t->edges[*(const uint32_t *)a].name, t->edges[*(const uint32_t *)b].name);
+}
+
+static void make_stream(struct meta *m, uint32_t number)
+{
+	const struct topology *t = m->topology;
+	const struct stream_conf *conf = &t->streams[number];
+	struct stream_row *s = &m->streams[number];
+	s->conf = conf;
+	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns};
+	s->edge_count = (uint32_t)conf->edge_count;
+	s->edges = xcalloc(s->edge_count, sizeof(*s->edges));
+	memcpy(s->edges, conf->edges, s->edge_count * sizeof(*s->edges));
+	qsort_r(s->edges, s->edge_count, sizeof(*s->edges), compare_names, (void *)(uintptr_t)t);
+	s->place_of = xcalloc(t->edge_count, sizeof(*s->place_of));
+	for (size_t i = 0; i < t->edge_count; i++)
+		s->place_of[i] = NOT_EXPECTED;
+	s->committed = xcalloc(s->edge_count, sizeof(*s->committed));
+	s->heard = xcalloc(s->edge_count, sizeof(*s->heard));
+	s->next = xcalloc(s->edge_count, sizeof(*s->next));
+	for (uint32_t i = 0; i < s->edge_count; i++) {
+		s->place_of[s->edges[i]] = i;
+		s->committed[i] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
+	}
+	s->close_ns = s->final_ns = WATERMARK_NONE;
+}
+
+static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
+{
+	struct meta *m = arg;
+	return m->io.advance(m->io.arg, shard, meta_index, entry);
+}
+
+struct meta *meta_new(const struct topology *t, const struct meta_io *io, const uint8_t random[CLUSTER_ID_BYTES])
+{
+	struct meta *m = xcalloc(1, sizeof(*m));
+	m->topology = t;
+	m->io = *io;
+	memcpy(m->random, random, CLUSTER_ID_BYTES);
+	m->rows = xcalloc(t->edge_count, sizeof(*m->rows));
+	m->streams = xcalloc(t->stream_count, sizeof(*m->streams));
+	for (uint32_t i = 0; i < t->stream_count; i++)
+		make_stream(m, i);
+	m->taken = xcalloc(t->shards, sizeof(*m->taken));
+	m->taken_due_ns = xcalloc(t->shards, sizeof(*m->taken_due_ns));
+	m->spread = spread_new(t->shards, &(struct spread_io){m, send_advance});
+	weir_assert(pthread_mutex_init(&m->lock, NULL) == 0);
+	return m;
+}
+
+static void clear_refused(struct meta_row *row)
+{
+	for (size_t i = 0; i < row->refused_count; i++)
+		free(row->refused[i].name);
+	free(row->refused);
+	row->refused = NULL;
+	row->refused_count = 0;
+}
+
+void meta_free(struct meta *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->topology->edge_count; i++)
+		clear_refused(&m->rows[i]);
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		struct stream_row *s = &m->streams[i];
+		free(s->edges);
+		free(s->place_of);
+		free(s->committed);
+		free(s->heard);
+		free(s->next);
+	}
+	free(m->rows);
+	free(m->streams);
+	free(m->taken);
+	free(m->taken_due_ns);
+	pending_free(&m->pending);
+	spread_free(m->spread);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+static struct meta_row *row_of(struct meta *m, const char *edge)
+{
+	int i = topology_edge(m->topology, edge);
+	return i < 0 ? NULL : &m->rows[i];
+}
+
+static struct stream_row *stream_of(struct meta *m, const char *name, size_t len, uint32_t version)
+{
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		struct stream_row *s = &m->streams[i];
+		if (s->conf->version == version && strlen(s->conf->name) == len && memcmp(s->conf->name, name, len) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+/* Edges that the stream no longer expects are forgotten: they hold nothing up. */
+static void commit_edge(struct meta *m, struct stream_row *s, uint32_t place, const struct watermark_committed *to)
+{
+	struct watermark_committed *at = &s->committed[place];
+	if (to->state == EDGE_JOINING && at->state != EDGE_JOINING)
+		s->heard[place].joining_ns = m->now_ns;
+	*at = *to;
+}
+
+static void load_stream(struct meta *m, const struct meta_stream *from)
+{
+	struct stream_row *s = stream_of(m, from->name, strlen(from->name), from->version);
+	if (from->meta_index > m->newest)
+		m->newest = from->meta_index;
+	if (!s)
+		return;
+	s->close_ns = from->close_ns;
+	s->final_ns = from->final_ns;
+	for (size_t i = 0; i < from->edge_count; i++) {
+		const struct meta_stream_edge *e = &from->edges[i];
+		int edge = topology_edge(m->topology, e->name);
+		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
+			commit_edge(m, s, s->place_of[edge],
+			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns});
+	}
+}
+
+int meta_load(struct meta *m, struct kv_txn *txn)
+{
+	struct meta_state state;
+	int rc = meta_read(txn, &state);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&m->lock);
+	m->created = state.created;
+	memcpy(m->id, state.cluster_id, CLUSTER_ID_BYTES);
+	for (size_t i = 0; i < state.edge_count; i++) {
+		struct meta_row *row = row_of(m, state.edges[i].name);
+		if (!row)
+			continue;
+		row->epoch = state.edges[i].epoch;
+		memcpy(row->claim, state.edges[i].claim, CLAIM_BYTES);
+		row->readmit = state.edges[i].readmit;
+	}
+	for (size_t i = 0; i < state.stream_count; i++)
+		load_stream(m, &state.streams[i]);
+	pthread_mutex_unlock(&m->lock);
+	meta_state_clear(&state);
+	return 0;
+}
+
+void meta_start(struct meta *m, struct meta_time now)
+{
+	pthread_mutex_lock(&m->lock);
+	m->started = true;
+	m->now_ns = now.mono_ns;
+	for (size_t i = 0; i < m->topology->edge_count; i++)
+		m->rows[i].heard_ns = now.mono_ns;
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		struct stream_row *s = &m->streams[i];
+		for (uint32_t e = 0; e < s->edge_count; e++)
+			watermark_start(&s->heard[e], now.mono_ns);
+		s->dirty = true;
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+static void answer(struct meta *m, const struct origin *o, enum verdict v, uint64_t epoch, const char *reason)
+{
+	m->io.answer(m->io.arg, o, &(struct answer){.verdict = v, .epoch = epoch, .reason = reason});
+}
+
+static void wait_for(struct meta *m, struct pending_item *item, const struct origin *o)
+{
+	struct origin dropped;
+	if (!pending_wait(item, o, &dropped))
+		answer(m, &dropped, VERDICT_BUSY, 0, "asked again too often");
+}
+
+/* Proposes for o, or answers why not. NULL: not proposed. */
+static struct pending_item *propose_for(struct meta *m, const struct origin *o, const struct entry *e)
+{
+	uint64_t index;
+	int rc = m->io.propose(m->io.arg, META_GROUP, e, false, &index);
+	if (rc) {
+		bool busy = rc == WEIR_EBUSY;
+		answer(m, o, busy ? VERDICT_BUSY : VERDICT_UNAVAILABLE, 0,
+		    busy ? "the meta group's log is busy" : "the meta group's log does not take entries");
+		return NULL;
+	}
+	struct pending_item *item = pending_push(&m->pending, index);
+	item->kind = e->kind;
+	item->edge = o->edge;
+	wait_for(m, item, o);
+	return item;
+}
+
+static bool ready(struct meta *m, const struct origin *o)
+{
+	if (m->started && m->created)
+		return true;
+	answer(m, o, VERDICT_UNAVAILABLE, 0, "the meta group is starting");
+	return false;
+}
+
+static struct bytes edge_name(const struct meta *m, uint32_t edge)
+{
+	const char *name = m->topology->edges[edge].name;
+	return bytes_of(name, strlen(name));
+}
+
+static struct pending_item *find_claim(const struct meta *m, const struct origin *o, const struct msg *msg)
+{
+	for (size_t i = 0; i < m->pending.count; i++) {
+		struct pending_item *item = pending_at(&m->pending, i);
+		if (item->kind == ENTRY_CLAIM && item->edge == o->edge && item->epoch == msg->hello.epoch &&
+		    memcmp(item->claim, o->claim, CLAIM_BYTES) == 0)
+			return item;
+	}
+	return NULL;
+}
+
+static bool claim_in_flight(const struct meta *m, uint32_t edge)
+{
+	for (size_t i = 0; i < m->pending.count; i++) {
+		const struct pending_item *item = pending_at(&m->pending, i);
+		if (item->kind == ENTRY_CLAIM && item->edge == edge)
+			return true;
+	}
+	return false;
+}
+
+void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
+{
+	if (!ready(m, o))
+		return;
+	struct pending_item *item = find_claim(m, o, msg);
+	if (item) {
+		wait_for(m, item, o);
+		return;
+	}
+	const struct meta_row *row = &m->rows[o->edge];
+	bool same_claim = row->epoch && memcmp(row->claim, o->claim, CLAIM_BYTES) == 0;
+	bool admit = msg->hello.empty && msg->hello.epoch == 0 && row->epoch && !row->readmit && !same_claim;
+	if (admit && now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns) {
+		answer(m, o, VERDICT_BUSY, row->epoch,
+		    "this name has a holder that was heard lately: an empty spool is admitted once it has been silent for "
+		    "partitioned_after");
+		return;
+	}
+	if (claim_in_flight(m, o->edge)) {
+		/* Its outcome decides this one: a name's first claim, say, of two that start at once. */
+		answer(m, o, VERDICT_BUSY, row->epoch, "another claim of this name is in flight");
+		return;
+	}
+	struct entry e = {.kind = ENTRY_CLAIM, .time_ns = now.wall_ns};
+	e.claim.edge = edge_name(m, o->edge);
+	e.claim.epoch = msg->hello.epoch;
+	e.claim.claim = bytes_of(o->claim, CLAIM_BYTES);
+	e.claim.empty = admit;
+	item = propose_for(m, o, &e);
+	if (!item)
+		return;
+	item->epoch = msg->hello.epoch;
+	memcpy(item->claim, o->claim, CLAIM_BYTES);
+}
+
+void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
+{
+	if (!ready(m, o))
+		return;
+	if (o->edge == ORIGIN_NO_EDGE) {
+		answer(m, o, VERDICT_REFUSED, 0, "this edge is not in the topology");
+		return;
+	}
+	struct entry e = {.kind = ENTRY_READMIT, .time_ns = now.wall_ns};
+	e.readmit.edge = edge_name(m, o->edge);
+	propose_for(m, o, &e);
+}
+
+/* ---- reports ------------------------------------------------------------------------------------------------------ */
+
+static void keep_refused(struct meta_row *row, const struct msg *msg)
+{
+	clear_refused(row);
+	row->refused = xcalloc(msg->report.refused_count, sizeof(*row->refused));
+	row->refused_count = msg->report.refused_count;
+	for (size_t i = 0; i < row->refused_count; i++)
+		row->refused[i] =
+		    (struct report_count){xstrdup(msg->report.refused[i].name), msg->report.refused[i].value};
+}
+
+static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
+{
+	for (size_t i = 0; i < msg->report.stream_count; i++) {
+		const struct msg_report_stream *r = &msg->report.streams[i];
+		struct stream_row *s = stream_of(m, r->name, strlen(r->name), r->version);
+		if (!s || s->place_of[edge] == NOT_EXPECTED)
+			continue;
+		watermark_report(&s->heard[s->place_of[edge]], &s->watermark, r, mono_ns);
+		s->dirty = true;
+	}
+}
+
+/* Frames may be reordered and doubled: only what is newer than the last counts. A start has its own incarnation and, as
+ * each start claims anew, its own epoch; so another incarnation of the same epoch is a later one, unless it is the one
+ * before. */
+static bool is_newer(const struct meta_row *row, const struct msg *msg)
+{
+	if (!row->reported)
+		return true;
+	if (msg->report.incarnation == row->incarnation)
+		return msg->report.seq > row->seq;
+	return msg->report.incarnation != row->incarnation_before;
+}
+
+static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
+{
+	struct meta_row *row = &m->rows[edge];
+	if (row->reported && row->incarnation != msg->report.incarnation)
+		row->incarnation_before = row->incarnation;
+	row->reported = true;
+	row->heard_ns = mono_ns;
+	row->incarnation = msg->report.incarnation;
+	row->seq = msg->report.seq;
+	row->spool_bytes = msg->report.spool_bytes;
+	row->accepted = msg->report.accepted;
+	row->clock_suspect = msg->report.clock_suspect;
+	keep_refused(row, msg);
+	keep_streams(m, edge, msg, mono_ns);
+}
+
+void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
+{
+	if (!ready(m, o))
+		return;
+	struct meta_row *row = &m->rows[o->edge];
+	if (msg->report.epoch != row->epoch) {
+		m->counters.reports_fenced++;
+		answer(m, o, VERDICT_FENCED, row->epoch,
+		    msg->report.epoch < row->epoch ? "another holder of this name has a later epoch"
+		                                   : "the cloud has not granted this epoch: it lost data, or the edge did");
+		return;
+	}
+	if (is_newer(row, msg)) {
+		m->counters.reports++;
+		pthread_mutex_lock(&m->lock);
+		keep_report(m, o->edge, msg, now.mono_ns);
+		pthread_mutex_unlock(&m->lock);
+	} else {
+		m->counters.reports_old++;
+	}
+	answer(m, o, VERDICT_OK, row->epoch, NULL);
+}
+
+/* ---- closing -------------------------------------------------------------------------------------------------------- */
+
+static bool holds_final_only(enum edge_state s)
+{
+	return s == EDGE_PARTITIONED || s == EDGE_CATCHING_UP;
+}
+
+/* Works out the next state of a stream; true when it differs from what is committed in a way that shards must know. */
+static bool look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns, int64_t *ret_final_ns)
+{
+	bool changed = false, behind_moved = false;
+	s->dirty = false;
+	s->looked_ns = mono_ns;
+	for (uint32_t i = 0; i < s->edge_count; i++) {
+		const struct watermark_committed *was = &s->committed[i];
+		watermark_edge(&s->watermark, was, &s->heard[i], s->close_ns, mono_ns, &s->next[i]);
+		changed = changed || s->next[i].state != was->state;
+		/* Completeness of windows already closed: has it contributed by now? */
+		behind_moved = behind_moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
+	}
+	*ret_close_ns = s->close_ns;
+	*ret_final_ns = s->final_ns;
+	watermark_close(s->next, s->edge_count, ret_close_ns, ret_final_ns);
+	if (behind_moved && mono_ns - s->behind_ns >= META_BEHIND_EVERY_MS * NS_PER_MS) {
+		s->behind_ns = mono_ns;
+		changed = true;
+	}
+	if (behind_moved && !changed)
+		s->dirty = true;
+	return changed || *ret_close_ns != s->close_ns || *ret_final_ns != s->final_ns;
+}
+
+static void build_close(const struct meta *m, const struct stream_row *s, int64_t close_ns, int64_t final_ns,
+    struct entry_close *ret)
+{
+	*ret = (struct entry_close){
+	    .stream = bytes_of(s->conf->name, strlen(s->conf->name)),
+	    .version = s->conf->version,
+	    .close_ns = close_ns,
+	    .final_ns = final_ns,
+	    .expected = s->edge_count,
+	    .edge_count = s->edge_count,
+	    .edges = xcalloc(s->edge_count, sizeof(*ret->edges)),
+	};
+	for (uint32_t i = 0; i < s->edge_count; i++)
+		ret->edges[i] = (struct entry_edge){edge_name(m, s->edges[i]), s->next[i].state, s->next[i].watermark_ns,
+		    s->next[i].flushed_end_ns};
+}
+
+static bool looks_due(const struct stream_row *s, int64_t mono_ns)
+{
+	return s->dirty || mono_ns - s->looked_ns >= META_TIMEOUTS_EVERY_MS * NS_PER_MS;
+}
+
+#define CLOSE_OVERHEAD_MAX 64 /* bytes of an entry beside its closes */
+
+/* Gathers the streams that changed, as many as one entry holds; the rest stays dirty. */
+static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_close *closes)
+{
+	uint32_t count = 0, streams = (uint32_t)m->topology->stream_count, turn = m->close_turn;
+	size_t room = ENTRY_MAX - CLOSE_OVERHEAD_MAX;
+	struct buf encoded = {0};
+	for (uint32_t i = 0; i < streams; i++) {
+		uint32_t number = (turn + i) % streams;
+		struct stream_row *s = &m->streams[number];
+		int64_t close_ns, final_ns;
+		if (!looks_due(s, mono_ns) || !look(s, mono_ns, &close_ns, &final_ns))
+			continue;
+		build_close(m, s, close_ns, final_ns, &closes[count]);
+		buf_clear(&encoded);
+		entry_close_encode(&closes[count], &encoded);
+		if (encoded.len > room) {
+			free(closes[count].edges);
+			s->dirty = true;
+			if (count == 0) {
+				m->counters.close_too_large++; /* it alone is too large: on to the next */
+				continue;
+			}
+			m->close_turn = number;
+			break;
+		}
+		room -= encoded.len;
+		count++;
+	}
+	buf_free(&encoded);
+	return count;
+}
+
+static int64_t close_interval_ns(const struct meta *m)
+{
+	int64_t stretched = META_CLOSE_EVERY_MS * (1 + (int64_t)(m->counters.lag / META_BACKLOG_STEP));
+	return (stretched < META_CLOSE_EVERY_MAX_MS ? stretched : META_CLOSE_EVERY_MAX_MS) * NS_PER_MS;
+}
+
+static void propose_close(struct meta *m, struct meta_time now)
+{
+	if (m->closing || now.mono_ns < m->close_due_ns || !m->topology->stream_count)
+		return;
+	struct entry e = {.kind = ENTRY_CLOSE, .time_ns = now.wall_ns};
+	e.closes.closes = xcalloc(m->topology->stream_count, sizeof(*e.closes.closes));
+	e.closes.count = gather_closes(m, now.mono_ns, e.closes.closes);
+	uint64_t index;
+	if (e.closes.count && !m->io.propose(m->io.arg, META_GROUP, &e, true, &index)) {
+		pending_push(&m->pending, index)->kind = ENTRY_CLOSE;
+		m->closing = true;
+		m->close_due_ns = now.mono_ns + close_interval_ns(m);
+		m->counters.closes++;
+	} else if (e.closes.count) {
+		m->close_due_ns = now.mono_ns + META_RETRY_MS * NS_PER_MS;
+		for (size_t i = 0; i < m->topology->stream_count; i++)
+			m->streams[i].dirty = true;
+	}
+	entry_clear(&e);
+}
+
+static void commit_close(struct meta *m, const struct entry_close *c)
+{
+	char name[NAME_MAX_BYTES + 1];
+	struct stream_row *s = stream_of(m, (const char *)c->stream.p, c->stream.n, c->version);
+	if (!s)
+		return;
+	s->close_ns = c->close_ns > s->close_ns ? c->close_ns : s->close_ns;
+	s->final_ns = c->final_ns > s->final_ns ? c->final_ns : s->final_ns;
+	for (uint32_t i = 0; i < c->edge_count; i++) {
+		const struct entry_edge *e = &c->edges[i];
+		memcpy(name, e->name.p, e->name.n); /* at most NAME_MAX_BYTES: entry_decode checks */
+		name[e->name.n] = 0;
+		int edge = topology_edge(m->topology, name);
+		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
+			commit_edge(m, s, s->place_of[edge],
+			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns});
+	}
+	s->dirty = true; /* what was heard meanwhile */
+}
+
+static void close_applied(struct meta *m, uint64_t index, const struct entry *e, struct meta_time now)
+{
+	struct buf advance = {0};
+	m->close_index = index;
+	pthread_mutex_lock(&m->lock);
+	for (uint32_t i = 0; i < e->closes.count; i++)
+		commit_close(m, &e->closes.closes[i]);
+	pthread_mutex_unlock(&m->lock);
+	for (uint32_t i = 0; i < e->closes.count; i++) {
+		struct entry a = {.kind = ENTRY_ADVANCE};
+		a.advance.meta_index = META_INDEX(index, i);
+		a.advance.after = m->newest;
+		a.advance.close = e->closes.closes[i];
+		buf_clear(&advance);
+		entry_encode(&a, &advance);
+		m->newest = a.advance.meta_index;
+		spread_push(m->spread, a.advance.meta_index, bytes_of(advance.data, advance.len), now.mono_ns);
+	}
+	buf_free(&advance);
+}
+
+/* ---- advances ------------------------------------------------------------------------------------------------------- */
+
+void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now)
+{
+	(void)now;
+	if (shard >= m->topology->shards || meta_index > m->newest)
+		return;
+	spread_taken(m->spread, shard, meta_index);
+	if (verdict != VERDICT_OK)
+		spread_refused(m->spread, shard);
+}
+
+static void propose_taken(struct meta *m, struct meta_time now)
+{
+	for (uint32_t shard = 0; shard < m->topology->shards; shard++) {
+		uint64_t taken = spread_shard_taken(m->spread, shard);
+		if (taken <= m->taken[shard] || now.mono_ns < m->taken_due_ns[shard])
+			continue;
+		struct entry e = {.kind = ENTRY_TAKEN, .time_ns = now.wall_ns};
+		e.taken.shard = shard;
+		e.taken.meta_index = taken;
+		uint64_t index;
+		if (m->io.propose(m->io.arg, META_GROUP, &e, true, &index))
+			return;
+		pending_push(&m->pending, index)->kind = ENTRY_TAKEN;
+		m->taken[shard] = taken;
+		m->taken_due_ns[shard] = now.mono_ns + META_TAKEN_EVERY_MS * NS_PER_MS;
+		m->counters.takens++;
+	}
+}
+
+static void measure_lag(struct meta *m)
+{
+	uint64_t lowest = spread_lowest(m->spread);
+	m->counters.lag = lowest >= m->newest ? 0 : (m->newest - lowest) / STREAMS_MAX;
+}
+
+/* ---- applied ---------------------------------------------------------------------------------------------------------- */
+
+static void claim_applied(struct meta *m, const struct apply_result *r, struct meta_time now)
+{
+	struct meta_row *row = r->edge ? row_of(m, r->edge) : NULL;
+	if (!row)
+		return;
+	if (r->verdict != VERDICT_OK) {
+		m->counters.fenced++;
+		return;
+	}
+	m->counters.claims++;
+	pthread_mutex_lock(&m->lock);
+	if (r->epoch > row->epoch) {
+		row->epoch = r->epoch;
+		memcpy(row->claim, r->claim, CLAIM_BYTES);
+		row->heard_ns = now.mono_ns; /* a new holder, alive */
+	}
+	if (r->readmitted)
+		row->readmit = false;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void readmit_applied(struct meta *m, const struct apply_result *r)
+{
+	struct meta_row *row = r->edge ? row_of(m, r->edge) : NULL;
+	m->counters.readmits++;
+	if (!row || r->verdict != VERDICT_OK)
+		return;
+	pthread_mutex_lock(&m->lock);
+	row->readmit = true;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void entry_applied(struct meta *m, const struct apply_result *r, struct bytes raw, struct meta_time now)
+{
+	struct entry e;
+	if (r->kind == ENTRY_CLAIM) {
+		claim_applied(m, r, now);
+	} else if (r->kind == ENTRY_READMIT) {
+		readmit_applied(m, r);
+	} else if (r->kind == ENTRY_CREATE && !m->created && !entry_decode(raw, &e)) {
+		if (e.kind == ENTRY_CREATE) {
+			memcpy(m->id, e.create.cluster_id.p, CLUSTER_ID_BYTES);
+			m->created = true;
+		}
+		entry_clear(&e);
+	} else if (r->kind == ENTRY_CLOSE && !entry_decode(raw, &e)) {
+		if (e.kind == ENTRY_CLOSE)
+			close_applied(m, r->index, &e, now);
+		entry_clear(&e);
+	}
+}
+
+static void answer_waiters(struct meta *m, const struct pending_item *item, const struct apply_result *r)
+{
+	struct answer a = {.verdict = r->verdict, .epoch = r->epoch, .resume = r->resume, .readmitted = r->readmitted,
+	    .reason = r->reason};
+	for (uint32_t i = 0; i < item->waiter_count; i++)
+		m->io.answer(m->io.arg, &item->waiters[i], &a);
+}
+
+void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now)
+{
+	entry_applied(m, r, entry, now);
+	struct pending_item *first = pending_first(&m->pending, r->index);
+	if (!first)
+		return;
+	weir_assert(first->index == r->index);
+	struct pending_item item = *first;
+	pending_pop(&m->pending);
+	if (item.kind == ENTRY_CLOSE)
+		m->closing = false;
+	if (item.kind == ENTRY_CREATE)
+		m->creating = false;
+	answer_waiters(m, &item, r);
+}
+
+static void propose_create(struct meta *m, struct meta_time now)
+{
+	if (m->created || m->creating)
+		return;
+	struct entry e = {.kind = ENTRY_CREATE, .time_ns = now.wall_ns};
+	e.create.cluster_id = bytes_of(m->random, CLUSTER_ID_BYTES);
+	uint64_t index;
+	if (m->io.propose(m->io.arg, META_GROUP, &e, true, &index))
+		return;
+	pending_push(&m->pending, index)->kind = ENTRY_CREATE;
+	m->creating = true;
+}
+
+int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now)
+{
+	if (!m->started)
+		return 0;
+	pthread_mutex_lock(&m->lock);
+	m->now_ns = now.mono_ns;
+	pthread_mutex_unlock(&m->lock);
+	propose_create(m, now);
+	if (!m->created)
+		return 0;
+	propose_close(m, now);
+	int rc = spread_tick(m->spread, state, durable >= m->close_index, now.mono_ns);
+	propose_taken(m, now);
+	measure_lag(m);
+	return rc;
+}
+
+bool meta_cluster_id(const struct meta *m, uint8_t ret_id[CLUSTER_ID_BYTES])
+{
+	if (m->created)
+		memcpy(ret_id, m->id, CLUSTER_ID_BYTES);
+	return m->created;
+}
+
+const struct meta_counters *meta_counters(const struct meta *m)
+{
+	return &m->counters;
+}
+
+const struct spread_counters *meta_spread_counters(const struct meta *m)
+{
+	return spread_counters(m->spread);
+}
+
+/* ---- any thread --------------------------------------------------------------------------------------------------------- */
+
+static void time_or_null(struct buf *out, int64_t t_ns)
+{
+	if (t_ns == WATERMARK_NONE)
+		buf_printf(out, "null");
+	else
+		json_time(out, t_ns);
+}
+
+/* The worst of its streams; an edge that no stream expects is judged by when it was heard. */
+static enum edge_state overall_state(const struct meta *m, uint32_t edge)
+{
+	enum edge_state worst = EDGE_LIVE;
+	bool expected = false;
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		uint32_t place = m->streams[i].place_of[edge];
+		if (place == NOT_EXPECTED)
+			continue;
+		enum edge_state s = m->streams[i].committed[place].state;
+		worst = !expected || s > worst ? s : worst;
+		expected = true;
+	}
+	if (expected)
+		return worst;
+	if (m->now_ns - m->rows[edge].heard_ns >= m->topology->partitioned_after_ns)
+		return EDGE_PARTITIONED;
+	return m->rows[edge].reported ? EDGE_LIVE : EDGE_JOINING;
+}
+
+static void put_edge_streams(const struct meta *m, uint32_t edge, struct buf *out)
+{
+	const char *comma = "";
+	buf_printf(out, "\"streams\":[");
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		const struct stream_row *s = &m->streams[i];
+		uint32_t place = s->place_of[edge];
+		if (place == NOT_EXPECTED)
+			continue;
+		buf_printf(out, "%s{\"name\":", comma);
+		json_text(out, s->conf->name);
+		buf_printf(out, ",\"state\":\"%s\",\"watermark\":", edge_state_text(s->committed[place].state));
+		int64_t watermark_ns = s->heard[place].watermark_ns > s->committed[place].watermark_ns
+		    ? s->heard[place].watermark_ns
+		    : s->committed[place].watermark_ns;
+		time_or_null(out, watermark_ns);
+		buf_printf(out, "}");
+		comma = ",";
+	}
+	buf_printf(out, "]");
+}
+
+static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
+{
+	const struct meta_row *row = &m->rows[edge];
+	buf_printf(out, "{\"name\":");
+	json_text(out, m->topology->edges[edge].name);
+	buf_printf(out, ",\"state\":\"%s\",\"epoch\":%llu,\"spool_bytes\":%llu,\"accepted\":%llu,\"refused\":{",
+	    edge_state_text(overall_state(m, edge)), (unsigned long long)row->epoch,
+	    (unsigned long long)row->spool_bytes, (unsigned long long)row->accepted);
+	for (size_t i = 0; i < row->refused_count; i++) {
+		buf_printf(out, i ? "," : "");
+		json_text(out, row->refused[i].name);
+		buf_printf(out, ":%llu", (unsigned long long)row->refused[i].value);
+	}
+	buf_printf(out, "},\"heard_ms_ago\":");
+	if (row->reported)
+		buf_printf(out, "%lld", (long long)((m->now_ns - row->heard_ns) / NS_PER_MS));
+	else
+		buf_printf(out, "null");
+	buf_printf(out, ",\"clock_suspect\":%s,\"readmit\":%s,", row->clock_suspect ? "true" : "false",
+	    row->readmit ? "true" : "false");
+	put_edge_streams(m, edge, out);
+	buf_printf(out, "}");
+}
+
+void meta_edges_json(struct meta *m, struct buf *out)
+{
+	pthread_mutex_lock(&m->lock);
+	for (uint32_t i = 0; i < m->topology->edge_count; i++) {
+		if (i)
+			buf_printf(out, ",");
+		put_edge(m, i, out);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+void meta_stream_marks(struct meta *m, uint32_t stream, int64_t *ret_close_ns, int64_t *ret_final_ns)
+{
+	pthread_mutex_lock(&m->lock);
+	*ret_close_ns = m->streams[stream].close_ns;
+	*ret_final_ns = m->streams[stream].final_ns;
+	pthread_mutex_unlock(&m->lock);
+}

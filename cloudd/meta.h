@@ -1,0 +1,87 @@
+/* Meta: the leader of group 0. Grants epochs (CLAIM), readmits edges, keeps each edge's last report, runs the watermarks
+ * of all streams, proposes what changed (CLOSE) and sends the committed advances to every shard until it has taken them.
+ *
+ *     report --> heard --watermark--> ENTRY_CLOSE --committed, applied--> committed state --> ADVANCE to each shard
+ *                                                                                               |
+ *     queue in the state <------------- ENTRY_TAKEN <------------- ADVANCE_REPLY <--------------+
+ *
+ * What is decided rests on committed entries alone; reports live in memory. After a start everyone counts as heard
+ * then, and a shard's advances are read from the state's queue until the shard has caught up; later ones go out as
+ * they are applied. One ENTRY_CLOSE is in flight at a time.
+ *
+ * On the loop thread, but for meta_edges_json and meta_stream_marks, which any thread may call. */
+#ifndef WEIR_CLOUDD_META_H
+#define WEIR_CLOUDD_META_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cloudd/apply.h"
+#include "cloudd/entry.h"
+#include "cloudd/origin.h"
+#include "cloudd/spread.h"
+#include "common/buf.h"
+#include "common/model.h"
+
+#define META_CLOSE_EVERY_MS 200     /* at most 5 closes a second */
+#define META_CLOSE_EVERY_MAX_MS 10000 /* while a shard is far behind: its queue grows slower */
+#define META_BACKLOG_STEP 500       /* entries of lag that stretch the interval by its length */
+#define META_BEHIND_EVERY_MS 1000   /* watermarks of edges that hold final alone are committed this often */
+#define META_TIMEOUTS_EVERY_MS 1000 /* streams without reports are looked at this often */
+#define META_TAKEN_EVERY_MS 1000    /* per shard */
+#define META_RETRY_MS 100
+
+struct meta;
+
+struct meta_io {
+	void *arg;
+	int (*propose)(void *arg, uint32_t group, const struct entry *e, bool own, uint64_t *ret_index);
+	void (*answer)(void *arg, const struct origin *o, const struct answer *a);
+	/* Sends an ADVANCE to the node of a shard; false: cannot now. */
+	bool (*advance)(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry);
+};
+
+struct meta_time {
+	int64_t wall_ns, mono_ns;
+};
+
+struct meta_counters {
+	uint64_t claims, fenced, readmits;
+	uint64_t reports, reports_old, reports_fenced;
+	uint64_t closes, takens;
+	uint64_t close_too_large;    /* a stream with more edges than an entry holds: never closes */
+	uint64_t lag;                /* gauge: log entries between the newest advance and the slowest shard */
+};
+
+/* random: the cluster id, should it have to be created. */
+struct meta *meta_new(const struct topology *t, const struct meta_io *io, const uint8_t random[CLUSTER_ID_BYTES]);
+void meta_free(struct meta *m);
+/* What was durable when the node opened, before entries are replayed. */
+int meta_load(struct meta *m, struct kv_txn *txn);
+/* All that was in the log is applied: the leader starts. Until then requests are answered UNAVAILABLE. */
+void meta_start(struct meta *m, struct meta_time now);
+
+/* Each request is answered once, at once or later. */
+void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
+void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
+void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now); /* o->edge says whom */
+void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now);
+
+/* An entry of group 0 was applied. */
+void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now);
+/* state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO. */
+int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now);
+
+/* Once created. */
+bool meta_cluster_id(const struct meta *m, uint8_t ret_id[CLUSTER_ID_BYTES]);
+const struct meta_counters *meta_counters(const struct meta *m);
+const struct spread_counters *meta_spread_counters(const struct meta *m);
+
+/* ---- any thread ---------------------------------------------------------------------------------------------- */
+
+/* See node_edges_json. */
+void meta_edges_json(struct meta *m, struct buf *out);
+/* Committed close and final of the topology's stream. */
+void meta_stream_marks(struct meta *m, uint32_t stream, int64_t *ret_close_ns, int64_t *ret_final_ns);
+
+#endif
