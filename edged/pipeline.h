@@ -23,6 +23,9 @@
 enum spool_db { SPOOL_BATCH, SPOOL_DELTA, SPOOL_STEP, SPOOL_MARK, SPOOL_DBS };
 extern const char *const spool_db_names[SPOOL_DBS];
 
+/* 2026-01-01: no clock that is right can be earlier than this release. */
+#define PIPELINE_RELEASE_WALL_NS (INT64_C(1767225600) * 1000000000)
+
 struct pipeline;
 
 struct pipeline_io {
@@ -38,7 +41,8 @@ struct pipeline_io {
 	void (*mark)(void *arg, uint32_t source, struct buf *out);
 	/* That checkpoint is durable. */
 	void (*committed)(void *arg);
-	/* Readmitted: sources start at their end. */
+	/* Readmitted: sources start at their end. Called within a tick; by the first one where the process ended before the new
+	 * positions were durable, so tick once before sources deliver. */
 	void (*skip_to_end)(void *arg);
 };
 

@@ -1,0 +1,542 @@
+#include "edged/pipeline_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/err.h"
+#include "edged/hash.h"
+#include "edged/rewrite.h"
+
+/* ---- wires: uplink <-> spool ----------------------------------------------------------------------------------- */
+
+static bool on_send(void *arg, const void *frame, size_t len)
+{
+	struct pipeline *p = arg;
+	return p->io.send(p->io.arg, frame, len);
+}
+
+static void on_connect(void *arg, uint32_t cloud)
+{
+	struct pipeline *p = arg;
+	p->io.connect(p->io.arg, cloud);
+}
+
+static void on_view(void *arg, uint32_t shard, struct uplink_view *ret_view)
+{
+	struct pipeline *p = arg;
+	const struct spool_shard *sh = spool_shard(p->spool, shard);
+	const struct spool_numbers *n = &sh->now;
+	*ret_view = (struct uplink_view){.low = n->low,
+	    .high = n->next - 1,
+	    .ready = n->rewrite == REWRITE_NONE ? n->next - 1 : n->hole - 1,
+	    .sent = n->sent,
+	    .acked = sh->acked,
+	    .resume = n->resume,
+	    .moving = n->rewrite == REWRITE_MOVE || p->move_last[shard] != UINT64_MAX};
+}
+
+static size_t on_batch_bytes(void *arg, uint32_t shard, uint64_t seq)
+{
+	struct pipeline *p = arg;
+	const struct batch_meta *m = spool_meta(spool_shard(p->spool, shard), seq);
+	return m ? m->body_bytes : 0;
+}
+
+static bool on_batch_damaged(void *arg, uint32_t shard, uint64_t seq)
+{
+	struct pipeline *p = arg;
+	const struct batch_meta *m = spool_meta(spool_shard(p->spool, shard), seq);
+	return !m || m->damaged;
+}
+
+static int on_batch_body(void *arg, uint32_t shard, uint64_t seq, struct buf *out)
+{
+	struct pipeline *p = arg;
+	return spool_read_body(p->spool, shard, seq, out);
+}
+
+static void on_acked(void *arg, uint32_t shard, uint64_t seq)
+{
+	struct pipeline *p = arg;
+	struct spool_shard *sh = spool_shard(p->spool, shard);
+	weir_assert(seq >= sh->acked && seq < sh->now.next);
+	sh->acked = seq;
+}
+
+static void on_granted(void *arg, const struct uplink_grant *grant)
+{
+	struct pipeline *p = arg;
+	p->grant = *grant;
+	p->has_grant = true;
+}
+
+static void on_opened_resume(void *arg, uint32_t shard, uint64_t last)
+{
+	struct pipeline *p = arg;
+	p->move_last[shard] = last;
+	p->has_moves = true;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------------- */
+
+struct opening {
+	struct pipeline *p;
+	int64_t mono_ns;
+};
+
+static bool restore_delta(void *arg, struct stream *s, int64_t slice_start_ns, struct bytes group, struct partial *partial)
+{
+	struct opening *o = arg;
+	struct group *g = group_get(&o->p->groups, s, group);
+	bool kept = slices_restore(&o->p->slices, g, slice_start_ns, partial, o->mono_ns);
+	group_put(&o->p->groups, g);
+	return kept;
+}
+
+static bool restore_step(void *arg, struct stream *s, struct bytes step_key, struct bytes value)
+{
+	struct opening *o = arg;
+	return step_key.n == STEP_KEY_BYTES && step_chain_restore(o->p->chains[s->index], step_key.p, value) == 0;
+}
+
+static int load_ledger(struct pipeline *p)
+{
+	struct bytes raw = spool_mark(p->spool, "ledger");
+	int rc = raw.n ? ledger_decode(&p->ledger, raw) : 0;
+	for (size_t i = 0; i < p->ledger.stream_count && rc == 0; i++) {
+		char key[NAME_MAX_BYTES + 16];
+		snprintf(key, sizeof(key), "ledger/%s", p->ledger.streams[i]->name);
+		raw = spool_mark(p->spool, key);
+		rc = raw.n ? ledger_stream_decode(p->ledger.streams[i], raw) : 0;
+	}
+	return rc;
+}
+
+/* What should be in the spool and is not was lost to damaged records: the ledger says so. */
+static void reconcile_ledger(struct pipeline *p)
+{
+	uint64_t *there = xcalloc(p->ledger.stream_count + 1, sizeof(there[0]));
+	for (const struct slice *s = p->slices.first; s; s = s->next)
+		for (const struct slice_entry *e = s->first; e; e = e->next)
+			there[s->stream->ledger->index] += e->partial.count;
+	for (uint32_t i = 0; i < spool_shards(p->spool); i++) {
+		const struct spool_shard *sh = spool_shard(p->spool, i);
+		for (size_t k = 0; k < sh->count; k++) {
+			const struct batch_meta *m = sh->metas[sh->first + k];
+			for (uint32_t j = 0; j < m->stream_count; j++)
+				there[p->streams.list[m->streams[j].stream]->ledger->index] += m->streams[j].readings;
+		}
+	}
+	for (size_t i = 0; i < p->ledger.stream_count; i++) {
+		struct ledger_stream *s = p->ledger.streams[i];
+		uint64_t held = s->aggregated - s->acked;
+		if (held > there[i])
+			ledger_take_back(s, DROP_CORRUPT, held - there[i]);
+	}
+	free(there);
+}
+
+static int load_stream_marks(struct pipeline *p)
+{
+	p->of_stream_count = p->streams.count;
+	p->of_stream = xcalloc(p->streams.count + 1, sizeof(p->of_stream[0]));
+	for (size_t i = 0; i < p->streams.count; i++) {
+		struct pipeline_stream *ps = &p->of_stream[i];
+		*ps = (struct pipeline_stream){.watermark_ns = WATERMARK_NONE,
+		    .flushed_end_ns = WATERMARK_NONE,
+		    .next_watermark_ns = WATERMARK_NONE,
+		    .next_flushed_end_ns = WATERMARK_NONE};
+		char key[NAME_MAX_BYTES + 32];
+		snprintf(key, sizeof(key), "wm/%s/%u", p->streams.list[i]->conf->name, p->streams.list[i]->conf->version);
+		struct bytes raw = spool_mark(p->spool, key);
+		if (!raw.n)
+			continue;
+		struct rd r = rd_init(raw.p, raw.n);
+		ps->watermark_ns = rd_svarint(&r);
+		ps->flushed_end_ns = rd_svarint(&r);
+		if (rd_finish(&r) < 0)
+			return WEIR_ECORRUPT;
+		ps->next_watermark_ns = ps->watermark_ns;
+		ps->next_flushed_end_ns = ps->flushed_end_ns;
+	}
+	return 0;
+}
+
+/* An unanswered claim is kept: the cloud may have granted it, and the answer been lost. */
+static int load_claim(struct pipeline *p, const uint8_t random[16])
+{
+	struct bytes raw = spool_mark(p->spool, "claim");
+	if (raw.n && raw.n != 1 + CLAIM_BYTES)
+		return WEIR_ECORRUPT;
+	bool keep = raw.n && raw.p[0] == 0;
+	memcpy(p->claim, keep ? raw.p + 1 : random, CLAIM_BYTES);
+	p->claim_stored = keep;
+	return 0;
+}
+
+static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[16], int64_t mono_ns)
+{
+	struct bytes epoch_raw = spool_mark(p->spool, "epoch"), id = spool_mark(p->spool, "cluster");
+	struct rd r = rd_init(epoch_raw.p, epoch_raw.n);
+	uint64_t epoch = epoch_raw.n ? rd_varint(&r) : 0;
+	if ((epoch_raw.n && rd_finish(&r) < 0) || (id.n && id.n != CLUSTER_ID_BYTES))
+		return WEIR_ECORRUPT;
+	int rc = load_claim(p, random);
+	if (rc < 0)
+		return rc;
+	struct uplink_io io = {.arg = p,
+	    .send = on_send,
+	    .connect = on_connect,
+	    .view = on_view,
+	    .batch_bytes = on_batch_bytes,
+	    .batch_damaged = on_batch_damaged,
+	    .batch_body = on_batch_body,
+	    .acked = on_acked,
+	    .granted = on_granted,
+	    .opened_resume = on_opened_resume,
+	    .report = pipeline_report};
+	uint64_t incarnation = hash_bytes(random, 16);
+	p->uplink = uplink_new(p->topology, edge, &io, incarnation, epoch, id, p->claim, epoch == 0, mono_ns);
+	if (p->claim_stored)
+		uplink_claim_stored(p->uplink);
+	return 0;
+}
+
+static int load_wall(struct pipeline *p)
+{
+	struct bytes raw = spool_mark(p->spool, "wall");
+	struct rd r = rd_init(raw.p, raw.n);
+	p->wall_min_ns = PIPELINE_RELEASE_WALL_NS;
+	if (!raw.n)
+		return 0;
+	int64_t wall_ns = rd_svarint(&r);
+	if (wall_ns > p->wall_min_ns)
+		p->wall_min_ns = wall_ns;
+	return rd_finish(&r);
+}
+
+static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t random[16], struct pipeline_time now,
+    char **ret_why)
+{
+	struct opening o = {p, now.mono_ns};
+	struct spool_restore restore = {&o, restore_delta, restore_step};
+	int rc = spool_open(kv, p->topology, p->edge->name, &p->streams, &restore, &p->spool, ret_why);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < p->topology->stream_count; i++)
+		step_chain_committed(p->chains[i]);
+	rc = load_ledger(p);
+	if (rc == 0)
+		rc = load_stream_marks(p);
+	if (rc == 0)
+		rc = load_wall(p);
+	if (rc == 0)
+		rc = load_uplink(p, edge, random, now.mono_ns);
+	if (rc < 0) {
+		*ret_why = xasprintf("a mark of the spool cannot be read: %s", err_text(rc));
+		return rc;
+	}
+	reconcile_ledger(p);
+	p->skip_wanted = spool_mark(p->spool, "skip").n > 0;
+	p->ledger_before = xcalloc(LEDGER_STREAMS_MAX, sizeof(p->ledger_before[0]));
+	return 0;
+}
+
+int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, const struct pipeline_io *io,
+    const uint8_t random[16], struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why)
+{
+	struct pipeline *p = xcalloc(1, sizeof(*p));
+	p->topology = t;
+	p->edge = &t->edges[edge];
+	p->io = *io;
+	streams_init(&p->streams, t, &p->ledger);
+	groups_init(&p->groups, t);
+	slices_init(&p->slices, &p->groups);
+	p->chains = xcalloc(t->stream_count + 1, sizeof(p->chains[0]));
+	for (size_t i = 0; i < t->stream_count; i++)
+		p->chains[i] = step_chain_new(&t->streams[i]);
+	/* Half for open partials, a quarter for the series cache; states of steps and the rest live in what is left. */
+	p->slices_bytes_max = p->edge->memory_bytes / 2;
+	p->intake = intake_new(t, p->edge, &p->streams, &p->groups, p->chains, p->edge->memory_bytes / 4);
+	progress_init(&p->progress, p->edge->source_count, p->edge->idle_after_ns, p->edge->tick_ns, now.mono_ns);
+	p->move_last = xmalloc(t->shards * sizeof(p->move_last[0]));
+	memset(p->move_last, 0xff, t->shards * sizeof(p->move_last[0]));
+	char *why = NULL;
+	int rc = load(p, edge, spool, random, now, &why);
+	if (rc < 0) {
+		*ret_why = why;
+		pipeline_close(p);
+		return rc;
+	}
+	*ret_pipeline = p;
+	return 0;
+}
+
+void pipeline_close(struct pipeline *p)
+{
+	if (!p)
+		return;
+	uplink_free(p->uplink);
+	spool_close(p->spool);
+	intake_free(p->intake);
+	slices_free(&p->slices);
+	for (size_t i = 0; i < p->topology->stream_count; i++)
+		step_chain_free(p->chains[i]);
+	free(p->chains);
+	groups_free(&p->groups);
+	streams_free(&p->streams);
+	ledger_free(&p->ledger);
+	progress_free(&p->progress);
+	free(p->of_stream);
+	free(p->move_last);
+	free(p->ledger_before);
+	free(p->scratch);
+	buf_free(&p->value);
+	free(p);
+}
+
+struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source)
+{
+	char key[NAME_MAX_BYTES + 64];
+	snprintf(key, sizeof(key), "source/%s", p->edge->sources[source].name);
+	return spool_mark(p->spool, key);
+}
+
+/* ---- readings -------------------------------------------------------------------------------------------------- */
+
+static bool clock_is_suspect(const struct pipeline *p, int64_t wall_ns)
+{
+	return wall_ns < p->wall_min_ns;
+}
+
+static const char *refuse_time(const struct pipeline *p, int64_t t_ns, int64_t wall_ns)
+{
+	if (t_ns < TIME_MIN_NS || t_ns > TIME_MAX_NS)
+		return "bad_timestamp";
+	if (t_ns > wall_ns && t_ns - wall_ns > p->edge->max_ahead_ns && !clock_is_suspect(p, wall_ns))
+		return "too_far_ahead";
+	return NULL;
+}
+
+static void take_reading(struct pipeline *p, const struct intake_binding *b, const struct line_field *f, int64_t t_ns,
+    int64_t mono_ns)
+{
+	struct ledger_stream *account = b->stream->ledger;
+	account->matched++;
+	if (f->type == LINE_STRING) {
+		account->dropped[DROP_NOT_NUMERIC]++;
+		return;
+	}
+	struct step_reading r = {t_ns, f->number};
+	int verdict = STEP_PASS;
+	if (b->steps)
+		verdict = step_chain_run(p->chains[b->stream->index], b->steps, &r);
+	if (verdict == STEP_PASS && !b->group)
+		verdict = DROP_GROUP_TOO_LONG;
+	if (verdict != STEP_PASS) {
+		account->dropped[verdict]++;
+		return;
+	}
+	account->aggregated++;
+	slices_add(&p->slices, b->group, r.t_ns, r.value, b->distinct, mono_ns);
+}
+
+void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now)
+{
+	weir_assert(source < p->progress.source_count);
+	int64_t t_ns = l->has_time ? l->time_ns : now.wall_ns;
+	const char *refused = refuse_time(p, t_ns, now.wall_ns);
+	if (refused) {
+		for (size_t i = 0; i < l->field_count; i++)
+			ledger_refuse(&p->ledger, refused);
+		return;
+	}
+	enum line_error error = LINE_OK;
+	struct intake_series *series = intake_series(p->intake, l, &error);
+	if (!series) {
+		ledger_refuse(&p->ledger, line_error_label(error));
+		return;
+	}
+	for (size_t i = 0; i < l->field_count; i++) {
+		const struct intake_field *f = intake_field(p->intake, series, i, l->fields[i].key);
+		p->ledger.accepted++;
+		if (!f->binding_count)
+			p->ledger.unmatched++;
+		for (size_t k = 0; k < f->binding_count; k++)
+			take_reading(p, &f->bindings[k], &l->fields[i], t_ns, now.mono_ns);
+	}
+	progress_reading(&p->progress, source, t_ns, now.mono_ns);
+}
+
+void pipeline_refuse(struct pipeline *p, uint32_t source, const char *reason)
+{
+	(void)source;
+	ledger_refuse(&p->ledger, reason);
+}
+
+void pipeline_source_finished(struct pipeline *p, uint32_t source, bool finished)
+{
+	weir_assert(source < p->progress.source_count);
+	progress_finished(&p->progress, source, finished, p->progress.updated_mono_ns);
+}
+
+/* ---- the tick -------------------------------------------------------------------------------------------------- */
+
+static bool over_limit(const struct pipeline *p)
+{
+	return spool_used_bytes(p->spool) > p->edge->disk_bytes || spool_batches(p->spool) > SPOOL_BATCHES_MAX;
+}
+
+static bool well_below_limit(const struct pipeline *p)
+{
+	return spool_used_bytes(p->spool) < p->edge->disk_bytes / 100 * PIPELINE_RESUME_PERCENT &&
+	    spool_batches(p->spool) < SPOOL_BATCHES_MAX / 100 * PIPELINE_RESUME_PERCENT;
+}
+
+/* Puts batches that were cut before the cloud's last was known behind it. */
+static int move_batches(struct pipeline *p)
+{
+	int rc = 0;
+	unsigned steps = 0;
+	bool left = false;
+	for (uint32_t i = 0; i < spool_shards(p->spool) && rc >= 0; i++) {
+		struct spool_shard *sh = spool_shard(p->spool, i);
+		if (p->move_last[i] != UINT64_MAX && sh->now.resume && sh->now.rewrite == REWRITE_NONE) {
+			rc = rewrite_move_begin(p->spool, i, p->move_last[i]);
+			if (rc == WEIR_EINVAL) /* an impossible answer: it will be asked again */
+				rc = 0;
+		}
+		if (rc == 0 && sh->now.rewrite != REWRITE_COMPACT)
+			p->move_last[i] = UINT64_MAX;
+		while (rc >= 0 && sh->now.rewrite == REWRITE_MOVE && steps < PIPELINE_REWRITES_PER_TICK_MAX) {
+			rc = rewrite_move(p->spool, i);
+			steps++;
+		}
+		left = left || sh->now.rewrite == REWRITE_MOVE || p->move_last[i] != UINT64_MAX;
+	}
+	p->has_moves = left;
+	return rc < 0 ? rc : 0;
+}
+
+/* Lossless compaction: what was begun goes on; at the limit as much as there is to gain. */
+static int compact(struct pipeline *p)
+{
+	unsigned steps = 0;
+	for (uint32_t i = 0; i < spool_shards(p->spool); i++) {
+		struct spool_shard *sh = spool_shard(p->spool, i);
+		while (steps < PIPELINE_REWRITES_PER_TICK_MAX) {
+			bool begun = sh->now.rewrite == REWRITE_COMPACT;
+			if (!begun && !(p->full || over_limit(p)))
+				break;
+			int rc = rewrite_compact(p->spool, &p->streams, i);
+			if (rc < 0)
+				return rc;
+			if (rc == 0)
+				break;
+			steps++;
+		}
+	}
+	return 0;
+}
+
+static void decide_pause(struct pipeline *p)
+{
+	p->over = over_limit(p);
+	bool pause = p->full || p->over || (p->paused && !well_below_limit(p));
+	if (pause == p->paused)
+		return;
+	p->paused = pause;
+	p->io.pause(p->io.arg, pause);
+}
+
+static int rewrite_some(struct pipeline *p)
+{
+	int rc = move_batches(p);
+	if (rc == 0 || rc == WEIR_EFULL)
+		rc = compact(p);
+	return rc == WEIR_EFULL ? 0 : rc;
+}
+
+static void ask_skip(struct pipeline *p)
+{
+	if (!p->skip_wanted || p->skip_asked)
+		return;
+	p->io.skip_to_end(p->io.arg);
+	p->skip_asked = true;
+}
+
+/* A checkpoint and what follows from it; *ret_full: there was no room, all is as it was. */
+static int turn(struct pipeline *p, bool flush, struct pipeline_time now, bool *ret_full)
+{
+	ask_skip(p);
+	progress_update(&p->progress, p->paused, now.mono_ns);
+	p->clock_suspect = clock_is_suspect(p, now.wall_ns);
+	int rc = pipeline_commit_all(p, flush, now);
+	p->full = rc == WEIR_EFULL;
+	if (p->full) {
+		p->checkpoints_full++;
+		rc = pipeline_commit_least(p, now);
+		if (rc == WEIR_EFULL)
+			rc = 0;
+	} else if (rc == 0) {
+		p->checkpoints++;
+		p->io.committed(p->io.arg);
+	}
+	if (rc < 0)
+		return rc;
+	ask_skip(p); /* a readmission was just stored */
+	rc = rewrite_some(p);
+	if (rc < 0)
+		return rc;
+	decide_pause(p);
+	*ret_full = p->full;
+	return 0;
+}
+
+int pipeline_tick(struct pipeline *p, struct pipeline_time now)
+{
+	bool full;
+	int rc = turn(p, false, now, &full);
+	if (rc == 0)
+		uplink_tick(p->uplink, now.wall_ns, now.mono_ns);
+	return rc;
+}
+
+int pipeline_checkpoint(struct pipeline *p, bool flush, struct pipeline_time now)
+{
+	bool full = false;
+	int rc = turn(p, flush, now, &full);
+	return rc == 0 && full ? WEIR_EFULL : rc;
+}
+
+bool pipeline_wants_tick(const struct pipeline *p)
+{
+	if (p->full) /* trying again at once would find no room either */
+		return false;
+	return p->has_grant || p->has_moves || uplink_wants_sent(p->uplink) ||
+	    p->slices.memory_bytes > p->slices_bytes_max;
+}
+
+void pipeline_frame(struct pipeline *p, const void *frame, size_t len, struct pipeline_time now)
+{
+	uplink_frame(p->uplink, frame, len, now.wall_ns, now.mono_ns);
+}
+
+bool pipeline_drained(const struct pipeline *p)
+{
+	if (p->slices.entry_count)
+		return false;
+	for (uint32_t i = 0; i < spool_shards(p->spool); i++) {
+		const struct spool_shard *sh = spool_shard(p->spool, i);
+		if (sh->acked + 1 < sh->now.next)
+			return false;
+	}
+	return true;
+}
+
+bool pipeline_fenced(const struct pipeline *p, const char **ret_reason)
+{
+	return uplink_fenced(p->uplink, ret_reason);
+}

@@ -1,0 +1,80 @@
+/* What pipeline*.c share: the whole state of one edge's pure part. Nothing else includes it. */
+#ifndef WEIR_EDGED_PIPELINE_IMPL_H
+#define WEIR_EDGED_PIPELINE_IMPL_H
+
+#include "edged/group.h"
+#include "edged/intake.h"
+#include "edged/ledger.h"
+#include "edged/pipeline.h"
+#include "edged/progress.h"
+#include "edged/slice.h"
+#include "edged/spool.h"
+#include "edged/step.h"
+#include "edged/stream.h"
+#include "edged/uplink.h"
+
+/* Sources are paused from the disk limit on, until use has fallen below this share of it. */
+#define PIPELINE_RESUME_PERCENT 90
+#define PIPELINE_REWRITES_PER_TICK_MAX 8
+
+/* What is known of a stream at this edge beyond its partials. */
+struct pipeline_stream {
+	int64_t watermark_ns, flushed_end_ns;           /* committed */
+	int64_t next_watermark_ns, next_flushed_end_ns; /* in the checkpoint under way */
+	int64_t oldest_ns;                              /* start of the oldest slice not acknowledged; INT64_MAX: none */
+};
+
+struct pipeline {
+	const struct topology *topology;
+	const struct edge_conf *edge;
+	struct pipeline_io io;
+
+	struct ledger ledger;
+	struct streams streams;
+	struct groups groups;
+	struct step_chain **chains; /* of the topology's streams */
+	struct intake *intake;
+	struct slices slices;
+	struct spool *spool;
+	struct uplink *uplink;
+	struct progress progress;
+	struct pipeline_stream *of_stream; /* by index, orphans included */
+	size_t of_stream_count;
+
+	uint8_t claim[CLAIM_BYTES];
+	bool claim_stored;
+	bool has_grant; /* to be stored by the next checkpoint */
+	struct uplink_grant grant;
+	uint64_t *move_last; /* per shard: UINT64_MAX, or the cloud's last that the batches must follow */
+	bool has_moves;
+
+	/* Sources must start at their end: asked for by the mark `skip` until a checkpoint holds their new positions. */
+	bool skip_wanted, skip_asked;
+
+	size_t slices_bytes_max;
+	bool full;   /* the last checkpoint found no room */
+	bool over;   /* over the disk limit, or SPOOL_BATCHES_MAX */
+	bool paused;
+	uint64_t checkpoints, checkpoints_full;
+	int64_t wall_min_ns; /* a wall clock before this is wrong */
+	bool clock_suspect;
+
+	struct ledger_stream *ledger_before; /* scratch: to undo a checkpoint's bookings */
+	struct slice_entry **scratch;
+	size_t scratch_cap;
+	struct buf value;
+	struct msg_report_stream report_streams[REPORT_STREAMS_MAX];
+	struct msg_count report_refused[REASON_COUNTS_MAX];
+};
+
+/* pipeline_commit.c: one checkpoint of everything (WEIR_EFULL: nothing has changed), and one of only what makes room
+ * or is needed to send what the spool has. */
+int pipeline_commit_all(struct pipeline *p, bool flush, struct pipeline_time now);
+int pipeline_commit_least(struct pipeline *p, struct pipeline_time now);
+/* pipeline_commit.c: oldest_ns of all streams, as of now. */
+void pipeline_find_oldest(struct pipeline *p);
+
+/* pipeline_report.c */
+void pipeline_report(void *arg, struct msg *m);
+
+#endif

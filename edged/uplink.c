@@ -1,0 +1,736 @@
+#include "edged/uplink.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+
+#include "common/clock.h"
+#include "common/err.h"
+
+#define SOFTWARE "edged " PACKAGE_VERSION
+#define REASON_MAX 256
+
+/* What holds a fence up: a hello's answer can lift the first at the same epoch, the second only with a newer one. */
+enum fence { FENCE_HELLO, FENCE_EPOCH };
+
+struct lane {
+	bool opened, open_sent;
+	int64_t open_sent_ns;
+	uint64_t next;      /* the next seq to send */
+	uint64_t highest;   /* highest sent on this connection or before: for counting resends */
+	uint64_t in_flight; /* bytes of acked + 1 .. next - 1 */
+	int64_t since_ns;   /* of the last progress while something is in flight */
+	int64_t retry_ns;   /* nothing before this */
+	int64_t backoff_ns;
+	unsigned behind;    /* OPENs in a row whose `last` was below what is acknowledged */
+};
+
+struct uplink {
+	const struct topology *topology;
+	const struct edge_conf *edge;
+	struct uplink_io io;
+	enum uplink_state state;
+	enum fence fence;
+	char reason[REASON_MAX];
+	uint32_t cloud;
+	uint64_t incarnation, epoch, report_seq;
+	uint8_t claim[CLAIM_BYTES];
+	uint8_t cluster_id[CLUSTER_ID_BYTES];
+	bool has_cluster_id, empty, claim_stored, granted_here;
+	uint64_t credit;
+	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
+	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
+	int64_t hello_backoff_ns;
+	int64_t report_ns; /* when the last report was sent */
+	struct lane *lanes;
+	uint32_t lane_first; /* where the next turn of sending starts */
+	bool wants_sent;
+	struct buf frame, body;
+	struct uplink_stats stats;
+};
+
+static const char *const state_texts[] = {"down", "hello", "granted", "ready", "fenced"};
+
+const char *uplink_state_text(enum uplink_state s)
+{
+	return state_texts[s];
+}
+
+struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct uplink_io *io, uint64_t incarnation,
+    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], bool empty, int64_t mono_ns)
+{
+	struct uplink *u = xcalloc(1, sizeof(*u));
+	u->topology = t;
+	u->edge = &t->edges[edge];
+	u->io = *io;
+	u->incarnation = incarnation;
+	u->epoch = epoch;
+	u->cloud = t->cloud_count ? edge % (uint32_t)t->cloud_count : 0;
+	memcpy(u->claim, claim, CLAIM_BYTES);
+	if (cluster_id.n == CLUSTER_ID_BYTES) {
+		memcpy(u->cluster_id, cluster_id.p, CLUSTER_ID_BYTES);
+		u->has_cluster_id = true;
+	}
+	u->empty = empty;
+	u->report_ns = mono_ns;
+	u->lanes = xcalloc(t->shards, sizeof(u->lanes[0]));
+	return u;
+}
+
+void uplink_free(struct uplink *u)
+{
+	if (!u)
+		return;
+	free(u->lanes);
+	buf_free(&u->frame);
+	buf_free(&u->body);
+	free(u);
+}
+
+static struct uplink_view view_of(const struct uplink *u, uint32_t shard)
+{
+	struct uplink_view v = {0};
+	u->io.view(u->io.arg, shard, &v);
+	return v;
+}
+
+/* ---- sending --------------------------------------------------------------------------------------------------- */
+
+static bool send_msg(struct uplink *u, struct msg *m, int64_t mono_ns)
+{
+	m->from = u->edge->name;
+	if (u->has_cluster_id)
+		m->cluster_id = bytes_of(u->cluster_id, CLUSTER_ID_BYTES);
+	buf_clear(&u->frame);
+	if (msg_encode(m, &u->frame) < 0)
+		return false;
+	if (!u->asked_ns) /* also when it cannot be sent: a dead connection must be left too */
+		u->asked_ns = mono_ns ? mono_ns : 1;
+	return u->io.send(u->io.arg, u->frame.data, u->frame.len);
+}
+
+static void lanes_reset(struct uplink *u)
+{
+	for (uint32_t i = 0; i < u->topology->shards; i++) {
+		struct lane *l = &u->lanes[i];
+		*l = (struct lane){.highest = l->highest, .behind = l->behind};
+	}
+}
+
+static void reconnect(struct uplink *u, uint32_t cloud, int64_t mono_ns)
+{
+	u->cloud = cloud;
+	u->asked_ns = 0;
+	u->credit = 0;
+	u->hello_ns = mono_ns;
+	u->hello_backoff_ns = 0;
+	if (u->state != UPLINK_FENCED && u->state != UPLINK_GRANTED)
+		u->state = UPLINK_HELLO;
+	lanes_reset(u);
+	u->stats.connects++;
+	u->io.connect(u->io.arg, cloud);
+}
+
+static void send_hello(struct uplink *u, int64_t mono_ns)
+{
+	struct msg m = {.type = MSG_HELLO};
+	m.hello.edge = u->edge->name;
+	m.hello.cluster = u->topology->cluster;
+	m.hello.epoch = u->epoch;
+	m.hello.claim = bytes_of(u->claim, CLAIM_BYTES);
+	m.hello.empty = u->empty;
+	m.hello.software = SOFTWARE;
+	if (send_msg(u, &m, mono_ns))
+		u->hello_ns = INT64_MAX;
+}
+
+static void send_report(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
+{
+	struct msg m = {.type = MSG_REPORT};
+	u->io.report(u->io.arg, &m);
+	m.report.edge = u->edge->name;
+	m.report.epoch = u->epoch;
+	m.report.sent_mono_ns = mono_ns;
+	m.report.wall_ns = wall_ns;
+	m.report.incarnation = u->incarnation;
+	m.report.seq = ++u->report_seq;
+	send_msg(u, &m, mono_ns);
+	u->report_ns = mono_ns;
+}
+
+static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char *what, const char *detail)
+{
+	if (u->state == UPLINK_GRANTED) /* a newer epoch is being stored: this is about the one before */
+		return;
+	u->state = UPLINK_FENCED;
+	u->fence = kind;
+	buf_clear(&u->frame);
+	buf_printf(&u->frame, "%s%s%.200s", what, detail && *detail ? ": " : "", detail ? detail : "");
+	const char *text = buf_cstr(&u->frame);
+	size_t n = strlen(text);
+	if (n >= REASON_MAX)
+		n = REASON_MAX - 1;
+	memcpy(u->reason, text, n);
+	u->reason[n] = 0;
+	u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
+	lanes_reset(u);
+}
+
+/* ---- lanes: the way to one shard ------------------------------------------------------------------------------- */
+
+static void lane_rewind(struct uplink *u, uint32_t shard, uint64_t to)
+{
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	if (to <= v.acked)
+		to = v.acked + 1;
+	if (to >= l->next)
+		return;
+	l->next = to;
+	l->in_flight = 0;
+	for (uint64_t s = v.acked + 1; s < to; s++)
+		l->in_flight += u->io.batch_bytes(u->io.arg, shard, s);
+}
+
+static void lane_backoff(struct lane *l, int64_t mono_ns)
+{
+	if (l->retry_ns > mono_ns)
+		return;
+	int64_t longer = l->backoff_ns * 2;
+	if (longer < UPLINK_BACKOFF_MIN_MS * NS_PER_MS)
+		longer = UPLINK_BACKOFF_MIN_MS * NS_PER_MS;
+	if (longer > UPLINK_BACKOFF_MAX_MS * NS_PER_MS)
+		longer = UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
+	l->backoff_ns = longer;
+	l->retry_ns = mono_ns + longer;
+}
+
+static void lane_reopen(struct lane *l)
+{
+	l->opened = l->open_sent = false;
+	l->in_flight = 0;
+}
+
+/* Everything up to seq is merged and durable in the cloud. */
+static void lane_ack(struct uplink *u, uint32_t shard, uint64_t seq, int64_t mono_ns)
+{
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	if (seq <= v.acked)
+		return;
+	for (uint64_t s = v.acked + 1; s <= seq; s++) {
+		if (s < l->next) {
+			size_t bytes = u->io.batch_bytes(u->io.arg, shard, s);
+			l->in_flight -= bytes < l->in_flight ? bytes : l->in_flight;
+		}
+		u->stats.batches_acked++;
+	}
+	if (l->next <= seq)
+		l->next = seq + 1;
+	l->since_ns = mono_ns;
+	l->backoff_ns = 0;
+	l->retry_ns = 0;
+	u->io.acked(u->io.arg, shard, seq);
+}
+
+static void lane_open(struct uplink *u, uint32_t shard, const struct uplink_view *v, int64_t mono_ns)
+{
+	struct lane *l = &u->lanes[shard];
+	if (l->open_sent && mono_ns - l->open_sent_ns < UPLINK_RESEND_MS * NS_PER_MS)
+		return;
+	struct msg m = {.type = MSG_OPEN};
+	m.open.edge = u->edge->name;
+	m.open.epoch = u->epoch;
+	m.open.shard = shard;
+	m.open.low = v->low;
+	m.open.high = v->high;
+	m.open.resume = v->resume;
+	if (send_msg(u, &m, mono_ns)) {
+		l->open_sent = true;
+		l->open_sent_ns = mono_ns;
+	}
+}
+
+/* Sends one batch of the lane if it may: true. */
+static bool lane_send(struct uplink *u, uint32_t shard, const struct uplink_view *v, int64_t mono_ns)
+{
+	struct lane *l = &u->lanes[shard];
+	if (l->next > v->ready)
+		return false;
+	size_t bytes = u->io.batch_bytes(u->io.arg, shard, l->next);
+	uint64_t flying = uplink_in_flight(u);
+	if (!bytes || !u->credit || (flying && flying + bytes > u->credit))
+		return false;
+	if (l->next > v->sent) {
+		if (uplink_sent_target(u, shard) > v->sent)
+			u->wants_sent = true;
+		return false;
+	}
+	buf_clear(&u->body);
+	if (u->io.batch_body(u->io.arg, shard, l->next, &u->body) < 0)
+		return false;
+	struct msg m = {.type = MSG_BATCH};
+	m.batch.edge = u->edge->name;
+	m.batch.epoch = u->epoch;
+	m.batch.shard = shard;
+	m.batch.seq = l->next;
+	m.batch.body = bytes_of(u->body.data, u->body.len);
+	if (!send_msg(u, &m, mono_ns))
+		return false;
+	if (!l->in_flight)
+		l->since_ns = mono_ns;
+	l->in_flight += bytes;
+	if (l->next <= l->highest)
+		u->stats.batches_resent++;
+	else
+		l->highest = l->next;
+	u->stats.batches_sent++;
+	u->stats.bytes_sent += bytes;
+	l->next++;
+	return true;
+}
+
+/* One step of a shard: true when a batch was sent, so that there may be more. */
+static bool lane_turn(struct uplink *u, uint32_t shard, int64_t mono_ns)
+{
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	if (v.acked >= v.high || v.moving || l->retry_ns > mono_ns)
+		return false;
+	if (!l->opened || v.resume) {
+		lane_open(u, shard, &v, mono_ns);
+		return false;
+	}
+	if (l->in_flight && mono_ns - l->since_ns >= UPLINK_RESEND_MS * NS_PER_MS) {
+		lane_rewind(u, shard, v.acked + 1);
+		l->since_ns = mono_ns;
+	}
+	return lane_send(u, shard, &v, mono_ns);
+}
+
+static void pump(struct uplink *u, int64_t mono_ns)
+{
+	u->wants_sent = false;
+	if (u->state != UPLINK_READY)
+		return;
+	uint32_t shards = u->topology->shards, idle = 0;
+	for (unsigned sent = 0; idle < shards && sent < UPLINK_FRAMES_PER_TURN_MAX;) {
+		uint32_t shard = u->lane_first;
+		u->lane_first = (shard + 1) % shards;
+		if (lane_turn(u, shard, mono_ns)) {
+			sent++;
+			idle = 0;
+		} else {
+			idle++;
+		}
+	}
+}
+
+uint64_t uplink_sent_target(const struct uplink *u, uint32_t shard)
+{
+	struct uplink_view v = view_of(u, shard);
+	if (u->state != UPLINK_READY || v.resume || !u->credit)
+		return v.sent;
+	uint64_t target = v.acked, ahead = 0;
+	while (target < v.ready) {
+		size_t bytes = u->io.batch_bytes(u->io.arg, shard, target + 1);
+		if (!bytes || (ahead && ahead + bytes > u->credit * UPLINK_SENT_AHEAD))
+			break;
+		ahead += bytes;
+		target++;
+	}
+	return target > v.sent ? target : v.sent;
+}
+
+bool uplink_wants_sent(const struct uplink *u)
+{
+	return u->wants_sent;
+}
+
+/* ---- answers --------------------------------------------------------------------------------------------------- */
+
+static void take_grant(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	struct uplink_grant g = {.epoch = m->hello_reply.epoch,
+	    .resume = m->hello_reply.resume,
+	    .readmitted = m->hello_reply.readmitted};
+	if (m->hello_reply.cluster_id.n == CLUSTER_ID_BYTES) {
+		memcpy(g.cluster_id, m->hello_reply.cluster_id.p, CLUSTER_ID_BYTES);
+		g.has_cluster_id = true;
+	}
+	u->credit = m->hello_reply.credit_bytes;
+	if (g.epoch > u->epoch) {
+		u->state = UPLINK_GRANTED;
+		u->hello_ns = INT64_MAX;
+		u->io.granted(u->io.arg, &g);
+		return;
+	}
+	if (g.epoch < u->epoch || !u->granted_here) { /* news of the past, or no news: ask again */
+		u->stats.frames_stale++;
+		u->hello_ns = mono_ns + UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
+		return;
+	}
+	/* The same grant again, after a reconnection. */
+	if (u->state == UPLINK_FENCED && u->fence == FENCE_EPOCH) {
+		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
+		return;
+	}
+	u->state = UPLINK_READY;
+	u->hello_ns = INT64_MAX;
+	u->report_ns = mono_ns - u->edge->heartbeat_ns; /* at once */
+}
+
+static void handle_hello_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	if (m->hello_reply.claim.n != CLAIM_BYTES || memcmp(m->hello_reply.claim.p, u->claim, CLAIM_BYTES) != 0) {
+		u->stats.frames_stale++;
+		return;
+	}
+	if (u->state == UPLINK_READY || u->state == UPLINK_GRANTED) /* it comes twice, or late */
+		return;
+	if (m->hello_reply.cluster_id.n && u->has_cluster_id &&
+	    memcmp(m->hello_reply.cluster_id.p, u->cluster_id, CLUSTER_ID_BYTES) != 0) {
+		u->stats.frames_foreign++;
+		fence(u, FENCE_HELLO, mono_ns, "this cloud is of another cluster than the one that the spool belongs to", "");
+		return;
+	}
+	switch (m->hello_reply.verdict) {
+	case VERDICT_OK:
+		take_grant(u, m, mono_ns);
+		return;
+	case VERDICT_FENCED:
+		fence(u, FENCE_HELLO, mono_ns,
+		    "another holder of this edge's name, or a newer copy of its spool, is known to the cloud",
+		    m->hello_reply.reason);
+		return;
+	case VERDICT_REFUSED:
+		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->hello_reply.reason);
+		return;
+	case VERDICT_BUSY:
+	case VERDICT_UNAVAILABLE:
+	case VERDICT_DUPLICATE:
+	case VERDICT_OUT_OF_SEQUENCE:
+	case VERDICT_NOT_OPEN:
+		break;
+	}
+	u->hello_backoff_ns = u->hello_backoff_ns ? u->hello_backoff_ns * 2 : UPLINK_BACKOFF_MIN_MS * NS_PER_MS;
+	if (u->hello_backoff_ns > UPLINK_BACKOFF_MAX_MS * NS_PER_MS)
+		u->hello_backoff_ns = UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
+	u->hello_ns = mono_ns + u->hello_backoff_ns;
+}
+
+/* The cloud's `last` against what the spool knows: semantics.md 1.3. */
+static const char *contradiction(const struct uplink_view *v, uint64_t last)
+{
+	if (last > v->sent)
+		return "the cloud has batches that this spool never sent: it is an old copy, or its name is in use twice";
+	if (last < v->acked)
+		return "the cloud has lost batches that it had acknowledged";
+	return NULL;
+}
+
+static void open_accepted(struct uplink *u, uint32_t shard, uint64_t last, int64_t mono_ns)
+{
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	const char *wrong = contradiction(&v, last);
+	if (last < v.acked && ++l->behind < UPLINK_BEHIND_MAX) { /* perhaps only an answer that comes late */
+		lane_backoff(l, mono_ns);
+		return;
+	}
+	if (wrong) {
+		fence(u, FENCE_EPOCH, mono_ns, wrong, "weirctl edge readmit is the way back");
+		return;
+	}
+	l->opened = true;
+	l->behind = 0;
+	l->in_flight = 0;
+	l->next = v.acked + 1;
+	if (last > v.acked) {
+		/* What the cloud has is not sent again, but for the last one, which proves that both mean the same. */
+		if (u->io.batch_damaged(u->io.arg, shard, last))
+			lane_ack(u, shard, last, mono_ns);
+		else
+			l->next = last;
+	}
+}
+
+static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	uint32_t shard = m->open_reply.shard;
+	if (u->state != UPLINK_READY || shard >= u->topology->shards || !u->lanes[shard].open_sent ||
+	    u->lanes[shard].opened) {
+		u->stats.frames_stale++;
+		return;
+	}
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	switch (m->open_reply.verdict) {
+	case VERDICT_OK:
+		if (m->open_reply.epoch != u->epoch)
+			break;
+		l->open_sent = false;
+		if (v.moving)
+			return;
+		if (v.resume)
+			u->io.opened_resume(u->io.arg, shard, m->open_reply.last);
+		else
+			open_accepted(u, shard, m->open_reply.last, mono_ns);
+		return;
+	case VERDICT_FENCED:
+		if (m->open_reply.epoch && m->open_reply.epoch < u->epoch)
+			break;
+		fence(u, FENCE_EPOCH, mono_ns, "a shard refuses this spool; weirctl edge readmit is the way back",
+		    m->open_reply.reason);
+		return;
+	case VERDICT_REFUSED:
+		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->open_reply.reason);
+		return;
+	case VERDICT_BUSY:
+	case VERDICT_UNAVAILABLE:
+	case VERDICT_DUPLICATE:
+	case VERDICT_OUT_OF_SEQUENCE:
+	case VERDICT_NOT_OPEN:
+		l->open_sent = false;
+		lane_backoff(l, mono_ns);
+		return;
+	}
+	u->stats.frames_stale++;
+}
+
+static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	uint32_t shard = m->batch_reply.shard;
+	uint64_t seq = m->batch_reply.seq;
+	if (u->state != UPLINK_READY || shard >= u->topology->shards || !u->lanes[shard].opened) {
+		u->stats.frames_stale++;
+		return;
+	}
+	struct lane *l = &u->lanes[shard];
+	struct uplink_view v = view_of(u, shard);
+	if (seq > v.sent || seq <= v.acked) { /* an answer that comes twice, or to nothing that was asked */
+		u->stats.frames_stale++;
+		return;
+	}
+	switch (m->batch_reply.verdict) {
+	case VERDICT_OK:
+	case VERDICT_DUPLICATE:
+		if (m->batch_reply.epoch != u->epoch)
+			break;
+		if (m->batch_reply.last > v.sent) {
+			fence(u, FENCE_EPOCH, mono_ns,
+			    "the cloud has batches that this spool never sent: its name is in use twice", "");
+			return;
+		}
+		u->credit = m->batch_reply.credit_bytes;
+		lane_ack(u, shard, seq, mono_ns);
+		return;
+	case VERDICT_FENCED:
+		if (m->batch_reply.epoch && m->batch_reply.epoch < u->epoch)
+			break;
+		fence(u, FENCE_EPOCH, mono_ns, "a shard refuses a batch of this spool; weirctl edge readmit is the way back",
+		    m->batch_reply.reason);
+		return;
+	case VERDICT_OUT_OF_SEQUENCE:
+		/* `last` is what was proposed, not what is acknowledged. */
+		if (m->batch_reply.last + 1 <= v.acked)
+			lane_reopen(l);
+		else
+			lane_rewind(u, shard, m->batch_reply.last + 1);
+		lane_backoff(l, mono_ns);
+		return;
+	case VERDICT_NOT_OPEN:
+		lane_reopen(l);
+		return;
+	case VERDICT_BUSY:
+	case VERDICT_UNAVAILABLE:
+		lane_rewind(u, shard, seq);
+		lane_backoff(l, mono_ns);
+		return;
+	case VERDICT_REFUSED:
+		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses a batch of this edge", m->batch_reply.reason);
+		return;
+	}
+	u->stats.frames_stale++;
+}
+
+static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	if (u->state != UPLINK_READY)
+		return;
+	switch (m->report_reply.verdict) {
+	case VERDICT_OK:
+		u->credit = m->report_reply.credit_bytes;
+		return;
+	case VERDICT_FENCED:
+		if (m->report_reply.epoch > u->epoch)
+			fence(u, FENCE_EPOCH, mono_ns, "another holder of this edge's name has taken over",
+			    m->report_reply.reason);
+		return;
+	case VERDICT_DUPLICATE:
+	case VERDICT_OUT_OF_SEQUENCE:
+	case VERDICT_BUSY:
+	case VERDICT_NOT_OPEN:
+	case VERDICT_REFUSED:
+	case VERDICT_UNAVAILABLE:
+		return;
+	}
+}
+
+static void handle_error(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	if (m->error.verdict == VERDICT_REFUSED)
+		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->error.reason);
+	else if (u->state == UPLINK_HELLO && u->hello_ns == INT64_MAX)
+		u->hello_ns = mono_ns + UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
+}
+
+/* Whose edge an answer is about, where it says so. */
+static const char *edge_of(const struct msg *m)
+{
+	switch (m->type) {
+	case MSG_HELLO_REPLY:
+		return m->hello_reply.edge;
+	case MSG_OPEN_REPLY:
+		return m->open_reply.edge;
+	case MSG_BATCH_REPLY:
+		return m->batch_reply.edge;
+	case MSG_REPORT_REPLY:
+		return m->report_reply.edge;
+	case MSG_ERROR:
+		return "";
+	default: /* nothing that an edge is sent */
+		return NULL;
+	}
+}
+
+static bool for_us(struct uplink *u, const struct msg *m)
+{
+	const char *edge = edge_of(m);
+	if (!edge || (*edge && strcmp(edge, u->edge->name) != 0)) {
+		u->stats.frames_bad++;
+		return false;
+	}
+	bool foreign = u->has_cluster_id && m->cluster_id.n &&
+	    memcmp(m->cluster_id.p, u->cluster_id, CLUSTER_ID_BYTES) != 0;
+	if (foreign && m->type != MSG_HELLO_REPLY && m->type != MSG_ERROR) {
+		u->stats.frames_foreign++;
+		return false;
+	}
+	return true;
+}
+
+void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_ns, int64_t mono_ns)
+{
+	(void)wall_ns;
+	struct msg m;
+	if (msg_decode(frame, len, &m) < 0) {
+		u->stats.frames_bad++;
+		return;
+	}
+	if (for_us(u, &m)) {
+		u->asked_ns = 0;
+		if (m.type == MSG_HELLO_REPLY)
+			handle_hello_reply(u, &m, mono_ns);
+		else if (m.type == MSG_OPEN_REPLY)
+			handle_open_reply(u, &m, mono_ns);
+		else if (m.type == MSG_BATCH_REPLY)
+			handle_batch_reply(u, &m, mono_ns);
+		else if (m.type == MSG_REPORT_REPLY)
+			handle_report_reply(u, &m, mono_ns);
+		else
+			handle_error(u, &m, mono_ns);
+	}
+	msg_clear(&m);
+	pump(u, mono_ns);
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------ */
+
+void uplink_claim_stored(struct uplink *u)
+{
+	u->claim_stored = true;
+}
+
+void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t mono_ns)
+{
+	weir_assert(u->state == UPLINK_GRANTED);
+	u->epoch = g->epoch;
+	u->empty = false;
+	u->granted_here = true;
+	if (g->has_cluster_id) {
+		memcpy(u->cluster_id, g->cluster_id, CLUSTER_ID_BYTES);
+		u->has_cluster_id = true;
+	}
+	u->state = UPLINK_READY;
+	u->reason[0] = 0;
+	u->report_ns = mono_ns - u->edge->heartbeat_ns; /* at once */
+	lanes_reset(u);
+	for (uint32_t i = 0; i < u->topology->shards; i++)
+		if (g->readmitted || g->resume)
+			u->lanes[i].highest = 0;
+}
+
+static int64_t silent_limit(const struct uplink *u)
+{
+	int64_t limit = 3 * u->edge->heartbeat_ns;
+	return limit > UPLINK_SILENT_MIN_MS * NS_PER_MS ? limit : UPLINK_SILENT_MIN_MS * NS_PER_MS;
+}
+
+void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
+{
+	if (!u->claim_stored || !u->topology->cloud_count)
+		return;
+	if (u->state == UPLINK_DOWN)
+		reconnect(u, u->cloud, mono_ns);
+	else if (u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u))
+		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
+	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->hello_ns <= mono_ns)
+		send_hello(u, mono_ns);
+	if (u->state == UPLINK_READY && mono_ns - u->report_ns >= u->edge->heartbeat_ns)
+		send_report(u, wall_ns, mono_ns);
+	pump(u, mono_ns);
+}
+
+enum uplink_state uplink_state(const struct uplink *u)
+{
+	return u->state;
+}
+
+bool uplink_fenced(const struct uplink *u, const char **ret_reason)
+{
+	if (u->state != UPLINK_FENCED)
+		return false;
+	if (ret_reason)
+		*ret_reason = u->reason;
+	return true;
+}
+
+uint64_t uplink_epoch(const struct uplink *u)
+{
+	return u->epoch;
+}
+
+uint64_t uplink_credit(const struct uplink *u)
+{
+	return u->credit;
+}
+
+uint64_t uplink_in_flight(const struct uplink *u)
+{
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < u->topology->shards; i++)
+		sum += u->lanes[i].in_flight;
+	return sum;
+}
+
+uint32_t uplink_cloud(const struct uplink *u)
+{
+	return u->cloud;
+}
+
+const struct uplink_stats *uplink_stats(const struct uplink *u)
+{
+	return &u->stats;
+}

@@ -1,0 +1,113 @@
+/* The uplink: the edge's side of the protocol, as a state machine.
+ *
+ *            connect                hello OK, newer epoch          stored
+ *   DOWN ------------> HELLO -----------------------> GRANTED -------------> READY
+ *    ^                  |  ^  \                                              |   |
+ *    |  no answer       |  |   \ hello OK, the epoch that is held            |   | FENCED at a shard, in a report;
+ *    +------------------+  |    +-------------------------------------------+   | numbers that contradict the spool
+ *    (from any state)      |                                                     v
+ *                          +------------ each FENCED_RETRY ------------------ FENCED  (also from HELLO)
+ *
+ * READY: per shard with something to send, OPEN, then batches in order of seq, each only when the durable `sent` mark
+ * covers it and the credit allows. After OPEN the first batch sent is `last` itself where it is still kept: the shard
+ * compares its checksum, so an old copy of the spool is found out before anything is taken for acknowledged.
+ *
+ * Invariants: nothing but hello leaves while FENCED or before the grant is stored. A batch is acknowledged only by an
+ * answer of the present epoch for a batch that may have been sent. Answers may come twice, late, in any order, or be
+ * rubbish.
+ *
+ * It keeps no batches: it asks for them. Pure: time comes in, frames leave through the callbacks. One thread. */
+#ifndef WEIR_EDGED_UPLINK_H
+#define WEIR_EDGED_UPLINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/codec.h"
+#include "common/model.h"
+
+#define UPLINK_BACKOFF_MIN_MS 200
+#define UPLINK_BACKOFF_MAX_MS 5000
+#define UPLINK_RESEND_MS 5000        /* a batch or OPEN without answer is sent again */
+#define UPLINK_SILENT_MIN_MS 3000    /* a cloud that answers nothing is left after this, or 3 heartbeats */
+#define UPLINK_FENCED_RETRY_MS 10000
+#define UPLINK_BEHIND_MAX 3          /* answers to OPEN in a row with a `last` that was passed long ago */
+#define UPLINK_FRAMES_PER_TURN_MAX 256
+#define UPLINK_SENT_AHEAD 4          /* the sent mark goes ahead by at most this many times the credit */
+
+/* A shard's part of the spool, as committed. */
+struct uplink_view {
+	uint64_t low, high; /* lowest kept, highest assigned; low == high + 1: none kept */
+	uint64_t ready;     /* highest that has its final number */
+	uint64_t sent;      /* durable sent mark */
+	uint64_t acked;
+	bool resume;        /* OPEN with resume; nothing may be sent before what is kept is renumbered */
+	bool moving;        /* that is under way: do not OPEN */
+};
+
+struct uplink_grant {
+	uint64_t epoch;
+	uint8_t cluster_id[CLUSTER_ID_BYTES];
+	bool has_cluster_id;
+	bool resume, readmitted;
+};
+
+struct uplink_io {
+	void *arg;
+	bool (*send)(void *arg, const void *frame, size_t len);
+	void (*connect)(void *arg, uint32_t cloud);
+	void (*view)(void *arg, uint32_t shard, struct uplink_view *ret_view);
+	/* Size of a kept batch's body, 0 where it cannot be sent now. */
+	size_t (*batch_bytes)(void *arg, uint32_t shard, uint64_t seq);
+	/* Whether the batch stands in for a damaged one: its bytes say nothing. */
+	bool (*batch_damaged)(void *arg, uint32_t shard, uint64_t seq);
+	int (*batch_body)(void *arg, uint32_t shard, uint64_t seq, struct buf *out);
+	/* All batches up to seq are acknowledged. */
+	void (*acked)(void *arg, uint32_t shard, uint64_t seq);
+	/* An epoch is granted: it must be stored, then uplink_grant_stored(). */
+	void (*granted)(void *arg, const struct uplink_grant *grant);
+	/* The answer to an OPEN with resume: what is kept must be renumbered to follow `last`. */
+	void (*opened_resume)(void *arg, uint32_t shard, uint64_t last);
+	/* Fills in a report's streams, counts and state (all but edge, epoch, times, incarnation, seq). They must live
+	 * until the next call. */
+	void (*report)(void *arg, struct msg *m);
+};
+
+enum uplink_state { UPLINK_DOWN, UPLINK_HELLO, UPLINK_GRANTED, UPLINK_READY, UPLINK_FENCED };
+const char *uplink_state_text(enum uplink_state s);
+
+struct uplink_stats {
+	uint64_t batches_sent, batches_resent, batches_acked, bytes_sent;
+	uint64_t frames_bad, frames_foreign, frames_stale;
+	uint64_t connects;
+};
+
+struct uplink;
+
+/* epoch, cluster id: of the spool (0 and empty where none yet). claim: of this start, not yet sent. */
+struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct uplink_io *io, uint64_t incarnation,
+    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], bool empty, int64_t mono_ns);
+void uplink_free(struct uplink *u);
+
+/* The claim is durable: hello may be sent. */
+void uplink_claim_stored(struct uplink *u);
+void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t mono_ns);
+/* Retries, times out, sends what may be sent, reports. After each commit. */
+void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns);
+void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_ns, int64_t mono_ns);
+
+/* How far the sent mark of a shard should be moved before the next commit; its present value where not at all. */
+uint64_t uplink_sent_target(const struct uplink *u, uint32_t shard);
+/* A batch waits for nothing but the sent mark. */
+bool uplink_wants_sent(const struct uplink *u);
+
+enum uplink_state uplink_state(const struct uplink *u);
+bool uplink_fenced(const struct uplink *u, const char **ret_reason);
+uint64_t uplink_epoch(const struct uplink *u);
+uint64_t uplink_credit(const struct uplink *u);
+uint64_t uplink_in_flight(const struct uplink *u);
+uint32_t uplink_cloud(const struct uplink *u);
+const struct uplink_stats *uplink_stats(const struct uplink *u);
+
+#endif
