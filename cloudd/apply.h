@@ -19,8 +19,9 @@
 /* The state environment's databases: one for the node, one for each group. */
 #define STATE_DB_NODE 0
 #define STATE_DB_GROUP(group) (1 + (group))
-/* Fills names ("node", "group-000" ...) for kv_lmdb_open: 1 + 1 + shards of them; static storage per call is the caller's. */
 #define STATE_DBS(shards) (2 + (shards))
+/* Their names ("node", "group-000" ...) for kv_lmdb_open, STATE_DBS(shards) of them; free() frees all at once. */
+const char **apply_db_names(uint32_t shards);
 
 struct apply;
 
@@ -28,24 +29,25 @@ struct apply;
 struct apply_result {
 	uint32_t group;
 	uint64_t index;
-	enum entry_kind kind;  /* 0: the entry was undecodable: skipped, counted */
-	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT */
+	enum entry_kind kind;  /* 0: undecodable, or not an entry of this group: skipped, counted */
+	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT; REFUSED where kind is 0 */
 	char *edge;
 	uint64_t epoch;        /* OPEN, BATCH: the shard's; CLAIM: granted, or stored where fenced */
 	uint64_t seq, last;    /* OPEN, BATCH */
 	bool resume, readmitted; /* CLAIM */
 	uint8_t claim[CLAIM_BYTES];
 	const char *reason;    /* static text, for verdicts other than OK and DUPLICATE */
-	uint64_t meta_index;   /* ADVANCE: highest applied by the shard */
-	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once */
+	uint64_t meta_index;   /* shard: of the last advance taken, be it this entry or not */
+	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
 };
 void apply_result_clear(struct apply_result *r);
 
-/* The topology and the kv stay the caller's and outlive it. WEIR_ECORRUPT, WEIR_EIO, WEIR_EVERSION. */
+/* The topology and the kv stay the caller's and outlive it. WEIR_ECORRUPT, WEIR_EIO, WEIR_EFULL; WEIR_EVERSION: the data
+ * are of another format, cluster or number of shards. *ret_why, on error: text, the caller's to free. */
 int apply_open(const struct topology *t, struct kv *state, struct apply **ret_apply, char **ret_why);
 void apply_close(struct apply *a); /* aborts an open transaction */
-/* Index and term of the last entry durably applied to a group (0: none). After apply_open only, or after a commit. */
+/* Index and term of the last entry durably applied to a group (0: none). */
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
 /* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
  * later), WEIR_EIO, WEIR_ECORRUPT in bookkeeping (stop). Wrong bytes inside an entry are never an error: the result
@@ -61,7 +63,8 @@ void apply_abort(struct apply *a); /* forgets all since the last commit: the cal
 struct apply_group_info {
 	uint64_t applied, term;
 	uint64_t digest_hi, digest_lo; /* at index `applied` */
-	uint64_t meta_index;
+	uint64_t meta_index; /* shards: of the last advance taken */
+	uint64_t skipped;    /* entries that could not be read */
 };
 int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info *ret);
 
@@ -95,8 +98,9 @@ struct meta_state {
 };
 int meta_read(struct kv_txn *txn, struct meta_state *ret);
 void meta_state_clear(struct meta_state *m);
-/* The advances that `shard` has still to take, in order of meta index, after `after`: calls back with each encoded
- * ENTRY_ADVANCE (time 0) until it returns false. */
+/* The advances that `shard` has still to take, in order of meta index, after `after` (what the shard last answered):
+ * calls back with each encoded ENTRY_ADVANCE (time 0) until it returns false. Each names the one before it, and a shard
+ * does not take one that leaves a gap: when one got lost, read them again; do not keep them. */
 int meta_read_advances(struct kv_txn *txn, uint32_t shard, uint64_t after,
     bool (*each)(void *arg, uint64_t meta_index, struct bytes entry), void *arg);
 

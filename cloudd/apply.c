@@ -1,0 +1,412 @@
+#include "cloudd/apply.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/meta_apply.h"
+#include "cloudd/shard.h"
+#include "cloudd/shard_apply.h"
+#include "cloudd/sweep.h"
+#include "common/err.h"
+
+#define LAYOUT_FORMAT 1
+#define DB_NAME_MAX 16
+
+struct group {
+	struct state state;       /* its transaction: that of the apply, once the group is touched */
+	struct state_head head;   /* as of the last entry */
+	struct state_head durable; /* as of the last commit */
+	struct shard *shard;      /* loaded when first needed; NULL for the meta group */
+	bool touched;             /* in this transaction */
+};
+
+struct apply {
+	const struct topology *topology;
+	struct kv *kv;
+	struct kv_txn *txn; /* NULL: none is open */
+	struct group *groups;
+	uint32_t group_count;
+};
+
+const char **apply_db_names(uint32_t shards)
+{
+	size_t count = STATE_DBS(shards);
+	const char **names = xmalloc(count * (sizeof(*names) + DB_NAME_MAX));
+	char *text = (char *)(names + count);
+	for (size_t i = 0; i < count; i++, text += DB_NAME_MAX) {
+		names[i] = text;
+		if (i == STATE_DB_NODE)
+			snprintf(text, DB_NAME_MAX, "node");
+		else
+			snprintf(text, DB_NAME_MAX, "group-%03u", (unsigned)(i - STATE_DB_GROUP(0)) % 1000);
+	}
+	return names;
+}
+
+void apply_result_clear(struct apply_result *r)
+{
+	free(r->edge);
+	*r = (struct apply_result){0};
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------- */
+
+/* What the data were made for: [format u8][shards u32][cluster text]; the number of shards cannot change. */
+static void put_layout(const struct topology *t, struct buf *out)
+{
+	buf_u8(out, LAYOUT_FORMAT);
+	buf_u32(out, t->shards);
+	buf_str(out, t->cluster);
+}
+
+static int layout_differs(const struct topology *t, struct bytes have, char **ret_why)
+{
+	struct rd r = rd_init(have.p, have.n);
+	uint8_t format = rd_u8(&r);
+	uint32_t shards = rd_u32(&r);
+	char *cluster = rd_str(&r, NAME_MAX_BYTES);
+	if (rd_finish(&r) && format == LAYOUT_FORMAT)
+		*ret_why = xstrdup("the state's layout record is damaged");
+	else if (format != LAYOUT_FORMAT)
+		*ret_why = xasprintf("the state has format %u, this version reads %d", format, LAYOUT_FORMAT);
+	else if (shards != t->shards)
+		*ret_why = xasprintf("the state was made with %u shards, the topology says %u: their number is fixed "
+				     "when a cluster is created", shards, t->shards);
+	else
+		*ret_why = xasprintf("the state is of cluster \"%s\", the topology's is \"%s\"", cluster, t->cluster);
+	free(cluster);
+	return WEIR_EVERSION;
+}
+
+static int check_layout(const struct topology *t, struct kv *kv, char **ret_why)
+{
+	struct kv_txn *txn;
+	struct bytes key = bytes_of("layout", 6), have;
+	struct buf want = {0};
+	int rc = kv_begin(kv, true, &txn);
+	if (rc)
+		return rc;
+	put_layout(t, &want);
+	rc = kv_get(txn, STATE_DB_NODE, key, &have);
+	if (!rc && (have.n != want.len || memcmp(have.p, want.data, want.len) != 0))
+		rc = layout_differs(t, have, ret_why);
+	bool absent = rc == WEIR_ENOTFOUND;
+	if (absent)
+		rc = kv_put(txn, STATE_DB_NODE, key, bytes_of(want.data, want.len));
+	buf_free(&want);
+	if (!absent || rc) {
+		kv_abort(txn);
+		return rc;
+	}
+	return kv_commit(txn);
+}
+
+static int read_heads(struct apply *a)
+{
+	struct kv_txn *txn;
+	int rc = kv_begin(a->kv, false, &txn);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < a->group_count && !rc; i++) {
+		struct group *g = &a->groups[i];
+		g->state.db = STATE_DB_GROUP(i);
+		rc = state_head_read(txn, g->state.db, &g->durable);
+		if (rc == WEIR_ENOTFOUND)
+			rc = 0;
+		g->head = g->durable;
+		g->state.digest = g->durable.digest;
+	}
+	kv_abort(txn);
+	return rc;
+}
+
+int apply_open(const struct topology *t, struct kv *state, struct apply **ret_apply, char **ret_why)
+{
+	char *why = NULL;
+	struct apply *a = xcalloc(1, sizeof(*a));
+	a->topology = t;
+	a->kv = state;
+	a->group_count = 1 + t->shards;
+	a->groups = xcalloc(a->group_count, sizeof(*a->groups));
+	int rc = check_layout(t, state, &why);
+	if (!rc)
+		rc = read_heads(a);
+	if (rc) {
+		*ret_why = why ? why : xasprintf("the state cannot be read: %s", err_text(rc));
+		apply_close(a);
+		return rc;
+	}
+	*ret_apply = a;
+	return 0;
+}
+
+/* Back to the last commit: what is in memory is dropped, and loaded again when it is needed. */
+static void forget(struct apply *a)
+{
+	for (uint32_t i = 0; i < a->group_count; i++) {
+		struct group *g = &a->groups[i];
+		if (!g->touched)
+			continue;
+		shard_free(g->shard);
+		g->shard = NULL;
+		g->head = g->durable;
+		g->state.digest = g->durable.digest;
+		g->state.txn = NULL;
+		g->touched = false;
+	}
+	a->txn = NULL;
+}
+
+void apply_abort(struct apply *a)
+{
+	if (!a->txn)
+		return;
+	kv_abort(a->txn);
+	forget(a);
+}
+
+void apply_close(struct apply *a)
+{
+	if (!a)
+		return;
+	apply_abort(a);
+	for (uint32_t i = 0; i < a->group_count; i++)
+		shard_free(a->groups[i].shard);
+	free(a->groups);
+	free(a);
+}
+
+uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term)
+{
+	weir_assert(group < a->group_count);
+	if (ret_term)
+		*ret_term = a->groups[group].durable.term;
+	return a->groups[group].durable.applied;
+}
+
+/* ---- entries ----------------------------------------------------------------------------------------------- */
+
+static int touch(struct apply *a, uint32_t group)
+{
+	struct group *g = &a->groups[group];
+	if (!a->txn) {
+		int rc = kv_begin(a->kv, true, &a->txn);
+		if (rc)
+			return rc;
+	}
+	g->touched = true;
+	g->state.txn = a->txn;
+	if (group == 0 || g->shard)
+		return 0;
+	return shard_load(a->topology, group - 1, g->head.meta_index, &g->state, &g->shard);
+}
+
+static bool is_meta(enum entry_kind kind)
+{
+	return kind >= ENTRY_CREATE;
+}
+
+static void name_edge(const struct entry *e, struct apply_result *res)
+{
+	struct bytes edge = {0};
+	if (e->kind == ENTRY_OPEN)
+		edge = e->open.edge;
+	else if (e->kind == ENTRY_BATCH)
+		edge = e->batch.edge;
+	else if (e->kind == ENTRY_CLAIM)
+		edge = e->claim.edge;
+	else if (e->kind == ENTRY_READMIT)
+		edge = e->readmit.edge;
+	if (edge.n)
+		res->edge = xstrndup((const char *)edge.p, edge.n);
+}
+
+static int apply_to_shard(struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
+{
+	struct sweep_entry sweep = {.index = index, .time_ns = e->time_ns};
+	struct shard_stream *stream = NULL;
+	int rc = 0;
+	if (e->kind == ENTRY_OPEN)
+		rc = shard_apply_open(g->shard, e, res);
+	else if (e->kind == ENTRY_BATCH)
+		rc = shard_apply_batch(g->shard, e, index, res);
+	else if (e->kind == ENTRY_ADVANCE)
+		rc = shard_apply_advance(g->shard, e, res, &stream);
+	else if (e->kind == ENTRY_SWEEP)
+		rc = sweep_all(g->shard, &sweep);
+	if (!rc && stream)
+		rc = sweep_stream(g->shard, stream, &sweep);
+	g->head.meta_index = g->shard->meta_index;
+	res->meta_index = g->shard->meta_index;
+	res->more = sweep.stopped || sweep_pending(g->shard);
+	res->dirty = sweep_dirty(g->shard);
+	return rc;
+}
+
+static void skip(struct group *g, const char *reason, struct apply_result *res)
+{
+	g->head.skipped++;
+	res->kind = (enum entry_kind)0;
+	res->verdict = VERDICT_REFUSED;
+	res->reason = reason;
+}
+
+static int apply_raw(struct apply *a, struct group *g, uint32_t group, uint64_t index, struct bytes raw,
+    struct apply_result *res)
+{
+	struct entry e;
+	if (entry_decode(raw, &e)) {
+		skip(g, "the entry cannot be decoded", res);
+		return 0;
+	}
+	int rc = 0;
+	if (is_meta(e.kind) != (group == 0)) {
+		skip(g, "the entry is of another kind of group", res);
+	} else {
+		res->kind = e.kind;
+		name_edge(&e, res);
+		rc = group ? apply_to_shard(g, &e, index, res) : meta_apply(&g->state, a->topology, &e, index, res);
+	}
+	entry_clear(&e);
+	return rc;
+}
+
+int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
+    struct apply_result *ret_result)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	weir_assert(index > g->head.applied);
+	int rc = touch(a, group);
+	if (rc)
+		return rc;
+	struct apply_result res = {.group = group, .index = index};
+	rc = apply_raw(a, g, group, index, raw, &res);
+	if (rc) {
+		apply_result_clear(&res);
+		return rc;
+	}
+	g->head.applied = index;
+	g->head.term = term;
+	*ret_result = res;
+	return 0;
+}
+
+bool apply_uncommitted(const struct apply *a)
+{
+	return a->txn != NULL;
+}
+
+static int write_group(struct group *g)
+{
+	int rc = g->shard ? shard_flush(g->shard) : 0;
+	if (rc)
+		return rc;
+	g->head.digest = g->state.digest;
+	return state_head_write(&g->state, &g->head);
+}
+
+int apply_commit(struct apply *a)
+{
+	if (!a->txn)
+		return 0;
+	int rc = 0;
+	for (uint32_t i = 0; i < a->group_count && !rc; i++) {
+		if (a->groups[i].touched)
+			rc = write_group(&a->groups[i]);
+	}
+	if (rc) {
+		apply_abort(a);
+		return rc;
+	}
+	rc = kv_commit(a->txn);
+	if (rc) {
+		forget(a);
+		return rc;
+	}
+	a->txn = NULL;
+	for (uint32_t i = 0; i < a->group_count; i++) {
+		struct group *g = &a->groups[i];
+		if (g->touched)
+			g->durable = g->head;
+		g->touched = false;
+		g->state.txn = NULL;
+	}
+	return 0;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------- */
+
+int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info *ret)
+{
+	struct state_head h = {0};
+	int rc = state_head_read(txn, STATE_DB_GROUP(group), &h);
+	if (rc && rc != WEIR_ENOTFOUND)
+		return rc;
+	*ret = (struct apply_group_info){.applied = h.applied, .term = h.term, .digest_hi = h.digest.hi,
+	    .digest_lo = h.digest.lo, .meta_index = h.meta_index, .skipped = h.skipped};
+	return 0;
+}
+
+static int absent_is_fine(int rc)
+{
+	return rc == WEIR_ENOTFOUND ? 0 : rc;
+}
+
+static int read_stream_counts(struct kv_txn *txn, unsigned db, uint32_t id, struct bytes value,
+    void (*each)(void *arg, const struct shard_stream_counts *c), void *arg)
+{
+	struct bytes name;
+	char text[NAME_MAX_BYTES + 1];
+	struct shard_stream_counts out = {.stream = text, .close_ns = WATERMARK_NONE, .final_ns = WATERMARK_NONE};
+	struct shard_counts c = {0};
+	struct shard_advance advance = {0};
+	int rc = shard_stream_decode(value, &name, &out.version);
+	if (rc)
+		return rc;
+	memcpy(text, name.p, name.n);
+	text[name.n] = 0;
+	rc = absent_is_fine(shard_read_counts_of(txn, db, id, &c));
+	if (!rc)
+		rc = absent_is_fine(shard_read_advance(txn, db, id, &advance));
+	if (rc)
+		return rc;
+	if (advance.meta_index) {
+		out.close_ns = advance.close.close_ns;
+		out.final_ns = advance.close.final_ns;
+	}
+	shard_advance_clear(&advance);
+	out.received = c.received;
+	out.merged = c.merged;
+	out.partials = c.partials;
+	out.dropped_beyond_retain = c.beyond_retain;
+	out.dropped_unknown_stream = c.unknown_stream;
+	out.dropped_invalid = c.invalid;
+	out.groups = c.groups;
+	out.overflowed = c.overflowed;
+	each(arg, &out);
+	return 0;
+}
+
+int shard_read_counts(struct kv_txn *txn, uint32_t group, void (*each)(void *arg, const struct shard_stream_counts *c),
+    void *arg)
+{
+	struct kv_cursor *c;
+	unsigned db = STATE_DB_GROUP(group);
+	int rc = kv_cursor_open(txn, db, &c);
+	if (rc)
+		return rc;
+	struct state_key prefix;
+	struct bytes key, value, rest;
+	state_key_start(&prefix, STATE_STREAM);
+	rc = kv_cursor_seek(c, state_key_bytes(&prefix), &key, &value);
+	while (!rc && state_key_rest(key, &prefix, &rest)) {
+		struct rd r = rd_init(rest.p, rest.n);
+		rc = read_stream_counts(txn, db, rd_be32(&r), value, each, arg);
+		if (!rc)
+			rc = kv_cursor_next(c, &key, &value);
+	}
+	kv_cursor_close(c);
+	return absent_is_fine(rc);
+}

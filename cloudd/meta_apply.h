@@ -1,0 +1,23 @@
+/* The meta group's entries: CREATE, CLAIM, READMIT, CLOSE, TAKEN.
+ *
+ * Rules: semantics.md 1.2, 1.3, 3.3, 3.4. Internal to cloudd/apply. `res` is filled but for group, index and kind. 0, or
+ * an error of kv; a wrong entry is a verdict.
+ *
+ * The advance queue holds one record per (entry, stream) until every shard has taken it. A newer advance of a stream
+ * replaces the queued one where both list the same edges as idle and partitioned: a shard that skips the older one
+ * makes of both the interval that it would have made of them one by one. */
+#ifndef WEIR_CLOUDD_META_APPLY_H
+#define WEIR_CLOUDD_META_APPLY_H
+
+#include "cloudd/apply.h"
+#include "cloudd/entry.h"
+#include "cloudd/state.h"
+
+/* Records of the queue; above it the oldest one that has a successor is dropped: a shard that far behind keeps coarser
+ * completeness, and close and final all the same. */
+#define ADVANCE_QUEUE_MAX 10000
+
+/* The closes of *e are changed to what was stored: none of their values ever falls. */
+int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint64_t index, struct apply_result *res);
+
+#endif
