@@ -68,7 +68,8 @@ size_t batch_reader_count(const struct batch_reader *r);
 uint64_t batch_reader_readings(const struct batch_reader *r);
 size_t batch_reader_stream_count(const struct batch_reader *r);
 const struct batch_stream *batch_reader_stream(const struct batch_reader *r, size_t i);
-/* 1: an item, in (stream, slice, group) order; 0: the end; negative: as open. */
+/* 1: an item, in (stream, slice, group) order; 0: the end; negative: as open, and so from then on. The caller may take
+ * the partial over by zeroing it in the item. */
 int batch_reader_next(struct batch_reader *r, struct batch_item **ret_item);
 uint64_t batch_checksum(const void *body, size_t len);
 

@@ -545,6 +545,28 @@ START_TEST(limits_hold_both_ways)
 }
 END_TEST
 
+START_TEST(the_bytes_are_these)
+{
+	struct msg m = sample(MSG_BATCH);
+	struct buf b = {0};
+	static const char golden[] = "\x08\x01\x10\x4d\x1a\x06" "edge-1" "\x22\x10" "0123456789abcdef"
+	    "\xa2\x01\x16" "\x0a\x06" "edge-1" "\x10\x05\x18\x03\x20\x64" "\x2a\x06\x00" "blob\xff";
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	ck_assert_uint_eq(b.len, sizeof(golden) - 1);
+	ck_assert_int_eq(memcmp(b.data, golden, b.len), 0);
+	m = sample(MSG_ADVANCE_REPLY); /* a verdict is one more on the wire: 0 is none */
+	m.req_id = 0;
+	m.from = NULL;
+	m.cluster_id = (struct bytes){NULL, 0};
+	buf_clear(&b);
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	static const char reply[] = "\x08\x01" "\xca\x01\x06" "\x08\x01\x10\x05\x18\x02";
+	ck_assert_uint_eq(b.len, sizeof(reply) - 1);
+	ck_assert_int_eq(memcmp(b.data, reply, b.len), 0);
+	buf_free(&b);
+}
+END_TEST
+
 START_TEST(verdicts_have_texts)
 {
 	ck_assert_str_eq(verdict_text(VERDICT_OK), "ok");
@@ -564,6 +586,7 @@ int main(void)
 	tcase_add_test(tc, versions_and_unknown_parts);
 	tcase_add_test(tc, fields_are_checked);
 	tcase_add_test(tc, limits_hold_both_ways);
+	tcase_add_test(tc, the_bytes_are_these);
 	tcase_add_test(tc, verdicts_have_texts);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

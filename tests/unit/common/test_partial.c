@@ -278,6 +278,12 @@ START_TEST(encodings_round_trip)
 		struct partial_spec spec = {(uint32_t)(rnd() % 32), (uint32_t)(rnd() % 4), 512, 8};
 		struct partial p = {0}, back = {0};
 		fill(&p, &spec, rnd(), rnd() % 4 ? rnd() % 40 : 1);
+		for (uint64_t merges = rnd() % 3; merges; merges--) { /* what merging gives decodes as well */
+			struct partial other = {0};
+			fill(&other, &spec, rnd(), rnd() % 40);
+			partial_merge(&p, &other, &spec);
+			partial_clear(&other, &spec);
+		}
 		struct buf b = {0};
 		partial_encode(&p, &spec, &b);
 		buf_put(&b, "rest", 4);
