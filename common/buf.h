@@ -52,7 +52,8 @@ struct rd {
 
 static inline struct rd rd_init(const void *p, size_t n)
 {
-	return (struct rd){(const uint8_t *)p, (const uint8_t *)p + n, 0};
+	const uint8_t *start = p ? p : (const uint8_t *)""; /* an empty buf has no bytes to point at */
+	return (struct rd){start, start + n, 0};
 }
 static inline size_t rd_left(const struct rd *r)
 {
