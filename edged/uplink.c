@@ -23,7 +23,7 @@ struct lane {
 	int64_t since_ns;   /* of the last progress while something is in flight */
 	int64_t retry_ns;   /* nothing before this */
 	int64_t backoff_ns;
-	unsigned behind;    /* OPENs in a row whose `last` was below what is acknowledged */
+	uint64_t open_req;  /* of the OPEN under way: an answer to an earlier one is old news */
 };
 
 struct uplink {
@@ -34,7 +34,7 @@ struct uplink {
 	enum fence fence;
 	char reason[REASON_MAX];
 	uint32_t cloud;
-	uint64_t incarnation, epoch, report_seq;
+	uint64_t incarnation, epoch, report_seq, req_id;
 	uint8_t claim[CLAIM_BYTES];
 	uint8_t cluster_id[CLUSTER_ID_BYTES];
 	bool has_cluster_id, empty, claim_stored, granted_here;
@@ -114,7 +114,7 @@ static void lanes_reset(struct uplink *u)
 {
 	for (uint32_t i = 0; i < u->topology->shards; i++) {
 		struct lane *l = &u->lanes[i];
-		*l = (struct lane){.highest = l->highest, .behind = l->behind};
+		*l = (struct lane){.highest = l->highest};
 	}
 }
 
@@ -239,7 +239,7 @@ static void lane_open(struct uplink *u, uint32_t shard, const struct uplink_view
 	struct lane *l = &u->lanes[shard];
 	if (l->open_sent && mono_ns - l->open_sent_ns < UPLINK_RESEND_MS * NS_PER_MS)
 		return;
-	struct msg m = {.type = MSG_OPEN};
+	struct msg m = {.type = MSG_OPEN, .req_id = ++u->req_id};
 	m.open.edge = u->edge->name;
 	m.open.epoch = u->epoch;
 	m.open.shard = shard;
@@ -248,6 +248,7 @@ static void lane_open(struct uplink *u, uint32_t shard, const struct uplink_view
 	m.open.resume = v->resume;
 	if (send_msg(u, &m, mono_ns)) {
 		l->open_sent = true;
+		l->open_req = m.req_id;
 		l->open_sent_ns = mono_ns;
 	}
 }
@@ -435,16 +436,11 @@ static void open_accepted(struct uplink *u, uint32_t shard, uint64_t last, int64
 	struct lane *l = &u->lanes[shard];
 	struct uplink_view v = view_of(u, shard);
 	const char *wrong = contradiction(&v, last);
-	if (last < v.acked && ++l->behind < UPLINK_BEHIND_MAX) { /* perhaps only an answer that comes late */
-		lane_backoff(l, mono_ns);
-		return;
-	}
 	if (wrong) {
 		fence(u, FENCE_EPOCH, mono_ns, wrong, "weirctl edge readmit is the way back");
 		return;
 	}
 	l->opened = true;
-	l->behind = 0;
 	l->in_flight = 0;
 	l->next = v.acked + 1;
 	if (last > v.acked) {
@@ -460,7 +456,7 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 {
 	uint32_t shard = m->open_reply.shard;
 	if (u->state != UPLINK_READY || shard >= u->topology->shards || !u->lanes[shard].open_sent ||
-	    u->lanes[shard].opened) {
+	    u->lanes[shard].opened || m->req_id != u->lanes[shard].open_req) {
 		u->stats.frames_stale++;
 		return;
 	}
@@ -479,8 +475,6 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 			open_accepted(u, shard, m->open_reply.last, mono_ns);
 		return;
 	case VERDICT_FENCED:
-		if (m->open_reply.epoch && m->open_reply.epoch < u->epoch)
-			break;
 		fence(u, FENCE_EPOCH, mono_ns, "a shard refuses this spool; weirctl edge readmit is the way back",
 		    m->open_reply.reason);
 		return;

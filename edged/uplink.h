@@ -32,7 +32,6 @@
 #define UPLINK_RESEND_MS 5000        /* a batch or OPEN without answer is sent again */
 #define UPLINK_SILENT_MIN_MS 3000    /* a cloud that answers nothing is left after this, or 3 heartbeats */
 #define UPLINK_FENCED_RETRY_MS 10000
-#define UPLINK_BEHIND_MAX 3          /* answers to OPEN in a row with a `last` that was passed long ago */
 #define UPLINK_FRAMES_PER_TURN_MAX 256
 #define UPLINK_SENT_AHEAD 4          /* the sent mark goes ahead by at most this many times the credit */
 
