@@ -15,7 +15,8 @@ static bool same_group(const void *item, const void *key)
 {
 	const struct group *g = item;
 	const struct group_key *k = key;
-	return g->stream == k->stream && g->len == k->raw.n && memcmp(g->bytes, k->raw.p, k->raw.n) == 0;
+	return g->stream == k->stream && g->len == k->raw.n &&
+	    (!k->raw.n || memcmp(g->bytes, k->raw.p, k->raw.n) == 0);
 }
 
 void groups_init(struct groups *g, const struct topology *t)

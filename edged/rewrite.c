@@ -78,7 +78,8 @@ static int compare_items(const struct input *a, const struct input *b)
 	if (a->item->slice_start_ns != b->item->slice_start_ns)
 		return a->item->slice_start_ns < b->item->slice_start_ns ? -1 : 1;
 	struct bytes g = a->item->group, h = b->item->group;
-	d = memcmp(g.p, h.p, g.n < h.n ? g.n : h.n);
+	size_t common = g.n < h.n ? g.n : h.n;
+	d = common ? memcmp(g.p, h.p, common) : 0;
 	return d ? d : (g.n > h.n) - (g.n < h.n);
 }
 
