@@ -53,6 +53,7 @@ struct edged {
 	struct msgq_socket *uplink;
 	uint32_t cloud;    /* the one uplink connects to */
 	bool answered;     /* it has sent something */
+	bool told_silent;  /* that no cloud answers */
 	bool fenced;       /* and it was told */
 	struct http_server *http;
 	struct pipeline_time now; /* of this turn, once a line needed it */
@@ -108,6 +109,7 @@ static void on_frame(void *arg, struct bytes route, const void *frame, size_t le
 	struct edged *e = arg;
 	if (!e->answered) {
 		e->answered = true;
+		e->told_silent = false;
 		log_info("uplink", "the cloud answers; cloud=%s", e->topology->clouds[e->cloud].name);
 	}
 	pipeline_frame(e->pipeline, frame, len, time_now());
@@ -119,10 +121,10 @@ static void io_connect(void *arg, uint32_t cloud)
 	const struct cloud_conf *c = &e->topology->clouds[cloud];
 	char *why = NULL;
 	if (e->uplink) {
-		if (e->answered)
-			log_warn("uplink", "the cloud does not answer any more: trying the next one, readings wait in the spool; "
-			                   "cloud=%s next=%s",
+		if (!e->told_silent)
+			log_warn("uplink", "the cloud does not answer: trying the next ones, readings wait in the spool; cloud=%s next=%s",
 			    e->topology->clouds[e->cloud].name, c->name);
+		e->told_silent = true;
 		msgq_close(e->uplink);
 		e->uplink = NULL;
 	}
