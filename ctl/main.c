@@ -1,6 +1,0 @@
-#include "ctl/ctl.h"
-
-int main(int argc, char **argv)
-{
-	return ctl_main(argc, argv);
-}
