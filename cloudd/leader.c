@@ -279,7 +279,7 @@ void leader_batch(struct leader *s, const struct origin *o, const struct msg *m,
 		repeated_batch(s, o, m, now);
 	} else {
 		s->counters->out_of_sequence++;
-		answer(s, o, VERDICT_OUT_OF_SEQUENCE, edge->epoch, edge->applied, NULL);
+		answer(s, o, VERDICT_OUT_OF_SEQUENCE, edge->epoch, edge->proposed, NULL);
 	}
 }
 
@@ -403,6 +403,9 @@ static uint64_t find_last_advance(const struct leader *s)
 static void answer_waiters(struct leader *s, const struct pending_item *item, const struct apply_result *r)
 {
 	struct answer a = {.verdict = r->verdict, .epoch = r->epoch, .last = r->last, .reason = r->reason};
+	/* Fenced for what its spool holds: this is about the epoch that asked, which the shard has not taken. */
+	if (item->kind == ENTRY_OPEN && item->epoch > a.epoch)
+		a.epoch = item->epoch;
 	if (item->kind == ENTRY_ADVANCE)
 		a = (struct answer){.verdict = VERDICT_OK, .meta_index = s->advanced};
 	for (uint32_t i = 0; i < item->waiter_count; i++)
@@ -420,7 +423,6 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 		break;
 	case ENTRY_ADVANCE:
 		s->counters->advances++;
-		s->advanced = r->meta_index > s->advanced ? r->meta_index : s->advanced;
 		/* One that came after a gap was not taken: what is proposed next must follow what was. */
 		s->advance_proposed = find_last_advance(s);
 		break;
@@ -448,8 +450,17 @@ static void note_sweep(struct leader *s, const struct apply_result *r, int64_t m
 		s->sweep_due_ns = due_ns;
 }
 
+static void note_advanced(struct leader *s, uint64_t meta_index)
+{
+	if (meta_index > s->advanced)
+		s->advanced = meta_index;
+	if (s->advanced > s->advance_proposed)
+		s->advance_proposed = s->advanced;
+}
+
 void leader_applied(struct leader *s, const struct apply_result *r, struct leader_time now)
 {
+	note_advanced(s, r->meta_index);
 	struct pending_item *first = pending_first(&s->pending, r->index);
 	if (first) {
 		weir_assert(first->index == r->index);

@@ -11,7 +11,7 @@
  *            seq <= proposed: in flight ---------------> waits with it (other content: FENCED)
  *                             below the last applied --> DUPLICATE
  *                             the last applied --------> DUPLICATE, or FENCED for other content
- *            seq > proposed + 1 -----------------------> OUT_OF_SEQUENCE with the last applied
+ *            seq > proposed + 1 -----------------------> OUT_OF_SEQUENCE with the last proposed
  *
  * Pure; on the loop thread. */
 #ifndef WEIR_CLOUDD_LEADER_H

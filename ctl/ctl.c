@@ -1,0 +1,272 @@
+/* weirctl: from the command line to a command. */
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "common/conf.h"
+#include "common/err.h"
+#include "ctl/http_client.h"
+
+#define URL_DEFAULT "http://127.0.0.1:8101"
+#define TOKEN_BYTES_MAX 4096
+
+static const struct command *const commands[] = {&command_status, &command_query, &command_watch, &command_streams,
+	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_load};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct arg_option global_options[] = {
+	{"url", 0, "URL,...", false, "cloud nodes to ask, in turn (also: WEIR_URL; default " URL_DEFAULT ")"},
+	{"token-file", 0, "FILE", false, "file with the bearer token to send (mode 0600)"},
+	{"output", 'o', "FORMAT", false, "table, json or csv"},
+	{"verbose", 'v', NULL, false, "tell each request on stderr"},
+	{"help", 'h', NULL, false, "this help"},
+	{"version", 0, NULL, false, "the version"},
+};
+static const struct arg_table globals = {global_options, sizeof(global_options) / sizeof(global_options[0])};
+
+static volatile sig_atomic_t stop_flag;
+
+static void on_signal(int number)
+{
+	(void)number;
+	stop_flag = 1;
+}
+
+void ctl_error(const char *fmt, ...)
+{
+	va_list ap;
+	fflush(stdout);
+	fprintf(stderr, "weirctl: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+}
+
+int ctl_bad_use(const struct command *command, const char *fmt, ...)
+{
+	va_list ap;
+	fprintf(stderr, "weirctl%s%s: ", command ? " " : "", command ? command->name : "");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nTry: weirctl %s%s--help\n", command ? command->name : "", command ? " " : "");
+	return EXIT_USE;
+}
+
+/* ---- help ------------------------------------------------------------------------------------------------- */
+
+static void print_help(void)
+{
+	struct buf b = {0};
+	buf_printf(&b, "weirctl: asks and steers a Weir cluster\n\nUsage: weirctl [OPTION]... COMMAND ...\n\nCommands:\n");
+	for (size_t i = 0; i < COMMANDS; i++) {
+		char *name = xasprintf("%s %s", commands[i]->name, commands[i]->words);
+		buf_printf(&b, "  %-22s  %s\n", name, commands[i]->summary);
+		free(name);
+	}
+	buf_printf(&b, "\nOptions:\n");
+	args_help(&globals, &b);
+	buf_printf(&b, "\n`weirctl COMMAND --help` has more, with examples. Exit codes: 0 fine, 1 failed, 2 bad use.\n\n"
+		       "  weirctl status\n"
+		       "  weirctl query speed --from -1h --by site\n"
+		       "  weirctl load readings.lp --to 127.0.0.1:7201\n");
+	ctl_print(&b);
+	buf_free(&b);
+}
+
+static void print_command_help(const struct command *c)
+{
+	struct buf b = {0};
+	buf_printf(&b, "weirctl %s: %s\n\nUsage: weirctl %s%s%s%s\n\n%s", c->name, c->summary, c->name,
+	    c->option_count ? " [OPTION]..." : "", *c->words ? " " : "", c->words, c->help);
+	if (c->option_count) {
+		struct arg_table own = {c->options, c->option_count};
+		buf_printf(&b, "\nOptions:\n");
+		args_help(&own, &b);
+	}
+	buf_printf(&b, "\nOptions of every command:\n");
+	args_help(&globals, &b);
+	ctl_print(&b);
+	buf_free(&b);
+}
+
+/* ---- commands --------------------------------------------------------------------------------------------- */
+
+/* The command that the words from argv[at] name; *ret_words: how many of them are its name. */
+static const struct command *find_command(int argc, char **argv, int at, int *ret_words)
+{
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const char *name = commands[i]->name, *space = strchr(name, ' ');
+		if (!space && !strcmp(name, argv[at])) {
+			*ret_words = 1;
+			return commands[i];
+		}
+		size_t head = space ? (size_t)(space - name) : 0;
+		if (space && at + 1 < argc && strlen(argv[at]) == head && !strncmp(name, argv[at], head) &&
+		    !strcmp(space + 1, argv[at + 1])) {
+			*ret_words = 2;
+			return commands[i];
+		}
+	}
+	return NULL;
+}
+
+static int refuse_command(int argc, char **argv, int at)
+{
+	const char *names[COMMANDS];
+	for (size_t i = 0; i < COMMANDS; i++)
+		names[i] = commands[i]->name;
+	char *two = xasprintf("%s %s", argv[at], at + 1 < argc ? argv[at + 1] : "");
+	const char *meant = conf_suggest(argv[at], names, COMMANDS);
+	if (!meant)
+		meant = conf_suggest(two, names, COMMANDS);
+	free(two);
+	if (!strcmp(argv[at], "edge"))
+		return ctl_bad_use(NULL, "`edge` is followed by: readmit NAME (and `weirctl edges` lists them)");
+	if (meant)
+		return ctl_bad_use(NULL, "no command is called `%s`; did you mean `%s`?", argv[at], meant);
+	return ctl_bad_use(NULL, "no command is called `%s`", argv[at]);
+}
+
+/* The token, as text of its own, or NULL after telling why not. */
+static char *read_token(const char *path)
+{
+	char text[TOKEN_BYTES_MAX + 1];
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+	if (n < 0 || fstat(fd, &st)) {
+		ctl_error("--token-file: %s: %s", path, strerror(errno));
+	} else if (st.st_mode & 077) {
+		ctl_error("--token-file: others may read %s: chmod 600 it", path);
+		n = -1;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return NULL;
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
+		n--;
+	bool fine = n > 0 && n <= TOKEN_BYTES_MAX;
+	for (ssize_t i = 0; i < n; i++)
+		fine = fine && text[i] > ' ' && text[i] < 0x7f;
+	if (!fine)
+		ctl_error("--token-file: %s holds no token (one line of printable characters)", path);
+	return fine ? xstrndup(text, (size_t)n) : NULL;
+}
+
+static int connect_cloud(struct ctl *ctl, const struct args *args)
+{
+	const char *urls = args_get(args, "url"), *token_file = args_get(args, "token-file");
+	if (!urls)
+		urls = getenv("WEIR_URL");
+	char *token = NULL;
+	if (token_file && !(token = read_token(token_file)))
+		return EXIT_USE;
+	struct buf error = {0};
+	ctl->http = http_client_new(urls && *urls ? urls : URL_DEFAULT, token, args_get(args, "verbose") != NULL, &error);
+	free(token);
+	int result = ctl->http ? EXIT_FINE : ctl_bad_use(NULL, "%s", buf_cstr(&error));
+	buf_free(&error);
+	return result;
+}
+
+static int read_format(const struct args *args, enum format *ret_format)
+{
+	static const char *const names[] = {"table", "json", "csv"}; /* in the order of enum format */
+	const char *text = args_get(args, "output");
+	for (unsigned i = 0; text && i < 3; i++) {
+		if (!strcmp(text, names[i])) {
+			*ret_format = (enum format)i;
+			return EXIT_FINE;
+		}
+	}
+	return text ? ctl_bad_use(NULL, "--output: `%s` is not table, json or csv", text) : EXIT_FINE;
+}
+
+static int check_words(const struct command *c, const struct args *args)
+{
+	if (args->word_count < c->words_min)
+		return ctl_bad_use(c, "%s is missing", c->words);
+	if (args->word_count > c->words_max)
+		return ctl_bad_use(c, "`%s` is too much", args->words[c->words_max]);
+	return EXIT_FINE;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	sigaction(SIGINT, &action, NULL); /* without SA_RESTART: a blocking call ends */
+	sigaction(SIGTERM, &action, NULL);
+}
+
+static int run_command(const struct command *c, const struct args *args)
+{
+	struct ctl ctl = {.stop = &stop_flag};
+	int result = check_words(c, args);
+	if (!result)
+		result = read_format(args, &ctl.format);
+	if (!result && !c->offline)
+		result = connect_cloud(&ctl, args);
+	if (result)
+		return result;
+	if (c->stoppable)
+		catch_signals();
+	result = c->run(&ctl, args);
+	http_client_free(ctl.http);
+	if ((fflush(stdout) || ferror(stdout)) && !result) {
+		ctl_error("cannot write the output: %s", strerror(errno));
+		result = EXIT_FAILED;
+	}
+	return result;
+}
+
+static int parse_and_run(int argc, char **argv, struct args *args, struct buf *error)
+{
+	struct arg_table tables[2] = {globals, {NULL, 0}};
+	int at = args_parse(tables, 1, argc, argv, 1, true, args, error), words = 1;
+	if (at < 0)
+		return ctl_bad_use(NULL, "%s", buf_cstr(error));
+	bool help_word = at < argc && !strcmp(argv[at], "help");
+	at += help_word;
+	if (args_get(args, "version")) {
+		printf("weirctl %s\n", VERSION);
+		return EXIT_FINE;
+	}
+	if (at == argc) {
+		if (!help_word && !args_get(args, "help"))
+			return ctl_bad_use(NULL, "a command is missing");
+		print_help();
+		return EXIT_FINE;
+	}
+	const struct command *c = find_command(argc, argv, at, &words);
+	if (!c)
+		return refuse_command(argc, argv, at);
+	tables[1] = (struct arg_table){c->options, c->option_count};
+	if (args_parse(tables, 2, argc, argv, at + words, false, args, error) < 0)
+		return ctl_bad_use(c, "%s", buf_cstr(error));
+	if (help_word || args_get(args, "help")) {
+		print_command_help(c);
+		return EXIT_FINE;
+	}
+	return run_command(c, args);
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct args args = {0};
+	struct buf error = {0};
+	int result = parse_and_run(argc, argv, &args, &error);
+	args_free(&args);
+	buf_free(&error);
+	return result;
+}

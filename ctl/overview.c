@@ -1,0 +1,381 @@
+/* status, nodes, edges, edge readmit, streams: what the cluster is doing. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "ctl/ctl.h"
+#include "ctl/http_client.h"
+
+#define STATES_MAX 16        /* kinds of state counted in one line */
+#define SHARDS_SHOWN_MAX 16  /* shards without a leader that are named */
+
+static const char *none(const struct ctl *ctl)
+{
+	return ctl->format == FORMAT_CSV ? "" : "-";
+}
+
+static void finish_table(struct table *t, struct buf *out)
+{
+	table_flush(t, out);
+	table_free(t);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------------------ */
+
+static void count_replicas(const json_t *cluster, const char *node, size_t *ret_replicas, size_t *ret_leads)
+{
+	size_t i, j;
+	json_t *shard, *replica;
+	*ret_replicas = *ret_leads = 0;
+	json_array_foreach(ctl_array(cluster, "shards"), i, shard) {
+		*ret_leads += !strcmp(ctl_text(shard, "leader"), node);
+		json_array_foreach(ctl_array(shard, "replicas"), j, replica)
+			*ret_replicas += !strcmp(ctl_text(replica, "node"), node);
+	}
+}
+
+static void put_nodes(const struct ctl *ctl, const json_t *cluster, struct buf *out)
+{
+	struct table *t = table_new(ctl->format == FORMAT_CSV);
+	table_column(t, "node", false);
+	table_column(t, "state", false);
+	table_column(t, "replicas", true);
+	table_column(t, "leads", true);
+	size_t i, replicas, leads;
+	json_t *node;
+	json_array_foreach(ctl_array(cluster, "nodes"), i, node) {
+		count_replicas(cluster, ctl_text(node, "name"), &replicas, &leads);
+		table_cell(t, ctl_text(node, "name"));
+		table_cell(t, ctl_text(node, "state"));
+		table_cellf(t, "%zu", replicas);
+		table_cellf(t, "%zu", leads);
+	}
+	finish_table(t, out);
+}
+
+/* ---- edges ------------------------------------------------------------------------------------------------ */
+
+static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *out)
+{
+	struct table *t = table_new(ctl->format == FORMAT_CSV);
+	static const char *const columns[] = {"edge", "state", "epoch", "spool", "accepted", "refused"};
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+		table_column(t, ctl->format == FORMAT_CSV && i == 3 ? "spool_bytes" : columns[i], i >= 2 && i <= 4);
+	size_t i;
+	json_t *edge;
+	json_array_foreach(ctl_array(edges, "edges"), i, edge) {
+		table_cell(t, ctl_text(edge, "name"));
+		table_cell(t, ctl_text(edge, "state"));
+		ctl_cell(t, json_object_get(edge, "epoch"), 0, none(ctl));
+		const json_t *spool = json_object_get(edge, "spool_bytes");
+		if (ctl->format == FORMAT_CSV || !json_is_number(spool)) {
+			ctl_cell(t, spool, 0, none(ctl));
+		} else {
+			struct buf b = {0};
+			ctl_put_bytes(&b, json_number_value(spool));
+			table_cell(t, buf_cstr(&b));
+			buf_free(&b);
+		}
+		ctl_cell(t, json_object_get(edge, "accepted"), 0, none(ctl));
+		ctl_cell(t, json_object_get(edge, "refused"), 0, none(ctl));
+	}
+	finish_table(t, out);
+}
+
+/* ---- streams ---------------------------------------------------------------------------------------------- */
+
+/* How far a watermark is behind the wall clock: what "lag" means for readings that come in real time. */
+static void cell_behind(struct table *t, const json_t *stream)
+{
+	int64_t watermark, now = clock_wall_ns();
+	const char *text = ctl_text(stream, "watermark");
+	char behind[TIME_TEXT_MAX] = "-";
+	if (*text && !time_parse(text, now, &watermark)) {
+		int64_t ns = now - watermark;
+		int64_t unit = ns >= 2 * 86400 * NS_PER_SEC ? 86400 * NS_PER_SEC
+		    : ns >= 2 * 3600 * NS_PER_SEC	    ? 3600 * NS_PER_SEC
+							    : NS_PER_SEC;
+		duration_format(ns < 0 ? 0 : ns / unit * unit, behind);
+	}
+	table_cell(t, behind);
+}
+
+static void put_streams(const struct ctl *ctl, const json_t *streams, struct buf *out)
+{
+	bool csv = ctl->format == FORMAT_CSV;
+	struct table *t = table_new(csv);
+	static const char *const columns[] = {"stream", "slice", "watermark", "final", "dropped", "version"};
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+		table_column(t, columns[i], false);
+		if (i == 2 && !csv)
+			table_column(t, "behind", true);
+	}
+	size_t i;
+	json_t *stream;
+	json_array_foreach(ctl_array(streams, "streams"), i, stream) {
+		table_cell(t, ctl_text(stream, "name"));
+		ctl_cell(t, json_object_get(stream, "slice"), 0, none(ctl));
+		ctl_cell(t, json_object_get(stream, "watermark"), 0, none(ctl));
+		if (!csv)
+			cell_behind(t, stream);
+		ctl_cell(t, json_object_get(stream, "final"), 0, none(ctl));
+		ctl_cell(t, json_object_get(stream, "dropped"), 0, none(ctl));
+		ctl_cell(t, json_object_get(stream, "version"), 0, none(ctl));
+	}
+	finish_table(t, out);
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------- */
+
+/* "2 live, 1 idle", in the order of first appearance. */
+static void put_states(const json_t *array, struct buf *out)
+{
+	const char *states[STATES_MAX];
+	size_t counts[STATES_MAX], kinds = 0, i;
+	json_t *item;
+	json_array_foreach(array, i, item) {
+		const char *state = ctl_text(item, "state");
+		size_t k = 0;
+		while (k < kinds && strcmp(states[k], state))
+			k++;
+		if (k == STATES_MAX)
+			continue;
+		if (k == kinds) {
+			states[kinds] = state;
+			counts[kinds++] = 0;
+		}
+		counts[k]++;
+	}
+	for (size_t k = 0; k < kinds; k++)
+		buf_printf(out, "%s%zu %s", k ? ", " : "", counts[k], states[k]);
+}
+
+static void put_shards(const json_t *cluster, struct buf *out)
+{
+	const json_t *shards = ctl_array(cluster, "shards");
+	size_t i, without = 0;
+	json_t *shard;
+	struct buf names = {0};
+	json_array_foreach(shards, i, shard) {
+		if (*ctl_text(shard, "leader"))
+			continue;
+		if (without++ < SHARDS_SHOWN_MAX) {
+			buf_u8(&names, ' ');
+			ctl_put_cell(&names, json_object_get(shard, "shard"), 0, "?");
+		}
+	}
+	buf_printf(out, "shards   %zu: ", json_array_size(shards));
+	if (!without)
+		buf_printf(out, "each with a leader\n");
+	else
+		buf_printf(out, "%zu without a leader:%s%s\n", without, buf_cstr(&names),
+		    without > SHARDS_SHOWN_MAX ? " ..." : "");
+	buf_free(&names);
+}
+
+static void put_status_text(const struct ctl *ctl, bool ready, const json_t *cluster, const json_t *edges,
+    const json_t *streams, struct buf *out)
+{
+	buf_printf(out, "cluster  %s, asked %s: %s\n", ctl_text(cluster, "id"), http_client_url(ctl->http),
+	    ready ? "ready" : "NOT READY (it holds shards whose leader it cannot reach)");
+	buf_printf(out, "nodes    %zu: ", json_array_size(ctl_array(cluster, "nodes")));
+	put_states(ctl_array(cluster, "nodes"), out);
+	buf_u8(out, '\n');
+	put_shards(cluster, out);
+	buf_printf(out, "edges    %zu: ", json_array_size(ctl_array(edges, "edges")));
+	put_states(ctl_array(edges, "edges"), out);
+	buf_printf(out, "\nstreams  %zu\n\n", json_array_size(ctl_array(streams, "streams")));
+	put_nodes(ctl, cluster, out);
+	buf_u8(out, '\n');
+	put_edges(ctl, edges, out);
+	buf_u8(out, '\n');
+	put_streams(ctl, streams, out);
+}
+
+static void csv_rows(struct table *t, const char *kind, const json_t *array, const char *state_key)
+{
+	size_t i;
+	json_t *item;
+	json_array_foreach(array, i, item) {
+		table_cell(t, kind);
+		table_cell(t, ctl_text(item, "name"));
+		table_cell(t, ctl_text(item, state_key));
+	}
+}
+
+static void put_status_csv(bool ready, const json_t *cluster, const json_t *edges, const json_t *streams,
+    struct buf *out)
+{
+	struct table *t = table_new(true);
+	table_column(t, "kind", false);
+	table_column(t, "name", false);
+	table_column(t, "state", false);
+	table_cell(t, "cluster");
+	table_cell(t, ctl_text(cluster, "id"));
+	table_cell(t, ready ? "ready" : "not_ready");
+	csv_rows(t, "node", ctl_array(cluster, "nodes"), "state");
+	size_t i;
+	json_t *shard;
+	json_array_foreach(ctl_array(cluster, "shards"), i, shard) {
+		table_cell(t, "shard");
+		ctl_cell(t, json_object_get(shard, "shard"), 0, "");
+		table_cell(t, *ctl_text(shard, "leader") ? ctl_text(shard, "leader") : "no_leader");
+	}
+	csv_rows(t, "edge", ctl_array(edges, "edges"), "state");
+	csv_rows(t, "stream", ctl_array(streams, "streams"), "watermark");
+	finish_table(t, out);
+}
+
+static void put_status_json(bool ready, const json_t *cluster, const json_t *edges, const json_t *streams,
+    struct buf *out)
+{
+	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*}", "ready", ready, "cluster", cluster, "edges",
+	    ctl_array(edges, "edges"), "streams", ctl_array(streams, "streams"));
+	char *text = json_dumps(all, JSON_INDENT(2));
+	buf_printf(out, "%s\n", text ? text : "{}");
+	free(text);
+	json_decref(all);
+}
+
+static int run_status(struct ctl *ctl, const struct args *args)
+{
+	(void)args;
+	struct buf out = {0};
+	json_t *cluster = NULL, *edges = NULL, *streams = NULL;
+	struct http_answer answer;
+	int result = EXIT_FAILED;
+	if (http_client_request(ctl->http, "GET", "/readyz", &answer, &out)) {
+		ctl_error("%s", buf_cstr(&out));
+		buf_free(&out);
+		return EXIT_FAILED;
+	}
+	bool ready = answer.status == 200;
+	buf_free(&answer.body);
+	if (ctl_get(ctl, "/api/v1/cluster", &cluster, NULL) || ctl_get(ctl, "/api/v1/edges", &edges, NULL) ||
+	    ctl_get(ctl, "/api/v1/streams", &streams, NULL))
+		goto done;
+	switch (ctl->format) {
+	case FORMAT_TABLE:
+		put_status_text(ctl, ready, cluster, edges, streams, &out);
+		break;
+	case FORMAT_JSON:
+		put_status_json(ready, cluster, edges, streams, &out);
+		break;
+	case FORMAT_CSV:
+		put_status_csv(ready, cluster, edges, streams, &out);
+		break;
+	}
+	ctl_print(&out);
+	result = ready ? EXIT_FINE : EXIT_FAILED;
+done:
+	json_decref(cluster);
+	json_decref(edges);
+	json_decref(streams);
+	buf_free(&out);
+	return result;
+}
+
+/* One path, shown as it came or by a table. */
+static int show(struct ctl *ctl, const char *path, void (*put)(const struct ctl *, const json_t *, struct buf *))
+{
+	json_t *json;
+	struct buf out = {0};
+	int result = ctl_get(ctl, path, &json, &out);
+	if (result)
+		return result;
+	if (ctl->format == FORMAT_JSON) {
+		if (out.len && out.data[out.len - 1] != '\n')
+			buf_u8(&out, '\n');
+	} else {
+		buf_clear(&out);
+		put(ctl, json, &out);
+	}
+	ctl_print(&out);
+	json_decref(json);
+	buf_free(&out);
+	return EXIT_FINE;
+}
+
+static int run_nodes(struct ctl *ctl, const struct args *args)
+{
+	(void)args;
+	return show(ctl, "/api/v1/cluster", put_nodes);
+}
+
+static int run_edges(struct ctl *ctl, const struct args *args)
+{
+	(void)args;
+	return show(ctl, "/api/v1/edges", put_edges);
+}
+
+static int run_streams(struct ctl *ctl, const struct args *args)
+{
+	(void)args;
+	return show(ctl, "/api/v1/streams", put_streams);
+}
+
+static int run_edge_readmit(struct ctl *ctl, const struct args *args)
+{
+	struct buf path = {0}, why = {0};
+	struct http_answer answer;
+	int result = EXIT_FAILED;
+	buf_printf(&path, "/api/v1/edges/");
+	http_put_encoded(&path, args->words[0]);
+	buf_printf(&path, "/readmit");
+	if (http_client_request(ctl->http, "POST", buf_cstr(&path), &answer, &why)) {
+		ctl_error("%s", buf_cstr(&why));
+		goto done;
+	}
+	if (answer.status != 200) {
+		ctl_put_api_error(answer.status, &answer.body, &why);
+		ctl_error("%s", buf_cstr(&why));
+	} else {
+		if (ctl->format == FORMAT_JSON)
+			printf("%s\n", buf_cstr(&answer.body));
+		else if (ctl->format == FORMAT_CSV)
+			printf("edge,state\n%s,readmitting\n", args->words[0]);
+		else
+			printf("%s: readmitting; it goes on at its next hello\n", args->words[0]);
+		result = EXIT_FINE;
+	}
+	buf_free(&answer.body);
+done:
+	buf_free(&path);
+	buf_free(&why);
+	return result;
+}
+
+const struct command command_status = {
+	.name = "status", .words = "", .summary = "nodes, shards, edges and streams at a glance",
+	.help = "Shows whether the asked node is ready, the cluster's nodes, shards without a leader, the edges and how far\n"
+		"each stream has come. Exits 1 where the node is not ready.\n\n"
+		"  weirctl status\n"
+		"  weirctl --url 127.0.0.1:8101,127.0.0.1:8102 status    the first one that answers\n"
+		"  weirctl status -o json | jq .cluster.nodes\n",
+	.run = run_status};
+const struct command command_nodes = {
+	.name = "nodes", .words = "", .summary = "the cloud nodes, and what they hold and lead",
+	.help = "  weirctl nodes\n"
+		"  weirctl nodes -o json | jq .shards     each shard with its replicas, applied index and digest\n",
+	.run = run_nodes};
+const struct command command_edges = {
+	.name = "edges", .words = "", .summary = "the edges: state, epoch, spool, readings accepted and refused",
+	.help = "The state is joining, live, idle, backpressured, partitioned, catching up or fenced. A fenced edge sends\n"
+		"nothing: see `weirctl edge readmit --help`.\n\n"
+		"  weirctl edges\n"
+		"  weirctl edges -o csv > edges.csv\n",
+	.run = run_edges};
+const struct command command_streams = {
+	.name = "streams", .words = "", .summary = "the streams: watermark, final, what was dropped and why",
+	.help = "Windows that end at or before `watermark` are closed; those at or before `final` will not change for want of\n"
+		"an edge. `behind` is how far the watermark is behind the clock.\n\n"
+		"  weirctl streams\n",
+	.run = run_streams};
+const struct command command_edge_readmit = {
+	.name = "edge readmit", .words = "NAME", .summary = "take a fenced edge back, at the price of what it holds",
+	.help = "An edge is fenced when its spool is an old copy (a restored backup), or when another machine has used its\n"
+		"name since. Readmitting drops its unsent batches and open slices, counts them as dropped, and lets it go\n"
+		"on after what the cloud has already.\n\n"
+		"  weirctl edge readmit edge-1\n",
+	.words_min = 1, .words_max = 1, .run = run_edge_readmit};
