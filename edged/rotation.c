@@ -180,20 +180,54 @@ int rotation_find(const char *folder, const char *name, const struct rotation_id
 	return fd >= 0 ? fd : find_copy(folder, name, id, ret_stat);
 }
 
-static int next_once(const char *folder, const char *name, uint64_t inode, struct stat *ret_stat, unsigned *ret_passed)
+void rotation_done_add(struct rotation_done *d, const struct rotation_id *id)
+{
+	if (!id->head_len)
+		return;
+	if (d->count == ROTATION_DONE_MAX)
+		memmove(&d->files[0], &d->files[1], --d->count * sizeof(d->files[0]));
+	size_t n = id->head_len < ROTATION_DONE_BYTES ? id->head_len : ROTATION_DONE_BYTES;
+	d->files[d->count].inode = id->inode;
+	memcpy(d->files[d->count].head, id->head, n);
+	d->files[d->count].head_len = n;
+	d->count++;
+}
+
+static bool is_done(int fd, const struct stat *st, const struct rotation_done *d)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->files[i].inode == (uint64_t)st->st_ino && holds(fd, 0, d->files[i].head, d->files[i].head_len))
+			return true;
+	}
+	return false;
+}
+
+static bool is_older(const struct stat *a, const struct stat *b)
+{
+	return a->st_mtim.tv_sec != b->st_mtim.tv_sec ? a->st_mtim.tv_sec < b->st_mtim.tv_sec
+						      : a->st_mtim.tv_nsec < b->st_mtim.tv_nsec;
+}
+
+static int next_once(const char *folder, const char *name, const struct stat *ours, const struct rotation_done *done,
+    struct stat *ret_stat, unsigned *ret_passed)
 {
 	struct entries e;
 	int fd = -1;
 	unsigned passed = 0;
 	list(folder, name, true, &e);
 	size_t i = 0;
-	while (i < e.count && !has_inode(folder, e.names[i], inode))
+	while (i < e.count && !has_inode(folder, e.names[i], (uint64_t)ours->st_ino))
 		i++;
 	for (i++; i < e.count && fd < 0; i++) {
-		if (is_compressed(e.names[i]))
-			passed++;
-		else
-			fd = rotation_open(folder, e.names[i], ret_stat);
+		fd = rotation_open(folder, e.names[i], ret_stat);
+		if (fd < 0)
+			continue;
+		bool newer = !is_older(ret_stat, ours) && !is_done(fd, ret_stat, done);
+		if (newer && !is_compressed(e.names[i]))
+			break;
+		passed += newer;
+		close(fd);
+		fd = -1;
 	}
 	entries_free(&e);
 	if (fd < 0)
@@ -203,14 +237,15 @@ static int next_once(const char *folder, const char *name, uint64_t inode, struc
 }
 
 /* A rotation between listing and opening would shift the names: what is found must be found twice. */
-int rotation_next(const char *folder, const char *name, uint64_t inode, struct stat *ret_stat, unsigned *ret_passed)
+int rotation_next(const char *folder, const char *name, const struct stat *ours, const struct rotation_done *done,
+    struct stat *ret_stat, unsigned *ret_passed)
 {
 	struct stat st, again;
 	for (int tries = 0; tries < 5; tries++) {
-		int fd = next_once(folder, name, inode, &st, ret_passed);
+		int fd = next_once(folder, name, ours, done, &st, ret_passed);
 		if (fd < 0)
 			return -1;
-		int fd_again = next_once(folder, name, inode, &again, ret_passed);
+		int fd_again = next_once(folder, name, ours, done, &again, ret_passed);
 		bool same = fd_again >= 0 && st.st_ino == again.st_ino && st.st_dev == again.st_dev;
 		if (fd_again >= 0)
 			close(fd_again);

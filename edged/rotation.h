@@ -11,6 +11,8 @@
 
 #define ROTATION_ENTRIES_MAX 10000 /* of a folder; what is beyond is not seen */
 #define ROTATION_CHECK_BYTES 64
+#define ROTATION_DONE_MAX 8
+#define ROTATION_DONE_BYTES 32
 
 /* What is remembered of a file that was read up to `position`, to know it again. */
 struct rotation_id {
@@ -21,6 +23,18 @@ struct rotation_id {
 	size_t head_len, tail_len;
 };
 
+/* The files read to their end last: whatever they are called by now, none is read again. */
+struct rotation_done {
+	struct {
+		uint64_t inode;
+		uint8_t head[ROTATION_DONE_BYTES];
+		size_t head_len; /* at least 1 */
+	} files[ROTATION_DONE_MAX]; /* oldest first */
+	size_t count;
+};
+/* id has been read to its end. An empty file is not worth remembering. */
+void rotation_done_add(struct rotation_done *d, const struct rotation_id *id);
+
 /* Opens a plain file: a descriptor, or -1 with errno (EINVAL: not a plain file). */
 int rotation_open(const char *folder, const char *name, struct stat *ret_stat);
 /* Whether the bytes of an open file are those of id, and reach up to its position. */
@@ -28,8 +42,9 @@ bool rotation_same_content(int fd, const struct rotation_id *id);
 /* The file of id under another name than `name`: by its inode, else by its content (a copy made before the file was
  * truncated). A descriptor, or -1: not there. */
 int rotation_find(const char *folder, const char *name, const struct rotation_id *id, struct stat *ret_stat);
-/* The file that was begun after the one with this inode had been moved away: the next younger sibling, else NAME itself.
- * A descriptor, or -1: NAME does not exist (yet). */
-int rotation_next(const char *folder, const char *name, uint64_t inode, struct stat *ret_stat, unsigned *ret_passed);
+/* The file that was begun after `ours` had been moved away: the next younger sibling that is no older than ours and not in
+ * done, else NAME itself. A descriptor, or -1: NAME does not exist (yet). */
+int rotation_next(const char *folder, const char *name, const struct stat *ours, const struct rotation_done *done,
+    struct stat *ret_stat, unsigned *ret_passed);
 
 #endif

@@ -30,9 +30,12 @@ struct source *source_new(struct loop *l, const struct source_conf *conf, const 
 	return s;
 }
 
+/* A mark starts with the type: a source that has become another one under its old name starts as new. */
 int source_restore(struct source *s, struct bytes mark)
 {
-	return mark.n && s->ops->restore ? s->ops->restore(s, mark) : 0;
+	if (mark.n < 2 || mark.p[0] != (uint8_t)s->conf->type || !s->ops->restore)
+		return 0;
+	return s->ops->restore(s, bytes_of(mark.p + 1, mark.n - 1));
 }
 
 int source_start(struct source *s, char **ret_why)
@@ -50,8 +53,10 @@ void source_pause(struct source *s, bool paused)
 
 void source_mark(struct source *s, struct buf *out)
 {
-	if (s->ops->mark)
-		s->ops->mark(s, out);
+	if (!s->ops->mark)
+		return;
+	buf_u8(out, (uint8_t)s->conf->type);
+	s->ops->mark(s, out);
 }
 
 static void end_log_period(struct source *s, int64_t now_ns)

@@ -45,7 +45,8 @@ struct source_counters {
 
 /* conf and io's arg outlive the source; io is copied. Never fails. */
 struct source *source_new(struct loop *l, const struct source_conf *conf, const struct source_io *io);
-/* The mark of an earlier run; empty: none. WEIR_ECORRUPT, WEIR_EVERSION: unusable, and the source starts as if new. */
+/* The mark of an earlier run; empty, or of another type of source: none. WEIR_ECORRUPT, WEIR_EVERSION: unusable; started
+ * all the same it starts as new. */
 int source_restore(struct source *s, struct bytes mark);
 /* Begins to deliver (in later turns, not within the call). WEIR_EINVAL (configuration), WEIR_EBUSY (address in use),
  * WEIR_EIO; *ret_why is a text for people, the caller's to free. */

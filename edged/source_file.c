@@ -41,6 +41,7 @@ struct file {
 	bool discard;          /* until the next newline */
 	bool known;            /* id is of a file read before (with fd -1: by an earlier run) */
 	struct rotation_id id; /* its position: bytes read; ahead of the mark's by what the parser holds */
+	struct rotation_done finished;
 	bool left;             /* the path names another file, since left_ns (mono) */
 	int64_t left_ns;
 	bool told_missing;
@@ -154,11 +155,13 @@ static void replaced_in_place(struct file *f)
 	begin(f, f->fd, inode);
 }
 
-static void go_to_next(struct file *f)
+static void go_to_next(struct file *f, const struct stat *ours)
 {
 	struct stat st;
 	unsigned passed = 0;
-	int fd = rotation_next(f->folder, f->name, f->id.inode, &st, &passed);
+	struct rotation_done finished = f->finished;
+	rotation_done_add(&finished, &f->id);
+	int fd = rotation_next(f->folder, f->name, ours, &finished, &st, &passed);
 	if (fd < 0)
 		return; /* tried again at the next poll */
 	if (passed)
@@ -167,6 +170,7 @@ static void go_to_next(struct file *f)
 		    passed, f->base.conf->name, path_of(f));
 	log_info("source", "rotated: going on with the next file; source=%s path=%s", f->base.conf->name, path_of(f));
 	leave(f);
+	f->finished = finished;
 	begin(f, fd, (uint64_t)st.st_ino);
 	wake(f);
 }
@@ -184,7 +188,7 @@ static void look_for_rotation(struct file *f)
 		f->left = true;
 		f->left_ns = mono;
 	} else if (mono - f->left_ns >= ROTATE_WAIT_NS) {
-		go_to_next(f);
+		go_to_next(f, &st);
 	}
 }
 
@@ -386,6 +390,24 @@ static void file_mark(struct source *s, struct buf *out)
 	buf_varint(out, id.position);
 	buf_bytes(out, id.head, id.head_len);
 	buf_bytes(out, id.tail, id.tail_len);
+	buf_varint(out, f->finished.count);
+	for (size_t i = 0; i < f->finished.count; i++) {
+		buf_varint(out, f->finished.files[i].inode);
+		buf_bytes(out, f->finished.files[i].head, f->finished.files[i].head_len);
+	}
+}
+
+static void read_finished(struct rd *r, struct rotation_done *ret)
+{
+	size_t count = (size_t)rd_varint_max(r, ROTATION_DONE_MAX);
+	for (size_t i = 0; i < count; i++) {
+		struct rotation_id id = {.inode = rd_varint(r)};
+		const uint8_t *head = rd_bytes(r, ROTATION_DONE_BYTES, &id.head_len);
+		if (!head)
+			return;
+		memcpy(id.head, head, id.head_len);
+		rotation_done_add(ret, &id);
+	}
 }
 
 static int file_restore(struct source *s, struct bytes mark)
@@ -400,6 +422,8 @@ static int file_restore(struct source *s, struct bytes mark)
 	id.position = rd_varint_max(&r, INT64_MAX);
 	const uint8_t *head = rd_bytes(&r, ROTATION_CHECK_BYTES, &id.head_len);
 	const uint8_t *tail = rd_bytes(&r, ROTATION_CHECK_BYTES, &id.tail_len);
+	struct rotation_done finished = {0};
+	read_finished(&r, &finished);
 	int rc = rd_finish(&r);
 	if (rc)
 		return rc;
@@ -408,6 +432,7 @@ static int file_restore(struct source *s, struct bytes mark)
 	memcpy(id.head, head, id.head_len);
 	memcpy(id.tail, tail, id.tail_len);
 	f->id = id;
+	f->finished = finished;
 	f->known = true;
 	f->discard = flags & MARK_DISCARD;
 	return 0;

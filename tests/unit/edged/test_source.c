@@ -352,10 +352,11 @@ START_TEST(in_real_time_it_goes_on_at_now)
 	sink_crash(&k);
 	/* As if it had been down for an hour: the mark's start an hour ago. */
 	struct rd r = rd_init(mark.data, mark.len);
-	rd_u8(&r);
+	uint8_t type = rd_u8(&r), version = rd_u8(&r);
 	int64_t start = rd_svarint(&r);
 	struct buf old = {0};
-	buf_u8(&old, 1);
+	buf_u8(&old, type);
+	buf_u8(&old, version);
 	buf_svarint(&old, start - 3600 * NS_PER_SEC);
 	buf_put(&old, r.p, rd_left(&r));
 	k.lines = 0;

@@ -1,0 +1,650 @@
+#include "cloudd/cloudd.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cloudd/http_api.h"
+#include "cloudd/metrics.h"
+#include "cloudd/node.h"
+#include "cloudd/rpc.h"
+#include "cloudd/serve.h"
+#include "cloudd/writers.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/msgq.h"
+
+#define MAINTAIN_MS 60000
+
+/* ---- what other threads have for the loop ----------------------------------------------------------------------- */
+
+enum event_type { EVENT_LOG_WRITTEN, EVENT_APPLIED, EVENT_DURABLE, EVENT_ABORTED, EVENT_REPLY, EVENT_READMIT };
+
+struct readmit;
+
+struct event {
+	struct event *next;
+	enum event_type type;
+	union {
+		struct {
+			struct log_job *job;
+			int rc;
+		} log_written;
+		struct {
+			struct apply_job *job;
+			int rc;
+		} applied;
+		struct {
+			uint32_t group;
+			uint64_t index;
+		} durable;
+		struct {
+			struct buf route, frame;
+		} reply;
+		struct readmit *readmit;
+	};
+};
+
+/* An HTTP thread's readmission: it waits until the loop has the answer. Whoever is last frees it. */
+struct readmit {
+	char *edge;
+	bool done, left; /* answered; the asker has gone */
+	enum verdict verdict;
+	char reason[QUERY_REASON_MAX];
+	struct cloudd *c;
+};
+
+struct peer {
+	struct cloudd *c;
+	uint32_t node;
+	struct msgq_socket *socket; /* NULL: ourselves */
+};
+
+struct cloudd {
+	struct cloudd_options o;
+	const struct topology *t;
+	struct loop *loop;
+	struct loop_async *wake;
+	struct loop_timer *tick, *maintain;
+	struct msgq *msgq;
+	struct msgq_socket *router;
+	struct peer *peers; /* by node */
+	struct kv *log, *state;
+	struct apply *apply;
+	struct node *node;
+	struct progress *progress;
+	struct writers_io writers_io;
+	struct log_writer *log_writer;
+	struct state_writer *state_writer;
+	struct serve *serve;
+	struct rpc *rpc;
+	struct gather gather;
+	struct http_api *http;
+	struct stats *stats;
+	bool knows_cluster, was_ready;
+	/* under the mutex: */
+	pthread_mutex_t mutex;
+	pthread_cond_t readmitted;
+	struct event *first, **last;
+	bool stopping;
+};
+
+static struct node_time now(void)
+{
+	return (struct node_time){clock_wall_ns(), clock_mono_ns()};
+}
+
+/* ---- the queue to the loop -------------------------------------------------------------------------------------- */
+
+static void post(struct cloudd *c, const struct event *event)
+{
+	struct event *e = xmalloc(sizeof(*e));
+	*e = *event;
+	e->next = NULL;
+	pthread_mutex_lock(&c->mutex);
+	*c->last = e;
+	c->last = &e->next;
+	pthread_mutex_unlock(&c->mutex);
+	loop_async_send(c->wake);
+}
+
+static void readmit_free(struct readmit *r)
+{
+	free(r->edge);
+	free(r);
+}
+
+static void readmit_done(void *arg, enum verdict verdict, const char *reason)
+{
+	struct readmit *r = arg;
+	struct cloudd *c = r->c;
+	pthread_mutex_lock(&c->mutex);
+	r->done = true;
+	r->verdict = verdict;
+	snprintf(r->reason, sizeof(r->reason), "%s", reason ? reason : "");
+	bool left = r->left;
+	pthread_cond_broadcast(&c->readmitted);
+	pthread_mutex_unlock(&c->mutex);
+	if (left)
+		readmit_free(r);
+}
+
+static void handle_event(struct cloudd *c, struct event *e)
+{
+	switch (e->type) {
+	case EVENT_LOG_WRITTEN:
+		node_log_written(c->node, e->log_written.job, e->log_written.rc, now());
+		break;
+	case EVENT_APPLIED:
+		node_applied(c->node, e->applied.job, e->applied.rc, now());
+		break;
+	case EVENT_DURABLE:
+		node_state_durable(c->node, e->durable.group, e->durable.index);
+		break;
+	case EVENT_ABORTED:
+		node_state_aborted(c->node, now());
+		break;
+	case EVENT_REPLY:
+		if (c->router)
+			(void)msgq_reply(c->router, bytes_of(e->reply.route.data, e->reply.route.len),
+			    e->reply.frame.data, e->reply.frame.len); /* msgq counts those who have gone */
+		buf_free(&e->reply.route);
+		buf_free(&e->reply.frame);
+		break;
+	case EVENT_READMIT:
+		if (c->stopping)
+			readmit_done(e->readmit, VERDICT_UNAVAILABLE, "the node is stopping");
+		else
+			node_readmit(c->node, e->readmit->edge, now(), readmit_done, e->readmit);
+		break;
+	}
+}
+
+static void handle_events(void *arg)
+{
+	struct cloudd *c = arg;
+	pthread_mutex_lock(&c->mutex);
+	struct event *e = c->first;
+	c->first = NULL;
+	c->last = &c->first;
+	pthread_mutex_unlock(&c->mutex);
+	while (e) {
+		struct event *next = e->next;
+		handle_event(c, e);
+		free(e);
+		e = next;
+	}
+}
+
+/* ---- the writers' callbacks --------------------------------------------------------------------------------------- */
+
+static void on_log_written(void *arg, struct log_job *job, int rc)
+{
+	post(arg, &(struct event){.type = EVENT_LOG_WRITTEN, .log_written = {job, rc}});
+}
+
+static void on_applied(void *arg, struct apply_job *job, int rc)
+{
+	post(arg, &(struct event){.type = EVENT_APPLIED, .applied = {job, rc}});
+}
+
+static void on_durable(void *arg, uint32_t group, uint64_t index)
+{
+	post(arg, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
+}
+
+static void on_aborted(void *arg)
+{
+	log_warn("cloudd", "no room for the state: nothing is acknowledged until there is");
+	post(arg, &(struct event){.type = EVENT_ABORTED});
+}
+
+/* Nothing after a failed sync can be trusted: the log is replayed by the next start. */
+static void on_failed(void *arg, const char *what, int rc)
+{
+	(void)arg;
+	log_error("cloudd", "the %s cannot be written: %s; stopping at once", what, err_text(rc));
+	_exit(1);
+}
+
+static void wake_state_writer(void *arg)
+{
+	struct cloudd *c = arg;
+	state_writer_wake(c->state_writer);
+}
+
+/* ---- the node's callbacks ----------------------------------------------------------------------------------------- */
+
+static bool io_reply(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	struct cloudd *c = arg;
+	return c->router && !msgq_reply(c->router, route, frame, len);
+}
+
+static bool io_send_node(void *arg, uint32_t node, const void *frame, size_t len)
+{
+	struct cloudd *c = arg;
+	struct msgq_socket *s = c->peers[node].socket;
+	return s && !msgq_send(s, frame, len);
+}
+
+/* While stopping there is no writer left: the job stays the node's, which frees it. */
+static void io_log_write(void *arg, struct log_job *job)
+{
+	struct cloudd *c = arg;
+	if (c->log_writer)
+		log_writer_add(c->log_writer, job);
+}
+
+static void io_apply(void *arg, struct apply_job *job)
+{
+	struct cloudd *c = arg;
+	if (c->state_writer)
+		state_writer_add(c->state_writer, job);
+}
+
+static void io_serve(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	struct cloudd *c = arg;
+	if (c->serve)
+		serve_frame(c->serve, route, frame, len);
+}
+
+static void io_committed(void *arg, uint32_t group, uint64_t index)
+{
+	struct cloudd *c = arg;
+	progress_set_committed(c->progress, group, index);
+}
+
+/* ---- sockets, timers, signals -------------------------------------------------------------------------------------- */
+
+static void on_router_frame(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	struct cloudd *c = arg;
+	node_frame(c->node, route, frame, len, now());
+}
+
+static void on_peer_frame(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	(void)route;
+	struct peer *p = arg;
+	node_peer_frame(p->c->node, p->node, frame, len, now());
+}
+
+static void serve_reply(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	struct event e = {.type = EVENT_REPLY};
+	e.reply.route = e.reply.frame = (struct buf){0};
+	buf_put(&e.reply.route, route.p, route.n);
+	buf_put(&e.reply.frame, frame, len);
+	post(arg, &e);
+}
+
+static void note_readiness(struct cloudd *c)
+{
+	uint8_t id[CLUSTER_ID_BYTES];
+	if (!c->knows_cluster && node_cluster_id(c->node, id)) {
+		c->knows_cluster = true;
+		rpc_set_cluster_id(c->rpc, id);
+	}
+	char *why = NULL;
+	bool ready = node_ready(c->node, &why);
+	if (ready && !c->was_ready)
+		log_info("cloudd", "ready");
+	else if (!ready && c->was_ready)
+		log_warn("cloudd", "no longer ready: %s", why ? why : "");
+	c->was_ready = ready;
+	free(why);
+}
+
+static void on_tick(void *arg)
+{
+	struct cloudd *c = arg;
+	node_tick(c->node, now());
+	note_readiness(c);
+}
+
+static void on_turn_end(void *arg)
+{
+	struct cloudd *c = arg;
+	node_flush(c->node, now());
+}
+
+static void on_maintain(void *arg)
+{
+	struct cloudd *c = arg;
+	if (kv_maintain(c->log) || kv_maintain(c->state))
+		log_warn("cloudd", "the readers' table of a data folder cannot be checked");
+}
+
+static void on_terminate(void *arg)
+{
+	struct cloudd *c = arg;
+	log_info("cloudd", "stopping");
+	loop_stop(c->loop);
+}
+
+static void on_hangup(void *arg)
+{
+	struct cloudd *c = arg;
+	c->o.on_hangup(c->o.arg);
+}
+
+/* ---- for HTTP ------------------------------------------------------------------------------------------------------ */
+
+static void update_stats(struct cloudd *c, const struct http_counters *h)
+{
+	struct stats *s = c->stats;
+	struct msgq_counters z;
+	static const char *const classes[6] = {NULL, "1xx", "2xx", "3xx", "4xx", "5xx"};
+	msgq_counters(c->msgq, &z);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_FRAMES, "in"), z.received);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_FRAMES, "out"), z.sent);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_BYTES, "in"), z.received_bytes);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_BYTES, "out"), z.sent_bytes);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "bad_shape"), z.bad_shape);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_busy"), z.refused_busy);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_gone"), z.refused_gone);
+	stats_set_counter(metrics_cell(s, METRICS_HTTP_REQUESTS, NULL), h->requests);
+	for (size_t i = 2; i < 6; i++)
+		stats_set_counter(metrics_cell(s, METRICS_HTTP_RESPONSES, classes[i]), h->answered[i]);
+	stats_set(metrics_cell(s, METRICS_DISK_USED, "log"), (double)kv_used_bytes(c->log));
+	stats_set(metrics_cell(s, METRICS_DISK_USED, "state"), (double)kv_used_bytes(c->state));
+	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "log"), (double)kv_size_bytes(c->log));
+	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "state"), (double)kv_size_bytes(c->state));
+	stats_set(metrics_cell(s, METRICS_MEMORY, NULL), (double)metrics_resident_bytes());
+	stats_set(metrics_cell(s, METRICS_BUILD, c->o.version), 1);
+}
+
+static void http_metrics(void *arg, const struct http_counters *h, struct buf *out)
+{
+	struct cloudd *c = arg;
+	struct kv_txn *txn;
+	update_stats(c, h);
+	stats_render(c->stats, out);
+	if (kv_begin(c->state, false, &txn))
+		return; /* too many readers: the node's own numbers come with the next scrape */
+	node_metrics(c->node, txn, out);
+	kv_abort(txn);
+}
+
+static enum verdict http_readmit(void *arg, const char *edge, char reason[QUERY_REASON_MAX])
+{
+	struct cloudd *c = arg;
+	struct readmit *r = xcalloc(1, sizeof(*r));
+	r->edge = xstrdup(edge);
+	r->c = c;
+	post(c, &(struct event){.type = EVENT_READMIT, .readmit = r});
+	pthread_mutex_lock(&c->mutex);
+	while (!r->done && !c->stopping)
+		pthread_cond_wait(&c->readmitted, &c->mutex);
+	bool done = r->done;
+	enum verdict v = done ? r->verdict : VERDICT_UNAVAILABLE;
+	snprintf(reason, QUERY_REASON_MAX, "%s", done ? r->reason : "the node is stopping");
+	r->left = true;
+	pthread_mutex_unlock(&c->mutex);
+	if (done)
+		readmit_free(r);
+	return v;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------------------- */
+
+static int open_env(const struct cloudd *c, const char *name, unsigned db_count, uint64_t map_bytes, struct kv **ret_kv,
+    char **ret_why)
+{
+	char (*texts)[24] = xcalloc(db_count, sizeof(*texts));
+	const char **names = xcalloc(db_count, sizeof(*names));
+	for (unsigned i = 0; i < db_count; i++) {
+		if (i)
+			snprintf(texts[i], sizeof(texts[i]), "group-%03u", i - 1);
+		else
+			snprintf(texts[i], sizeof(texts[i]), "node");
+		names[i] = texts[i];
+	}
+	char *path = xasprintf("%s/%s", c->o.data, name);
+	struct kv_lmdb_options o = {path, names, db_count, map_bytes, false};
+	int rc = kv_lmdb_open(&o, ret_kv, ret_why);
+	free(path);
+	free(names);
+	free(texts);
+	return rc;
+}
+
+static int open_disks(struct cloudd *c, char **ret_why)
+{
+	int rc = open_env(c, "log", LOG_DBS(c->t->shards), CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	if (!rc)
+		rc = open_env(c, "state", STATE_DBS(c->t->shards), CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
+	if (!rc)
+		rc = apply_open(c->t, c->state, &c->apply, ret_why);
+	return rc;
+}
+
+static void start_writers(struct cloudd *c)
+{
+	c->writers_io = (struct writers_io){c, on_log_written, on_applied, on_durable, on_aborted, on_failed};
+	c->log_writer = log_writer_start(c->log, &c->writers_io, metrics_cell(c->stats, METRICS_COMMIT, "log"));
+	struct state_writer_options o = {.apply = c->apply,
+	    .progress = c->progress,
+	    .groups = c->t->shards + 1,
+	    .io = &c->writers_io,
+	    .commit_time = metrics_cell(c->stats, METRICS_COMMIT, "state")};
+	c->state_writer = state_writer_start(&o);
+}
+
+static int read_random(void *p, size_t n)
+{
+	return getrandom(p, n, 0) == (ssize_t)n ? 0 : WEIR_EIO;
+}
+
+static int open_node(struct cloudd *c, char **ret_why)
+{
+	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_committed};
+	uint8_t random[16];
+	if (read_random(random, sizeof(random))) {
+		*ret_why = xasprintf("no random numbers: %s", strerror(errno));
+		return WEIR_EIO;
+	}
+	return node_open(c->t, c->o.self, c->log, c->apply, c->state, &io, random, now(), &c->node, ret_why);
+}
+
+static int open_sockets(struct cloudd *c, char **ret_why)
+{
+	struct msgq_options o = {.keys = NULL};
+	int rc = msgq_new(c->loop, &o, &c->msgq);
+	if (rc) {
+		*ret_why = xasprintf("ZeroMQ: %s", err_text(rc));
+		return rc;
+	}
+	rc = msgq_bind(c->msgq, c->t->clouds[c->o.self].listen, on_router_frame, c, &c->router, ret_why);
+	for (uint32_t i = 0; i < c->t->cloud_count && !rc; i++) {
+		struct peer *p = &c->peers[i];
+		*p = (struct peer){c, i, NULL};
+		if (i != c->o.self)
+			rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->socket, ret_why);
+	}
+	return rc;
+}
+
+static int open_readers(struct cloudd *c, char **ret_why)
+{
+	struct rpc_options r = {.loop = c->loop,
+	    .msgq = c->msgq,
+	    .topology = c->t,
+	    .self = c->o.self,
+	    .timeouts = metrics_cell(c->stats, METRICS_RPC_TIMEOUTS, NULL)};
+	int rc = read_random(&r.seed, sizeof(r.seed));
+	if (rc) {
+		*ret_why = xasprintf("no random numbers: %s", strerror(errno));
+		return rc;
+	}
+	rc = rpc_new(&r, &c->rpc, ret_why);
+	if (rc)
+		return rc;
+	struct serve_options s = {.topology = c->t,
+	    .self = c->o.self,
+	    .state = c->state,
+	    .node = c->node,
+	    .progress = c->progress,
+	    .arg = c,
+	    .reply = serve_reply,
+	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
+	c->serve = serve_new(&s);
+	c->gather = (struct gather){c->t, c->o.self, c->serve, c->rpc};
+	return 0;
+}
+
+static int open_http(struct cloudd *c, char **ret_why)
+{
+	struct http_api_options o = {.listen = c->t->clouds[c->o.self].http,
+	    .topology = c->t,
+	    .self = c->o.self,
+	    .node = c->node,
+	    .gather = &c->gather,
+	    .arg = c,
+	    .metrics = http_metrics,
+	    .readmit = http_readmit};
+	return http_api_open(&o, &c->http, ret_why);
+}
+
+static int open_loop(struct cloudd *c, char **ret_why)
+{
+	struct loop_signal *s;
+	int rc = loop_new(&c->loop);
+	if (!rc)
+		rc = loop_signal_new(c->loop, SIGTERM, on_terminate, c, &s);
+	if (!rc)
+		rc = loop_signal_new(c->loop, SIGINT, on_terminate, c, &s);
+	if (!rc)
+		rc = loop_signal_new(c->loop, SIGHUP, on_hangup, c, &s);
+	if (rc) {
+		*ret_why = xasprintf("no event loop: %s", strerror(errno));
+		return rc;
+	}
+	c->wake = loop_async_new(c->loop, handle_events, c);
+	c->tick = loop_timer_new(c->loop, on_tick, c);
+	c->maintain = loop_timer_new(c->loop, on_maintain, c);
+	return 0;
+}
+
+static int open_all(struct cloudd *c, char **ret_why)
+{
+	int rc = open_loop(c, ret_why);
+	if (!rc)
+		rc = open_disks(c, ret_why);
+	if (rc)
+		return rc;
+	c->progress = progress_new(c->t->shards + 1, wake_state_writer, c);
+	start_writers(c);
+	rc = open_node(c, ret_why);
+	if (!rc)
+		rc = open_sockets(c, ret_why);
+	if (!rc)
+		rc = open_readers(c, ret_why);
+	if (rc)
+		return rc;
+	/* Before the first reader: what is committed is known once the node has flushed. */
+	node_tick(c->node, now());
+	loop_on_turn_end(c->loop, on_turn_end, c);
+	loop_timer_start(c->tick, NODE_TICK_MS, NODE_TICK_MS);
+	loop_timer_start(c->maintain, MAINTAIN_MS, MAINTAIN_MS);
+	return open_http(c, ret_why);
+}
+
+int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char **ret_why)
+{
+	struct cloudd *c = xcalloc(1, sizeof(*c));
+	c->o = *o;
+	c->t = o->topology;
+	c->last = &c->first;
+	pthread_mutex_init(&c->mutex, NULL);
+	pthread_cond_init(&c->readmitted, NULL);
+	c->stats = metrics_new();
+	c->peers = xcalloc(c->t->cloud_count, sizeof(*c->peers));
+	int rc = open_all(c, ret_why);
+	if (rc) {
+		cloudd_close(c);
+		return rc;
+	}
+	*ret_cloudd = c;
+	return 0;
+}
+
+void cloudd_run(struct cloudd *c)
+{
+	loop_run(c->loop);
+}
+
+/* ---- closing ----------------------------------------------------------------------------------------------------------- */
+
+/* No HTTP or reader thread is left afterwards; none may wait for the loop meanwhile, which does not turn. */
+static void stop_readers(struct cloudd *c)
+{
+	pthread_mutex_lock(&c->mutex);
+	c->stopping = true;
+	pthread_cond_broadcast(&c->readmitted);
+	pthread_mutex_unlock(&c->mutex);
+	if (c->progress)
+		progress_stop(c->progress);
+	if (c->rpc)
+		rpc_stop(c->rpc);
+	http_api_close(c->http);
+	serve_free(c->serve);
+	c->serve = NULL;
+	rpc_free(c->rpc);
+}
+
+static void close_sockets(struct cloudd *c)
+{
+	for (uint32_t i = 0; i < c->t->cloud_count; i++) {
+		msgq_close(c->peers[i].socket);
+		c->peers[i].socket = NULL;
+	}
+	msgq_close(c->router);
+	c->router = NULL;
+}
+
+/* The log first: what it completes is then applied, and what is applied is committed. */
+static void stop_writers(struct cloudd *c)
+{
+	struct log_writer *log = c->log_writer;
+	struct state_writer *state = c->state_writer;
+	c->log_writer = NULL;
+	log_writer_stop(log);
+	if (c->node)
+		handle_events(c);
+	c->state_writer = NULL;
+	state_writer_stop(state);
+	if (c->node)
+		handle_events(c);
+}
+
+void cloudd_close(struct cloudd *c)
+{
+	if (!c)
+		return;
+	stop_readers(c);
+	close_sockets(c);
+	stop_writers(c);
+	node_close(c->node);
+	apply_close(c->apply);
+	kv_close(c->state);
+	kv_close(c->log);
+	progress_free(c->progress);
+	msgq_free(c->msgq);
+	loop_free(c->loop);
+	stats_free(c->stats);
+	pthread_cond_destroy(&c->readmitted);
+	pthread_mutex_destroy(&c->mutex);
+	free(c->peers);
+	free(c);
+}

@@ -1,0 +1,451 @@
+#include "cloudd/http_api.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/cursor.h"
+#include "cloudd/watch.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/json.h"
+
+#define CONNECTIONS_MAX 256
+#define PER_ADDRESS_MAX 256
+#define EDGES_PATH "/api/v1/edges/"
+#define READMIT_TAIL "/readmit"
+
+struct http_api {
+	struct http_api_options o;
+	struct http_server *server;
+	atomic_uint watches;
+};
+
+static void reply_buf(struct http_request *r, const char *type, struct buf *b)
+{
+	http_reply(r, 200, type, b->data, b->len);
+	buf_free(b);
+}
+
+static void reply_query_error(struct http_request *r, const struct query_error *e)
+{
+	if (e->status == 503)
+		http_add_header(r, "Retry-After", "1");
+	http_reply_error(r, e->status, e->code, "%s", e->message);
+}
+
+static void reply_unavailable(struct http_request *r, const char *reason)
+{
+	http_add_header(r, "Retry-After", "1");
+	http_reply_error(r, 503, "unavailable", "%s", reason);
+}
+
+/* Endpoints without parameters. False: one was given, and is answered. */
+static bool no_args(struct http_request *r)
+{
+	if (!http_arg_count(r))
+		return true;
+	http_reply_error(r, 400, "bad_request", "unknown parameter \"%.100s\"", http_arg_name(r, 0));
+	return false;
+}
+
+/* ---- health ------------------------------------------------------------------------------------------------------ */
+
+static void handle_healthz(void *arg, struct http_request *r)
+{
+	(void)arg;
+	http_reply(r, 200, HTTP_TEXT, "ok\n", 3);
+}
+
+static void handle_readyz(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	char *why = NULL;
+	if (node_ready(a->o.node, &why))
+		http_reply(r, 200, HTTP_TEXT, "ok\n", 3);
+	else
+		http_reply_error(r, 503, "not_ready", "%s", why ? why : "not ready");
+	free(why);
+}
+
+static void handle_metrics(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	struct buf b = {0};
+	struct http_counters counters;
+	http_counters(http_server_of(r), &counters);
+	a->o.metrics(a->o.arg, &counters, &b);
+	reply_buf(r, HTTP_METRICS, &b);
+}
+
+/* ---- cluster ------------------------------------------------------------------------------------------------------ */
+
+static const struct msg_group_status *find_group(const struct gather_status *s, uint32_t group)
+{
+	for (size_t i = 0; i < s->group_count; i++)
+		if (s->groups[i].group == group)
+			return &s->groups[i];
+	return NULL;
+}
+
+/* "leader", "term" and "replicas" of a group that the topology places on `node`. */
+static void put_group(struct http_api *a, const struct gather_status *s, uint32_t group, struct buf *out)
+{
+	const struct msg_group_status *g = s->rc ? NULL : find_group(s, group);
+	const char *name = a->o.topology->clouds[s->node].name;
+	buf_printf(out, "\"leader\": ");
+	if (g && g->leader)
+		json_text(out, name);
+	else
+		buf_printf(out, "null");
+	if (g)
+		buf_printf(out, ", \"term\": %llu", (unsigned long long)g->term);
+	else
+		buf_printf(out, ", \"term\": null");
+	buf_printf(out, ", \"replicas\": [{\"node\": ");
+	json_text(out, name);
+	if (g)
+		buf_printf(out,
+		    ", \"role\": \"%s\", \"committed\": %llu, \"applied\": %llu, \"digest\": \"%016llx%016llx\", "
+		    "\"digest_index\": %llu}]",
+		    g->leader ? "leader" : "follower", (unsigned long long)g->committed,
+		    (unsigned long long)g->applied, (unsigned long long)g->digest_hi, (unsigned long long)g->digest_lo,
+		    (unsigned long long)g->digest_index);
+	else
+		buf_printf(out, ", \"role\": \"unreachable\", \"committed\": null, \"applied\": null, \"digest\": null, "
+				"\"digest_index\": null}]");
+}
+
+static void put_nodes(struct http_api *a, const struct gather_status *all, struct buf *out)
+{
+	const struct topology *t = a->o.topology;
+	buf_printf(out, "\"nodes\": [");
+	for (uint32_t i = 0; i < t->cloud_count; i++) {
+		buf_printf(out, i ? ", {\"name\": " : "{\"name\": ");
+		json_text(out, t->clouds[i].name);
+		buf_printf(out, ", \"state\": \"%s\", \"listen\": ", all[i].rc ? "unreachable" : "up");
+		json_text(out, t->clouds[i].listen);
+		buf_printf(out, ", \"http\": ");
+		json_text(out, t->clouds[i].http);
+		buf_printf(out, "}");
+	}
+	buf_printf(out, "]");
+}
+
+static void handle_cluster(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	const struct topology *t = a->o.topology;
+	if (!no_args(r))
+		return;
+	struct gather_status *all = gather_status_all(a->o.gather, "groups");
+	struct buf b = {0};
+	uint8_t id[CLUSTER_ID_BYTES];
+	buf_printf(&b, "{\"id\": ");
+	if (node_cluster_id(a->o.node, id)) {
+		buf_printf(&b, "\"");
+		hex_put(&b, id, sizeof(id));
+		buf_printf(&b, "\"");
+	} else {
+		buf_printf(&b, "null");
+	}
+	buf_printf(&b, ", \"name\": ");
+	json_text(&b, t->cluster);
+	buf_printf(&b, ",\n ");
+	put_nodes(a, all, &b);
+	buf_printf(&b, ",\n \"meta\": {");
+	put_group(a, &all[META_NODE], 0, &b);
+	buf_printf(&b, "},\n \"shards\": [");
+	for (uint32_t shard = 0; shard < t->shards; shard++) {
+		buf_printf(&b, "%s\n  {\"shard\": %u, ", shard ? "," : "", shard);
+		put_group(a, &all[topology_shard_node(t, shard)], shard + 1, &b);
+		buf_printf(&b, "}");
+	}
+	buf_printf(&b, "]}\n");
+	gather_status_free(a->o.gather, all);
+	reply_buf(r, HTTP_JSON, &b);
+}
+
+/* ---- edges -------------------------------------------------------------------------------------------------------- */
+
+static void handle_edges(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	if (!no_args(r))
+		return;
+	struct gather_status *s = gather_status_one(a->o.gather, META_NODE, "edges");
+	if (s->rc) {
+		reply_unavailable(r, s->reason);
+	} else {
+		struct buf b = {0};
+		buf_printf(&b, "{\"edges\": [");
+		buf_put(&b, s->body.data, s->body.len);
+		buf_printf(&b, "]}\n");
+		reply_buf(r, HTTP_JSON, &b);
+	}
+	gather_status_free_one(s);
+}
+
+static void reply_readmit(struct http_request *r, const char *name, enum verdict v, const char *reason)
+{
+	struct buf b = {0};
+	switch (v) {
+	case VERDICT_OK:
+	case VERDICT_DUPLICATE:
+		buf_printf(&b, "{\"edge\": ");
+		json_text(&b, name);
+		buf_printf(&b, ", \"readmit\": true}\n");
+		reply_buf(r, HTTP_JSON, &b);
+		break;
+	case VERDICT_REFUSED:
+	case VERDICT_FENCED:
+	case VERDICT_OUT_OF_SEQUENCE:
+	case VERDICT_NOT_OPEN:
+		http_reply_error(r, 409, "refused", "%s", reason);
+		break;
+	case VERDICT_BUSY:
+	case VERDICT_UNAVAILABLE:
+		reply_unavailable(r, reason);
+		break;
+	}
+}
+
+static void handle_readmit(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	const char *tail = http_path_tail(r);
+	size_t n = strlen(tail), suffix = strlen(READMIT_TAIL);
+	if (n <= suffix || strcmp(tail + n - suffix, READMIT_TAIL)) {
+		http_reply_error(r, 404, "not_found", "there is nothing to POST at %s", http_path(r));
+		return;
+	}
+	if (!no_args(r))
+		return;
+	char *name = xstrndup(tail, n - suffix);
+	char reason[QUERY_REASON_MAX] = "";
+	if (topology_edge(a->o.topology, name) < 0)
+		http_reply_error(r, 404, "unknown_edge", "there is no edge \"%.100s\"", name);
+	else
+		reply_readmit(r, name, a->o.readmit(a->o.arg, name, reason), reason);
+	free(name);
+}
+
+/* ---- streams ------------------------------------------------------------------------------------------------------ */
+
+static void put_time_or_null(struct buf *out, int64_t t_ns)
+{
+	if (t_ns == WATERMARK_NONE)
+		buf_printf(out, "null");
+	else
+		json_time(out, t_ns);
+}
+
+static void put_stream(const struct stream_conf *s, const struct serve_stream *x, struct buf *out)
+{
+	char slice[TIME_TEXT_MAX];
+	duration_format(s->slice_ns, slice);
+	buf_printf(out, "{\"name\": ");
+	json_text(out, s->name);
+	buf_printf(out, ", \"version\": %u, \"slice\": \"%s\", \"watermark\": ", s->version, slice);
+	put_time_or_null(out, x->close_ns);
+	buf_printf(out, ", \"final\": ");
+	put_time_or_null(out, x->final_ns);
+	buf_printf(out,
+	    ", \"received\": %llu, \"merged\": %llu, \"groups\": %llu, \"overflowed\": %llu, "
+	    "\"dropped\": {\"beyond_retain\": %llu, \"unknown_stream\": %llu, \"invalid\": %llu}}",
+	    (unsigned long long)x->received, (unsigned long long)x->merged, (unsigned long long)x->groups,
+	    (unsigned long long)x->overflowed, (unsigned long long)x->beyond_retain,
+	    (unsigned long long)x->unknown_stream, (unsigned long long)x->invalid);
+}
+
+static void handle_streams(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	const struct topology *t = a->o.topology;
+	if (!no_args(r))
+		return;
+	struct gather_status *all = gather_status_all(a->o.gather, "streams");
+	struct serve_stream *streams = xcalloc(t->stream_count, sizeof(*streams));
+	for (uint32_t i = 0; i < t->stream_count; i++)
+		streams[i].close_ns = streams[i].final_ns = WATERMARK_NONE;
+	const char *wrong = NULL;
+	for (size_t i = 0; i < t->cloud_count && !wrong; i++) {
+		if (all[i].rc)
+			wrong = all[i].reason;
+		else if (serve_streams_add(bytes_of(all[i].body.data, all[i].body.len), t, streams))
+			wrong = "a node's answer is damaged";
+	}
+	if (wrong) {
+		reply_unavailable(r, wrong);
+	} else {
+		struct buf b = {0};
+		buf_printf(&b, "{\"streams\": [");
+		for (uint32_t i = 0; i < t->stream_count; i++) {
+			buf_printf(&b, i ? ",\n  " : "\n  ");
+			put_stream(&t->streams[i], &streams[i], &b);
+		}
+		buf_printf(&b, "]}\n");
+		reply_buf(r, HTTP_JSON, &b);
+	}
+	free(streams);
+	gather_status_free(a->o.gather, all);
+}
+
+/* ---- query and watch ---------------------------------------------------------------------------------------------- */
+
+static size_t copy_args(const struct http_request *r, struct query_arg args[HTTP_ARGS_MAX])
+{
+	size_t n = http_arg_count(r);
+	for (size_t i = 0; i < n; i++)
+		args[i] = (struct query_arg){http_arg_name(r, i), http_arg_value(r, i)};
+	return n;
+}
+
+static void handle_query(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	struct query_arg args[HTTP_ARGS_MAX];
+	struct query_error error;
+	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
+	struct query_source source = gather_source(a->o.gather);
+	struct query *q;
+	size_t n = copy_args(r, args);
+	if (query_args_parse(a->o.topology, args, n, clock_wall_ns(), parsed, &error) ||
+	    query_open(a->o.topology, &source, parsed, &q, &error))
+		reply_query_error(r, &error);
+	else
+		http_stream(r, 200, HTTP_JSON, query_fill, query_close, q);
+	free(parsed);
+}
+
+/* The watch and its place in the count. */
+struct counted_watch {
+	struct http_api *api;
+	struct watch *watch;
+};
+
+static int counted_fill(void *arg, struct buf *out)
+{
+	struct counted_watch *c = arg;
+	return watch_fill(c->watch, out);
+}
+
+static void counted_end(void *arg)
+{
+	struct counted_watch *c = arg;
+	watch_close(c->watch);
+	atomic_fetch_sub(&c->api->watches, 1);
+	free(c);
+}
+
+static const char *last_event_id(const struct http_request *r)
+{
+	for (size_t i = 0; i < http_arg_count(r); i++)
+		if (!strcmp(http_arg_name(r, i), "last_event_id"))
+			return http_arg_value(r, i);
+	return http_header(r, "Last-Event-ID");
+}
+
+static void handle_watch(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	struct query_arg args[HTTP_ARGS_MAX];
+	struct query_error error;
+	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
+	struct watch *w;
+	size_t n = copy_args(r, args);
+	if (atomic_fetch_add(&a->watches, 1) >= WATCHES_MAX) {
+		reply_unavailable(r, "too many watches");
+	} else if (query_args_parse_watch(a->o.topology, args, n, parsed, &error) ||
+	    watch_open(a->o.gather, http_server_of(r), parsed, last_event_id(r), &w, &error)) {
+		reply_query_error(r, &error);
+	} else {
+		struct counted_watch *c = xcalloc(1, sizeof(*c));
+		*c = (struct counted_watch){a, w};
+		http_stream(r, 200, HTTP_EVENTS, counted_fill, counted_end, c);
+		free(parsed);
+		return;
+	}
+	atomic_fetch_sub(&a->watches, 1);
+	free(parsed);
+}
+
+/* ---- the page for people ------------------------------------------------------------------------------------------- */
+
+static void put_html(struct buf *out, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '&' || *s == '<' || *s == '>' || *s == '"')
+			buf_printf(out, "&#%d;", *s);
+		else
+			buf_put(out, s, 1);
+	}
+}
+
+static void handle_root(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	const struct topology *t = a->o.topology;
+	struct buf b = {0};
+	buf_printf(&b, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Weir: ");
+	put_html(&b, t->cluster);
+	buf_printf(&b, "</title><h1>Weir: ");
+	put_html(&b, t->cluster);
+	buf_printf(&b, "</h1><p>This is the node ");
+	put_html(&b, t->clouds[a->o.self].name);
+	buf_printf(&b, ". <a href=\"/api/v1/cluster\">Cluster</a>, <a href=\"/api/v1/edges\">edges</a>, "
+		       "<a href=\"/api/v1/streams\">streams</a>, <a href=\"/metrics\">metrics</a>, "
+		       "<a href=\"/readyz\">readiness</a>.</p><h2>Streams</h2><ul>");
+	for (size_t i = 0; i < t->stream_count; i++) {
+		const char *name = t->streams[i].name; /* letters, digits, _ . - */
+		buf_printf(&b, "<li>%s: <a href=\"/api/v1/query?stream=%s&amp;limit=100\">query</a>, "
+			       "<a href=\"/api/v1/watch?stream=%s\">watch</a></li>",
+		    name, name, name);
+	}
+	buf_printf(&b, "</ul></html>\n");
+	http_add_header(r, "Content-Security-Policy", "default-src 'none'");
+	reply_buf(r, HTTP_HTML, &b);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------ */
+
+static const struct http_route routes[] = {
+    {"GET", "/", false, handle_root},
+    {"GET", "/healthz", false, handle_healthz},
+    {"GET", "/readyz", false, handle_readyz},
+    {"GET", "/metrics", false, handle_metrics},
+    {"GET", "/api/v1/cluster", false, handle_cluster},
+    {"GET", "/api/v1/edges", false, handle_edges},
+    {"GET", "/api/v1/streams", false, handle_streams},
+    {"GET", "/api/v1/query", false, handle_query},
+    {"GET", "/api/v1/watch", false, handle_watch},
+    {"POST", EDGES_PATH, true, handle_readmit},
+};
+
+int http_api_open(const struct http_api_options *o, struct http_api **ret_api, char **ret_why)
+{
+	struct http_api *a = xcalloc(1, sizeof(*a));
+	a->o = *o;
+	struct http_options h = {.listen = o->listen,
+	    .routes = routes,
+	    .route_count = sizeof(routes) / sizeof(routes[0]),
+	    .arg = a,
+	    .connections_max = CONNECTIONS_MAX,
+	    .per_address_max = PER_ADDRESS_MAX};
+	int rc = http_open(&h, &a->server, ret_why);
+	if (rc) {
+		free(a);
+		return rc;
+	}
+	*ret_api = a;
+	return 0;
+}
+
+
+void http_api_close(struct http_api *a)
+{
+	if (!a)
+		return;
+	http_close(a->server);
+	free(a);
+}

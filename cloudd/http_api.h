@@ -1,0 +1,31 @@
+/* The HTTP endpoints of a cloudd: interfaces.md. Handlers run on threads of their own and may block. */
+#ifndef WEIR_CLOUDD_HTTP_API_H
+#define WEIR_CLOUDD_HTTP_API_H
+
+#include "cloudd/gather.h"
+#include "cloudd/node.h"
+#include "common/http.h"
+#include "common/stats.h"
+
+struct http_api;
+
+struct http_api_options {
+	const char *listen;
+	const struct topology *topology;
+	uint32_t self;
+	struct node *node;
+	struct gather *gather;
+	struct kv *state;
+	/* Brings the stats up to date and renders them. */
+	void *arg;
+	void (*metrics)(void *arg, const struct http_counters *http, struct buf *out);
+	/* Runs node_readmit on the loop and waits. */
+	enum verdict (*readmit)(void *arg, const char *edge, char reason[QUERY_REASON_MAX]);
+};
+
+/* Everything in the options outlives it. *ret_why as http_open. */
+int http_api_open(const struct http_api_options *o, struct http_api **ret_api, char **ret_why);
+/* rpc_stop and progress_stop first, so that no handler waits for long. */
+void http_api_close(struct http_api *a);
+
+#endif

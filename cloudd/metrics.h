@@ -1,0 +1,29 @@
+/* What a cloudd's surroundings count (the node itself counts its own: node_metrics). */
+#ifndef WEIR_CLOUDD_METRICS_H
+#define WEIR_CLOUDD_METRICS_H
+
+#include "common/stats.h"
+
+enum metrics_family {
+	METRICS_BUILD,
+	METRICS_MEMORY,
+	METRICS_DISK_USED,
+	METRICS_DISK_SIZE,
+	METRICS_COMMIT,
+	METRICS_ZMQ_FRAMES,
+	METRICS_ZMQ_BYTES,
+	METRICS_ZMQ_DROPPED,
+	METRICS_HTTP_REQUESTS,
+	METRICS_HTTP_RESPONSES,
+	METRICS_RPC_TIMEOUTS,
+	METRICS_SERVE_BUSY,
+	METRICS_FAMILIES
+};
+
+struct stats *metrics_new(void);
+/* The cell of one label's value, or of none (NULL). */
+struct stats_cell *metrics_cell(struct stats *s, enum metrics_family family, const char *value);
+/* Resident memory of this process in bytes; 0: unknown. */
+uint64_t metrics_resident_bytes(void);
+
+#endif

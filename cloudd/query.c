@@ -1,0 +1,310 @@
+#include "cloudd/query.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/row_json.h"
+#include "common/clock.h"
+#include "common/codec.h"
+#include "common/err.h"
+#include "common/json.h"
+
+#define PIECE_BYTES (32 * 1024)
+
+/* One shard's rows: the page at hand, and where the next one starts. */
+struct part {
+	struct rows_reader *reader;
+	struct row *row; /* at hand; NULL: the shard has no more */
+	bool more;       /* pages after this one */
+	int64_t last_start_ns;
+	struct buf last_group;
+};
+
+enum stage { STAGE_HEAD, STAGE_ROWS, STAGE_TAIL, STAGE_END };
+
+struct query {
+	struct query_source source;
+	struct query_args args;
+	struct partial_spec spec;
+	struct part *parts; /* by shard */
+	uint32_t part_count;
+	enum stage stage;
+	int64_t watermark_ns; /* the least close of the shards read */
+	uint32_t rows;        /* written */
+	int64_t last_start_ns;
+	struct buf last_group;
+	char reason[QUERY_REASON_MAX];
+};
+
+static int compare_bytes(struct bytes a, struct bytes b)
+{
+	size_t n = a.n < b.n ? a.n : b.n;
+	int c = n ? memcmp(a.p, b.p, n) : 0;
+	return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static int compare_rows(const struct row *a, const struct row *b)
+{
+	if (a->start_ns != b->start_ns)
+		return a->start_ns < b->start_ns ? -1 : 1;
+	return compare_bytes(a->group, b->group);
+}
+
+/* ---- pages ------------------------------------------------------------------------------------------------------- */
+
+static void *start_page(struct query *q, uint32_t shard, bool first)
+{
+	struct rows_spec spec = q->args.spec;
+	const struct part *part = &q->parts[shard];
+	spec.limit = q->args.limit < QUERY_PAGE_ROWS ? q->args.limit + 1 : QUERY_PAGE_ROWS;
+	if (first) {
+		spec.after_group.p = q->args.after_group;
+	} else {
+		spec.after = true;
+		spec.after_start_ns = part->last_start_ns;
+		spec.after_group = bytes_of(part->last_group.data, part->last_group.len);
+	}
+	return q->source.start(q->source.arg, shard, &spec, first && !q->args.stale);
+}
+
+/* The page's first row is at hand afterwards, or NULL where the page is empty. */
+static int open_page(struct query *q, uint32_t shard, void *handle)
+{
+	struct part *part = &q->parts[shard];
+	struct buf rows = {0};
+	bool more = false;
+	int rc = q->source.finish(q->source.arg, handle, &rows, &more, q->reason);
+	rows_reader_close(part->reader);
+	part->reader = NULL;
+	part->row = NULL;
+	if (!rc) {
+		rc = rows_reader_open(bytes_of(rows.data, rows.len), &q->spec, &part->reader);
+		int got = rc ? rc : rows_reader_next(part->reader, &part->row);
+		if (got < 0 || (!got && more)) { /* an empty page with more to come would go on for ever */
+			rc = got < 0 ? got : WEIR_ECORRUPT;
+			snprintf(q->reason, sizeof(q->reason), "shard %u: its answer is damaged", shard);
+		}
+		part->more = more;
+		if (!got)
+			part->row = NULL;
+	}
+	buf_free(&rows);
+	return rc;
+}
+
+static int advance(struct query *q, uint32_t shard)
+{
+	struct part *part = &q->parts[shard];
+	part->last_start_ns = part->row->start_ns;
+	buf_clear(&part->last_group);
+	buf_put(&part->last_group, part->row->group.p, part->row->group.n);
+	int got = rows_reader_next(part->reader, &part->row);
+	if (got < 0)
+		return got;
+	if (got)
+		return 0;
+	part->row = NULL;
+	return part->more ? open_page(q, shard, start_page(q, shard, false)) : 0;
+}
+
+static int open_all(struct query *q)
+{
+	void **handles = xcalloc(q->part_count, sizeof(*handles));
+	int rc = 0;
+	for (uint32_t i = 0; i < q->part_count; i++)
+		handles[i] = start_page(q, i, true);
+	for (uint32_t i = 0; i < q->part_count; i++) {
+		if (rc) { /* what was begun must be ended */
+			struct buf ignored = {0};
+			bool more;
+			char reason[QUERY_REASON_MAX];
+			(void)q->source.finish(q->source.arg, handles[i], &ignored, &more, reason);
+			buf_free(&ignored);
+			continue;
+		}
+		rc = open_page(q, i, handles[i]);
+		if (!rc) {
+			int64_t close_ns = rows_reader_close_ns(q->parts[i].reader);
+			q->watermark_ns = close_ns < q->watermark_ns ? close_ns : q->watermark_ns;
+		}
+	}
+	free(handles);
+	return rc;
+}
+
+int query_open(const struct topology *t, const struct query_source *source, struct query_args *args,
+    struct query **ret_query, struct query_error *ret_error)
+{
+	struct query *q = xcalloc(1, sizeof(*q));
+	q->source = *source;
+	q->args = *args;
+	*args = (struct query_args){0};
+	q->part_count = t->shards;
+	q->parts = xcalloc(t->shards, sizeof(*q->parts));
+	q->watermark_ns = INT64_MAX;
+	partial_spec_of(q->args.stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &q->spec);
+	int rc = open_all(q);
+	if (rc) {
+		ret_error->status = 503;
+		ret_error->code = "unavailable";
+		snprintf(ret_error->message, sizeof(ret_error->message), "%s", q->reason);
+		query_close(q);
+		return rc;
+	}
+	*ret_query = q;
+	return 0;
+}
+
+void query_close(void *query)
+{
+	struct query *q = query;
+	if (!q)
+		return;
+	for (uint32_t i = 0; i < q->part_count; i++) {
+		rows_reader_close(q->parts[i].reader);
+		buf_free(&q->parts[i].last_group);
+	}
+	free(q->parts);
+	buf_free(&q->last_group);
+	query_args_clear(&q->args);
+	free(q);
+}
+
+/* ---- merging ----------------------------------------------------------------------------------------------------- */
+
+/* The smallest row at hand; NULL: the end. */
+static const struct row *smallest(const struct query *q)
+{
+	const struct row *least = NULL;
+	for (uint32_t i = 0; i < q->part_count; i++) {
+		const struct row *row = q->parts[i].row;
+		if (row && (!least || compare_rows(row, least) < 0))
+			least = row;
+	}
+	return least;
+}
+
+/* Of two parts of one window: the least state, and the edges of the part that knows of fewer contributions. Shards take
+ * in an advance at slightly different moments. */
+static void merge_row(struct query *q, struct row *to, const struct row *from)
+{
+	to->state = from->state < to->state ? from->state : to->state;
+	to->revision = 0;
+	if (from->edges.contributed + from->edges.idle < to->edges.contributed + to->edges.idle)
+		to->edges = from->edges;
+	partial_merge(&to->partial, &from->partial, &q->spec);
+}
+
+static void note_last(struct query *q, const struct row *row)
+{
+	q->last_start_ns = row->start_ns;
+	buf_clear(&q->last_group);
+	buf_put(&q->last_group, row->group.p, row->group.n);
+	q->rows++;
+}
+
+/* Writes the next row, of all shards that have it, and moves on. */
+static int put_row(struct query *q, const struct row *least, struct buf *out)
+{
+	bool has[SHARDS_MAX] = {false};
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < q->part_count; i++) {
+		has[i] = q->parts[i].row && !compare_rows(q->parts[i].row, least);
+		count += has[i];
+	}
+	buf_printf(out, q->rows ? ",\n  " : "\n  ");
+	note_last(q, least);
+	if (count == 1) {
+		row_json_put(&q->args, &q->spec, least, out);
+	} else {
+		struct row merged = *least;
+		merged.partial = (struct partial){0};
+		for (uint32_t i = 0; i < q->part_count; i++)
+			if (has[i])
+				merge_row(q, &merged, q->parts[i].row);
+		row_json_put(&q->args, &q->spec, &merged, out);
+		partial_clear(&merged.partial, &q->spec);
+	}
+	int rc = 0;
+	for (uint32_t i = 0; i < q->part_count && !rc; i++)
+		if (has[i])
+			rc = advance(q, i);
+	return rc;
+}
+
+static void put_head(struct query *q, struct buf *out)
+{
+	const struct rows_spec *s = &q->args.spec;
+	char text[TIME_TEXT_MAX];
+	buf_printf(out, "{\"stream\": ");
+	json_text(out, s->stream);
+	duration_format(s->size_ns, text);
+	buf_printf(out, ", \"window\": \"%s\"", text);
+	if (s->advance_ns != s->size_ns) {
+		duration_format(s->advance_ns, text);
+		buf_printf(out, ", \"every\": \"%s\"", text);
+	}
+	buf_printf(out, ", \"by\": [");
+	for (uint32_t i = 0; i < s->by_count; i++) {
+		buf_printf(out, i ? ", " : "");
+		json_text(out, q->args.stream->by[s->by[i]]);
+	}
+	buf_printf(out, "],\n \"watermark\": ");
+	if (q->watermark_ns == WATERMARK_NONE || q->watermark_ns == INT64_MAX)
+		buf_printf(out, "null");
+	else
+		json_time(out, q->watermark_ns);
+	if (q->args.stale)
+		buf_printf(out, ", \"stale\": true");
+	buf_printf(out, ",\n \"rows\": [");
+}
+
+static void put_tail(struct query *q, struct buf *out)
+{
+	buf_printf(out, "],\n \"next\": ");
+	if (smallest(q)) {
+		buf_printf(out, "\"");
+		query_cursor_put(&q->args, q->last_start_ns, bytes_of(q->last_group.data, q->last_group.len), out);
+		buf_printf(out, "\"}\n");
+	} else {
+		buf_printf(out, "null}\n");
+	}
+}
+
+static int put_rows(struct query *q, struct buf *out)
+{
+	while (out->len < PIECE_BYTES) {
+		const struct row *least = smallest(q);
+		if (!least || q->rows == q->args.limit) {
+			q->stage = STAGE_TAIL;
+			return 0;
+		}
+		int rc = put_row(q, least, out);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int query_fill(void *query, struct buf *out)
+{
+	struct query *q = query;
+	int rc = 0;
+	switch (q->stage) {
+	case STAGE_HEAD:
+		put_head(q, out);
+		q->stage = STAGE_ROWS;
+		return 1;
+	case STAGE_ROWS:
+		rc = put_rows(q, out);
+		return rc ? rc : 1;
+	case STAGE_TAIL:
+		put_tail(q, out);
+		q->stage = STAGE_END;
+		return 0;
+	case STAGE_END:
+		return 0;
+	}
+	return 0;
+}

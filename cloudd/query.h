@@ -1,0 +1,33 @@
+/* A query: pages of rows from every shard, merged in (start, group, shard) order, evaluated and written as JSON while it
+ * is read.
+ *
+ * Where pages come from is a struct query_source, so that merging is pure. At most one page per shard is in memory. */
+#ifndef WEIR_CLOUDD_QUERY_H
+#define WEIR_CLOUDD_QUERY_H
+
+#include "cloudd/query_args.h"
+#include "common/buf.h"
+
+#define QUERY_PAGE_ROWS 2000
+#define QUERY_REASON_MAX 200
+
+struct query_source {
+	void *arg;
+	/* Begins to fetch a page; several shards may be begun before the first is finished. Never NULL. The spec lives for
+	 * the call. */
+	void *(*start)(void *arg, uint32_t shard, const struct rows_spec *spec, bool linearizable);
+	/* Ends what start began: waits, appends the encoded rows. 0, or an error with the reason written. */
+	int (*finish)(void *arg, void *handle, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX]);
+};
+
+struct query;
+
+/* Takes args (also on error) and gets the first page of each shard. The source's arg outlives the query. On error
+ * *ret_error is filled: 503 unavailable. */
+int query_open(const struct topology *t, const struct query_source *source, struct query_args *args,
+    struct query **ret_query, struct query_error *ret_error);
+/* For http_stream: appends the next piece of the answer: 1, at the end 0; negative: a shard is gone. */
+int query_fill(void *query, struct buf *out);
+void query_close(void *query);
+
+#endif

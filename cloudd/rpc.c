@@ -1,0 +1,214 @@
+#include "cloudd/rpc.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/err.h"
+
+struct rpc_call {
+	uint64_t req_id;
+	uint32_t node;
+	int64_t until_ns;
+	struct buf frame; /* to be sent; freed once it is */
+	bool sent, done;
+	int rc;
+	struct msg reply; /* where done and rc is 0 */
+	pthread_cond_t changed;
+	struct rpc_call *next;
+};
+
+struct rpc {
+	struct rpc_options o;
+	struct loop_async *async;
+	struct loop_timer *retry;
+	struct msgq_socket **sockets; /* per node; NULL: self */
+	pthread_mutex_t mutex;
+	struct rpc_call *calls; /* all that are not finished */
+	unsigned call_count;
+	uint64_t next_id;
+	bool stopped;
+	bool has_cluster_id;
+	uint8_t cluster_id[CLUSTER_ID_BYTES];
+};
+
+static void call_done(struct rpc_call *c, int rc)
+{
+	c->done = true;
+	c->rc = rc;
+	pthread_cond_signal(&c->changed);
+}
+
+/* ---- on the loop --------------------------------------------------------------------------------------------- */
+
+static void send_all(struct rpc *r)
+{
+	bool again = false;
+	pthread_mutex_lock(&r->mutex);
+	for (struct rpc_call *c = r->calls; c; c = c->next) {
+		if (c->sent || c->done)
+			continue;
+		if (msgq_send(r->sockets[c->node], c->frame.data, c->frame.len)) {
+			again = true;
+			continue;
+		}
+		c->sent = true;
+		buf_free(&c->frame);
+	}
+	pthread_mutex_unlock(&r->mutex);
+	if (again)
+		loop_timer_start(r->retry, RPC_RETRY_MS, 0);
+}
+
+static void on_wake(void *arg)
+{
+	send_all(arg);
+}
+
+static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	(void)route;
+	struct rpc *r = arg;
+	struct msg m;
+	if (msg_decode(frame, len, &m))
+		return;
+	pthread_mutex_lock(&r->mutex);
+	struct rpc_call *c = r->calls;
+	while (c && (c->req_id != m.req_id || c->done || !c->sent))
+		c = c->next;
+	if (c) {
+		c->reply = m;
+		call_done(c, 0);
+	}
+	pthread_mutex_unlock(&r->mutex);
+	if (!c)
+		msg_clear(&m);
+}
+
+static int connect_nodes(struct rpc *r, char **ret_why)
+{
+	for (uint32_t i = 0; i < r->o.topology->cloud_count; i++) {
+		if (i == r->o.self)
+			continue;
+		int rc = msgq_connect(
+		    r->o.msgq, r->o.topology->clouds[i].listen, on_frame, r, &r->sockets[i], ret_why);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int rpc_new(const struct rpc_options *o, struct rpc **ret_rpc, char **ret_why)
+{
+	struct rpc *r = xcalloc(1, sizeof(*r));
+	r->o = *o;
+	r->next_id = o->seed | 1;
+	pthread_mutex_init(&r->mutex, NULL);
+	r->sockets = xcalloc(o->topology->cloud_count, sizeof(struct msgq_socket *));
+	r->async = loop_async_new(o->loop, on_wake, r);
+	r->retry = loop_timer_new(o->loop, on_wake, r);
+	int rc = connect_nodes(r, ret_why);
+	if (rc) {
+		rpc_free(r);
+		return rc;
+	}
+	*ret_rpc = r;
+	return 0;
+}
+
+void rpc_stop(struct rpc *r)
+{
+	pthread_mutex_lock(&r->mutex);
+	r->stopped = true;
+	for (struct rpc_call *c = r->calls; c; c = c->next)
+		if (!c->done)
+			call_done(c, WEIR_ECLOSED);
+	pthread_mutex_unlock(&r->mutex);
+}
+
+void rpc_free(struct rpc *r)
+{
+	if (!r)
+		return;
+	weir_assert(!r->calls);
+	for (uint32_t i = 0; i < r->o.topology->cloud_count; i++)
+		msgq_close(r->sockets[i]);
+	loop_async_free(r->async);
+	loop_timer_free(r->retry);
+	pthread_mutex_destroy(&r->mutex);
+	free(r->sockets);
+	free(r);
+}
+
+void rpc_set_cluster_id(struct rpc *r, const uint8_t id[CLUSTER_ID_BYTES])
+{
+	pthread_mutex_lock(&r->mutex);
+	memcpy(r->cluster_id, id, CLUSTER_ID_BYTES);
+	r->has_cluster_id = true;
+	pthread_mutex_unlock(&r->mutex);
+}
+
+/* ---- on the asking thread -------------------------------------------------------------------------------------- */
+
+struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns)
+{
+	weir_assert(node < r->o.topology->cloud_count && node != r->o.self);
+	struct rpc_call *c = xcalloc(1, sizeof(*c));
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	c->node = node;
+	c->until_ns = clock_mono_ns() + timeout_ns;
+
+	struct msg out = *m;
+	out.from = r->o.topology->clouds[r->o.self].name;
+	pthread_mutex_lock(&r->mutex);
+	out.cluster_id = bytes_of(r->cluster_id, r->has_cluster_id ? CLUSTER_ID_BYTES : 0);
+	out.req_id = c->req_id = r->next_id++;
+	if (!r->next_id)
+		r->next_id = 1;
+	int rc = r->stopped ? WEIR_ECLOSED : r->call_count >= RPC_CALLS_MAX ? WEIR_EBUSY : msg_encode(&out, &c->frame);
+	if (rc)
+		call_done(c, rc);
+	c->next = r->calls;
+	r->calls = c;
+	r->call_count++;
+	pthread_mutex_unlock(&r->mutex);
+	if (!rc)
+		loop_async_send(r->async);
+	return c;
+}
+
+static void unlink_call(struct rpc *r, struct rpc_call *c)
+{
+	struct rpc_call **at = &r->calls;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	r->call_count--;
+}
+
+int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply)
+{
+	struct timespec ts = {(time_t)(c->until_ns / NS_PER_SEC), (long)(c->until_ns % NS_PER_SEC)};
+	int waited = 0;
+	pthread_mutex_lock(&r->mutex);
+	while (!c->done && waited != ETIMEDOUT)
+		waited = pthread_cond_timedwait(&c->changed, &r->mutex, &ts);
+	unlink_call(r, c);
+	pthread_mutex_unlock(&r->mutex);
+	int rc = c->done ? c->rc : WEIR_ETIMEOUT;
+	if (!rc)
+		*ret_reply = c->reply;
+	if (rc == WEIR_ETIMEOUT)
+		stats_add(r->o.timeouts, 1);
+	buf_free(&c->frame);
+	pthread_cond_destroy(&c->changed);
+	free(c);
+	return rc;
+}

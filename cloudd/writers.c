@@ -1,0 +1,297 @@
+#include "cloudd/writers.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cloudd/jobs.h"
+#include "common/clock.h"
+#include "common/err.h"
+
+/* ---- a queue and its thread ------------------------------------------------------------------------------------ */
+
+/* Jobs are bounded by who makes them: the node has one log job at a time and a quota of bytes per group. */
+struct item {
+	void *job;
+	struct item *next;
+};
+
+struct queue {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	struct item *first, **last;
+	bool stopping, poked;
+};
+
+static void queue_init(struct queue *q)
+{
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&q->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&q->mutex, NULL);
+	q->first = NULL;
+	q->last = &q->first;
+}
+
+static void queue_end(struct queue *q)
+{
+	while (q->first) {
+		struct item *next = q->first->next;
+		free(q->first);
+		q->first = next;
+	}
+	pthread_cond_destroy(&q->changed);
+	pthread_mutex_destroy(&q->mutex);
+}
+
+static void queue_add(struct queue *q, void *job)
+{
+	struct item *i = xcalloc(1, sizeof(*i));
+	i->job = job;
+	pthread_mutex_lock(&q->mutex);
+	*q->last = i;
+	q->last = &i->next;
+	pthread_cond_signal(&q->changed);
+	pthread_mutex_unlock(&q->mutex);
+}
+
+static void queue_signal(struct queue *q, bool stop)
+{
+	pthread_mutex_lock(&q->mutex);
+	q->poked = true;
+	q->stopping |= stop;
+	pthread_cond_signal(&q->changed);
+	pthread_mutex_unlock(&q->mutex);
+}
+
+/* Waits for a job, a poke, the stop, or until until_ns (0: no limit). The job, or NULL. */
+static void *queue_take(struct queue *q, int64_t until_ns, bool *ret_stopping)
+{
+	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
+	int rc = 0;
+	pthread_mutex_lock(&q->mutex);
+	while (!q->first && !q->stopping && !q->poked && rc != ETIMEDOUT)
+		rc = until_ns ? pthread_cond_timedwait(&q->changed, &q->mutex, &ts)
+			      : pthread_cond_wait(&q->changed, &q->mutex);
+	q->poked = false;
+	*ret_stopping = q->stopping;
+	struct item *i = q->first;
+	if (i) {
+		q->first = i->next;
+		if (!q->first)
+			q->last = &q->first;
+	}
+	pthread_mutex_unlock(&q->mutex);
+	void *job = i ? i->job : NULL;
+	free(i);
+	return job;
+}
+
+/* ---- the log --------------------------------------------------------------------------------------------------- */
+
+struct log_writer {
+	struct queue queue;
+	pthread_t thread;
+	struct kv *log;
+	const struct writers_io *io;
+	struct stats_cell *commit_time;
+};
+
+static void *log_writer_run(void *arg)
+{
+	struct log_writer *w = arg;
+	for (;;) {
+		bool stopping;
+		struct log_job *job = queue_take(&w->queue, 0, &stopping);
+		if (!job && stopping)
+			return NULL;
+		if (!job)
+			continue;
+		int64_t began = clock_mono_ns();
+		int rc = log_job_run(w->log, job);
+		stats_observe(w->commit_time, clock_mono_ns() - began);
+		if (rc && rc != WEIR_EFULL)
+			w->io->failed(w->io->arg, "log", rc);
+		w->io->log_written(w->io->arg, job, rc);
+	}
+}
+
+struct log_writer *log_writer_start(struct kv *log, const struct writers_io *io, struct stats_cell *commit_time)
+{
+	struct log_writer *w = xcalloc(1, sizeof(*w));
+	queue_init(&w->queue);
+	w->log = log;
+	w->io = io;
+	w->commit_time = commit_time;
+	weir_assert(pthread_create(&w->thread, NULL, log_writer_run, w) == 0);
+	return w;
+}
+
+void log_writer_add(struct log_writer *w, struct log_job *job)
+{
+	queue_add(&w->queue, job);
+}
+
+void log_writer_stop(struct log_writer *w)
+{
+	if (!w)
+		return;
+	queue_signal(&w->queue, true);
+	pthread_join(w->thread, NULL);
+	queue_end(&w->queue);
+	free(w);
+}
+
+/* ---- the state ------------------------------------------------------------------------------------------------- */
+
+struct state_writer {
+	struct queue queue;
+	pthread_t thread;
+	struct state_writer_options o;
+	/* the thread's own: */
+	uint64_t *upto;    /* per group: applied, in the open transaction or before */
+	uint64_t *durable; /* per group: committed */
+	int64_t began_ns;  /* of the open transaction; 0: none */
+	size_t entries;    /* in it */
+	bool refuse_next;  /* a commit failed: the next job may rest on what was lost with it */
+};
+
+static void forget_open(struct state_writer *w)
+{
+	w->began_ns = 0;
+	w->entries = 0;
+	for (uint32_t g = 0; g < w->o.groups; g++)
+		w->upto[g] = w->durable[g];
+}
+
+static void abort_open(struct state_writer *w)
+{
+	apply_abort(w->o.apply);
+	forget_open(w);
+}
+
+static void tell_durable(struct state_writer *w)
+{
+	for (uint32_t g = 0; g < w->o.groups; g++) {
+		if (w->upto[g] <= w->durable[g])
+			continue;
+		w->durable[g] = w->upto[g];
+		progress_set_durable(w->o.progress, g, w->durable[g]);
+		w->o.io->durable(w->o.io->arg, g, w->durable[g]);
+	}
+}
+
+static void commit(struct state_writer *w)
+{
+	int64_t began = clock_mono_ns();
+	int rc = apply_commit(w->o.apply);
+	stats_observe(w->o.commit_time, clock_mono_ns() - began);
+	if (!rc) {
+		tell_durable(w);
+		forget_open(w);
+		return;
+	}
+	if (rc != WEIR_EFULL)
+		w->o.io->failed(w->o.io->arg, "state", rc);
+	abort_open(w);
+	w->refuse_next = true;
+	w->o.io->aborted(w->o.io->arg);
+}
+
+/* What a job has applied. */
+static void note_applied(struct state_writer *w, const struct apply_job *job)
+{
+	for (size_t i = 0; i < job->done; i++)
+		w->upto[job->items[i].group] = job->items[i].index;
+	w->entries += job->done;
+	if (!w->began_ns && apply_uncommitted(w->o.apply))
+		w->began_ns = clock_mono_ns();
+}
+
+static void apply_job(struct state_writer *w, struct apply_job *job)
+{
+	int rc = w->refuse_next ? WEIR_EFULL : apply_job_run(w->o.apply, job);
+	w->refuse_next = false;
+	if (!rc) {
+		note_applied(w, job);
+	} else {
+		if (rc != WEIR_EFULL)
+			w->o.io->failed(w->o.io->arg, "state", rc);
+		abort_open(w);
+	}
+	w->o.io->applied(w->o.io->arg, job, rc);
+}
+
+static bool reader_waits(struct state_writer *w)
+{
+	for (uint32_t g = 0; g < w->o.groups; g++)
+		if (w->upto[g] > w->durable[g] && progress_wanted(w->o.progress, g, w->upto[g]))
+			return true;
+	return false;
+}
+
+static bool commit_is_due(struct state_writer *w, bool stopping)
+{
+	if (!w->began_ns)
+		return false;
+	return stopping || w->entries >= STATE_COMMIT_ENTRIES ||
+	    clock_mono_ns() >= w->began_ns + STATE_COMMIT_MS * NS_PER_MS || reader_waits(w);
+}
+
+static void *state_writer_run(void *arg)
+{
+	struct state_writer *w = arg;
+	for (;;) {
+		bool stopping;
+		int64_t until = w->began_ns ? w->began_ns + STATE_COMMIT_MS * NS_PER_MS : 0;
+		struct apply_job *job = queue_take(&w->queue, until, &stopping);
+		if (job)
+			apply_job(w, job);
+		if (commit_is_due(w, stopping && !job))
+			commit(w);
+		if (!job && stopping)
+			return NULL;
+	}
+}
+
+struct state_writer *state_writer_start(const struct state_writer_options *o)
+{
+	struct state_writer *w = xcalloc(1, sizeof(*w));
+	queue_init(&w->queue);
+	w->o = *o;
+	w->upto = xcalloc(o->groups, sizeof(*w->upto));
+	w->durable = xcalloc(o->groups, sizeof(*w->durable));
+	for (uint32_t g = 0; g < o->groups; g++) {
+		uint64_t term;
+		w->upto[g] = w->durable[g] = apply_applied(o->apply, g, &term);
+		progress_set_durable(o->progress, g, w->durable[g]);
+	}
+	weir_assert(pthread_create(&w->thread, NULL, state_writer_run, w) == 0);
+	return w;
+}
+
+void state_writer_add(struct state_writer *w, struct apply_job *job)
+{
+	queue_add(&w->queue, job);
+}
+
+void state_writer_wake(struct state_writer *w)
+{
+	queue_signal(&w->queue, false);
+}
+
+void state_writer_stop(struct state_writer *w)
+{
+	if (!w)
+		return;
+	queue_signal(&w->queue, true);
+	pthread_join(w->thread, NULL);
+	queue_end(&w->queue);
+	free(w->upto);
+	free(w->durable);
+	free(w);
+}

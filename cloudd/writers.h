@@ -1,0 +1,58 @@
+/* The two threads that write to disk: each owns one environment, takes jobs in order, and gives them back.
+ *
+ * The log writer runs each job as one durable transaction. The state writer applies jobs into one open transaction and
+ * commits it STATE_COMMIT_MS after it began, or after STATE_COMMIT_ENTRIES entries, or as soon as a reader waits for
+ * what it holds; an apply job is given back when it is applied, not when it is committed: the log has it.
+ *
+ * A failing disk (WEIR_EIO, WEIR_ECORRUPT, anything but WEIR_EFULL) calls failed(), which must not return to work. Where
+ * there is no room, nothing of the log job was written, or the state's transaction was aborted: the job goes back with
+ * WEIR_EFULL, and the node hands out another one later. A state commit without room is told by aborted(), and the next
+ * job goes back unrun: node.h says why. Reads go on meanwhile. */
+#ifndef WEIR_CLOUDD_WRITERS_H
+#define WEIR_CLOUDD_WRITERS_H
+
+#include <stdint.h>
+
+#include "cloudd/node.h"
+#include "cloudd/progress.h"
+#include "common/kv.h"
+#include "common/stats.h"
+
+#define STATE_COMMIT_MS 200
+#define STATE_COMMIT_ENTRIES 5000
+
+struct log_writer;
+struct state_writer;
+
+/* All called on the writers' threads. */
+struct writers_io {
+	void *arg;
+	void (*log_written)(void *arg, struct log_job *job, int rc);
+	void (*applied)(void *arg, struct apply_job *job, int rc);
+	void (*durable)(void *arg, uint32_t group, uint64_t index);
+	/* The state's transaction found no room when it was to be committed. */
+	void (*aborted)(void *arg);
+	void (*failed)(void *arg, const char *what, int rc);
+};
+
+/* The kv, the io and the cell (of commit durations) outlive the writer. */
+struct log_writer *log_writer_start(struct kv *log, const struct writers_io *io, struct stats_cell *commit_time);
+void log_writer_add(struct log_writer *w, struct log_job *job);
+/* Runs what is queued, then ends the thread; frees. */
+void log_writer_stop(struct log_writer *w);
+
+struct state_writer_options {
+	struct apply *apply;
+	struct progress *progress;
+	uint32_t groups;
+	const struct writers_io *io;
+	struct stats_cell *commit_time;
+};
+struct state_writer *state_writer_start(const struct state_writer_options *o);
+void state_writer_add(struct state_writer *w, struct apply_job *job);
+/* For struct progress: look whether a reader waits. Any thread. */
+void state_writer_wake(struct state_writer *w);
+/* Applies what is queued, commits (unless there is no room), ends the thread; frees. */
+void state_writer_stop(struct state_writer *w);
+
+#endif

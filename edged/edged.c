@@ -1,0 +1,554 @@
+/* The wiring.
+ *
+ *   sources -> pipeline_line         tick timer, end of turn -> pipeline_tick -> marks of sources, committed, pause
+ *   socket -> pipeline_frame         pipeline_io.send, connect -> socket
+ *   HTTP /metrics, /healthz          SIGTERM, SIGINT: stop; SIGHUP: reload_check
+ *
+ * A tick that fails ends the process: what the disk holds is the last good checkpoint, and going on from it is exact. */
+#include "edged/edged.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "common/addr.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/http.h"
+#include "common/kv.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/msgq.h"
+#include "common/stats.h"
+#include "edged/pipeline.h"
+#include "edged/reload.h"
+#include "edged/source.h"
+
+#define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
+#define SIGNALS 3
+
+struct edged_source {
+	struct edged *edged;
+	uint32_t number;
+	struct source *source;
+};
+
+struct edged {
+	const struct topology *topology;
+	uint32_t edge;
+	const struct edge_conf *conf;
+	const char *config;
+	char *data;
+	struct loop *loop;
+	struct loop_signal *signals[SIGNALS];
+	struct loop_timer *tick;
+	struct kv *spool;
+	struct pipeline *pipeline;
+	struct edged_source *sources;
+	struct msgq *msgq;
+	struct msgq_socket *uplink;
+	uint32_t cloud;    /* the one uplink connects to */
+	bool answered;     /* it has sent something */
+	bool told_silent;  /* that no cloud answers */
+	bool fenced;       /* and it was told */
+	struct http_server *http;
+	struct pipeline_time now; /* of this turn, once a line needed it */
+	bool now_known;
+	int failed;        /* why the loop was stopped; 0: a signal */
+};
+
+static struct pipeline_time time_now(void)
+{
+	return (struct pipeline_time){.wall_ns = clock_wall_ns(), .mono_ns = clock_mono_ns()};
+}
+
+/* ---- checks --------------------------------------------------------------------------------------------------- */
+
+static int check_loopback(const char *what, const char *name, const char *address, char **ret_why)
+{
+	struct addr a;
+	if (address && (addr_parse(address, &a) || !addr_is_loopback(&a))) {
+		*ret_why = xasprintf("%s %s: %s is not a loopback address. There is no encryption yet, so everything must stay on "
+		                     "127.0.0.1",
+		    what, name, address);
+		return WEIR_EINVAL;
+	}
+	return 0;
+}
+
+int edged_check(const struct topology *t, uint32_t edge, char **ret_why)
+{
+	const struct edge_conf *e = &t->edges[edge];
+	if (t->keys_dir) {
+		*ret_why = xasprintf("cluster.security: keys are not built yet; only `none`, with everything on 127.0.0.1");
+		return WEIR_EINVAL;
+	}
+	int rc = check_loopback("edge", e->name, e->http, ret_why);
+	for (size_t i = 0; i < t->cloud_count && !rc; i++)
+		rc = check_loopback("cloud", t->clouds[i].name, t->clouds[i].listen, ret_why);
+	for (size_t i = 0; i < e->source_count && !rc; i++)
+		rc = check_loopback("source", e->sources[i].name, e->sources[i].listen, ret_why);
+	return rc;
+}
+
+/* ---- the pipeline's io ------------------------------------------------------------------------------------------ */
+
+static bool io_send(void *arg, const void *frame, size_t len)
+{
+	struct edged *e = arg;
+	return e->uplink && !msgq_send(e->uplink, frame, len);
+}
+
+static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	(void)route;
+	struct edged *e = arg;
+	if (!e->answered) {
+		e->answered = true;
+		e->told_silent = false;
+		log_info("uplink", "the cloud answers; cloud=%s", e->topology->clouds[e->cloud].name);
+	}
+	pipeline_frame(e->pipeline, frame, len, time_now());
+}
+
+static void io_connect(void *arg, uint32_t cloud)
+{
+	struct edged *e = arg;
+	const struct cloud_conf *c = &e->topology->clouds[cloud];
+	char *why = NULL;
+	if (e->uplink) {
+		if (!e->told_silent)
+			log_warn("uplink", "the cloud does not answer: trying the next ones, readings wait in the spool; cloud=%s next=%s",
+			    e->topology->clouds[e->cloud].name, c->name);
+		e->told_silent = true;
+		msgq_close(e->uplink);
+		e->uplink = NULL;
+	}
+	e->answered = false;
+	e->cloud = cloud;
+	log_debug("uplink", "connecting; cloud=%s address=%s", c->name, c->listen);
+	if (msgq_connect(e->msgq, c->listen, on_frame, e, &e->uplink, &why)) {
+		e->uplink = NULL;
+		log_error("uplink", "cannot connect: %s; cloud=%s", why, c->name);
+		free(why);
+	}
+}
+
+static void io_pause(void *arg, bool paused)
+{
+	struct edged *e = arg;
+	if (paused)
+		log_warn("edged", "no room left: sources are not read until the cloud has taken something; disk_limit_bytes=%" PRIu64
+		                  " used_bytes=%" PRIu64,
+		    e->conf->disk_bytes, kv_used_bytes(e->spool));
+	else
+		log_info("edged", "there is room again: sources are read; used_bytes=%" PRIu64, kv_used_bytes(e->spool));
+	for (size_t i = 0; i < e->conf->source_count; i++)
+		source_pause(e->sources[i].source, paused);
+}
+
+static void io_mark(void *arg, uint32_t source, struct buf *out)
+{
+	struct edged *e = arg;
+	source_mark(e->sources[source].source, out);
+}
+
+static void io_committed(void *arg)
+{
+	struct edged *e = arg;
+	for (size_t i = 0; i < e->conf->source_count; i++)
+		source_committed(e->sources[i].source);
+}
+
+static void io_skip_to_end(void *arg)
+{
+	struct edged *e = arg;
+	log_warn("edged", "readmitted: what was in the spool is dropped and counted, sources go on at their end");
+	for (size_t i = 0; i < e->conf->source_count; i++)
+		source_skip_to_end(e->sources[i].source);
+}
+
+/* ---- the sources' io -------------------------------------------------------------------------------------------- */
+
+/* Reading two clocks costs more than parsing a short line: once a turn is enough. */
+static struct pipeline_time time_of_turn(struct edged *e)
+{
+	if (!e->now_known) {
+		e->now = time_now();
+		e->now_known = true;
+	}
+	return e->now;
+}
+
+static void on_line(void *arg, const struct line *l)
+{
+	struct edged_source *s = arg;
+	pipeline_line(s->edged->pipeline, s->number, l, time_of_turn(s->edged));
+}
+
+static void on_refuse(void *arg, const char *reason)
+{
+	struct edged_source *s = arg;
+	pipeline_refuse(s->edged->pipeline, s->number, reason);
+}
+
+static void on_finished(void *arg, bool finished)
+{
+	struct edged_source *s = arg;
+	pipeline_source_finished(s->edged->pipeline, s->number, finished);
+}
+
+/* ---- the loop's callbacks ----------------------------------------------------------------------------------------- */
+
+static void tell_fenced(struct edged *e)
+{
+	const char *reason = NULL;
+	bool fenced = pipeline_fenced(e->pipeline, &reason);
+	if (fenced == e->fenced)
+		return;
+	e->fenced = fenced;
+	if (fenced)
+		log_error("edged", "FENCED, sending nothing any more: %s. If this is the right holder of the name, run `weirctl edge "
+		                   "readmit %s`; edge=%s",
+		    reason ? reason : "", e->conf->name, e->conf->name);
+	else
+		log_info("edged", "no longer fenced; edge=%s", e->conf->name);
+}
+
+static void tick(struct edged *e)
+{
+	if (e->failed)
+		return;
+	errno = 0;
+	int rc = pipeline_tick(e->pipeline, time_now());
+	if (rc < 0) {
+		log_error("edged", "a checkpoint failed (%s): what is on the disk cannot be trusted beyond the last good one, so this "
+		                   "process ends. Check the disk under %s and start edged again: it goes on exactly from there; "
+		                   "errno=%s",
+		    err_text(rc), e->data, errno ? strerror(errno) : "none");
+		e->failed = rc;
+		loop_stop(e->loop);
+		return;
+	}
+	tell_fenced(e);
+}
+
+static void on_tick(void *arg)
+{
+	tick(arg);
+}
+
+static void on_turn_end(void *arg)
+{
+	struct edged *e = arg;
+	e->now_known = false;
+	if (pipeline_wants_tick(e->pipeline))
+		tick(e);
+}
+
+static void on_stop(void *arg)
+{
+	struct edged *e = arg;
+	log_info("edged", "stopping: a last checkpoint; edge=%s", e->conf->name);
+	loop_stop(e->loop);
+}
+
+static void on_hangup(void *arg)
+{
+	struct edged *e = arg;
+	reload_check(e->config, e->topology, e->edge);
+}
+
+/* ---- HTTP --------------------------------------------------------------------------------------------------------- */
+
+static void handle_healthz(void *arg, struct http_request *r)
+{
+	struct edged *e = arg;
+	static const char fine[] = "{\"status\": \"ok\"}\n", fenced[] = "{\"status\": \"fenced\"}\n";
+	if (e->fenced)
+		http_reply(r, 200, HTTP_JSON, fenced, sizeof(fenced) - 1);
+	else
+		http_reply(r, 200, HTTP_JSON, fine, sizeof(fine) - 1);
+}
+
+static const struct stats_family source_families[] = {
+	{"weir_edge_source_read_bytes_total", "Bytes read from the source", STATS_COUNTER, {"source"}},
+	{"weir_edge_source_lines_total", "Good lines of the source", STATS_COUNTER, {"source"}},
+	{"weir_edge_source_bad_lines_total", "Lines of the source that were refused", STATS_COUNTER, {"source"}},
+	{"weir_edge_source_connections", "Open connections of the source", STATS_GAUGE, {"source"}},
+	{"weir_edge_source_connections_total", "Connections accepted", STATS_COUNTER, {"source"}},
+	{"weir_edge_source_connections_refused_total", "Connections refused at the limit", STATS_COUNTER, {"source"}},
+};
+#define SOURCE_FAMILIES (sizeof(source_families) / sizeof(source_families[0]))
+#define TCP_FAMILY 3 /* from here on: of tcp sources */
+
+static void put_sources(const struct edged *e, struct buf *out)
+{
+	for (size_t f = 0; f < SOURCE_FAMILIES; f++) {
+		stats_write_head(out, &source_families[f]);
+		for (size_t i = 0; i < e->conf->source_count; i++) {
+			struct source_counters c;
+			const char *name = e->conf->sources[i].name;
+			if (f >= TCP_FAMILY && e->conf->sources[i].type != SOURCE_TCP)
+				continue;
+			source_counters(e->sources[i].source, &c);
+			const uint64_t values[SOURCE_FAMILIES] = {c.bytes, c.lines, c.refused, c.connections_open, c.connections_total,
+			    c.connections_refused};
+			stats_write_u64(out, &source_families[f], &name, values[f]);
+		}
+	}
+}
+
+static const struct stats_family net_families[] = {
+	{"weir_edge_uplink_sent_bytes_total", "Bytes of frames sent to the cloud", STATS_COUNTER, {NULL}},
+	{"weir_edge_uplink_received_bytes_total", "Bytes of frames received from the cloud", STATS_COUNTER, {NULL}},
+	{"weir_edge_uplink_bad_frames_total", "Messages received that are no frame", STATS_COUNTER, {NULL}},
+	{"weir_edge_spool_map_bytes", "Size that the spool's file can grow to", STATS_GAUGE, {NULL}},
+};
+
+static void put_net(const struct edged *e, struct buf *out)
+{
+	struct msgq_counters c;
+	msgq_counters(e->msgq, &c);
+	const uint64_t values[] = {c.sent_bytes, c.received_bytes, c.bad_shape, kv_size_bytes(e->spool)};
+	for (size_t f = 0; f < sizeof(values) / sizeof(values[0]); f++) {
+		stats_write_head(out, &net_families[f]);
+		stats_write_u64(out, &net_families[f], NULL, values[f]);
+	}
+}
+
+static void handle_metrics(void *arg, struct http_request *r)
+{
+	struct edged *e = arg;
+	struct buf out = {0};
+	pipeline_metrics(e->pipeline, &out);
+	put_sources(e, &out);
+	put_net(e, &out);
+	http_reply(r, 200, HTTP_METRICS, out.data, out.len);
+	buf_free(&out);
+}
+
+static const struct http_route routes[] = {
+	{"GET", "/healthz", false, handle_healthz},
+	{"GET", "/metrics", false, handle_metrics},
+};
+
+static int open_http(struct edged *e, char **ret_why)
+{
+	struct http_options o = {.listen = e->conf->http,
+	    .loop = e->loop,
+	    .routes = routes,
+	    .route_count = sizeof(routes) / sizeof(routes[0]),
+	    .arg = e};
+	char *why = NULL;
+	int rc = e->conf->http ? http_open(&o, &e->http, &why) : 0;
+	if (rc)
+		*ret_why = xasprintf("edge %s: http: %s", e->conf->name, why);
+	free(why);
+	return rc;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------ */
+
+/* The folder and those above it. */
+static int make_folder(const char *path, char **ret_why)
+{
+	char *p = xstrdup(path);
+	int rc = 0;
+	for (char *s = p + 1; !rc; s++) {
+		if (*s && *s != '/')
+			continue;
+		bool end = !*s;
+		*s = 0;
+		if (mkdir(p, 0700) && errno != EEXIST) {
+			*ret_why = xasprintf("cannot make the data folder %s: %s", p, strerror(errno));
+			rc = WEIR_EIO;
+		}
+		if (end)
+			break;
+		*s = '/';
+	}
+	free(p);
+	return rc;
+}
+
+static int open_spool(struct edged *e, char **ret_why)
+{
+	int rc = make_folder(e->data, ret_why);
+	if (rc)
+		return rc;
+	char *path = xasprintf("%s/spool", e->data), *why = NULL;
+	struct kv_lmdb_options o = {.path = path,
+	    .dbs = spool_db_names,
+	    .db_count = SPOOL_DBS,
+	    .map_bytes = 2 * e->conf->disk_bytes + SPOOL_ROOM_BYTES};
+	rc = kv_lmdb_open(&o, &e->spool, &why);
+	if (rc)
+		*ret_why = xasprintf("cannot open the spool %s: %s%s", path, why,
+		    rc == WEIR_EBUSY ? ". Is this edge running already? Give each edge a data folder of its own" : "");
+	free(why);
+	free(path);
+	return rc;
+}
+
+static int open_pipeline(struct edged *e, char **ret_why)
+{
+	struct pipeline_io io = {.arg = e,
+	    .send = io_send,
+	    .connect = io_connect,
+	    .pause = io_pause,
+	    .mark = io_mark,
+	    .committed = io_committed,
+	    .skip_to_end = io_skip_to_end};
+	uint8_t random[16];
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+		*ret_why = xasprintf("the system gives no random bytes: %s", strerror(errno));
+		return WEIR_EIO;
+	}
+	char *why = NULL;
+	int rc = pipeline_open(e->topology, e->edge, e->spool, &io, random, time_now(), &e->pipeline, &why);
+	if (rc)
+		*ret_why = xasprintf("edge %s: %s. To give up what is in the spool, move the folder %s/spool away and let the cloud "
+		                     "readmit the edge (weirctl edge readmit %s)",
+		    e->conf->name, why ? why : err_text(rc), e->data, e->conf->name);
+	free(why);
+	return rc;
+}
+
+static int open_source(struct edged_source *s, char **ret_why)
+{
+	struct edged *e = s->edged;
+	const struct source_conf *c = &e->conf->sources[s->number];
+	struct source_io io = {.arg = s, .line = on_line, .refuse = on_refuse, .finished = on_finished};
+	s->source = source_new(e->loop, c, &io);
+	int rc = source_restore(s->source, pipeline_source_mark(e->pipeline, s->number));
+	if (rc) {
+		*ret_why = xasprintf("source %s: its position in the spool cannot be read (%s). Starting without would count readings "
+		                     "twice: use the version of edged that wrote it, or give the source a new name to start afresh",
+		    c->name, err_text(rc));
+		return rc;
+	}
+	return source_start(s->source, ret_why);
+}
+
+static int open_sources(struct edged *e, char **ret_why)
+{
+	e->sources = xcalloc(e->conf->source_count, sizeof(*e->sources));
+	for (size_t i = 0; i < e->conf->source_count; i++) {
+		e->sources[i] = (struct edged_source){.edged = e, .number = (uint32_t)i};
+		int rc = open_source(&e->sources[i], ret_why);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int open_loop(struct edged *e, char **ret_why)
+{
+	static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+	int rc = loop_new(&e->loop);
+	for (int i = 0; i < SIGNALS && !rc; i++)
+		rc = loop_signal_new(e->loop, numbers[i], numbers[i] == SIGHUP ? on_hangup : on_stop, e, &e->signals[i]);
+	if (!rc)
+		rc = msgq_new(e->loop, &(struct msgq_options){0}, &e->msgq);
+	if (rc) {
+		*ret_why = xasprintf("cannot set up the event loop: %s. Is the limit on open files (ulimit -n) too low?", err_text(rc));
+		return rc;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	e->tick = loop_timer_new(e->loop, on_tick, e);
+	return 0;
+}
+
+int edged_open(const struct edged_options *o, struct edged **ret_edged, char **ret_why)
+{
+	int rc = edged_check(o->topology, o->edge, ret_why);
+	if (rc)
+		return rc;
+	struct edged *e = xcalloc(1, sizeof(*e));
+	e->topology = o->topology;
+	e->edge = o->edge;
+	e->conf = &o->topology->edges[o->edge];
+	e->config = o->config;
+	e->data = xstrdup(o->data ? o->data : e->conf->data);
+	rc = open_loop(e, ret_why);
+	if (!rc)
+		rc = open_spool(e, ret_why);
+	if (!rc)
+		rc = open_pipeline(e, ret_why);
+	if (!rc)
+		rc = open_http(e, ret_why);
+	if (!rc)
+		rc = open_sources(e, ret_why);
+	if (rc) {
+		edged_close(e);
+		return rc;
+	}
+	*ret_edged = e;
+	return 0;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------ */
+
+static void log_ledger(const struct edged *e, const char *text)
+{
+	struct pipeline_ledger l;
+	pipeline_ledger(e->pipeline, &l);
+	log_info("edged",
+	    "%s; edge=%s accepted=%" PRIu64 " refused=%" PRIu64 " unmatched=%" PRIu64 " aggregated=%" PRIu64 " dropped=%" PRIu64, text,
+	    e->conf->name, l.accepted, l.refused, l.unmatched, l.aggregated, l.dropped);
+}
+
+static int stop(struct edged *e)
+{
+	if (e->failed)
+		return e->failed;
+	int rc = pipeline_checkpoint(e->pipeline, false, time_now());
+	if (rc) {
+		log_error("edged", "the last checkpoint failed (%s): what tcp and stdin gave since the one before is lost, files are "
+		                   "read again from there; data=%s",
+		    err_text(rc), e->data);
+		return rc;
+	}
+	log_ledger(e, "stopped");
+	return 0;
+}
+
+int edged_run(struct edged *e)
+{
+	uint64_t tick_ms = (uint64_t)(e->conf->tick_ns / NS_PER_MS);
+	tick_ms = tick_ms ? tick_ms : 1;
+	log_ledger(e, "started");
+	tick(e); /* before sources deliver (pipeline.h, skip_to_end) */
+	if (!e->failed) {
+		loop_on_turn_end(e->loop, on_turn_end, e);
+		loop_timer_start(e->tick, tick_ms, tick_ms);
+		loop_run(e->loop);
+	}
+	return stop(e);
+}
+
+void edged_close(struct edged *e)
+{
+	if (e->http)
+		http_close(e->http);
+	for (size_t i = 0; e->sources && i < e->conf->source_count; i++)
+		source_free(e->sources[i].source);
+	free(e->sources);
+	if (e->pipeline)
+		pipeline_close(e->pipeline);
+	if (e->uplink)
+		msgq_close(e->uplink);
+	if (e->msgq)
+		msgq_free(e->msgq);
+	if (e->loop)
+		loop_free(e->loop);
+	if (e->spool)
+		kv_close(e->spool);
+	free(e->data);
+	free(e);
+}
