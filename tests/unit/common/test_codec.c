@@ -539,6 +539,13 @@ START_TEST(limits_hold_both_ways)
 	while (body.len < FRAME_MAX - 64)
 		put_field(&body, 8, "", 0);
 	ck_assert_int_eq(decode_body(22, &body), WEIR_ETOOBIG);
+	buf_clear(&body); /* unknown fields are ignored, but not without bound */
+	for (int i = 0; i < 1000; i++)
+		put_number(&body, 15, 0);
+	ck_assert_int_eq(decode_body(28, &body), 0);
+	for (int i = 0; i < 20000; i++) /* no single allocation is too large, all together are */
+		put_number(&body, 15, 0);
+	ck_assert_int_eq(decode_body(28, &body), WEIR_ETOOBIG);
 	buf_free(&body);
 	free(big);
 	buf_free(&b);

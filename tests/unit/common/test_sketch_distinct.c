@@ -91,13 +91,15 @@ START_TEST(the_estimator_is_ertls)
 	for (int round = 0; round < 50; round++) {
 		struct sketch_distinct *s = sketch_distinct_new();
 		uint32_t ranks[54] = {0};
-		uint64_t zeros = round == 0 ? 0 : rnd() % 4096;
+		uint64_t zeros = round == 0 || round % 5 == 3 ? 0 : rnd() % 4096;
 		for (uint64_t i = 0; i < 4096; i++) {
 			if (i < zeros) {
 				ranks[0]++;
 				continue;
 			}
-			unsigned rank = round % 5 == 4 ? 53 : 1 + (unsigned)(rnd() % 53);
+			/* all kinds of ranks; only the highest; the two highest, where tau counts */
+			unsigned rank = round % 5 == 4 ? 53 : round % 5 == 3 ? 52 + (unsigned)(rnd() % 2) :
+			    1 + (unsigned)(rnd() % 53);
 			sketch_distinct_add_hash(s, i << 52 | (rank == 53 ? 0 : UINT64_C(1) << (52 - rank)));
 			ranks[rank]++;
 		}

@@ -311,6 +311,7 @@ START_TEST(estimates_and_ranks)
 	ck_assert_double_eq_tol(sketch_quantile_eval(s, 0.5, -top, top), one, 1e-15);
 	ck_assert_double_eq_tol(sketch_quantile_eval(s, 99.9 / 100, -top, top), one, 1e-15); /* rank 999, not 1000 */
 	ck_assert_double_eq_tol(sketch_quantile_eval(s, 0.9991, -top, top), 1e6, 6e3);
+	ck_assert_double_eq_tol(sketch_quantile_eval(s, 0, -top, top), one, 1e-15); /* rank 1 at least */
 	ck_assert(sketch_quantile_eval(s, 0, 1, 1e6) == 1); /* clamped to min */
 	ck_assert(sketch_quantile_eval(s, 1, 1, 1000) == 1000); /* to max */
 	sketch_quantile_free(s);
