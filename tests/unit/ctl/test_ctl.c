@@ -225,14 +225,14 @@ START_TEST(a_query_is_encoded)
 	static const struct arg_option options[] = {{"by", 0, "T", false, ""}, {"where", 0, "T", true, ""},
 		{"stale", 0, NULL, false, ""}, {"from", 0, "T", false, ""}};
 	const struct arg_table table = {options, 4};
-	const char *argv[] = {"speed & co", "--by", "", "--where", "site=s\xc3\xbc" "d", "--where=a=b c", "--stale", "--from",
+	const char *argv[] = {"speed & co", "--by", "", "--where", "site=\xc3\xbc", "--where=a=b c", "--stale", "--from",
 		"2015-09-01T11:25:00+02:00"};
 	struct args a = {0};
 	struct buf b = {0};
 	ck_assert_int_eq(args_parse(&table, 1, 9, (char **)(uintptr_t)argv, 0, false, &a, &b), 9);
 	query_path(&a, "c/1", &b);
 	ck_assert_str_eq(buf_cstr(&b), "/api/v1/query?stream=speed%20%26%20co&from=2015-09-01T11%3A25%3A00%2B02%3A00&by="
-				       "&where=site%3Ds%C3%BCd&where=a%3Db%20c&stale=ok&cursor=c%2F1");
+				       "&where=site%3D%C3%BC&where=a%3Db%20c&stale=ok&cursor=c%2F1");
 	buf_clear(&b);
 	ck_assert(!query_arguments_wrong(&a, &b));
 	args_free(&a);
