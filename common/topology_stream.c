@@ -471,23 +471,11 @@ static void put_step(struct buf *b, const struct step_conf *s)
 	}
 }
 
-/* What partials must hold for the functions, whatever their order: partial_spec_of says the same. */
-static uint32_t parts_of(const struct stream_conf *s)
-{
-	static const uint32_t parts[] = {
-		[FN_COUNT] = 0, [FN_SUM] = PARTIAL_SUM, [FN_MEAN] = PARTIAL_SUM, [FN_MIN] = PARTIAL_MINMAX,
-		[FN_MAX] = PARTIAL_MINMAX, [FN_STDDEV] = PARTIAL_MOMENTS, [FN_FIRST] = PARTIAL_FIRSTLAST,
-		[FN_LAST] = PARTIAL_FIRSTLAST, [FN_QUANTILE] = PARTIAL_QUANTILE | PARTIAL_MINMAX, [FN_DISTINCT] = 0,
-	};
-	uint32_t all = 0;
-	for (size_t i = 0; i < s->compute_count; i++)
-		all |= parts[s->compute[i].fn];
-	return all;
-}
-
 uint32_t topology_stream_version(const struct stream_conf *s)
 {
 	struct buf b = {0};
+	struct partial_spec spec;
+	partial_spec_of(s, 0, PARTIAL_QUANTILE_CAP_EDGE, &spec);
 	buf_str(&b, "weir stream 1");
 	buf_str(&b, s->measurement);
 	buf_str(&b, s->field);
@@ -502,7 +490,7 @@ uint32_t topology_stream_version(const struct stream_conf *s)
 	buf_varint(&b, s->distinct_count);
 	for (size_t i = 0; i < s->distinct_count; i++)
 		buf_str(&b, s->distinct[i]);
-	buf_varint(&b, parts_of(s));
+	buf_varint(&b, spec.parts);
 	uint64_t hash = XXH3_64bits(b.data, b.len);
 	buf_free(&b);
 	uint32_t version = (uint32_t)(hash ^ hash >> 32);
