@@ -384,13 +384,23 @@ void pipeline_source_finished(struct pipeline *p, uint32_t source, bool finished
 
 /* ---- the tick -------------------------------------------------------------------------------------------------- */
 
+/* Whether the cloud's answers can make room. What the steps remember stays: sources that waited for it would wait for
+ * ever. */
+static bool can_drain(const struct pipeline *p)
+{
+	return p->slices.entry_count || spool_batches(p->spool);
+}
+
 static bool over_limit(const struct pipeline *p)
 {
-	return spool_used_bytes(p->spool) > p->edge->disk_bytes || spool_batches(p->spool) > SPOOL_BATCHES_MAX;
+	return can_drain(p) &&
+	    (spool_used_bytes(p->spool) > p->edge->disk_bytes || spool_batches(p->spool) > SPOOL_BATCHES_MAX);
 }
 
 static bool well_below_limit(const struct pipeline *p)
 {
+	if (!can_drain(p))
+		return true;
 	return spool_used_bytes(p->spool) < p->edge->disk_bytes / 100 * PIPELINE_RESUME_PERCENT &&
 	    spool_batches(p->spool) < SPOOL_BATCHES_MAX / 100 * PIPELINE_RESUME_PERCENT;
 }
