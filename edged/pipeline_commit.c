@@ -397,7 +397,8 @@ static void begin(struct pipeline *p)
 {
 	ledger_save(p);
 	spool_begin(p->spool);
-	if (!p->claim_stored)
+	/* A fenced edge asks again with its claim: a readmission may be granted to it, and that answer be lost. */
+	if (!p->claim_stored || uplink_fenced(p->uplink, NULL))
 		put_claim(p, false);
 	trim_acked(p);
 }

@@ -37,7 +37,7 @@ struct uplink {
 	uint64_t incarnation, epoch, report_seq, req_id;
 	uint8_t claim[CLAIM_BYTES];
 	uint8_t cluster_id[CLUSTER_ID_BYTES];
-	bool has_cluster_id, empty, claim_stored, granted_here;
+	bool has_cluster_id, empty, claim_stored;
 	uint64_t credit;
 	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
@@ -367,12 +367,12 @@ static void take_grant(struct uplink *u, const struct msg *m, int64_t mono_ns)
 		u->io.granted(u->io.arg, &g);
 		return;
 	}
-	if (g.epoch < u->epoch || !u->granted_here) { /* news of the past, or no news: ask again */
+	if (g.epoch < u->epoch) { /* news of the past: ask again */
 		u->stats.frames_stale++;
 		u->hello_ns = mono_ns + UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
 		return;
 	}
-	/* The same grant again, after a reconnection. */
+	/* The same grant again, after a reconnection or a restart of a fenced edge, which keeps its claim. */
 	if (u->state == UPLINK_FENCED && u->fence == FENCE_EPOCH) {
 		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
 		return;
@@ -652,7 +652,6 @@ void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t
 	weir_assert(u->state == UPLINK_GRANTED);
 	u->epoch = g->epoch;
 	u->empty = false;
-	u->granted_here = true;
 	if (g->has_cluster_id) {
 		memcpy(u->cluster_id, g->cluster_id, CLUSTER_ID_BYTES);
 		u->has_cluster_id = true;
