@@ -21,6 +21,20 @@ static void finish_table(struct table *t, struct buf *out)
 	table_free(t);
 }
 
+/* Counters by reason; text leaves out those that are zero. */
+static void cell_counts(const struct ctl *ctl, struct table *t, const json_t *counts)
+{
+	json_t *shown = json_object();
+	const char *reason;
+	json_t *count;
+	json_object_foreach((json_t *)(uintptr_t)counts, reason, count) {
+		if (ctl->format == FORMAT_CSV || json_number_value(count) != 0)
+			json_object_set(shown, reason, count);
+	}
+	ctl_cell(t, shown, 0, none(ctl));
+	json_decref(shown);
+}
+
 /* ---- nodes ------------------------------------------------------------------------------------------------ */
 
 static void count_replicas(const json_t *cluster, const char *node, size_t *ret_replicas, size_t *ret_leads)
@@ -78,7 +92,7 @@ static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *ou
 			buf_free(&b);
 		}
 		ctl_cell(t, json_object_get(edge, "accepted"), 0, none(ctl));
-		ctl_cell(t, json_object_get(edge, "refused"), 0, none(ctl));
+		cell_counts(ctl, t, json_object_get(edge, "refused"));
 	}
 	finish_table(t, out);
 }
@@ -120,7 +134,7 @@ static void put_streams(const struct ctl *ctl, const json_t *streams, struct buf
 		if (!csv)
 			cell_behind(t, stream);
 		ctl_cell(t, json_object_get(stream, "final"), 0, none(ctl));
-		ctl_cell(t, json_object_get(stream, "dropped"), 0, none(ctl));
+		cell_counts(ctl, t, json_object_get(stream, "dropped"));
 		ctl_cell(t, json_object_get(stream, "version"), 0, none(ctl));
 	}
 	finish_table(t, out);

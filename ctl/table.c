@@ -150,10 +150,13 @@ static void put_cell(const struct table *t, size_t i, const char *text, struct b
 	if (c->right)
 		put_padding(pad, out);
 	buf_put(out, text, strlen(text));
-	if (last)
-		buf_u8(out, '\n');
-	else
+	if (!last) {
 		put_padding(GAP + (c->right ? 0 : pad), out);
+		return;
+	}
+	while (out->len && out->data[out->len - 1] == ' ')
+		out->len--;
+	buf_u8(out, '\n');
 }
 
 void table_flush(struct table *t, struct buf *out)

@@ -130,11 +130,11 @@ START_TEST(tables_align)
 	table_flush(t, &out);
 	ck_assert_str_eq(buf_cstr(&out), "NAME        N  STATE\n"
 					 "s\xc3\xbc" "d         5  a?b?[31m\n"
-					 "north-1  1234  \n");
+					 "north-1  1234\n");
 	buf_clear(&out);
 	table_cell(t, "later");
 	table_flush(t, &out);
-	ck_assert_str_eq(buf_cstr(&out), "later          \n");
+	ck_assert_str_eq(buf_cstr(&out), "later\n");
 	buf_free(&out);
 	table_free(t);
 }

@@ -107,7 +107,7 @@ static void handle_edges(void *arg, struct http_request *r)
 {
 	(void)arg;
 	reply(r, "{\"edges\":[{\"name\":\"e1\",\"state\":\"live\",\"epoch\":2,\"spool_bytes\":1572864,\"accepted\":10,"
-		 "\"refused\":{\"bad_field\":3,\"too_long\":1}}]}");
+		 "\"refused\":{\"bad_field\":3,\"nothing\":0,\"too_long\":1}}]}");
 }
 
 static void handle_streams(void *arg, struct http_request *r)
