@@ -43,7 +43,7 @@ static const struct step_ops *ops_of(enum step_type type)
 	case STEP_WHERE:
 		return &step_where;
 	}
-	weir_assert(!"a step type without table entry");
+	weir_assert(0 && "a step type without table entry");
 	return NULL;
 }
 
