@@ -39,10 +39,11 @@ static inline void cloud_disk_open(struct cloud_disk *d)
 
 static inline void cloud_disk_make(struct cloud_disk *d, uint32_t shards)
 {
-	snprintf(d->folder, sizeof(d->folder), "/tmp/weir-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(d->folder));
-	snprintf(d->log_path, sizeof(d->log_path), "%s/log", d->folder);
-	snprintf(d->state_path, sizeof(d->state_path), "%s/state", d->folder);
+	char folder[] = "/tmp/weir-test-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(d->folder, sizeof(d->folder), "%s", folder);
+	snprintf(d->log_path, sizeof(d->log_path), "%s/log", folder);
+	snprintf(d->state_path, sizeof(d->state_path), "%s/state", folder);
 	d->shards = shards;
 	cloud_disk_open(d);
 }

@@ -1,0 +1,1114 @@
+/* Whole nodes in one process, on real environments: what edges see, and what survives restarts and lost frames. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/meta.h"
+#include "common/batch.h"
+#include "common/clock.h"
+#include "tests/unit/cloudd/cloud_disk.h"
+#include "tests/unit/cloudd/cloud_topology.h"
+
+#define NODES_MAX 3
+#define SHARDS 3 /* shard s on node s */
+#define S NS_PER_SEC
+#define MIN (60 * NS_PER_SEC)
+#define QUEUE_MAX 4096
+#define COMMIT_EVERY_NS (200 * NS_PER_MS)
+
+struct packet {
+	uint32_t to;      /* node */
+	bool peer;        /* on its DEALER, from node `from`; else its ROUTER */
+	uint32_t from;
+	char route[8];    /* of the ROUTER: "n1" a node, or an edge's name */
+	struct buf frame;
+};
+
+struct cloud {
+	struct cloud_disk disk;
+	bool disk_made, up;
+	struct apply *apply;
+	struct node *node;
+	struct log_job *log_job;
+	struct apply_job *apply_job;
+	int64_t commit_ns;
+	uint64_t committed[SHARDS + 1];
+	size_t served;
+};
+
+struct world {
+	struct topology *t;
+	struct cloud clouds[NODES_MAX];
+	uint32_t count;
+	unsigned starts;
+	int64_t now_ns;
+	struct packet queue[QUEUE_MAX];
+	size_t head, tail;
+	bool cut[NODES_MAX];       /* this node's network is cut */
+	unsigned drop_every;       /* of frames between nodes; 0: none */
+	unsigned drops;
+	bool hold_disks;           /* jobs are not run */
+	/* the last reply to an edge */
+	struct msg last;
+	struct buf last_frame;
+	bool has_last;
+	size_t replies;
+	/* of node_readmit */
+	int readmits;
+	enum verdict readmit_verdict;
+	uint8_t id[CLUSTER_ID_BYTES];
+	struct buf body;
+};
+static struct world w;
+
+static struct node_time now(void)
+{
+	return (struct node_time){1700000000 * S + w.now_ns, w.now_ns};
+}
+
+/* ---- the network ------------------------------------------------------------------------------------------------- */
+
+static struct packet *packet_new(uint32_t to, const void *frame, size_t len)
+{
+	struct packet *p = &w.queue[w.tail++ % QUEUE_MAX];
+	ck_assert_uint_lt(w.tail - w.head, QUEUE_MAX);
+	*p = (struct packet){.to = to};
+	buf_put(&p->frame, frame, len);
+	return p;
+}
+
+static bool lost(void)
+{
+	return w.drop_every && ++w.drops % w.drop_every == 0;
+}
+
+static void keep_last(const void *frame, size_t len)
+{
+	if (w.has_last)
+		msg_clear(&w.last);
+	buf_clear(&w.last_frame);
+	buf_put(&w.last_frame, frame, len);
+	ck_assert_int_eq(msg_decode(w.last_frame.data, w.last_frame.len, &w.last), 0);
+	w.has_last = true;
+	w.replies++;
+}
+
+static uint32_t index_of(const void *arg)
+{
+	return (uint32_t)((const struct cloud *)arg - w.clouds);
+}
+
+static bool on_reply(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	uint32_t self = index_of(arg);
+	if (route.n != 2 || route.p[0] != 'n') {
+		keep_last(frame, len);
+		return true;
+	}
+	if (lost())
+		return true;
+	struct packet *p = packet_new((uint32_t)(route.p[1] - '0'), frame, len);
+	p->peer = true;
+	p->from = self;
+	return true;
+}
+
+static bool on_send_node(void *arg, uint32_t node, const void *frame, size_t len)
+{
+	uint32_t self = index_of(arg);
+	ck_assert_uint_ne(node, self);
+	if (w.cut[self] || w.cut[node])
+		return true; /* swallowed: nobody knows */
+	if (lost())
+		return true;
+	struct packet *p = packet_new(node, frame, len);
+	snprintf(p->route, sizeof(p->route), "n%u", self);
+	return true;
+}
+
+/* ---- the disks ------------------------------------------------------------------------------------------------------ */
+
+static void on_log_write(void *arg, struct log_job *job)
+{
+	struct cloud *c = arg;
+	ck_assert_ptr_null(c->log_job);
+	c->log_job = job;
+}
+
+static void on_apply(void *arg, struct apply_job *job)
+{
+	struct cloud *c = arg;
+	ck_assert_ptr_null(c->apply_job);
+	c->apply_job = job;
+}
+
+static void on_serve(void *arg, struct bytes route, const void *frame, size_t len)
+{
+	struct cloud *c = arg;
+	(void)route, (void)frame, (void)len;
+	c->served++;
+}
+
+static void on_committed(void *arg, uint32_t group, uint64_t index)
+{
+	struct cloud *c = arg;
+	ck_assert_uint_ge(index, c->committed[group]);
+	c->committed[group] = index;
+}
+
+static bool run_jobs(struct cloud *c)
+{
+	bool ran = false;
+	if (c->log_job && !w.hold_disks) {
+		struct log_job *job = c->log_job;
+		c->log_job = NULL;
+		node_log_written(c->node, job, log_job_run(c->disk.log, job), now());
+		ran = true;
+	}
+	if (c->apply_job && !w.hold_disks) {
+		struct apply_job *job = c->apply_job;
+		c->apply_job = NULL;
+		node_applied(c->node, job, apply_job_run(c->apply, job), now());
+		ran = true;
+	}
+	return ran;
+}
+
+static void commit_state(struct cloud *c)
+{
+	if (w.now_ns - c->commit_ns < COMMIT_EVERY_NS || !apply_uncommitted(c->apply) || w.hold_disks)
+		return;
+	c->commit_ns = w.now_ns;
+	ck_assert_int_eq(apply_commit(c->apply), 0);
+	for (uint32_t g = 0; g <= SHARDS; g++)
+		node_state_durable(c->node, g, apply_applied(c->apply, g, NULL));
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------- */
+
+static int try_start(uint32_t i, char **ret_why)
+{
+	struct cloud *c = &w.clouds[i];
+	struct node_io io = {c, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_committed};
+	uint8_t random[16];
+	memset(random, (int)++w.starts, sizeof(random));
+	if (!c->disk_made)
+		cloud_disk_make(&c->disk, SHARDS);
+	else
+		cloud_disk_open(&c->disk);
+	c->disk_made = true;
+	memset(c->committed, 0, sizeof(c->committed));
+	int rc = apply_open(w.t, c->disk.state, &c->apply, ret_why);
+	if (!rc)
+		rc = node_open(w.t, i, c->disk.log, c->apply, c->disk.state, &io, random, now(), &c->node, ret_why);
+	c->up = !rc;
+	return rc;
+}
+
+static void start(uint32_t i)
+{
+	char *why = NULL;
+	if (try_start(i, &why))
+		ck_abort_msg("%s", why);
+}
+
+/* kill -9: what is not committed is gone. */
+static void stop(uint32_t i)
+{
+	struct cloud *c = &w.clouds[i];
+	if (c->node)
+		node_close(c->node);
+	if (c->apply)
+		apply_close(c->apply);
+	c->node = NULL;
+	c->apply = NULL;
+	c->log_job = NULL;
+	c->apply_job = NULL;
+	c->up = false;
+	cloud_disk_close(&c->disk);
+}
+
+/* Its disks are lost. */
+static void wipe(uint32_t i)
+{
+	cloud_disk_lose(w.clouds[i].disk.log_path);
+	cloud_disk_lose(w.clouds[i].disk.state_path);
+	rmdir(w.clouds[i].disk.folder);
+	w.clouds[i].disk_made = false;
+}
+
+static void deliver(struct packet *p)
+{
+	struct cloud *c = &w.clouds[p->to];
+	if (c->up && !w.cut[p->to]) {
+		if (p->peer)
+			node_peer_frame(c->node, p->from, p->frame.data, p->frame.len, now());
+		else
+			node_frame(c->node, bytes_of(p->route, strlen(p->route)), p->frame.data, p->frame.len, now());
+		node_flush(c->node, now());
+	}
+	buf_free(&p->frame);
+}
+
+static void pump(void)
+{
+	for (bool busy = true; busy;) {
+		busy = false;
+		while (w.head != w.tail) {
+			deliver(&w.queue[w.head++ % QUEUE_MAX]);
+			busy = true;
+		}
+		for (uint32_t i = 0; i < w.count; i++)
+			busy = (w.clouds[i].up && run_jobs(&w.clouds[i])) || busy;
+	}
+}
+
+static void run(int64_t ns)
+{
+	for (int64_t t = 0; t < ns; t += NODE_TICK_MS * NS_PER_MS) {
+		w.now_ns += NODE_TICK_MS * NS_PER_MS;
+		for (uint32_t i = 0; i < w.count; i++) {
+			if (!w.clouds[i].up)
+				continue;
+			node_tick(w.clouds[i].node, now());
+			commit_state(&w.clouds[i]);
+		}
+		pump();
+	}
+}
+
+static void world_start(uint32_t nodes)
+{
+	w = (struct world){.t = cloud_topology(nodes, SHARDS), .count = nodes, .now_ns = 100 * S};
+	for (uint32_t i = 0; i < nodes; i++)
+		start(i);
+	run(2 * S);
+	for (uint32_t i = 0; i < nodes; i++)
+		ck_assert(node_cluster_id(w.clouds[i].node, w.id));
+}
+
+static void setup_three(void)
+{
+	world_start(3);
+}
+
+static void setup_one(void)
+{
+	world_start(1);
+}
+
+static void teardown(void)
+{
+	for (uint32_t i = 0; i < NODES_MAX; i++) {
+		if (w.clouds[i].up)
+			stop(i);
+		if (w.clouds[i].disk_made)
+			cloud_disk_remove(&w.clouds[i].disk);
+	}
+	while (w.head != w.tail)
+		buf_free(&w.queue[w.head++ % QUEUE_MAX].frame);
+	if (w.has_last)
+		msg_clear(&w.last);
+	buf_free(&w.last_frame);
+	buf_free(&w.body);
+	topology_free(w.t);
+}
+
+/* ---- edges ---------------------------------------------------------------------------------------------------------- */
+
+static void edge_sends(uint32_t node, const char *edge, struct msg *m)
+{
+	struct buf frame = {0};
+	m->from = edge;
+	if (!m->cluster_id.n && m->type != MSG_HELLO)
+		m->cluster_id = bytes_of(w.id, CLUSTER_ID_BYTES);
+	ck_assert_int_eq(msg_encode(m, &frame), 0);
+	struct packet *p = packet_new(node, frame.data, frame.len);
+	snprintf(p->route, sizeof(p->route), "%s", edge);
+	buf_free(&frame);
+	pump();
+}
+
+static enum verdict hello_as(uint32_t node, const char *edge, const char *claim, uint64_t epoch, bool empty)
+{
+	struct msg m = {.type = MSG_HELLO};
+	uint8_t bytes[CLAIM_BYTES] = {0};
+	memcpy(bytes, claim, strlen(claim));
+	m.hello.edge = edge;
+	m.hello.cluster = "plant";
+	m.hello.epoch = epoch;
+	m.hello.claim = bytes_of(bytes, sizeof(bytes));
+	m.hello.empty = empty;
+	size_t before = w.replies;
+	edge_sends(node, edge, &m);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.type, MSG_HELLO_REPLY);
+	ck_assert_mem_eq(w.last.hello_reply.claim.p, bytes, CLAIM_BYTES);
+	return w.last.hello_reply.verdict;
+}
+
+/* A new edge's first hello. */
+static void join(const char *edge)
+{
+	ck_assert_int_eq(hello_as(0, edge, edge, 0, true), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 1);
+	ck_assert_uint_gt(w.last.hello_reply.credit_bytes, 0);
+}
+
+static enum verdict open_shard(uint32_t node, const char *edge, uint64_t epoch, uint32_t shard, uint64_t low, uint64_t high)
+{
+	struct msg m = {.type = MSG_OPEN};
+	m.open.edge = edge;
+	m.open.epoch = epoch;
+	m.open.shard = shard;
+	m.open.low = low;
+	m.open.high = high;
+	size_t before = w.replies;
+	edge_sends(node, edge, &m);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.type, MSG_OPEN_REPLY);
+	return w.last.open_reply.verdict;
+}
+
+static struct bytes body_of(uint32_t shard, uint64_t seq, int64_t t_ns)
+{
+	const struct stream_conf *s = &w.t->streams[0];
+	struct partial_spec spec;
+	struct partial p = {0};
+	uint8_t group[] = {1, 'x'};
+	partial_spec_of(s, 1, PARTIAL_QUANTILE_CAP_EDGE, &spec);
+	partial_add(&p, &spec, t_ns, 1);
+	struct batch_writer *bw = batch_writer_new(shard);
+	ck_assert_int_eq(batch_writer_add(bw, s, &spec, time_floor(t_ns, s->slice_ns, 0), bytes_of(group, 2), &p), 0);
+	buf_clear(&w.body);
+	batch_writer_finish(bw, seq, &w.body);
+	batch_writer_free(bw);
+	partial_clear(&p, &spec);
+	return bytes_of(w.body.data, w.body.len);
+}
+
+static void send_batch(uint32_t node, const char *edge, uint64_t epoch, uint32_t shard, uint64_t seq)
+{
+	struct msg m = {.type = MSG_BATCH, .req_id = 1000 + seq};
+	m.batch.edge = edge;
+	m.batch.epoch = epoch;
+	m.batch.shard = shard;
+	m.batch.seq = seq;
+	m.batch.body = body_of(shard, seq, 10 * MIN);
+	edge_sends(node, edge, &m);
+}
+
+static enum verdict batch(uint32_t node, const char *edge, uint64_t epoch, uint32_t shard, uint64_t seq)
+{
+	size_t before = w.replies;
+	send_batch(node, edge, epoch, shard, seq);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.type, MSG_BATCH_REPLY);
+	ck_assert_uint_eq(w.last.req_id, 1000 + seq);
+	return w.last.batch_reply.verdict;
+}
+
+static enum verdict report_as(uint32_t node, const char *edge, uint64_t epoch, uint64_t incarnation, uint64_t seq,
+    enum edge_phase phase, int64_t watermark_ns)
+{
+	struct msg_report_stream streams[2];
+	struct msg_count refused = {"bad_field", 3};
+	struct msg m = {.type = MSG_REPORT};
+	for (size_t i = 0; i < 2; i++)
+		streams[i] = (struct msg_report_stream){w.t->streams[i].name, w.t->streams[i].version, phase, watermark_ns,
+		    WATERMARK_NONE, false};
+	m.report.edge = edge;
+	m.report.epoch = epoch;
+	m.report.sent_mono_ns = 77;
+	m.report.accepted = 12;
+	m.report.refused_count = 1;
+	m.report.refused = &refused;
+	m.report.stream_count = 2;
+	m.report.streams = streams;
+	m.report.incarnation = incarnation;
+	m.report.seq = seq;
+	size_t before = w.replies;
+	edge_sends(node, edge, &m);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.type, MSG_REPORT_REPLY);
+	ck_assert(w.last.report_reply.sent_mono_ns == 77);
+	return w.last.report_reply.verdict;
+}
+
+static uint64_t report_seq;
+static void report(const char *edge, int64_t watermark_ns)
+{
+	ck_assert_int_eq(report_as(1 % w.count, edge, 1, 9, ++report_seq, PHASE_LIVE, watermark_ns), VERDICT_OK);
+}
+
+/* The last advance that a shard has taken, durably. */
+static uint64_t taken(uint32_t shard)
+{
+	struct kv_txn *txn;
+	struct apply_group_info info;
+	ck_assert_int_eq(kv_begin(w.clouds[shard % w.count].disk.state, false, &txn), 0);
+	ck_assert_int_eq(apply_read_group(txn, shard + 1, &info), 0);
+	kv_abort(txn);
+	return info.meta_index;
+}
+
+static bool count_advance(void *arg, uint64_t meta_index, struct bytes entry)
+{
+	(void)meta_index, (void)entry;
+	(*(size_t *)arg)++;
+	return true;
+}
+
+static size_t queued_advances(void)
+{
+	struct kv_txn *txn;
+	size_t n = 0;
+	ck_assert_int_eq(kv_begin(w.clouds[0].disk.state, false, &txn), 0);
+	ck_assert_int_eq(meta_read_advances(txn, 0, 0, count_advance, &n), 0);
+	kv_abort(txn);
+	return n;
+}
+
+static void count_close(void *arg, const struct shard_stream_counts *counts)
+{
+	int64_t *close_ns = arg;
+	if (strcmp(counts->stream, "speed") == 0)
+		*close_ns = counts->close_ns;
+}
+
+static int64_t shard_close_ns(uint32_t shard)
+{
+	int64_t close_ns = WATERMARK_NONE;
+	struct kv_txn *txn;
+	ck_assert_int_eq(kv_begin(w.clouds[shard % w.count].disk.state, false, &txn), 0);
+	ck_assert_int_eq(shard_read_counts(txn, shard + 1, count_close, &close_ns), 0);
+	kv_abort(txn);
+	return close_ns;
+}
+
+/* ---- the cluster's id ------------------------------------------------------------------------------------------------- */
+
+START_TEST(every_node_learns_the_id_and_keeps_it)
+{
+	uint8_t id[CLUSTER_ID_BYTES], again[CLUSTER_ID_BYTES];
+	char *why = NULL;
+	ck_assert(node_cluster_id(w.clouds[0].node, id));
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert(node_cluster_id(w.clouds[i].node, again));
+		ck_assert_mem_eq(id, again, sizeof(id));
+		ck_assert(node_ready(w.clouds[i].node, &why));
+	}
+	stop(0);
+	stop(2);
+	start(2); /* the meta node is down: it knows the id from its own log */
+	run(S);
+	ck_assert(node_ready(w.clouds[2].node, &why));
+	start(0);
+	run(S);
+	ck_assert(node_cluster_id(w.clouds[0].node, again));
+	ck_assert_mem_eq(id, again, sizeof(id)); /* created once */
+}
+END_TEST
+
+START_TEST(a_node_without_the_meta_node_is_not_ready)
+{
+	w = (struct world){.t = cloud_topology(3, SHARDS), .count = 3, .now_ns = 100 * S};
+	start(1);
+	run(2 * S);
+	char *why = NULL;
+	ck_assert(!node_ready(w.clouds[1].node, &why));
+	ck_assert_ptr_nonnull(strstr(why, "id is not known"));
+	free(why);
+	start(0);
+	run(2 * S);
+	ck_assert(node_ready(w.clouds[1].node, &why));
+}
+END_TEST
+
+START_TEST(a_node_of_another_cluster_refuses_to_serve)
+{
+	char *why = NULL;
+	join("a");
+	for (uint32_t i = 0; i < 3; i++)
+		stop(i);
+	wipe(0); /* the meta node starts from nothing: another cluster */
+	for (uint32_t i = 0; i < 3; i++)
+		start(i);
+	run(2 * S);
+	ck_assert(node_ready(w.clouds[0].node, &why));
+	ck_assert(!node_ready(w.clouds[1].node, &why));
+	ck_assert_ptr_nonnull(strstr(why, "another cluster"));
+	free(why);
+	ck_assert_int_eq(hello_as(1, "a", "x", 0, true), VERDICT_UNAVAILABLE);
+	/* and the edge of the old cluster is refused by the new one */
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 0), VERDICT_REFUSED);
+}
+END_TEST
+
+START_TEST(a_lost_state_is_rebuilt_while_the_log_still_has_all)
+{
+	join("a");
+	run(S);
+	stop(0);
+	cloud_disk_lose(w.clouds[0].disk.state_path);
+	start(0);
+	run(S);
+	ck_assert_int_eq(hello_as(0, "a", "clone", 0, false), VERDICT_FENCED);
+	stop(0);
+	cloud_disk_lose(w.clouds[0].disk.log_path); /* a state without its log is another matter */
+	char *why = NULL;
+	ck_assert_int_ne(try_start(0, &why), 0);
+	ck_assert_ptr_nonnull(strstr(why, "do not belong together"));
+	free(why);
+	stop(0);
+}
+END_TEST
+
+/* ---- claims ------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(one_holder_of_a_name_at_a_time)
+{
+	ck_assert_int_eq(hello_as(1, "a", "first", 0, true), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 1);
+	ck_assert_mem_eq(w.last.hello_reply.cluster_id.p, w.id, CLUSTER_ID_BYTES);
+	ck_assert(!w.last.hello_reply.resume);
+	/* an answer that was lost: the same grant again, at any node */
+	ck_assert_int_eq(hello_as(2, "a", "first", 0, true), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 1);
+	/* the next start of the edge */
+	ck_assert_int_eq(hello_as(0, "a", "second", 1, false), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 2);
+	/* a cloned gateway image, or a second process: epoch 1 is of the past */
+	ck_assert_int_eq(hello_as(0, "a", "clone", 1, false), VERDICT_FENCED);
+	ck_assert_str_ne(w.last.hello_reply.reason, "");
+	stop(0);
+	start(0); /* claims survive the meta node */
+	run(S);
+	ck_assert_int_eq(hello_as(1, "a", "second", 1, false), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 2);
+	ck_assert_int_eq(hello_as(1, "a", "clone", 1, false), VERDICT_FENCED);
+	ck_assert_int_eq(hello_as(1, "nobody", "x", 0, true), VERDICT_REFUSED);
+}
+END_TEST
+
+START_TEST(an_empty_spool_waits_until_the_old_holder_was_silent)
+{
+	join("a");
+	run(30 * S);
+	report("a", 10 * MIN);
+	run(40 * S);
+	ck_assert_int_eq(hello_as(0, "a", "new", 0, true), VERDICT_BUSY);
+	ck_assert_str_ne(w.last.hello_reply.reason, "");
+	run(25 * S);
+	ck_assert_int_eq(hello_as(0, "a", "new", 0, true), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 2);
+	ck_assert(w.last.hello_reply.resume);
+	ck_assert(!w.last.hello_reply.readmitted);
+	/* the new holder has just come: another empty spool waits again */
+	ck_assert_int_eq(hello_as(0, "a", "newer", 0, true), VERDICT_BUSY);
+	/* the old one is out */
+	ck_assert_int_eq(report_as(0, "a", 1, 9, ++report_seq, PHASE_LIVE, 11 * MIN), VERDICT_FENCED);
+	ck_assert_uint_eq(w.last.report_reply.epoch, 2);
+}
+END_TEST
+
+static void readmitted(void *arg, enum verdict verdict, const char *reason)
+{
+	(void)arg;
+	ck_assert_ptr_nonnull(reason);
+	w.readmits++;
+	w.readmit_verdict = verdict;
+}
+
+START_TEST(readmission_is_the_way_back_from_any_node)
+{
+	join("a");
+	ck_assert_int_eq(hello_as(0, "a", "second", 1, false), VERDICT_OK);
+	ck_assert_int_eq(hello_as(0, "a", "copy", 1, false), VERDICT_FENCED);
+	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	pump();
+	ck_assert_int_eq(w.readmits, 1);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_OK);
+	ck_assert_int_eq(hello_as(1, "a", "copy", 1, false), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 3);
+	ck_assert(w.last.hello_reply.readmitted);
+	ck_assert(w.last.hello_reply.resume);
+	node_readmit(w.clouds[0].node, "nobody", now(), readmitted, NULL);
+	ck_assert_int_eq(w.readmits, 2);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_REFUSED);
+	stop(0);
+	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	run(11 * S);
+	ck_assert_int_eq(w.readmits, 3);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
+}
+END_TEST
+
+/* ---- batches --------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(any_node_takes_batches_for_any_shard)
+{
+	join("a");
+	for (uint32_t shard = 0; shard < SHARDS; shard++) {
+		for (uint32_t node = 0; node < 3; node++) {
+			ck_assert_int_eq(open_shard(node, "a", 1, shard, 1 + node, 1 + node), VERDICT_OK);
+			ck_assert_uint_eq(w.last.open_reply.last, node);
+			ck_assert_int_eq(batch(node, "a", 1, shard, 1 + node), VERDICT_OK);
+			ck_assert_uint_eq(w.last.batch_reply.last, 1 + node);
+			ck_assert_uint_gt(w.last.batch_reply.credit_bytes, 0);
+			ck_assert_int_eq(batch((node + 1) % 3, "a", 1, shard, 1 + node), VERDICT_DUPLICATE);
+		}
+	}
+}
+END_TEST
+
+START_TEST(nothing_is_acknowledged_before_it_is_in_the_log_and_applied)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	w.hold_disks = true;
+	size_t before = w.replies;
+	send_batch(0, "a", 1, 0, 1);
+	run(10 * S);
+	ck_assert_uint_eq(w.replies, before);
+	stop(0); /* kill -9: never written */
+	w.hold_disks = false;
+	start(0);
+	run(S);
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	ck_assert_uint_eq(w.last.open_reply.last, 0);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
+}
+END_TEST
+
+START_TEST(what_is_in_the_log_survives_and_is_not_merged_twice)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	w.hold_disks = true;
+	send_batch(0, "a", 1, 0, 1);
+	struct log_job *job = w.clouds[0].log_job;
+	ck_assert_ptr_nonnull(job);
+	ck_assert_int_eq(log_job_run(w.clouds[0].disk.log, job), 0);
+	stop(0); /* written, never applied nor answered */
+	w.hold_disks = false;
+	start(0);
+	run(S);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_NOT_OPEN);
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	ck_assert_uint_eq(w.last.open_reply.last, 1);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_DUPLICATE);
+}
+END_TEST
+
+START_TEST(an_old_copy_of_a_spool_is_fenced_by_the_shard)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 2), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 2), VERDICT_OK);
+	/* restored from a backup of before the second batch */
+	ck_assert_int_eq(hello_as(0, "a", "restored", 1, false), VERDICT_OK);
+	ck_assert_int_eq(open_shard(0, "a", 2, 0, 1, 1), VERDICT_FENCED);
+	ck_assert_uint_eq(w.last.open_reply.epoch, 2);
+	ck_assert_int_eq(batch(0, "a", 2, 0, 2), VERDICT_NOT_OPEN);
+	/* and the other way: the cloud has lost batches */
+	ck_assert_int_eq(open_shard(0, "a", 2, 0, 4, 5), VERDICT_FENCED);
+}
+END_TEST
+
+START_TEST(a_node_that_is_down_is_unavailable_until_it_is_back)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 2, 1, 1), VERDICT_OK);
+	stop(2);
+	size_t before = w.replies;
+	send_batch(0, "a", 1, 2, 1);
+	run(3 * S + S);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_UNAVAILABLE);
+	start(2);
+	run(S);
+	ck_assert_int_eq(batch(0, "a", 1, 2, 1), VERDICT_NOT_OPEN);
+	ck_assert_int_eq(open_shard(0, "a", 1, 2, 1, 1), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 2, 1), VERDICT_OK);
+	stop(0);
+	before = w.replies;
+	struct msg m = {.type = MSG_HELLO};
+	uint8_t claim[CLAIM_BYTES] = "x";
+	m.hello.edge = "b";
+	m.hello.cluster = "plant";
+	m.hello.claim = bytes_of(claim, sizeof(claim));
+	edge_sends(1, "b", &m);
+	run(4 * S);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.hello_reply.verdict, VERDICT_UNAVAILABLE);
+}
+END_TEST
+
+START_TEST(a_node_that_is_cut_off_catches_up)
+{
+	join("a");
+	join("b");
+	join("c");
+	ck_assert_int_eq(open_shard(2, "a", 1, 2, 1, 1), VERDICT_OK);
+	w.cut[2] = true;
+	size_t before = w.replies;
+	send_batch(0, "a", 1, 2, 1); /* swallowed on the way */
+	for (int i = 1; i <= 10; i++) {
+		w.cut[2] = true;
+		run(S);
+		report("a", i * MIN);
+		report("b", i * MIN);
+		report("c", i * MIN);
+	}
+	ck_assert_uint_eq(w.replies, before + 1 + 30);
+	ck_assert(shard_close_ns(2) == WATERMARK_NONE);
+	w.cut[2] = false;
+	run(5 * S);
+	ck_assert(shard_close_ns(2) == 10 * MIN);
+	ck_assert_int_eq(batch(0, "a", 1, 2, 1), VERDICT_OK); /* the shard never stopped: it is still open */
+}
+END_TEST
+
+START_TEST(a_forwarded_frame_is_never_forwarded_again)
+{
+	join("a");
+	struct msg m = {.type = MSG_OPEN, .req_id = 5};
+	m.open.edge = "a";
+	m.open.epoch = 1;
+	m.open.shard = 1; /* of node 1 */
+	m.open.low = 1;
+	m.cluster_id = bytes_of(w.id, CLUSTER_ID_BYTES);
+	m.from = "cloud-3";
+	struct buf frame = {0};
+	ck_assert_int_eq(msg_encode(&m, &frame), 0);
+	struct packet *p = packet_new(0, frame.data, frame.len); /* to node 0 */
+	snprintf(p->route, sizeof(p->route), "x");
+	buf_free(&frame);
+	size_t before = w.replies;
+	pump();
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.open_reply.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_uint_eq(w.last.req_id, 5);
+}
+END_TEST
+
+/* ---- reports, close and final ------------------------------------------------------------------------------------------------- */
+
+static void three_join(void)
+{
+	join("a");
+	join("b");
+	join("c");
+}
+
+START_TEST(close_reaches_every_shard_and_the_queue_empties)
+{
+	three_join();
+	report("a", 20 * MIN);
+	report("b", 30 * MIN);
+	run(2 * S);
+	ck_assert(shard_close_ns(0) == WATERMARK_NONE);
+	report("c", 10 * MIN);
+	run(2 * S);
+	for (uint32_t s = 0; s < SHARDS; s++)
+		ck_assert(shard_close_ns(s) == 10 * MIN);
+	report("c", 40 * MIN);
+	run(3 * S);
+	for (uint32_t s = 0; s < SHARDS; s++)
+		ck_assert(shard_close_ns(s) == 20 * MIN);
+	run(3 * S);
+	ck_assert_uint_eq(queued_advances(), 0);
+	ck_assert_uint_eq(taken(0), taken(1));
+	ck_assert_uint_eq(taken(0), taken(2));
+}
+END_TEST
+
+START_TEST(closes_are_at_most_five_a_second)
+{
+	three_join();
+	report("b", 1000 * MIN);
+	report("c", 1000 * MIN);
+	run(S);
+	uint64_t before = w.clouds[0].committed[0];
+	for (int i = 0; i < 200; i++) {
+		report("a", i * MIN);
+		run(50 * NS_PER_MS);
+	}
+	/* 10 s of them, with ENTRY_TAKEN of three shards beside */
+	ck_assert_uint_le(w.clouds[0].committed[0] - before, 10 * 5 + 11 * 3);
+	run(2 * S);
+	ck_assert(shard_close_ns(1) == 199 * MIN);
+}
+END_TEST
+
+START_TEST(lost_frames_between_nodes_are_made_good)
+{
+	three_join();
+	for (int i = 1; i <= 40; i++) {
+		w.drop_every = 0;
+		report("a", i * MIN);
+		report("b", i * MIN);
+		report("c", i * MIN);
+		w.drop_every = 3;
+		run(500 * NS_PER_MS);
+	}
+	w.drop_every = 2;
+	run(20 * S);
+	w.drop_every = 0;
+	run(5 * S);
+	for (uint32_t s = 0; s < SHARDS; s++)
+		ck_assert(shard_close_ns(s) == 40 * MIN);
+	ck_assert_uint_eq(queued_advances(), 0);
+}
+END_TEST
+
+START_TEST(a_shard_that_was_away_gets_what_it_missed_in_order)
+{
+	three_join();
+	stop(2);
+	for (int i = 1; i <= 60; i++) {
+		report("a", i * MIN);
+		report("b", i * MIN);
+		report("c", i * MIN);
+		run(S);
+	}
+	ck_assert(shard_close_ns(1) == 60 * MIN);
+	ck_assert_uint_gt(queued_advances(), 0);
+	stop(0);
+	start(0); /* the queue is in the state */
+	run(2 * S);
+	start(2);
+	run(5 * S);
+	ck_assert(shard_close_ns(2) == 60 * MIN);
+	run(3 * S);
+	ck_assert_uint_eq(queued_advances(), 0);
+}
+END_TEST
+
+START_TEST(a_restarted_meta_node_keeps_close_and_hears_everyone_anew)
+{
+	three_join();
+	report("a", 10 * MIN);
+	report("b", 10 * MIN);
+	report("c", 10 * MIN);
+	run(3 * S);
+	ck_assert(shard_close_ns(1) == 10 * MIN);
+	stop(0);
+	start(0);
+	run(50 * S);
+	for (int i = 0; i < 15; i++) {
+		report("a", 11 * MIN);
+		report("b", 11 * MIN);
+		run(S);
+		if (i < 8) /* c is not given up before a minute after the start */
+			ck_assert(shard_close_ns(1) == 10 * MIN);
+	}
+	run(2 * S);
+	ck_assert(shard_close_ns(1) == 11 * MIN);
+	struct buf json = {0};
+	node_edges_json(w.clouds[0].node, NULL, &json);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"c\",\"state\":\"partitioned\",\"epoch\":1,"));
+	buf_free(&json);
+}
+END_TEST
+
+START_TEST(reports_out_of_order_or_of_another_epoch_do_not_count)
+{
+	three_join();
+	ck_assert_int_eq(hello_as(0, "a", "second", 1, false), VERDICT_OK); /* epoch 2 */
+	report("b", 50 * MIN);
+	report("c", 50 * MIN);
+	ck_assert_int_eq(report_as(0, "a", 1, 1, 1, PHASE_LIVE, 45 * MIN), VERDICT_FENCED);
+	ck_assert_int_eq(report_as(0, "a", 3, 1, 1, PHASE_LIVE, 45 * MIN), VERDICT_FENCED);
+	run(2 * S);
+	ck_assert(shard_close_ns(0) == WATERMARK_NONE);
+	ck_assert_int_eq(report_as(0, "a", 2, 1, 5, PHASE_IDLE, 10 * MIN), VERDICT_OK);
+	ck_assert_int_eq(report_as(0, "a", 2, 1, 4, PHASE_LIVE, 9 * MIN), VERDICT_OK); /* earlier, arrives later */
+	run(2 * S);
+	ck_assert(shard_close_ns(0) == 50 * MIN); /* it is idle */
+	ck_assert_int_eq(report_as(0, "a", 2, 2, 1, PHASE_LIVE, 51 * MIN), VERDICT_OK); /* its next start */
+	ck_assert_int_eq(report_as(0, "a", 2, 1, 6, PHASE_JOINING, WATERMARK_NONE), VERDICT_OK); /* of the start before */
+	report("b", 60 * MIN);
+	report("c", 60 * MIN);
+	run(2 * S);
+	ck_assert(shard_close_ns(0) == 51 * MIN);
+}
+END_TEST
+
+/* ---- what nobody should send ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t random_state = 88172645463325252u;
+static uint64_t next_random(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	return random_state ^= random_state << 17;
+}
+
+static size_t sample_frame(unsigned kind, struct buf *out)
+{
+	struct msg m = {.from = kind % 2 ? "a" : "cloud-2", .cluster_id = bytes_of(w.id, CLUSTER_ID_BYTES), .req_id = 3};
+	static const uint8_t claim[CLAIM_BYTES];
+	m.type = (enum msg_type)(MSG_HELLO + kind % (MSG_ERROR - MSG_HELLO + 1));
+	if (m.type == MSG_HELLO) {
+		m.hello.edge = "a";
+		m.hello.cluster = "plant";
+		m.hello.claim = bytes_of(claim, sizeof(claim));
+	} else if (m.type == MSG_OPEN) {
+		m.open.edge = "a";
+		m.open.epoch = 1;
+		m.open.low = 1;
+	} else if (m.type == MSG_BATCH) {
+		m.batch.edge = "a";
+		m.batch.epoch = 1;
+		m.batch.seq = 1;
+		m.batch.body = body_of(0, 1, MIN);
+	} else if (m.type == MSG_REPORT) {
+		m.report.edge = "a";
+		m.report.epoch = 1;
+	}
+	buf_clear(out);
+	return msg_encode(&m, out) ? 0 : out->len;
+}
+
+START_TEST(no_frame_can_harm)
+{
+	struct buf frame = {0};
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	for (unsigned i = 0; i < 20000; i++) {
+		if (!sample_frame(i, &frame))
+			buf_u64(&frame, next_random());
+		for (unsigned flips = (unsigned)(next_random() % 4); flips; flips--)
+			frame.data[next_random() % frame.len] = (uint8_t)next_random();
+		size_t len = next_random() % 8 ? frame.len : (size_t)(next_random() % frame.len);
+		node_frame(w.clouds[i % 3].node, bytes_of("e", 1), frame.data, len, now());
+		node_peer_frame(w.clouds[i % 3].node, (uint32_t)(next_random() % 3), frame.data, len, now());
+		if (i % 100 == 0)
+			run(NODE_TICK_MS * NS_PER_MS);
+	}
+	buf_free(&frame);
+	run(5 * S);
+	/* and the good go on */
+	ck_assert_int_eq(open_shard(1, "b", 1, 0, 1, 0), VERDICT_OK);
+	ck_assert_int_eq(batch(1, "b", 1, 0, 1), VERDICT_OK);
+}
+END_TEST
+
+START_TEST(clouds_are_served_and_others_are_not)
+{
+	struct msg m = {.type = MSG_STATUS};
+	m.status.what = "groups";
+	edge_sends(0, "cloud-2", &m);
+	ck_assert_uint_eq(w.clouds[0].served, 1);
+	edge_sends(0, "a", &m);
+	ck_assert_int_eq(w.last.type, MSG_ERROR);
+	m.cluster_id = bytes_of("xxxxxxxxxxxxxxxx", CLUSTER_ID_BYTES);
+	edge_sends(0, "cloud-2", &m);
+	ck_assert_int_eq(w.last.type, MSG_ERROR);
+	ck_assert_uint_eq(w.clouds[0].served, 1);
+}
+END_TEST
+
+/* ---- what others see ----------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(what_threads_and_people_see)
+{
+	struct buf out = {0};
+	struct kv_txn *txn;
+	three_join();
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
+	report("a", 10 * MIN);
+	run(2 * S);
+	node_edges_json(w.clouds[0].node, NULL, &out);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out),
+	    "{\"name\":\"a\",\"state\":\"live\",\"epoch\":1,\"spool_bytes\":0,\"accepted\":12,\"refused\":{\"bad_field\":3},"
+	    "\"heard_ms_ago\":"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "{\"name\":\"b\",\"state\":\"joining\""));
+	buf_clear(&out);
+	ck_assert_int_eq(kv_begin(w.clouds[0].disk.state, false, &txn), 0);
+	node_streams_json(w.clouds[0].node, txn, &out);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "{\"name\":\"speed\",\"version\":"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "\"slice\":\"1m\",\"watermark\":null,\"final\":null,"
+	                                             "\"dropped\":{\"beyond_retain\":0,\"unknown_stream\":0,\"invalid\":0},"
+	                                             "\"received\":1,\"merged\":1,\"partials\":1,\"groups\":1,"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "\"watermark\":\"1970-01-01T00:10:00Z\"")); /* of alone */
+	buf_clear(&out);
+	node_metrics(w.clouds[0].node, txn, &out);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_batches_total{verdict=\"ok\"} 1\n"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_readings_total{stream=\"speed\",result=\"merged\"} 1\n"));
+	kv_abort(txn);
+	buf_free(&out);
+	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
+	ck_assert_uint_eq(node_groups(w.clouds[0].node, groups), 2);
+	ck_assert_uint_eq(groups[0].group, 0);
+	ck_assert_uint_eq(groups[1].group, 1);
+	ck_assert(groups[1].leader);
+	ck_assert_str_eq(groups[1].node, "cloud-1");
+	ck_assert_uint_eq(groups[1].committed, groups[1].applied);
+	ck_assert_uint_ge(groups[1].applied, 2);
+}
+END_TEST
+
+START_TEST(one_node_does_it_all)
+{
+	three_join();
+	for (uint32_t shard = 0; shard < SHARDS; shard++) {
+		ck_assert_int_eq(open_shard(0, "a", 1, shard, 1, 1), VERDICT_OK);
+		ck_assert_int_eq(batch(0, "a", 1, shard, 1), VERDICT_OK);
+	}
+	report("a", 10 * MIN);
+	report("b", 10 * MIN);
+	report("c", 10 * MIN);
+	run(2 * S);
+	for (uint32_t shard = 0; shard < SHARDS; shard++)
+		ck_assert(shard_close_ns(shard) == 10 * MIN);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/node");
+	TCase *tc = tcase_create("three");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup_three, teardown);
+	tcase_add_test(tc, every_node_learns_the_id_and_keeps_it);
+	tcase_add_test(tc, a_node_of_another_cluster_refuses_to_serve);
+	tcase_add_test(tc, a_lost_state_is_rebuilt_while_the_log_still_has_all);
+	tcase_add_test(tc, one_holder_of_a_name_at_a_time);
+	tcase_add_test(tc, an_empty_spool_waits_until_the_old_holder_was_silent);
+	tcase_add_test(tc, readmission_is_the_way_back_from_any_node);
+	tcase_add_test(tc, any_node_takes_batches_for_any_shard);
+	tcase_add_test(tc, nothing_is_acknowledged_before_it_is_in_the_log_and_applied);
+	tcase_add_test(tc, what_is_in_the_log_survives_and_is_not_merged_twice);
+	tcase_add_test(tc, an_old_copy_of_a_spool_is_fenced_by_the_shard);
+	tcase_add_test(tc, a_node_that_is_down_is_unavailable_until_it_is_back);
+	tcase_add_test(tc, a_node_that_is_cut_off_catches_up);
+	tcase_add_test(tc, a_forwarded_frame_is_never_forwarded_again);
+	tcase_add_test(tc, close_reaches_every_shard_and_the_queue_empties);
+	tcase_add_test(tc, closes_are_at_most_five_a_second);
+	tcase_add_test(tc, lost_frames_between_nodes_are_made_good);
+	tcase_add_test(tc, a_shard_that_was_away_gets_what_it_missed_in_order);
+	tcase_add_test(tc, a_restarted_meta_node_keeps_close_and_hears_everyone_anew);
+	tcase_add_test(tc, reports_out_of_order_or_of_another_epoch_do_not_count);
+	tcase_add_test(tc, no_frame_can_harm);
+	tcase_add_test(tc, clouds_are_served_and_others_are_not);
+	tcase_add_test(tc, what_threads_and_people_see);
+	suite_add_tcase(s, tc);
+	TCase *one = tcase_create("one");
+	tcase_add_checked_fixture(one, setup_one, teardown);
+	tcase_add_test(one, one_node_does_it_all);
+	suite_add_tcase(s, one);
+	TCase *none = tcase_create("none");
+	tcase_add_checked_fixture(none, NULL, teardown);
+	tcase_add_test(none, a_node_without_the_meta_node_is_not_ready);
+	suite_add_tcase(s, none);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
