@@ -284,7 +284,7 @@ static int mark_dirty(struct shard *sh, struct shard_stream *s, const struct sha
 		s->counts.dirty++;
 	buf_clear(&sh->value);
 	buf_bei64(&sh->value, close);
-	buf_u64(&sh->value, index);
+	buf_be64(&sh->value, index);
 	return state_replace(sh->state, &k, known ? &old : NULL, bytes_of(sh->value.data, sh->value.len));
 }
 

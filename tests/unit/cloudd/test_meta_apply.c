@@ -1,0 +1,324 @@
+/* The meta group: claims (semantics.md 1.2, 1.3), close and final (3.3, 3.4), the advance queue. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/meta_apply.h"
+#include "common/err.h"
+#include "tests/unit/cloudd/kit.h"
+
+#define TEXT(s) bytes_of((s), sizeof(s) - 1)
+
+static struct kit k;
+
+static void setup(void)
+{
+	kit_init(&k, 2,
+	    "  - {name: s, from: {measurement: m, field: f}, by: [x], window: 10s, compute: [sum]}\n"
+	    "  - {name: t, from: {measurement: m, field: f}, by: [x], window: 10s, compute: [sum]}\n");
+}
+
+static void teardown(void)
+{
+	struct buf dump = kit_dump(&k, 0); /* checks the digest after each test */
+	buf_free(&dump);
+	kit_close(&k);
+}
+
+static struct meta_state read_meta(void)
+{
+	struct kv_txn *txn;
+	struct meta_state m;
+	kit_commit(&k);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(meta_read(txn, &m), 0);
+	kv_abort(txn);
+	return m;
+}
+
+/* ---- claims ------------------------------------------------------------------------------------------------ */
+
+struct grant {
+	enum verdict verdict;
+	uint64_t epoch;
+	bool resume, readmitted;
+};
+
+static struct grant claim(uint64_t epoch, uint8_t claim_byte, bool empty)
+{
+	uint8_t bytes[CLAIM_BYTES];
+	memset(bytes, claim_byte, sizeof(bytes));
+	struct entry e = {.kind = ENTRY_CLAIM, .claim = {TEXT("e1"), epoch, {bytes, CLAIM_BYTES}, empty}};
+	struct apply_result res = kit_apply(&k, 0, &e);
+	ck_assert_str_eq(res.edge, "e1");
+	ck_assert_mem_eq(res.claim, bytes, CLAIM_BYTES);
+	struct grant g = {res.verdict, res.epoch, res.resume, res.readmitted};
+	ck_assert(g.verdict == VERDICT_OK || res.reason);
+	apply_result_clear(&res);
+	return g;
+}
+
+#define CHECK_GRANT(g, v, e, res, readm)                                                                       \
+	do {                                                                                                   \
+		struct grant g_ = (g);                                                                         \
+		ck_assert_int_eq(g_.verdict, v);                                                               \
+		ck_assert_uint_eq(g_.epoch, e);                                                                \
+		ck_assert(g_.resume == (res) && g_.readmitted == (readm));                                     \
+	} while (0)
+
+static void readmit(void)
+{
+	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1")}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+}
+
+START_TEST(a_claim_is_granted_once)
+{
+	CHECK_GRANT(claim(0, 1, true), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(0, 1, true), VERDICT_OK, 1, false, false); /* the answer was lost */
+	CHECK_GRANT(claim(0, 2, false), VERDICT_FENCED, 1, false, false); /* another with the same image */
+	CHECK_GRANT(claim(1, 3, false), VERDICT_OK, 2, false, false);
+	CHECK_GRANT(claim(0, 2, false), VERDICT_FENCED, 2, false, false);
+}
+END_TEST
+
+START_TEST(another_claim_is_fenced_unless_its_epoch_is_the_last)
+{
+	CHECK_GRANT(claim(0, 1, false), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(1, 2, false), VERDICT_OK, 2, false, false);
+	CHECK_GRANT(claim(1, 3, false), VERDICT_FENCED, 2, false, false);
+	CHECK_GRANT(claim(3, 3, false), VERDICT_FENCED, 2, false, false); /* the cloud lost its data */
+	CHECK_GRANT(claim(1, 3, true), VERDICT_FENCED, 2, false, false);  /* empty, yet with an epoch: not so */
+	CHECK_GRANT(claim(2, 2, false), VERDICT_OK, 2, false, false);     /* the same claim: the same grant */
+	struct meta_state m = read_meta();
+	ck_assert_uint_eq(m.edge_count, 1);
+	ck_assert_str_eq(m.edges[0].name, "e1");
+	ck_assert(m.edges[0].epoch == 2 && m.edges[0].claim[0] == 2 && !m.edges[0].readmit);
+	meta_state_clear(&m);
+	CHECK_GRANT(claim(UINT64_MAX, 9, false), VERDICT_REFUSED, 2, false, false);
+}
+END_TEST
+
+START_TEST(an_empty_spool_resumes)
+{
+	CHECK_GRANT(claim(0, 1, false), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(0, 2, true), VERDICT_OK, 2, true, false);
+	CHECK_GRANT(claim(0, 2, true), VERDICT_OK, 2, true, false); /* repeated: the same flags */
+	CHECK_GRANT(claim(2, 3, false), VERDICT_OK, 3, false, false);
+}
+END_TEST
+
+START_TEST(a_readmission_is_taken_once)
+{
+	CHECK_GRANT(claim(0, 1, false), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(7, 2, false), VERDICT_FENCED, 1, false, false);
+	readmit();
+	struct meta_state m = read_meta();
+	ck_assert(m.edges[0].readmit);
+	meta_state_clear(&m);
+	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true); /* above both epochs */
+	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true); /* repeated: the same flags */
+	m = read_meta();
+	ck_assert(!m.edges[0].readmit);
+	meta_state_clear(&m);
+	CHECK_GRANT(claim(7, 3, false), VERDICT_FENCED, 8, false, false);
+	CHECK_GRANT(claim(8, 4, false), VERDICT_OK, 9, false, false);
+	readmit(); /* one that was fenced by a shard, not here, repeats its last claim */
+	CHECK_GRANT(claim(8, 4, false), VERDICT_OK, 10, true, true);
+}
+END_TEST
+
+START_TEST(an_edge_the_cloud_forgot_can_be_readmitted)
+{
+	CHECK_GRANT(claim(5, 1, false), VERDICT_FENCED, 0, false, false);
+	readmit();
+	CHECK_GRANT(claim(5, 1, false), VERDICT_OK, 6, true, true);
+}
+END_TEST
+
+START_TEST(the_cluster_is_created_once)
+{
+	uint8_t id[2][CLUSTER_ID_BYTES] = {{1}, {2}};
+	struct meta_state m = read_meta();
+	ck_assert(!m.created);
+	meta_state_clear(&m);
+	for (int i = 0; i < 2; i++) {
+		struct entry e = {.kind = ENTRY_CREATE, .create = {{id[i], CLUSTER_ID_BYTES}}};
+		ck_assert_int_eq(kit_verdict(&k, 0, &e), i ? VERDICT_REFUSED : VERDICT_OK);
+	}
+	m = read_meta();
+	ck_assert(m.created);
+	ck_assert_mem_eq(m.cluster_id, id[0], CLUSTER_ID_BYTES);
+	meta_state_clear(&m);
+}
+END_TEST
+
+/* ---- close and the queue ----------------------------------------------------------------------------------- */
+
+static struct entry_edge edge(const char *name, enum edge_state state, int64_t watermark_ns)
+{
+	return (struct entry_edge){bytes_of(name, 2), state, watermark_ns, WATERMARK_NONE};
+}
+
+static struct entry_close close_of(const char *stream, int64_t close_ns, int64_t final_ns, struct entry_edge *edges,
+    uint32_t count)
+{
+	return (struct entry_close){bytes_of(stream, 1), kit_stream(&k, stream)->version, close_ns, final_ns, count,
+	    count, edges};
+}
+
+static uint64_t close_one(const char *stream, int64_t close_ns, int64_t final_ns, enum edge_state second)
+{
+	struct entry_edge edges[] = {edge("e1", EDGE_LIVE, close_ns), edge("e2", second, final_ns)};
+	struct entry_close c = close_of(stream, close_ns, final_ns, edges, 2);
+	struct entry e = {.kind = ENTRY_CLOSE, .closes = {1, &c}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+	return META_INDEX(k.index[0], 0);
+}
+
+struct advances {
+	size_t count, max;
+	uint64_t meta_index[64], after[64];
+	int64_t close_ns[64];
+	char stream[64];
+};
+
+static bool take_advance(void *arg, uint64_t meta_index, struct bytes raw)
+{
+	struct advances *a = arg;
+	struct entry e;
+	ck_assert_int_eq(entry_decode(raw, &e), 0);
+	ck_assert_int_eq(e.kind, ENTRY_ADVANCE);
+	ck_assert(e.advance.meta_index == meta_index && e.time_ns == 0);
+	a->meta_index[a->count] = meta_index;
+	a->after[a->count] = e.advance.after;
+	a->close_ns[a->count] = e.advance.close.close_ns;
+	a->stream[a->count++] = (char)e.advance.close.stream.p[0];
+	entry_clear(&e);
+	return a->count < a->max;
+}
+
+static struct advances queued(uint64_t after)
+{
+	struct advances a = {.max = 64};
+	struct kv_txn *txn;
+	kit_commit(&k);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(meta_read_advances(txn, 0, after, take_advance, &a), 0);
+	kv_abort(txn);
+	return a;
+}
+
+static void taken(uint32_t shard, uint64_t meta_index)
+{
+	struct entry e = {.kind = ENTRY_TAKEN, .taken = {shard, meta_index}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+}
+
+START_TEST(close_final_and_watermarks_never_fall)
+{
+	close_one("s", 100, 50, EDGE_PARTITIONED);
+	close_one("s", 90, 40, EDGE_PARTITIONED);
+	struct meta_state m = read_meta();
+	ck_assert_uint_eq(m.stream_count, 1);
+	ck_assert(m.streams[0].close_ns == 100 && m.streams[0].final_ns == 50);
+	ck_assert_uint_eq(m.streams[0].edge_count, 2);
+	ck_assert_str_eq(m.streams[0].edges[1].name, "e2");
+	ck_assert_int_eq(m.streams[0].edges[1].state, EDGE_PARTITIONED);
+	ck_assert(m.streams[0].edges[0].watermark_ns == 100 && m.streams[0].edges[1].watermark_ns == 50);
+	meta_state_clear(&m);
+	close_one("s", 110, 120, EDGE_LIVE); /* final is never above close */
+	m = read_meta();
+	ck_assert(m.streams[0].close_ns == 110 && m.streams[0].final_ns == 110);
+	meta_state_clear(&m);
+}
+END_TEST
+
+START_TEST(each_stream_of_a_close_is_an_advance_of_its_own)
+{
+	struct entry_edge edges[] = {edge("e1", EDGE_LIVE, 5)};
+	struct entry_close c[] = {close_of("s", 100, 50, edges, 1), close_of("t", 7, 7, edges, 1)};
+	struct entry e = {.kind = ENTRY_CLOSE, .closes = {2, c}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+	struct advances a = queued(0);
+	ck_assert_uint_eq(a.count, 2);
+	ck_assert(a.meta_index[0] < a.meta_index[1] && a.after[0] == 0 && a.after[1] == a.meta_index[0]);
+	ck_assert(a.stream[0] == 's' && a.stream[1] == 't' && a.close_ns[0] == 100);
+	a = queued(a.meta_index[0]);
+	ck_assert_uint_eq(a.count, 1);
+	ck_assert(a.stream[0] == 't' && a.after[0] != 0);
+}
+END_TEST
+
+START_TEST(the_queue_waits_for_every_shard)
+{
+	uint64_t first = close_one("s", 100, 50, EDGE_PARTITIONED), second = close_one("s", 110, 60, EDGE_LIVE);
+	taken(0, second);
+	ck_assert_uint_eq(queued(0).count, 2);
+	taken(1, first);
+	struct advances a = queued(0);
+	ck_assert_uint_eq(a.count, 1);
+	ck_assert(a.meta_index[0] == second && a.after[0] == 0);
+	taken(1, first - 1); /* an older one changes nothing */
+	taken(1, second);
+	ck_assert_uint_eq(queued(0).count, 0);
+	struct entry e = {.kind = ENTRY_TAKEN, .taken = {2, 1}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_REFUSED); /* there are two shards */
+}
+END_TEST
+
+START_TEST(advances_of_one_list_are_one)
+{
+	close_one("s", 100, 50, EDGE_PARTITIONED);
+	uint64_t t = close_one("t", 5, 5, EDGE_LIVE);
+	uint64_t s = close_one("s", 110, 60, EDGE_PARTITIONED);
+	struct advances a = queued(0);
+	ck_assert_uint_eq(a.count, 2);
+	ck_assert(a.meta_index[0] == t && a.meta_index[1] == s && a.after[1] == t && a.close_ns[1] == 110);
+	close_one("s", 120, 60, EDGE_CATCHING_UP); /* counts as partitioned: the same list */
+	ck_assert_uint_eq(queued(0).count, 2);
+	close_one("s", 130, 60, EDGE_IDLE);
+	ck_assert_uint_eq(queued(0).count, 3);
+	close_one("s", 140, 60, EDGE_LIVE);
+	close_one("s", 150, 60, EDGE_JOINING); /* neither is listed */
+	ck_assert_uint_eq(queued(0).count, 4);
+}
+END_TEST
+
+START_TEST(the_queue_is_bounded)
+{
+	uint64_t t = close_one("t", 5, 5, EDGE_LIVE), last = 0;
+	for (int i = 0; i < ADVANCE_QUEUE_MAX + 50; i++)
+		last = close_one("s", i, 0, i % 2 ? EDGE_IDLE : EDGE_LIVE);
+	ck_assert_uint_eq(kit_count(&k, 0, STATE_QUEUE), ADVANCE_QUEUE_MAX);
+	struct advances a = queued(0);
+	ck_assert(a.meta_index[0] == t); /* the only one of its stream stays */
+	a = queued(last - 1);
+	ck_assert(a.count == 1 && a.meta_index[0] == last);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/meta_apply");
+	TCase *tc = tcase_create("all");
+	tcase_set_timeout(tc, 300);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_claim_is_granted_once);
+	tcase_add_test(tc, another_claim_is_fenced_unless_its_epoch_is_the_last);
+	tcase_add_test(tc, an_empty_spool_resumes);
+	tcase_add_test(tc, a_readmission_is_taken_once);
+	tcase_add_test(tc, an_edge_the_cloud_forgot_can_be_readmitted);
+	tcase_add_test(tc, the_cluster_is_created_once);
+	tcase_add_test(tc, close_final_and_watermarks_never_fall);
+	tcase_add_test(tc, each_stream_of_a_close_is_an_advance_of_its_own);
+	tcase_add_test(tc, the_queue_waits_for_every_shard);
+	tcase_add_test(tc, advances_of_one_list_are_one);
+	tcase_add_test(tc, the_queue_is_bounded);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
