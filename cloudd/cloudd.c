@@ -398,32 +398,23 @@ static enum verdict http_readmit(void *arg, const char *edge, char reason[QUERY_
 
 /* ---- opening --------------------------------------------------------------------------------------------------------- */
 
-static int open_env(const struct cloudd *c, const char *name, unsigned db_count, uint64_t map_bytes, struct kv **ret_kv,
-    char **ret_why)
+static int open_env(const struct cloudd *c, const char *name, uint64_t map_bytes, struct kv **ret_kv, char **ret_why)
 {
-	char (*texts)[24] = xcalloc(db_count, sizeof(*texts));
-	const char **names = xcalloc(db_count, sizeof(*names));
-	for (unsigned i = 0; i < db_count; i++) {
-		if (i)
-			snprintf(texts[i], sizeof(texts[i]), "group-%03u", i - 1);
-		else
-			snprintf(texts[i], sizeof(texts[i]), "node");
-		names[i] = texts[i];
-	}
+	_Static_assert(LOG_DBS(1) == STATE_DBS(1), "both environments have a database for the node and one for each group");
+	const char **names = apply_db_names(c->t->shards);
 	char *path = xasprintf("%s/%s", c->o.data, name);
-	struct kv_lmdb_options o = {path, names, db_count, map_bytes, false};
+	struct kv_lmdb_options o = {path, names, STATE_DBS(c->t->shards), map_bytes, false};
 	int rc = kv_lmdb_open(&o, ret_kv, ret_why);
 	free(path);
 	free(names);
-	free(texts);
 	return rc;
 }
 
 static int open_disks(struct cloudd *c, char **ret_why)
 {
-	int rc = open_env(c, "log", LOG_DBS(c->t->shards), CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	int rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
 	if (!rc)
-		rc = open_env(c, "state", STATE_DBS(c->t->shards), CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
+		rc = open_env(c, "state", CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
 	if (!rc)
 		rc = apply_open(c->t, c->state, &c->apply, ret_why);
 	return rc;

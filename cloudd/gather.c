@@ -151,7 +151,7 @@ static struct rpc_call *status_start(struct gather *g, uint32_t node, const char
 {
 	struct msg m = {.type = MSG_STATUS};
 	m.status.what = what;
-	return node == g->self ? NULL : rpc_start(g->rpc, node, &m, GATHER_TIMEOUT_NS);
+	return node == g->self ? NULL : rpc_start(g->rpc, node, &m, GATHER_STATUS_TIMEOUT_NS);
 }
 
 static void status_local(struct gather *g, const char *what, struct gather_status *s)

@@ -8,6 +8,7 @@
 #include "cloudd/serve.h"
 
 #define GATHER_TIMEOUT_NS (5 * INT64_C(1000000000)) /* until a shard counts as out of reach */
+#define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview */
 
 struct gather {
 	const struct topology *topology;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -451,6 +452,37 @@ START_TEST(a_full_disk_is_told_from_a_broken_one)
 }
 END_TEST
 
+/* LMDB's fdatasync is this one while the test runs. */
+static bool sync_fails;
+
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fdatasync, fd);
+	errno = EIO;
+	return -1;
+}
+
+START_TEST(a_sync_that_fails_is_told)
+{
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_text(t, 0, "a", "1");
+	ck_assert_int_eq(kv_commit(t), 0);
+	t = begin(kv, true);
+	put_text(t, 0, "a", "2");
+	sync_fails = true;
+	ck_assert_int_eq(kv_commit(t), WEIR_EIO);
+	sync_fails = false;
+	kv_close(kv);
+	kv = open_kv();
+	t = begin(kv, false);
+	expect(t, 0, "a", "1");
+	kv_abort(t);
+	kv_close(kv);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common/kv");
@@ -470,6 +502,7 @@ int main(void)
 	tcase_add_test(tc, folders_are_made_private);
 	tcase_add_test(tc, a_full_map_keeps_the_data_and_lets_room_be_made);
 	tcase_add_test(tc, a_full_disk_is_told_from_a_broken_one);
+	tcase_add_test(tc, a_sync_that_fails_is_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

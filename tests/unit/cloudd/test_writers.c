@@ -1,0 +1,271 @@
+/* The writer threads, with real environments and the real state machines. */
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cloudd/jobs.h"
+#include "cloudd/writers.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "tests/unit/cloudd/kit.h"
+
+#define SHARD_GROUP 1
+#define LONG_NS (60 * NS_PER_SEC)
+
+static const struct stats_family families[] = {{"weir_test_seconds", "t", STATS_DURATION, {NULL}}};
+
+static struct kit k;
+static struct stats *stats;
+static struct progress *progress;
+static struct state_writer *writer;
+
+/* What the writers told, in order. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int applied, applied_full, log_written, log_full, aborted;
+static uint64_t durable;
+
+static void note(int *counter)
+{
+	pthread_mutex_lock(&mutex);
+	(*counter)++;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void await(const int *counter, int n)
+{
+	pthread_mutex_lock(&mutex);
+	while (*counter < n)
+		pthread_cond_wait(&changed, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void on_log_written(void *arg, struct log_job *job, int rc)
+{
+	(void)arg;
+	log_job_free(job);
+	note(rc == WEIR_EFULL ? &log_full : &log_written);
+}
+
+static void on_applied(void *arg, struct apply_job *job, int rc)
+{
+	(void)arg;
+	apply_job_free(job);
+	ck_assert(!rc || rc == WEIR_EFULL);
+	note(rc ? &applied_full : &applied);
+}
+
+static void on_durable(void *arg, uint32_t group, uint64_t index)
+{
+	(void)arg;
+	ck_assert_uint_eq(group, SHARD_GROUP);
+	pthread_mutex_lock(&mutex);
+	ck_assert(index > durable); /* each once, in order */
+	durable = index;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void on_aborted(void *arg)
+{
+	(void)arg;
+	note(&aborted);
+}
+
+static void on_failed(void *arg, const char *what, int rc)
+{
+	(void)arg;
+	ck_abort_msg("%s: %s", what, err_text(rc));
+}
+
+static const struct writers_io io = {NULL, on_log_written, on_applied, on_durable, on_aborted, on_failed};
+
+static void wake(void *arg)
+{
+	(void)arg;
+	state_writer_wake(writer);
+}
+
+static void setup(void)
+{
+	kit_init(&k, 1, "  - {name: s, from: {measurement: m, field: f}, by: [a], window: 1m, compute: [count]}\n");
+	stats = stats_new(families, 1);
+	progress = progress_new(2, wake, NULL);
+	struct state_writer_options o = {k.a, progress, 2, &io, stats_cell(stats, 0, NULL)};
+	writer = state_writer_start(&o);
+}
+
+static void teardown(void)
+{
+	state_writer_stop(writer);
+	progress_free(progress);
+	stats_free(stats);
+	kit_close(&k);
+}
+
+static struct apply_job *job_of(uint64_t from, uint64_t to)
+{
+	struct apply_job *j = apply_job_new();
+	for (uint64_t i = from; i <= to; i++) {
+		struct buf b = {0};
+		char name[32];
+		snprintf(name, sizeof(name), "edge-%llu", (unsigned long long)i);
+		struct entry e = {.kind = ENTRY_OPEN, .time_ns = 1};
+		e.open.edge = bytes_of(name, strlen(name));
+		e.open.epoch = 1;
+		e.open.low = 1;
+		entry_encode(&e, &b);
+		struct apply_item item = {.group = SHARD_GROUP, .index = i, .term = 1, .entry = b.data, .len = b.len};
+		apply_job_add(j, &item);
+	}
+	return j;
+}
+
+static uint64_t read_applied(void)
+{
+	struct kv_txn *txn;
+	struct apply_group_info info = {0};
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(apply_read_group(txn, SHARD_GROUP, &info), 0);
+	kv_abort(txn);
+	return info.applied;
+}
+
+START_TEST(a_waiting_reader_finds_what_it_waited_for)
+{
+	uint64_t at = 0;
+	for (int i = 1; i <= 20; i++) {
+		state_writer_add(writer, job_of(at + 1, at + 3));
+		at += 3;
+		ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, at, LONG_NS), 0);
+		ck_assert_uint_eq(read_applied(), at);
+	}
+	await(&applied, 20);
+}
+END_TEST
+
+START_TEST(jobs_go_back_before_they_are_durable_and_stopping_commits)
+{
+	for (uint64_t i = 0; i < 10; i++)
+		state_writer_add(writer, job_of(i * 2 + 1, i * 2 + 2));
+	state_writer_stop(writer);
+	ck_assert_int_eq(applied, 10);
+	ck_assert_uint_eq(durable, 20);
+	ck_assert_uint_eq(read_applied(), 20);
+	struct state_writer_options o = {k.a, progress, 2, &io, stats_cell(stats, 0, NULL)};
+	writer = state_writer_start(&o);
+	ck_assert_uint_eq(progress_durable(progress, SHARD_GROUP), 20);
+	state_writer_add(writer, job_of(21, 21));
+	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, 21, LONG_NS), 0);
+}
+END_TEST
+
+START_TEST(many_entries_are_committed_without_anybody_waiting)
+{
+	state_writer_add(writer, job_of(1, STATE_COMMIT_ENTRIES));
+	pthread_mutex_lock(&mutex);
+	while (durable < STATE_COMMIT_ENTRIES)
+		pthread_cond_wait(&changed, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+END_TEST
+
+/* A map that is soon full: the job comes back unapplied, what was committed stays, and others are still served. */
+START_TEST(a_full_state_gives_the_job_back)
+{
+	state_writer_stop(writer);
+	apply_close(k.a);
+	kv_close(k.kv);
+	const char **names = apply_db_names(1);
+	struct kv_lmdb_options o = {k.folder, names, STATE_DBS(1), 256 * 1024, false};
+	char *why;
+	ck_assert_int_eq(kv_lmdb_open(&o, &k.kv, &why), 0);
+	ck_assert_int_eq(apply_open(k.t, k.kv, &k.a, &why), 0);
+	free(names);
+	struct state_writer_options w = {k.a, progress, 2, &io, stats_cell(stats, 0, NULL)};
+	writer = state_writer_start(&w);
+	state_writer_add(writer, job_of(1, 100));
+	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, 100, LONG_NS), 0);
+	state_writer_add(writer, job_of(101, 20000));
+	pthread_mutex_lock(&mutex);
+	while (!applied_full && !aborted)
+		pthread_cond_wait(&changed, &mutex);
+	pthread_mutex_unlock(&mutex);
+	ck_assert_uint_eq(read_applied(), 100);
+	ck_assert_uint_eq(progress_durable(progress, SHARD_GROUP), 100);
+	/* The node hands out again what was not durable; less of it fits. */
+	state_writer_add(writer, job_of(101, 110));
+	await(&applied, 2);
+	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, 110, LONG_NS), 0);
+}
+END_TEST
+
+static struct log_job *log_job_of(uint64_t from, uint64_t to, struct bytes entry)
+{
+	struct log_job *j = log_job_new();
+	for (uint64_t i = from; i <= to; i++)
+		log_job_append(j, SHARD_GROUP, i, 1, entry);
+	return j;
+}
+
+START_TEST(the_log_is_written_whole_or_not_at_all)
+{
+	static const uint8_t raw[1000];
+	char *path = xasprintf("%s-log", k.folder);
+	const char **names = apply_db_names(1);
+	struct kv_lmdb_options o = {path, names, LOG_DBS(1), 1024 * 1024, false};
+	struct kv *log;
+	char *why;
+	ck_assert_int_eq(kv_lmdb_open(&o, &log, &why), 0);
+	struct log_writer *w = log_writer_start(log, &io, stats_cell(stats, 0, NULL));
+	log_writer_add(w, log_job_of(1, 10, bytes_of(raw, sizeof(raw))));
+	log_writer_add(w, log_job_of(11, 5000, bytes_of(raw, sizeof(raw))));
+	log_writer_add(w, log_job_of(11, 12, bytes_of(raw, sizeof(raw))));
+	log_writer_stop(w);
+	ck_assert_int_eq(log_written, 2);
+	ck_assert_int_eq(log_full, 1);
+	struct kv_txn *txn;
+	struct kv_cursor *c;
+	struct bytes key, value;
+	ck_assert_int_eq(kv_begin(log, false, &txn), 0);
+	ck_assert_int_eq(kv_cursor_open(txn, LOG_DB_GROUP(SHARD_GROUP), &c), 0);
+	ck_assert_int_eq(kv_cursor_last(c, &key, &value), 0);
+	struct rd r = rd_init(key.p, key.n);
+	ck_assert_uint_eq(rd_be64(&r), 12);
+	kv_cursor_close(c);
+	kv_abort(txn);
+	kv_close(log);
+	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
+	for (size_t i = 0; i < 3; i++) {
+		char *file = xasprintf("%s/%s", path, files[i]);
+		unlink(file);
+		free(file);
+	}
+	rmdir(path);
+	free(names);
+	free(path);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/writers");
+	TCase *tc = tcase_create("all");
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_waiting_reader_finds_what_it_waited_for);
+	tcase_add_test(tc, jobs_go_back_before_they_are_durable_and_stopping_commits);
+	tcase_add_test(tc, many_entries_are_committed_without_anybody_waiting);
+	tcase_add_test(tc, a_full_state_gives_the_job_back);
+	tcase_add_test(tc, the_log_is_written_whole_or_not_at_all);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
