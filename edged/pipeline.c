@@ -172,7 +172,6 @@ static int load_claim(struct pipeline *p, const uint8_t random[16])
 		return WEIR_ECORRUPT;
 	bool keep = raw.n && raw.p[0] == 0;
 	memcpy(p->claim, keep ? raw.p + 1 : random, CLAIM_BYTES);
-	p->claim_stored = keep;
 	return 0;
 }
 
@@ -199,8 +198,6 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 	    .report = pipeline_report};
 	uint64_t incarnation = hash_bytes(random, 16);
 	p->uplink = uplink_new(p->topology, edge, &io, incarnation, epoch, id, p->claim, epoch == 0, mono_ns);
-	if (p->claim_stored)
-		uplink_claim_stored(p->uplink);
 	return 0;
 }
 
@@ -525,7 +522,7 @@ bool pipeline_wants_tick(const struct pipeline *p)
 {
 	if (p->full) /* trying again at once would find no room either */
 		return false;
-	return p->has_grant || p->has_moves || uplink_wants_sent(p->uplink) ||
+	return p->has_grant || p->has_moves || uplink_wants_sent(p->uplink) || uplink_wants_claim(p->uplink) ||
 	    p->slices.memory_bytes > p->slices_bytes_max;
 }
 

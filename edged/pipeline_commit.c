@@ -386,10 +386,8 @@ static int commit(struct pipeline *p, struct pipeline_time now)
 	}
 	if (wrote && now.wall_ns > p->wall_min_ns)
 		p->wall_min_ns = now.wall_ns;
-	if (!p->claim_stored) {
-		p->claim_stored = true;
+	if (uplink_wants_claim(p->uplink))
 		uplink_claim_stored(p->uplink);
-	}
 	return 0;
 }
 
@@ -398,8 +396,9 @@ static void begin(struct pipeline *p)
 	ledger_save(p);
 	spool_begin(p->spool);
 	/* A fenced edge asks again with its claim: a readmission may be granted to it, and that answer be lost. */
-	if (!p->claim_stored || uplink_fenced(p->uplink, NULL))
-		put_claim(p, false);
+	if (uplink_state(p->uplink) == UPLINK_READY)
+		p->claim_answered = true;
+	put_claim(p, p->claim_answered && !uplink_fenced(p->uplink, NULL));
 	trim_acked(p);
 }
 

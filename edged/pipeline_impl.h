@@ -42,7 +42,7 @@ struct pipeline {
 	size_t of_stream_count;
 
 	uint8_t claim[CLAIM_BYTES];
-	bool claim_stored;
+	bool claim_answered; /* by a grant that is stored */
 	bool has_grant; /* to be stored by the next checkpoint */
 	struct uplink_grant grant;
 	uint64_t *move_last; /* per shard: UINT64_MAX, or the cloud's last that the batches must follow */

@@ -163,6 +163,8 @@ static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char
 {
 	if (u->state == UPLINK_GRANTED) /* a newer epoch is being stored: this is about the one before */
 		return;
+	if (u->state == UPLINK_READY)
+		u->claim_stored = false;
 	u->state = UPLINK_FENCED;
 	u->fence = kind;
 	buf_clear(&u->frame);
@@ -493,12 +495,26 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 	u->stats.frames_stale++;
 }
 
+/* What was merged under the held epoch is merged, even if a fence came between it and its answer: else a readmission
+ * would count as dropped what the cloud has. */
+static void late_ack(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	uint32_t shard = m->batch_reply.shard;
+	if (u->state != UPLINK_FENCED || shard >= u->topology->shards || m->batch_reply.verdict != VERDICT_OK ||
+	    m->batch_reply.epoch != u->epoch)
+		return;
+	struct uplink_view v = view_of(u, shard);
+	if (m->batch_reply.seq <= v.sent && m->batch_reply.last <= v.sent)
+		lane_ack(u, shard, m->batch_reply.seq, mono_ns);
+}
+
 static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
 {
 	uint32_t shard = m->batch_reply.shard;
 	uint64_t seq = m->batch_reply.seq;
 	if (u->state != UPLINK_READY || shard >= u->topology->shards || !u->lanes[shard].opened) {
 		u->stats.frames_stale++;
+		late_ack(u, m, mono_ns);
 		return;
 	}
 	struct lane *l = &u->lanes[shard];
@@ -642,6 +658,11 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
 
+bool uplink_wants_claim(const struct uplink *u)
+{
+	return !u->claim_stored && u->state != UPLINK_READY && u->state != UPLINK_GRANTED;
+}
+
 void uplink_claim_stored(struct uplink *u)
 {
 	u->claim_stored = true;
@@ -673,13 +694,13 @@ static int64_t silent_limit(const struct uplink *u)
 
 void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 {
-	if (!u->claim_stored || !u->topology->cloud_count)
+	if (!u->topology->cloud_count)
 		return;
 	if (u->state == UPLINK_DOWN)
 		reconnect(u, u->cloud, mono_ns);
 	else if (u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u))
 		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
-	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->hello_ns <= mono_ns)
+	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)
 		send_hello(u, mono_ns);
 	if (u->state == UPLINK_READY && mono_ns - u->report_ns >= u->edge->heartbeat_ns)
 		send_report(u, wall_ns, mono_ns);

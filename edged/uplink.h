@@ -89,7 +89,11 @@ struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct 
     uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], bool empty, int64_t mono_ns);
 void uplink_free(struct uplink *u);
 
-/* The claim is durable: hello may be sent. */
+/* A hello may be answered by a new grant, and the answer be lost with this process: so the claim must be durable as
+ * unanswered before the first hello, and again once fenced, for a readmission answers even a claim that was granted
+ * before. Wanted, and then told. (On a mere reconnection the claim stays answered: a copy of the spool that is made
+ * meanwhile must not share it.) */
+bool uplink_wants_claim(const struct uplink *u);
 void uplink_claim_stored(struct uplink *u);
 void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t mono_ns);
 /* Retries, times out, sends what may be sent, reports. After each commit. */

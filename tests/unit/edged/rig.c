@@ -160,8 +160,10 @@ static enum verdict cloud_apply(struct rig *r, const struct msg *m, uint64_t che
 		return VERDICT_FENCED;
 	if (m->batch.epoch > s->epoch || !s->open)
 		return VERDICT_NOT_OPEN;
-	if (m->batch.seq > s->last + 1)
+	if (m->batch.seq > s->last + 1) {
+		r->cloud.out_of_sequence++;
 		return VERDICT_OUT_OF_SEQUENCE;
+	}
 	if (m->batch.seq == s->last && s->checksum != checksum)
 		return VERDICT_FENCED;
 	if (m->batch.seq <= s->last) {
@@ -401,6 +403,61 @@ struct rig *rig_new(const char *yaml)
 	return r;
 }
 
+static void copy_file(const char *folder, const char *from, const char *to)
+{
+	char *a = xasprintf("%s/%s", folder, from), *b = xasprintf("%s/%s", folder, to);
+	FILE *in = fopen(a, "rb"), *out = fopen(b, "wb");
+	ck_assert(in && out);
+	static char chunk[65536];
+	for (size_t n; (n = fread(chunk, 1, sizeof(chunk), in)) > 0;)
+		ck_assert(fwrite(chunk, 1, n, out) == n);
+	ck_assert(fclose(in) == 0 && fclose(out) == 0);
+	free(a);
+	free(b);
+}
+
+static void close_kv(struct rig *r)
+{
+	r->kv->ops = r->real_ops;
+	kv_close(r->kv);
+}
+
+void rig_backup(struct rig *r)
+{
+	ck_assert_ptr_null(r->p);
+	close_kv(r);
+	copy_file(r->folder, "data.mdb", "backup");
+	open_kv(r);
+}
+
+void rig_restore(struct rig *r)
+{
+	ck_assert_ptr_null(r->p);
+	close_kv(r);
+	copy_file(r->folder, "backup", "data.mdb");
+	open_kv(r);
+}
+
+void rig_damage(struct rig *r, enum spool_db db, size_t n)
+{
+	struct kv_txn *txn;
+	struct kv_cursor *c;
+	struct bytes key, value;
+	uint8_t copy[KV_KEY_MAX];
+	uint8_t *room;
+	ck_assert_int_eq(kv_begin(r->kv, true, &txn), 0);
+	ck_assert_int_eq(kv_cursor_open(txn, db, &c), 0);
+	ck_assert_int_eq(kv_cursor_first(c, &key, &value), 0);
+	for (; n; n--)
+		ck_assert_int_eq(kv_cursor_next(c, &key, &value), 0);
+	memcpy(copy, key.p, key.n);
+	key.p = copy;
+	kv_cursor_close(c);
+	ck_assert_int_eq(r->real_ops->put(txn, db, key, 40, false, &room), 0);
+	memset(room, 1, 40);
+	ck_assert_int_eq(r->real_ops->commit(txn), 0);
+}
+
 static void remove_folder(const char *path)
 {
 	DIR *d = opendir(path);
@@ -418,8 +475,7 @@ void rig_free(struct rig *r)
 {
 	if (r->p)
 		rig_crash(r);
-	r->kv->ops = r->real_ops;
-	kv_close(r->kv);
+	close_kv(r);
 	topology_free(r->topology);
 	remove_folder(r->folder);
 	free(r->folder);
@@ -433,6 +489,26 @@ void rig_lines(struct rig *r, uint32_t source, const char *text)
 {
 	r->feeding = source;
 	line_parser_feed(&r->parsers[source], text, strlen(text));
+}
+
+int64_t rig_base_ns(void)
+{
+	return RIG_WALL_NS - 24 * 3600 * NS_PER_SEC;
+}
+
+void rig_line_at(struct rig *r, uint32_t source, const char *format, int64_t second)
+{
+	char text[512];
+	snprintf(text, sizeof(text), format, (long long)(rig_base_ns() / NS_PER_SEC + second));
+	rig_lines(r, source, text);
+}
+
+void rig_drain(struct rig *r)
+{
+	for (int i = 0; i < 600 && !pipeline_drained(r->p); i++)
+		ck_assert_int_eq(rig_tick(r, 1000), 0);
+	ck_assert(pipeline_drained(r->p));
+	ck_assert_int_eq(rig_tick(r, 1000), 0);
 }
 
 void rig_deliver(struct rig *r)
@@ -564,4 +640,27 @@ size_t rig_records(struct rig *r, enum spool_db db)
 	kv_cursor_close(c);
 	kv_abort(txn);
 	return n;
+}
+
+void rig_seqs(struct rig *r, uint32_t shard, uint64_t *ret_low, uint64_t *ret_high, size_t *ret_count)
+{
+	struct kv_txn *txn;
+	struct kv_cursor *c;
+	struct bytes key, value;
+	*ret_low = *ret_high = 0;
+	*ret_count = 0;
+	ck_assert_int_eq(kv_begin(r->kv, false, &txn), 0);
+	ck_assert_int_eq(kv_cursor_open(txn, SPOOL_BATCH, &c), 0);
+	for (int rc = kv_cursor_first(c, &key, &value); rc == 0; rc = kv_cursor_next(c, &key, &value)) {
+		struct rd k = rd_init(key.p, key.n);
+		if (rd_be16(&k) != shard)
+			continue;
+		uint64_t seq = rd_be64(&k);
+		if (!*ret_low)
+			*ret_low = seq;
+		*ret_high = seq;
+		++*ret_count;
+	}
+	kv_cursor_close(c);
+	kv_abort(txn);
 }

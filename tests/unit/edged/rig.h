@@ -15,7 +15,7 @@
 #include "common/model.h"
 #include "edged/pipeline.h"
 
-#define RIG_WALL_NS (INT64_C(1800000000) * 1000000000) /* 2027 */
+#define RIG_WALL_NS (INT64_C(1800000000) * 1000000000) /* 2027-01-15T08:00:00Z */
 #define RIG_SOURCES_MAX 4
 #define RIG_QUEUE_MAX 4096
 #define RIG_ROWS_MAX 65536
@@ -52,7 +52,7 @@ struct rig_cloud {
 	struct rig_shard shards[SHARDS_MAX];
 	struct rig_row *rows;
 	size_t row_count;
-	uint64_t merged, duplicates; /* batches */
+	uint64_t merged, duplicates, out_of_sequence; /* batches */
 	/* switches */
 	uint64_t credit;
 	bool silent;             /* answers nothing */
@@ -110,12 +110,24 @@ void rig_free(struct rig *r);
 int rig_open(struct rig *r);
 /* The process is gone: what was not committed is lost. Frames under way are lost too. */
 void rig_crash(struct rig *r);
+/* Copies the spool's file aside, and back over the present one. Only between rig_crash() and rig_open(). */
+void rig_backup(struct rig *r);
+void rig_restore(struct rig *r);
+/* Damages the n-th record (from 0) of one of the spool's databases: its checksum will not fit. Between crash and open,
+ * or while it runs. */
+void rig_damage(struct rig *r, enum spool_db db, size_t n);
 /* Changes the topology before the next rig_open(). */
 void rig_topology(struct rig *r, const char *yaml);
 struct pipeline_time rig_now(const struct rig *r);
 
 /* Lines of line protocol, timestamps in seconds, from one source. */
 void rig_lines(struct rig *r, uint32_t source, const char *text);
+/* A day before RIG_WALL_NS: a whole hour, so slices are easy to name, and far from max_ahead. */
+int64_t rig_base_ns(void);
+/* One line; the format has one %lld, for the timestamp: rig_base_ns() and that many seconds. */
+void rig_line_at(struct rig *r, uint32_t source, const char *format, int64_t second);
+/* Ticks until everything is acknowledged and deleted; asserts that it comes to that. */
+void rig_drain(struct rig *r);
 /* One tick after ms more; cloud answers are delivered after it, and further ticks made while it wants them. */
 int rig_tick(struct rig *r, int64_t ms);
 /* That n times. */
@@ -137,5 +149,7 @@ const struct msg_report_stream *rig_report(const struct rig *r, const char *stre
 double rig_metric(const struct rig *r, const char *sample);
 /* Records in one of the spool's databases. */
 size_t rig_records(struct rig *r, enum spool_db db);
+/* low, next and so on of a shard, as the numbers of the kept batches' keys say: lowest and highest, 0 where none. */
+void rig_seqs(struct rig *r, uint32_t shard, uint64_t *ret_low, uint64_t *ret_high, size_t *ret_count);
 
 #endif

@@ -8,74 +8,20 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "tests/unit/edged/rig.h"
-
-#define CLUSTER \
-	"version: 1\n" \
-	"cluster: {name: plant, shards: 4, replicas: 1, security: none}\n" \
-	"cloud:\n" \
-	"  - {name: cloud-1, listen: \"tcp://127.0.0.1:7101\", http: \"127.0.0.1:8101\", data: c1}\n" \
-	"  - {name: cloud-2, listen: \"tcp://127.0.0.1:7102\", http: \"127.0.0.1:8102\", data: c2}\n" \
-	"edges:\n"
-#define TCP(port) "      - {type: tcp, listen: \"127.0.0.1:" #port "\"}\n"
-#define EDGE(limits) \
-	"  - name: edge-1\n" \
-	"    data: e1\n" \
-	"    tags: {site: north, room: attic}\n" \
-	"    idle_after: 30s\n" \
-	"    flush: 1m\n" \
-	"    limits: " limits "\n" \
-	"    sources:\n" TCP(7201) TCP(7202) \
-	"streams:\n"
-#define BIG "{memory: 64MiB, disk: 256MiB}"
-#define SPEED \
-	"  - name: speed\n" \
-	"    from: {measurement: traffic, field: speed, where: {sensor: \"6*\"}}\n" \
-	"    by: [site, sensor]\n" \
-	"    window: 1m\n" \
-	"    lateness: 10s\n" \
-	"    compute: [count, sum, min, max, p50]\n"
-#define BY_SENSOR \
-	"  - name: load\n" \
-	"    from: {measurement: load, field: v}\n" \
-	"    by: [sensor]\n" \
-	"    window: 1m\n" \
-	"    lateness: 0s\n" \
-	"    compute: [count, sum]\n"
+#include "tests/unit/edged/rig_topology.h"
 
 static const int64_t minute = 60 * NS_PER_SEC;
-
-/* Sets off from a whole minute, so that slices are easy to name. */
-static int64_t base_ns(void)
-{
-	return time_floor(RIG_WALL_NS, 60 * NS_PER_SEC, 0);
-}
-
-static void lines_at(struct rig *r, uint32_t source, const char *format, int64_t second)
-{
-	char text[512];
-	snprintf(text, sizeof(text), format, (long long)(base_ns() / NS_PER_SEC + second));
-	rig_lines(r, source, text);
-}
-
-/* Until everything is acknowledged and trimmed. */
-static void drain(struct rig *r)
-{
-	for (int i = 0; i < 600 && !pipeline_drained(r->p); i++)
-		ck_assert_int_eq(rig_tick(r, 1000), 0);
-	ck_assert(pipeline_drained(r->p));
-	ck_assert_int_eq(rig_tick(r, 1000), 0);
-}
 
 START_TEST(readings_are_matched_grouped_and_counted)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED);
-	lines_at(r, 0, "traffic,sensor=6005 speed=80,volume=3 %lld\n", 1);
-	lines_at(r, 0, "traffic,sensor=6005,site=south speed=70i %lld\n", 2);
-	lines_at(r, 0, "traffic,sensor=7005 speed=10 %lld\n", 3);
-	lines_at(r, 0, "traffic,sensor=6006 speed=\"fast\" %lld\n", 4);
-	lines_at(r, 0, "traffic,sensor=6005 speed=t %lld\n", 5);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=80,volume=3 %lld\n", 1);
+	rig_line_at(r, 0, "traffic,sensor=6005,site=south speed=70i %lld\n", 2);
+	rig_line_at(r, 0, "traffic,sensor=7005 speed=10 %lld\n", 3);
+	rig_line_at(r, 0, "traffic,sensor=6006 speed=\"fast\" %lld\n", 4);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=t %lld\n", 5);
 	rig_lines(r, 0, "traffic,sensor= speed=1\n");
-	drain(r);
+	rig_drain(r);
 	struct pipeline_ledger l = rig_ledger(r);
 	ck_assert_uint_eq(l.accepted, 6);
 	ck_assert_uint_eq(l.refused, 1);
@@ -94,7 +40,7 @@ START_TEST(readings_are_matched_grouped_and_counted)
 		ck_assert(south || north);
 		ck_assert_uint_eq(row->count, south ? 1 : 2);
 		ck_assert(row->sum == (south ? 70 : 81));
-		ck_assert(row->slice_ns == base_ns());
+		ck_assert(row->slice_ns == rig_base_ns());
 	}
 	rig_free(r);
 }
@@ -104,10 +50,10 @@ START_TEST(timestamps_out_of_bounds_are_refused)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
 	rig_tick(r, 1000);
-	lines_at(r, 0, "load,sensor=a v=1,w=2 %lld\n", 3600);
+	rig_line_at(r, 0, "load,sensor=a v=1,w=2 %lld\n", 90000);
 	rig_lines(r, 0, "load,sensor=a v=1 9000000000\n");
 	rig_lines(r, 0, "load,sensor=a v=1 -9000000000\n");
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 300);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 86700);
 	struct pipeline_ledger l = rig_ledger(r);
 	ck_assert_uint_eq(l.accepted, 1);
 	ck_assert_uint_eq(l.refused, 4);
@@ -125,17 +71,17 @@ START_TEST(a_clock_before_the_last_commit_suspends_max_ahead)
 	rig_crash(r);
 	r->wall_offset_ns = -30 * 24 * 3600 * NS_PER_SEC; /* no battery, and a saved clock of last month */
 	ck_assert_int_eq(rig_open(r), 0);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
 	ck_assert_uint_eq(rig_ledger(r).accepted, 1);
 	rig_ticks(r, 3, 1000);
 	ck_assert(r->cloud.clock_suspect);
 	/* also after commits with the wrong clock */
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 2);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 2);
 	ck_assert_uint_eq(rig_ledger(r).accepted, 2);
 	r->wall_offset_ns = 0;
 	rig_ticks(r, 3, 1000);
 	ck_assert(!r->cloud.clock_suspect);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 3600);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 90000);
 	ck_assert_uint_eq(rig_ledger(r).refused, 1);
 	rig_free(r);
 }
@@ -145,21 +91,21 @@ START_TEST(slices_leave_when_event_time_has_passed_them)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED);
 	rig_ticks(r, 2, 1000);
-	lines_at(r, 0, "traffic,sensor=6005 speed=1 %lld\n", 1);
-	lines_at(r, 1, "traffic,sensor=6005 speed=2 %lld\n", 2);
-	lines_at(r, 0, "traffic,sensor=6005 speed=3 %lld\n", 71); /* the other source holds event time back */
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=1 %lld\n", 1);
+	rig_line_at(r, 1, "traffic,sensor=6005 speed=2 %lld\n", 2);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=3 %lld\n", 71); /* the other source holds event time back */
 	rig_tick(r, 1000);
 	ck_assert_uint_eq(rig_merged(r, "speed"), 0);
-	lines_at(r, 1, "traffic,sensor=6005 speed=4 %lld\n", 69);
+	rig_line_at(r, 1, "traffic,sensor=6005 speed=4 %lld\n", 69);
 	rig_tick(r, 1000);
 	ck_assert_uint_eq(rig_merged(r, "speed"), 0);
-	lines_at(r, 1, "traffic,sensor=6005 speed=5 %lld\n", 70);
+	rig_line_at(r, 1, "traffic,sensor=6005 speed=5 %lld\n", 70);
 	rig_tick(r, 1000);
 	ck_assert_uint_eq(rig_merged(r, "speed"), 2);
 	rig_ticks(r, 2, 1000);
 	const struct msg_report_stream *s = rig_report(r, "speed");
 	ck_assert_int_eq(s->phase, PHASE_LIVE);
-	ck_assert(s->watermark_ns == base_ns() + minute);
+	ck_assert(s->watermark_ns == rig_base_ns() + minute);
 	ck_assert(s->unsent);
 	rig_free(r);
 }
@@ -169,27 +115,27 @@ START_TEST(the_watermark_waits_for_acknowledgements_and_never_falls)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
 	r->cloud.lose_batch_replies = true;
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
-	lines_at(r, 1, "load,sensor=a v=1 %lld\n", 1);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 65);
-	lines_at(r, 1, "load,sensor=a v=1 %lld\n", 65);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 1, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 65);
+	rig_line_at(r, 1, "load,sensor=a v=1 %lld\n", 65);
 	rig_ticks(r, 3, 1000);
 	ck_assert_uint_eq(rig_merged(r, "load"), 2); /* merged, but the edge does not know */
-	ck_assert(rig_report(r, "load")->watermark_ns == base_ns());
+	ck_assert(rig_report(r, "load")->watermark_ns == rig_base_ns());
 	r->cloud.lose_batch_replies = false;
 	rig_ticks(r, 8, 1000);
 	ck_assert(r->cloud.duplicates > 0);
-	ck_assert(rig_report(r, "load")->watermark_ns == base_ns() + minute);
+	ck_assert(rig_report(r, "load")->watermark_ns == rig_base_ns() + minute);
 	/* a late reading does not take it back, nor does a restart */
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", -500);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", -500);
 	rig_tick(r, 1000);
 	rig_ticks(r, 2, 1000);
-	ck_assert(rig_report(r, "load")->watermark_ns == base_ns() + minute);
+	ck_assert(rig_report(r, "load")->watermark_ns == rig_base_ns() + minute);
 	rig_crash(r);
 	r->cloud.report_count = 0;
 	ck_assert_int_eq(rig_open(r), 0);
 	rig_ticks(r, 3, 1000);
-	ck_assert(rig_report(r, "load")->watermark_ns == base_ns() + minute);
+	ck_assert(rig_report(r, "load")->watermark_ns == rig_base_ns() + minute);
 	ck_assert_uint_eq(rig_merged(r, "load"), 3);
 	rig_free(r);
 }
@@ -204,7 +150,7 @@ START_TEST(idle_edges_flush_and_say_what_they_have_flushed)
 	rig_ticks(r, 30, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
 	ck_assert(rig_report(r, "load")->flushed_end_ns == WATERMARK_NONE);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
 	rig_ticks(r, 2, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_LIVE);
 	ck_assert(rig_report(r, "load")->unsent);
@@ -212,7 +158,7 @@ START_TEST(idle_edges_flush_and_say_what_they_have_flushed)
 	rig_ticks(r, 3, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
 	ck_assert(!rig_report(r, "load")->unsent);
-	ck_assert(rig_report(r, "load")->flushed_end_ns == base_ns() + 2 * minute);
+	ck_assert(rig_report(r, "load")->flushed_end_ns == rig_base_ns() + 2 * minute);
 	ck_assert_uint_eq(rig_merged(r, "load"), 1);
 	/* kept through a restart */
 	rig_crash(r);
@@ -221,7 +167,7 @@ START_TEST(idle_edges_flush_and_say_what_they_have_flushed)
 	pipeline_source_finished(r->p, 1, true);
 	rig_ticks(r, 3, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
-	ck_assert(rig_report(r, "load")->flushed_end_ns == base_ns() + 2 * minute);
+	ck_assert(rig_report(r, "load")->flushed_end_ns == rig_base_ns() + 2 * minute);
 	rig_free(r);
 }
 END_TEST
@@ -229,7 +175,7 @@ END_TEST
 START_TEST(a_stopped_process_is_not_an_idle_one)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
 	rig_ticks(r, 3, 1000);
 	rig_tick(r, 120000); /* suspended */
 	rig_tick(r, 1000);
@@ -244,8 +190,8 @@ START_TEST(long_slices_are_flushed_before_they_end)
 	    "  - {name: day, from: {measurement: load, field: v}, by: [sensor], window: 24h, lateness: 0s, compute: [count]}\n");
 	for (int i = 0; i < 3; i++) {
 		for (int k = 0; k < 6; k++) {
-			lines_at(r, 0, "load,sensor=a v=1 %lld\n", i);
-			lines_at(r, 1, "load,sensor=a v=1 %lld\n", i);
+			rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", i);
+			rig_line_at(r, 1, "load,sensor=a v=1 %lld\n", i);
 			rig_ticks(r, k < 5 ? 10 : 9, 1000);
 			ck_assert_uint_eq(rig_merged(r, "day"), 12 * (uint64_t)i);
 		}
@@ -264,8 +210,8 @@ START_TEST(works_without_a_cloud_and_catches_up)
 	for (int i = 0; i < 20; i++) {
 		char text[100];
 		snprintf(text, sizeof(text), "load,sensor=s%d v=1 %%lld\n", i % 5);
-		lines_at(r, 0, text, i * 60);
-		lines_at(r, 1, text, i * 60);
+		rig_line_at(r, 0, text, i * 60);
+		rig_line_at(r, 1, text, i * 60);
 		r->now_ns += 58 * NS_PER_SEC;
 		rig_tick(r, 1000);
 		rig_tick(r, 1000);
@@ -275,7 +221,7 @@ START_TEST(works_without_a_cloud_and_catches_up)
 	rig_crash(r);
 	ck_assert_int_eq(rig_open(r), 0);
 	r->cloud.deaf = false;
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(rig_merged(r, "load"), 40);
 	ck_assert_uint_eq(rig_records(r, SPOOL_BATCH), 0);
 	ck_assert_uint_eq(rig_records(r, SPOOL_DELTA), 0);
@@ -288,10 +234,10 @@ START_TEST(a_batch_is_never_sent_before_it_and_its_sent_mark_are_durable)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
 	rig_ticks(r, 3, 1000);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
-	lines_at(r, 1, "load,sensor=a v=1 %lld\n", 1);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
-	lines_at(r, 1, "load,sensor=a v=1 %lld\n", 61);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 1, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
+	rig_line_at(r, 1, "load,sensor=a v=1 %lld\n", 61);
 	uint64_t batches = r->cloud.batches;
 	r->fail_commit = 0;
 	r->fail_with = WEIR_EFULL;
@@ -320,7 +266,7 @@ static bool run_with_crash(int64_t at, bool reached, const char *yaml, const cha
 		int rc = 0;
 		for (int n = 0; n < 3 && r->position[0] < LINES && rc == 0; n++) {
 			char text[200];
-			long long second = (long long)(base_ns() / NS_PER_SEC) + (long long)r->position[0] * 7;
+			long long second = (long long)(rig_base_ns() / NS_PER_SEC) + (long long)r->position[0] * 7;
 			snprintf(text, sizeof(text), "load,sensor=s%d v=%d %lld\n", (int)(r->position[0] % 7),
 			    (int)r->position[0], second);
 			rig_lines(r, 0, text);
@@ -367,8 +313,8 @@ START_TEST(an_acknowledged_batch_is_deleted_and_not_resent)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
 	pipeline_source_finished(r->p, 1, true);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
-	lines_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
 	rig_ticks(r, 3, 1000);
 	uint64_t batches = r->cloud.batches;
 	ck_assert_uint_eq(rig_merged(r, "load"), 1);
@@ -381,7 +327,7 @@ START_TEST(an_acknowledged_batch_is_deleted_and_not_resent)
 	ck_assert_int_eq(rig_open(r), 0);
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(rig_merged(r, "load"), 2);
 	const char *why;
 	ck_assert(!pipeline_fenced(r->p, &why));
@@ -397,7 +343,7 @@ START_TEST(memory_limit_cuts_the_largest_slices_at_once)
 	int n = 0;
 	while (!pipeline_wants_tick(r->p) && n < 100000) {
 		snprintf(text, sizeof(text), "load,sensor=s%d v=1 %%lld\n", n);
-		lines_at(r, 0, text, n++ % 2 ? 1 : 61);
+		rig_line_at(r, 0, text, n++ % 2 ? 1 : 61);
 	}
 	ck_assert_int_lt(n, 10000);
 	ck_assert(rig_metric(r, "weir_edge_open_partials_bytes") > 500 * 1024);
@@ -408,7 +354,7 @@ START_TEST(memory_limit_cuts_the_largest_slices_at_once)
 	ck_assert(rig_merged(r, "load") > 0);
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(rig_merged(r, "load"), (uint64_t)n);
 	rig_free(r);
 }
@@ -422,11 +368,11 @@ START_TEST(the_series_cache_is_bounded_and_forgets_nothing_that_counts)
 	for (int round = 0; round < 2; round++) {
 		for (int n = 0; n < 5000; n++) {
 			snprintf(text, sizeof(text), "load,sensor=s%d v%d=1 %%lld\n", n, n % 3);
-			lines_at(r, 0, text, 1);
+			rig_line_at(r, 0, text, 1);
 		}
 		for (int n = 0; n < 2000; n++) { /* one series with ever new fields */
 			snprintf(text, sizeof(text), "load,sensor=x v%d=1 %%lld\n", n);
-			lines_at(r, 0, text, 1);
+			rig_line_at(r, 0, text, 1);
 		}
 	}
 	ck_assert(rig_metric(r, "weir_edge_series_cached") < 5001);
@@ -434,7 +380,7 @@ START_TEST(the_series_cache_is_bounded_and_forgets_nothing_that_counts)
 	ck_assert_uint_eq(rig_ledger(r).matched, 14000);
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(rig_merged(r, "load"), 14000);
 	ck_assert_uint_eq(r->cloud.row_count, 1);
 	rig_free(r);
@@ -445,18 +391,18 @@ START_TEST(open_slices_survive_a_crash)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED);
 	for (int i = 0; i < 100; i++)
-		lines_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1);
+		rig_line_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1);
 	rig_tick(r, 1000);
 	ck_assert_uint_eq(rig_records(r, SPOOL_DELTA), 1);
 	for (int i = 0; i < 10; i++)
-		lines_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1); /* lost: a tcp source cannot give them again */
+		rig_line_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1); /* lost: a tcp source cannot give them again */
 	rig_crash(r);
 	ck_assert_int_eq(rig_open(r), 0);
 	ck_assert_uint_eq(rig_ledger(r).aggregated, 100);
-	lines_at(r, 0, "traffic,sensor=6005 speed=7 %lld\n", 2);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=7 %lld\n", 2);
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(r->cloud.row_count, 1);
 	ck_assert_uint_eq(r->cloud.rows[0].count, 101);
 	ck_assert(r->cloud.rows[0].max == 7 && r->cloud.rows[0].min == 5 && r->cloud.rows[0].sum == 507);
@@ -468,11 +414,11 @@ START_TEST(a_stream_that_is_gone_or_new_loses_nothing)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED BY_SENSOR);
 	r->cloud.deaf = true;
-	lines_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1);
-	lines_at(r, 0, "load,sensor=a v=5 %lld\n", 1);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=5 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=5 %lld\n", 1);
 	ck_assert_int_eq(pipeline_checkpoint(r->p, true, rig_now(r)), 0);
-	lines_at(r, 0, "traffic,sensor=6005 speed=6 %lld\n", 1);
-	lines_at(r, 0, "load,sensor=a v=6 %lld\n", 1);
+	rig_line_at(r, 0, "traffic,sensor=6005 speed=6 %lld\n", 1);
+	rig_line_at(r, 0, "load,sensor=a v=6 %lld\n", 1);
 	ck_assert_int_eq(rig_tick(r, 1000), 0);
 	rig_crash(r);
 	rig_topology(r, CLUSTER EDGE(BIG) BY_SENSOR); /* speed is gone: both its batch and its delta are still sent */
@@ -482,7 +428,7 @@ START_TEST(a_stream_that_is_gone_or_new_loses_nothing)
 	r->cloud.deaf = false;
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	ck_assert_uint_eq(rig_merged(r, "speed"), 2);
 	ck_assert_uint_eq(rig_merged(r, "load"), 2);
 	ck_assert_uint_eq(rig_records(r, SPOOL_DELTA), 0);
@@ -522,27 +468,27 @@ START_TEST(steps_run_in_order_and_their_state_survives)
 	    "    window: 1m\n"
 	    "    lateness: 0s\n"
 	    "    compute: [count, sum, min, max]\n");
-	lines_at(r, 0, "meter,id=a,kind=water total=10 %lld\n", 0); /* first */
-	lines_at(r, 0, "meter,id=a,kind=gas total=10 %lld\n", 0);   /* where */
-	lines_at(r, 0, "meter,kind=water,id=a total=30 %lld\n", 10); /* 2/s; tags in another order: the same series */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=10 %lld\n", 0); /* first */
+	rig_line_at(r, 0, "meter,id=a,kind=gas total=10 %lld\n", 0);   /* where */
+	rig_line_at(r, 0, "meter,kind=water,id=a total=30 %lld\n", 10); /* 2/s; tags in another order: the same series */
 	rig_tick(r, 1000);
 	rig_crash(r);
 	ck_assert_int_eq(rig_open(r), 0);
-	lines_at(r, 0, "meter,id=a,kind=water total=30 %lld\n", 10); /* duplicate */
-	lines_at(r, 0, "meter,id=a,kind=water total=30 %lld\n", 5);  /* out of order */
-	lines_at(r, 0, "meter,id=a,kind=water total=60 %lld\n", 20); /* 3/s */
-	lines_at(r, 0, "meter,id=a,kind=water total=40 %lld\n", 30); /* reset: 4/s */
-	lines_at(r, 0, "meter,id=a,kind=water total=9999 %lld\n", 31); /* range */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=30 %lld\n", 10); /* duplicate */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=30 %lld\n", 5);  /* out of order */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=60 %lld\n", 20); /* 3/s */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=40 %lld\n", 30); /* reset: 4/s */
+	rig_line_at(r, 0, "meter,id=a,kind=water total=9999 %lld\n", 31); /* range */
 	pipeline_source_finished(r->p, 0, true);
 	pipeline_source_finished(r->p, 1, true);
-	drain(r);
+	rig_drain(r);
 	static const char *const reasons[] = {"rate_first", "where", "duplicate", "out_of_order", "range"};
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
 		char sample[200];
 		snprintf(sample, sizeof(sample), "weir_edge_stream_dropped_total{stream=\"flow\",reason=\"%s\"}", reasons[i]);
 		ck_assert_msg(rig_metric(r, sample) == 1, "%s", reasons[i]);
 	}
-	const struct rig_row *row = rig_row(r, "flow", base_ns(), "a");
+	const struct rig_row *row = rig_row(r, "flow", rig_base_ns(), "a");
 	ck_assert_ptr_nonnull(row);
 	ck_assert_uint_eq(row->count, 3);
 	ck_assert(row->sum == 5 + 7 + 9);

@@ -1,0 +1,646 @@
+/* The uplink against a cloud that loses, repeats, refuses and lies; fencing, readmission, failover. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/err.h"
+#include "tests/unit/edged/rig.h"
+#include "tests/unit/edged/rig_topology.h"
+
+/* n sensors, one reading each, in minute m; then event time passes it. */
+static void feed_minute(struct rig *r, int minute, int sensors)
+{
+	char text[100];
+	for (int i = 0; i < sensors; i++) {
+		snprintf(text, sizeof(text), "load,sensor=s%d v=1 %%lld\n", i);
+		rig_line_at(r, 0, text, minute * 60 + 1);
+	}
+	rig_line_at(r, 0, "other,x=y z=1 %lld\n", minute * 60 + 61);
+	rig_line_at(r, 1, "other,x=y z=1 %lld\n", minute * 60 + 61);
+}
+
+static void finish(struct rig *r)
+{
+	pipeline_source_finished(r->p, 0, true);
+	pipeline_source_finished(r->p, 1, true);
+	rig_drain(r);
+}
+
+static void reopen(struct rig *r)
+{
+	rig_crash(r);
+	ck_assert_int_eq(rig_open(r), 0);
+}
+
+START_TEST(hello_open_batches_in_order_and_the_grant_before_all)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->now_ns += NS_PER_SEC;
+	ck_assert_int_eq(pipeline_tick(r->p, rig_now(r)), 0);
+	ck_assert_uint_eq(r->connects, 1);
+	ck_assert_uint_eq(r->cloud.hellos, 1);
+	ck_assert(r->cloud.last_hello_empty);
+	ck_assert_uint_eq(r->cloud.last_hello_epoch, 0);
+	rig_deliver(r);
+	ck_assert_uint_eq(r->cloud.reports, 0); /* the grant is not stored yet */
+	ck_assert(pipeline_wants_tick(r->p));
+	rig_tick(r, 1);
+	ck_assert_uint_ge(r->cloud.reports, 1);
+	ck_assert_uint_eq(r->cloud.report_epoch, 1);
+	feed_minute(r, 0, 20);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 20);
+	ck_assert_uint_ge(r->cloud.opens, 2); /* the shards that got something */
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(an_unanswered_claim_is_kept_and_a_new_start_takes_a_new_one)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.silent = true; /* grants, and the answer is lost */
+	rig_ticks(r, 2, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 1);
+	uint8_t claim[CLAIM_BYTES];
+	memcpy(claim, r->cloud.claim, CLAIM_BYTES);
+	reopen(r);
+	r->cloud.silent = false;
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 1);
+	ck_assert_int_eq(memcmp(claim, r->cloud.claim, CLAIM_BYTES), 0);
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	ck_assert(rig_metric(r, "weir_edge_epoch") == 1);
+	reopen(r);
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 2);
+	ck_assert_int_ne(memcmp(claim, r->cloud.claim, CLAIM_BYTES), 0);
+	ck_assert(rig_metric(r, "weir_edge_epoch") == 2);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_grant_is_not_used_before_it_is_durable)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->now_ns += NS_PER_SEC;
+	ck_assert_int_eq(pipeline_tick(r->p, rig_now(r)), 0);
+	rig_deliver(r);
+	r->fail_commit = 0;
+	r->fail_with = WEIR_EIO;
+	ck_assert_int_eq(pipeline_tick(r->p, rig_now(r)), WEIR_EIO);
+	ck_assert_uint_eq(r->cloud.reports, 0);
+	reopen(r); /* the same claim, so the same grant */
+	feed_minute(r, 0, 5);
+	finish(r);
+	ck_assert_uint_eq(r->cloud.epoch, 1);
+	ck_assert_uint_eq(rig_merged(r, "load"), 5);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(repeated_answers_change_nothing)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.repeat = 3;
+	for (int i = 0; i < 10; i++) {
+		feed_minute(r, i, 10);
+		rig_tick(r, 1000);
+	}
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 100);
+	ck_assert_uint_eq(r->cloud.duplicates, 0);
+	ck_assert_uint_eq(r->cloud.epoch, 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(lost_answers_are_asked_for_again_byte_for_byte)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	for (int i = 0; i < 12; i++) {
+		r->cloud.lose_batch_replies = i % 3 != 0;
+		feed_minute(r, i, 10);
+		rig_ticks(r, 2, 1000);
+		if (i % 5 == 4)
+			reopen(r);
+	}
+	r->cloud.lose_batch_replies = false;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 120);
+	ck_assert_uint_gt(r->cloud.duplicates, 0);
+	ck_assert(!r->cloud.checksum_conflict);
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(busy_is_backed_off_from_and_not_open_is_opened)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.batch_verdict = VERDICT_BUSY;
+	feed_minute(r, 0, 1);
+	for (int i = 0; i < 600; i++)
+		rig_tick(r, 100);
+	ck_assert_uint_ge(r->cloud.batches, 12); /* at most 5 s apart */
+	ck_assert_uint_le(r->cloud.batches, 40); /* not at each tick */
+	r->cloud.batch_verdict = VERDICT_OK;
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].open = false; /* its leader was restarted */
+	rig_ticks(r, 12, 1000);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(out_of_sequence_rewinds)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 2, 100);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	feed_minute(r, 1, 8);
+	r->cloud.deaf = true; /* these are lost on the way, what follows is out of sequence */
+	rig_tick(r, 100);
+	r->cloud.deaf = false;
+	feed_minute(r, 2, 8);
+	rig_ticks(r, 2, 100);
+	ck_assert_uint_gt(r->cloud.out_of_sequence, 0);
+	rig_ticks(r, 10, 100); /* well before the 5 s after which anything is sent again */
+	ck_assert_uint_eq(rig_merged(r, "load"), 24);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(credit_bounds_what_is_in_flight)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.credit = 300; /* less than a few batches */
+	r->cloud.deaf = true;
+	for (int i = 0; i < 30; i++) {
+		feed_minute(r, i, 10);
+		rig_tick(r, 1000);
+	}
+	r->cloud.deaf = false;
+	r->cloud.lose_batch_replies = true;
+	rig_ticks(r, 8, 1000);
+	ck_assert(rig_metric(r, "weir_edge_uplink_in_flight_bytes") > 0);
+	ck_assert(rig_metric(r, "weir_edge_uplink_in_flight_bytes") <= 300);
+	r->cloud.lose_batch_replies = false;
+	r->cloud.credit = 1; /* less than one batch: one at a time all the same */
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 300);
+	/* no credit: nothing leaves, and it is not forgotten */
+	r->cloud.credit = 0;
+	rig_ticks(r, 3, 1000);
+	uint64_t batches = r->cloud.batches;
+	pipeline_source_finished(r->p, 0, false);
+	feed_minute(r, 50, 3);
+	pipeline_source_finished(r->p, 0, true);
+	rig_ticks(r, 20, 1000);
+	ck_assert_uint_eq(r->cloud.batches, batches);
+	r->cloud.credit = 1000;
+	rig_drain(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 303);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_silent_cloud_is_left_for_the_next)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 10, 1000);
+	ck_assert_uint_eq(r->connects, 1);
+	ck_assert_uint_eq(r->connected, 0);
+	r->cloud.deaf = true;
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->connects, 2);
+	ck_assert_uint_eq(r->connected, 1);
+	uint64_t hellos = r->cloud.hellos;
+	r->cloud.deaf = false;
+	feed_minute(r, 0, 4);
+	finish(r);
+	ck_assert_uint_gt(r->cloud.hellos, hellos);
+	ck_assert_uint_eq(r->cloud.epoch, 1); /* the same claim: the same grant */
+	ck_assert_uint_eq(rig_merged(r, "load"), 4);
+	/* also when the socket takes nothing */
+	r->link_down = true;
+	uint64_t connects = r->connects;
+	rig_ticks(r, 10, 1000);
+	ck_assert_uint_gt(r->connects, connects);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(rubbish_and_strangers_frames_are_counted_and_ignored)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.lose_batch_replies = true;
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 2, 1000);
+	uint8_t junk[300];
+	uint32_t x = 12345;
+	for (int i = 0; i < 3000; i++) {
+		size_t n = (size_t)(i % 300);
+		for (size_t k = 0; k < n; k++) {
+			x = x * 1664525 + 1013904223;
+			junk[k] = (uint8_t)(x >> 24);
+		}
+		rig_send_raw(r, junk, n);
+	}
+	ck_assert(rig_metric(r, "weir_edge_frames_refused_total{reason=\"bad\"}") > 2000);
+	/* Well-formed answers that nothing asked for, of every kind. */
+	uint8_t foreign[CLUSTER_ID_BYTES] = {9};
+	for (int verdict = VERDICT_OK; verdict <= VERDICT_UNAVAILABLE; verdict++) {
+		if (verdict == VERDICT_FENCED || verdict == VERDICT_REFUSED)
+			continue;
+		for (uint32_t shard = 0; shard < 6; shard++) {
+			struct msg m = {.type = MSG_BATCH_REPLY, .from = "cloud-1"};
+			m.batch_reply.edge = "edge-1";
+			m.batch_reply.shard = shard;
+			m.batch_reply.verdict = (enum verdict)verdict;
+			m.batch_reply.epoch = 1;
+			m.batch_reply.credit_bytes = 1024;
+			for (uint64_t seq = 0; seq < 6; seq++) {
+				m.batch_reply.seq = seq == 5 ? UINT64_MAX : seq + 1000;
+				rig_send(r, &m);
+				m.batch_reply.last = UINT64_MAX;
+				rig_send(r, &m);
+				m.batch_reply.last = 0;
+			}
+			m.batch_reply.seq = 1;
+			m.batch_reply.epoch = 99; /* of another epoch */
+			rig_send(r, &m);
+			m.batch_reply.epoch = 1;
+			m.cluster_id = bytes_of(foreign, sizeof(foreign));
+			rig_send(r, &m);
+			struct msg o = {.type = MSG_OPEN_REPLY, .from = "cloud-1", .req_id = 77777};
+			o.open_reply.edge = "edge-1";
+			o.open_reply.shard = shard;
+			o.open_reply.verdict = (enum verdict)verdict;
+			o.open_reply.last = 1000;
+			rig_send(r, &o);
+			o.open_reply.edge = "edge-2";
+			rig_send(r, &o);
+		}
+	}
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	ck_assert(!pipeline_drained(r->p));
+	struct msg other = {.type = MSG_HELLO, .from = "edge-9"};
+	uint8_t claim[CLAIM_BYTES] = {1};
+	other.hello.edge = "edge-1";
+	other.hello.cluster = "plant";
+	other.hello.claim = bytes_of(claim, sizeof(claim));
+	rig_send(r, &other);
+	r->cloud.lose_batch_replies = false;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	ck_assert(rig_metric(r, "weir_edge_frames_refused_total{reason=\"foreign\"}") > 0);
+	ck_assert(rig_metric(r, "weir_edge_frames_refused_total{reason=\"stale\"}") > 0);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_second_holder_fences_the_first)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 3, 1000);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	/* Another process with a copy of the spool is granted the next epoch. */
+	r->cloud.epoch = 2;
+	memset(r->cloud.claim, 0x55, CLAIM_BYTES);
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].epoch = 2;
+	feed_minute(r, 1, 8);
+	rig_ticks(r, 3, 1000);
+	const char *why = NULL;
+	ck_assert(pipeline_fenced(r->p, &why));
+	ck_assert_ptr_nonnull(why);
+	ck_assert_uint_gt(strlen(why), 10);
+	uint64_t batches = r->cloud.batches, reports = r->cloud.reports, opens = r->cloud.opens, hellos = r->cloud.hellos;
+	for (int i = 2; i < 32; i++) { /* it goes on reading into its spool */
+		feed_minute(r, i, 8);
+		rig_ticks(r, 2, 1000);
+	}
+	ck_assert_uint_eq(r->cloud.batches, batches);
+	ck_assert_uint_eq(r->cloud.reports, reports);
+	ck_assert_uint_eq(r->cloud.opens, opens);
+	ck_assert_uint_ge(r->cloud.hellos, hellos + 4); /* each 10 s */
+	ck_assert_uint_le(r->cloud.hellos, hellos + 8);
+	ck_assert(rig_metric(r, "weir_edge_spool_batches") > 8);
+	ck_assert(!r->paused);
+	ck_assert_uint_eq(rig_ledger(r).dropped, 0);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(readmission_drops_counts_and_goes_on_after_last)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	for (int i = 0; i < 3; i++) {
+		feed_minute(r, i, 8);
+		rig_ticks(r, 3, 1000);
+	}
+	ck_assert_uint_eq(rig_merged(r, "load"), 24);
+	uint64_t last[4];
+	for (size_t i = 0; i < 4; i++)
+		last[i] = r->cloud.shards[i].last;
+	r->cloud.epoch = 7;
+	memset(r->cloud.claim, 0x55, CLAIM_BYTES);
+	for (int i = 3; i < 6; i++) {
+		feed_minute(r, i, 8);
+		rig_ticks(r, 3, 1000);
+	}
+	rig_line_at(r, 0, "load,sensor=s1 v=1 %lld\n", 361); /* in an open slice */
+	ck_assert(pipeline_fenced(r->p, NULL));
+	r->cloud.readmit = true;
+	rig_ticks(r, 11, 1000); /* without a restart */
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	ck_assert_uint_eq(r->cloud.epoch, 8);
+	ck_assert_uint_eq(r->skips, 1);
+	uint64_t merged = rig_merged(r, "load");
+	ck_assert_uint_le(merged, 32); /* at most until the next heartbeat told it */
+	ck_assert(rig_metric(r, "weir_edge_stream_dropped_total{stream=\"load\",reason=\"readmitted\"}") ==
+	    (double)(49 - merged));
+	ck_assert_uint_eq(rig_ledger(r).aggregated, merged);
+	ck_assert(r->position[0] >= 1000000); /* its mark is that of the end */
+	feed_minute(r, 7, 8);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), merged + 8);
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_uint_le(r->cloud.shards[i].last, last[i] + 2); /* numbers went on */
+	ck_assert(!r->cloud.checksum_conflict);
+	reopen(r);
+	ck_assert_uint_gt(r->position[0], 1000000);
+	ck_assert_uint_eq(rig_ledger(r).aggregated, merged + 8);
+	feed_minute(r, 8, 8);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), merged + 16);
+	ck_assert_uint_eq(r->skips, 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(readmission_survives_a_crash_at_each_of_its_commits)
+{
+	for (int at = 0; at < 6; at++) {
+		for (int reached = 0; reached < 2; reached++) {
+			struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+			feed_minute(r, 0, 8);
+			rig_ticks(r, 3, 1000);
+			r->cloud.epoch = 7;
+			memset(r->cloud.claim, 0x55, CLAIM_BYTES);
+			feed_minute(r, 1, 8);
+			rig_ticks(r, 3, 1000);
+			ck_assert(pipeline_fenced(r->p, NULL));
+			r->cloud.readmit = true;
+			r->fail_commit = at;
+			r->fail_with = WEIR_EIO;
+			r->fail_reached = reached;
+			int rc = 0;
+			for (int i = 0; i < 20 && rc == 0; i++)
+				rc = rig_tick(r, 1000);
+			r->fail_commit = -1;
+			if (rc < 0)
+				reopen(r);
+			ck_assert_int_eq(rig_tick(r, 1000), 0); /* before sources deliver */
+			rig_ticks(r, 14, 1000);
+			ck_assert(!pipeline_fenced(r->p, NULL));
+			ck_assert_uint_ge(r->skips, 1);
+			ck_assert(r->position[0] >= 1000000);
+			feed_minute(r, 9, 8);
+			uint64_t merged = rig_merged(r, "load");
+			finish(r);
+			ck_assert_uint_eq(rig_merged(r, "load"), merged + 8);
+			/* what was merged and its answer lost counts as dropped here: nobody can know */
+			ck_assert_uint_eq(rig_ledger(r).matched, 24);
+			ck_assert_uint_le(rig_ledger(r).aggregated, merged + 8);
+			ck_assert_uint_ge(rig_ledger(r).aggregated, 16);
+			rig_free(r);
+		}
+	}
+}
+END_TEST
+
+START_TEST(a_restored_backup_is_fenced_and_takes_nothing_for_acknowledged)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 3, 1000);
+	rig_crash(r);
+	rig_backup(r);
+	ck_assert_int_eq(rig_open(r), 0);
+	feed_minute(r, 1, 8);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 16);
+	rig_crash(r);
+	rig_restore(r);
+	ck_assert_int_eq(rig_open(r), 0);
+	feed_minute(r, 2, 8);
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	ck_assert_uint_eq(rig_merged(r, "load"), 16);
+	ck_assert(!pipeline_drained(r->p));
+	rig_free(r);
+}
+END_TEST
+
+/* The same, but the epoch gives nothing away: the holder ran on without a restart after the backup was taken. */
+START_TEST(a_restored_backup_of_the_same_epoch_is_found_out_by_its_numbers)
+{
+	for (int more = 1; more < 6; more++) {
+		struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+		feed_minute(r, 0, 8);
+		rig_ticks(r, 3, 1000);
+		uint64_t epoch = r->cloud.epoch;
+		rig_crash(r);
+		rig_backup(r);
+		ck_assert_int_eq(rig_open(r), 0);
+		for (int i = 1; i < 3; i++) {
+			feed_minute(r, i, 8);
+			rig_ticks(r, 3, 1000);
+		}
+		ck_assert_uint_eq(rig_merged(r, "load"), 24);
+		rig_crash(r);
+		rig_restore(r);
+		r->cloud.epoch = epoch; /* as if it had been one process all the time */
+		for (size_t i = 0; i < 4; i++)
+			r->cloud.shards[i].epoch = epoch;
+		ck_assert_int_eq(rig_open(r), 0);
+		r->cloud.deaf = true; /* makes as many batches as the lost copy, or more, before it can connect */
+		for (int i = 0; i < more; i++) {
+			feed_minute(r, 10 + i, 8);
+			rig_ticks(r, 1, 1000);
+		}
+		r->cloud.deaf = false;
+		rig_ticks(r, 12, 1000);
+		ck_assert(pipeline_fenced(r->p, NULL));
+		ck_assert_uint_eq(rig_ledger(r).dropped, 0);
+		uint64_t held = rig_ledger(r).aggregated - 8;
+		ck_assert_uint_eq(held, 8 * (uint64_t)more); /* all of it still here: 8 were acknowledged before the backup */
+		ck_assert_uint_eq(rig_merged(r, "load"), 24);
+		ck_assert(rig_metric(r, "weir_edge_stream_acknowledged_total{stream=\"load\"}") == 8);
+		rig_free(r);
+	}
+}
+END_TEST
+
+START_TEST(a_cloud_that_lost_data_fences)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	for (int i = 0; i < 3; i++) {
+		feed_minute(r, i, 8);
+		rig_ticks(r, 3, 1000);
+	}
+	rig_crash(r);
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].last = r->cloud.shards[i].last ? 1 : 0;
+	ck_assert_int_eq(rig_open(r), 0);
+	feed_minute(r, 3, 8);
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(an_empty_spool_under_a_known_name_renumbers_what_it_cut_before)
+{
+	/* the spool was lost; the shards know this edge well */
+	for (int before = 0; before < 3; before++) {
+		struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+		r->cloud.epoch = 5;
+		r->cloud.granted = true;
+		for (size_t i = 0; i < 4; i++)
+			r->cloud.shards[i] = (struct rig_shard){.epoch = 5, .last = i == 3 ? 0 : 2 + i, .checksum = 1};
+		r->cloud.hello_verdict = VERDICT_BUSY; /* until the old holder is known to be silent */
+		for (int i = 0; i < before * 50; i++) {
+			feed_minute(r, i, 40);
+			rig_tick(r, 1000);
+		}
+		if (before == 2)
+			reopen(r);
+		r->cloud.hello_verdict = VERDICT_OK;
+		rig_ticks(r, 8, 1000);
+		feed_minute(r, 200, 40);
+		finish(r);
+		ck_assert_uint_eq(rig_merged(r, "load"), 40 * (uint64_t)(before * 50 + 1));
+		ck_assert_uint_eq(r->cloud.epoch, 6);
+		ck_assert(!pipeline_fenced(r->p, NULL));
+		ck_assert_uint_eq(rig_ledger(r).dropped, 0);
+		for (size_t i = 0; i < 4; i++)
+			ck_assert_uint_eq(r->cloud.shards[i].last, (i == 3 ? 0 : 2 + i) + (uint64_t)before * 50 + 1);
+		rig_free(r);
+	}
+}
+END_TEST
+
+START_TEST(renumbering_survives_a_crash_at_each_commit)
+{
+	for (int at = 0; at < 16; at++) {
+		struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+		r->cloud.epoch = 5;
+		r->cloud.granted = true;
+		for (size_t i = 0; i < 4; i++)
+			r->cloud.shards[i] = (struct rig_shard){.epoch = 5, .last = 10, .checksum = 1};
+		r->cloud.deaf = true;
+		for (int i = 0; i < 70; i++) {
+			feed_minute(r, i, 40);
+			rig_tick(r, 1000);
+		}
+		r->cloud.deaf = false;
+		r->fail_commit = at;
+		r->fail_with = WEIR_EIO;
+		r->fail_reached = at % 2;
+		int rc = 0;
+		for (int i = 0; i < 20 && rc == 0; i++)
+			rc = rig_tick(r, 1000);
+		r->fail_commit = -1;
+		if (rc < 0)
+			reopen(r);
+		feed_minute(r, 100, 40);
+		finish(r);
+		ck_assert_uint_eq(rig_merged(r, "load"), 40 * 71);
+		ck_assert(!r->cloud.checksum_conflict);
+		for (size_t i = 0; i < 4; i++)
+			ck_assert_uint_eq(r->cloud.shards[i].last, 10 + 71);
+		rig_free(r);
+	}
+}
+END_TEST
+
+START_TEST(a_foreign_cluster_is_not_served)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 3, 1000);
+	memset(r->cloud.id, 8, sizeof(r->cloud.id));
+	reopen(r);
+	feed_minute(r, 1, 8);
+	rig_ticks(r, 5, 1000);
+	const char *why = NULL;
+	ck_assert(pipeline_fenced(r->p, &why));
+	ck_assert_ptr_nonnull(strstr(why, "cluster"));
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	/* the right one answers again */
+	memset(r->cloud.id, 7, sizeof(r->cloud.id));
+	rig_ticks(r, 25, 1000);
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 16);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(refused_is_said_and_tried_again)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.hello_verdict = VERDICT_REFUSED;
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	r->cloud.hello_verdict = VERDICT_OK; /* the topology has it now */
+	rig_ticks(r, 12, 1000);
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	rig_free(r);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("edged/uplink");
+	TCase *tc = tcase_create("all");
+	tcase_set_timeout(tc, 300);
+	tcase_add_test(tc, hello_open_batches_in_order_and_the_grant_before_all);
+	tcase_add_test(tc, an_unanswered_claim_is_kept_and_a_new_start_takes_a_new_one);
+	tcase_add_test(tc, a_grant_is_not_used_before_it_is_durable);
+	tcase_add_test(tc, repeated_answers_change_nothing);
+	tcase_add_test(tc, lost_answers_are_asked_for_again_byte_for_byte);
+	tcase_add_test(tc, busy_is_backed_off_from_and_not_open_is_opened);
+	tcase_add_test(tc, out_of_sequence_rewinds);
+	tcase_add_test(tc, credit_bounds_what_is_in_flight);
+	tcase_add_test(tc, a_silent_cloud_is_left_for_the_next);
+	tcase_add_test(tc, rubbish_and_strangers_frames_are_counted_and_ignored);
+	tcase_add_test(tc, a_second_holder_fences_the_first);
+	tcase_add_test(tc, readmission_drops_counts_and_goes_on_after_last);
+	tcase_add_test(tc, readmission_survives_a_crash_at_each_of_its_commits);
+	tcase_add_test(tc, a_restored_backup_is_fenced_and_takes_nothing_for_acknowledged);
+	tcase_add_test(tc, a_restored_backup_of_the_same_epoch_is_found_out_by_its_numbers);
+	tcase_add_test(tc, a_cloud_that_lost_data_fences);
+	tcase_add_test(tc, an_empty_spool_under_a_known_name_renumbers_what_it_cut_before);
+	tcase_add_test(tc, renumbering_survives_a_crash_at_each_commit);
+	tcase_add_test(tc, a_foreign_cluster_is_not_served);
+	tcase_add_test(tc, refused_is_said_and_tried_again);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
