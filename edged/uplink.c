@@ -18,6 +18,7 @@ struct lane {
 	bool opened, open_sent;
 	int64_t open_sent_ns;
 	uint64_t next;      /* the next seq to send */
+	uint64_t probe;     /* sent alone, until it is acknowledged: the cloud's last; 0: none */
 	uint64_t highest;   /* highest sent on this connection or before: for counting resends */
 	uint64_t in_flight; /* bytes of acked + 1 .. next - 1 */
 	int64_t since_ns;   /* of the last progress while something is in flight */
@@ -230,6 +231,8 @@ static void lane_ack(struct uplink *u, uint32_t shard, uint64_t seq, int64_t mon
 	}
 	if (l->next <= seq)
 		l->next = seq + 1;
+	if (l->probe <= seq)
+		l->probe = 0;
 	l->since_ns = mono_ns;
 	l->backoff_ns = 0;
 	l->retry_ns = 0;
@@ -259,7 +262,7 @@ static void lane_open(struct uplink *u, uint32_t shard, const struct uplink_view
 static bool lane_send(struct uplink *u, uint32_t shard, const struct uplink_view *v, int64_t mono_ns)
 {
 	struct lane *l = &u->lanes[shard];
-	if (l->next > v->ready)
+	if (l->next > v->ready || (l->probe && l->next > l->probe))
 		return false;
 	size_t bytes = u->io.batch_bytes(u->io.arg, shard, l->next);
 	uint64_t flying = uplink_in_flight(u);
@@ -305,8 +308,9 @@ static bool lane_turn(struct uplink *u, uint32_t shard, int64_t mono_ns)
 		lane_open(u, shard, &v, mono_ns);
 		return false;
 	}
-	if (l->in_flight && mono_ns - l->since_ns >= UPLINK_RESEND_MS * NS_PER_MS) {
-		lane_rewind(u, shard, v.acked + 1);
+	/* By seq: late acknowledgements of what is before a probe leave in_flight too low. */
+	if (l->next > v.acked + 1 && mono_ns - l->since_ns >= UPLINK_RESEND_MS * NS_PER_MS) {
+		lane_rewind(u, shard, l->probe ? l->probe : v.acked + 1);
 		l->since_ns = mono_ns;
 	}
 	return lane_send(u, shard, &v, mono_ns);
@@ -333,7 +337,8 @@ static void pump(struct uplink *u, int64_t mono_ns)
 uint64_t uplink_sent_target(const struct uplink *u, uint32_t shard)
 {
 	struct uplink_view v = view_of(u, shard);
-	if (u->state != UPLINK_READY || v.resume || !u->credit)
+	/* Not before the shard has said what it has: for an old copy of the spool the mark is what tells. */
+	if (u->state != UPLINK_READY || v.resume || !u->credit || !u->lanes[shard].opened)
 		return v.sent;
 	uint64_t target = v.acked, ahead = 0;
 	while (target < v.ready) {
@@ -445,12 +450,15 @@ static void open_accepted(struct uplink *u, uint32_t shard, uint64_t last, int64
 	l->opened = true;
 	l->in_flight = 0;
 	l->next = v.acked + 1;
+	l->probe = 0;
+	l->since_ns = mono_ns;
 	if (last > v.acked) {
-		/* What the cloud has is not sent again, but for the last one, which proves that both mean the same. */
+		/* What the cloud has is not sent again, but for the last one, which proves that both mean the same. Alone: what
+		 * follows it would be merged even where it is refused. */
 		if (u->io.batch_damaged(u->io.arg, shard, last))
 			lane_ack(u, shard, last, mono_ns);
 		else
-			l->next = last;
+			l->next = l->probe = last;
 	}
 }
 
