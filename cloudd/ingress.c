@@ -14,8 +14,10 @@ struct session {
 	uint8_t route[ORIGIN_ROUTE_MAX];
 	uint8_t route_len;
 	uint32_t edge;
+	uint32_t in_flight;      /* batches not answered */
 	uint64_t in_flight_bytes;
 	int64_t heard_ns;
+	bool left;               /* its edge talks through another session now */
 	struct session *next; /* of the bucket */
 };
 
@@ -26,6 +28,7 @@ struct ingress {
 	bool has_id;
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct session *buckets[BUCKETS];
+	struct session **latest; /* by edge: the session it spoke through last, or NULL */
 	int64_t swept_ns;
 	struct buf frame;
 	struct ingress_counters counters;
@@ -38,6 +41,7 @@ struct ingress *ingress_new(const struct topology *t, const char *self_name,
 	in->topology = t;
 	in->self_name = self_name;
 	in->io = *io;
+	in->latest = xcalloc(t->edge_count, sizeof(struct session *));
 	return in;
 }
 
@@ -52,6 +56,7 @@ void ingress_free(struct ingress *in)
 			free(s);
 		}
 	}
+	free(in->latest);
 	buf_free(&in->frame);
 	free(in);
 }
@@ -80,22 +85,60 @@ static struct session *session_find(const struct ingress *in, struct bytes route
 	return s;
 }
 
+static void session_end(struct ingress *in, struct session *s)
+{
+	struct session **at = &in->buckets[bucket_of(bytes_of(s->route, s->route_len))];
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	if (in->latest[s->edge] == s)
+		in->latest[s->edge] = NULL;
+	free(s);
+	in->counters.sessions--;
+}
+
+static struct session *session_new(struct ingress *in, struct bytes route, uint32_t edge)
+{
+	struct session *s = xcalloc(1, sizeof(*s));
+	memcpy(s->route, route.p, route.n);
+	s->route_len = (uint8_t)route.n;
+	s->edge = edge;
+	size_t bucket = bucket_of(route);
+	s->next = in->buckets[bucket];
+	in->buckets[bucket] = s;
+	in->counters.sessions++;
+	return s;
+}
+
+/* An edge that reconnects has a new route each time: its session before ends as soon as nothing is in flight there, so
+ * that a fleet that flaps does not use up the table. */
+static void session_takes_over(struct ingress *in, struct session *s)
+{
+	struct session *before = in->latest[s->edge];
+	in->latest[s->edge] = s;
+	s->left = false;
+	if (!before || before == s)
+		return;
+	before->left = true;
+	if (!before->in_flight)
+		session_end(in, before);
+}
+
 static struct session *session_get(struct ingress *in, struct bytes route, uint32_t edge, int64_t mono_ns)
 {
 	struct session *s = session_find(in, route);
-	if (!s) {
-		if (in->counters.sessions >= INGRESS_SESSIONS_MAX)
-			return NULL;
-		s = xcalloc(1, sizeof(*s));
-		memcpy(s->route, route.p, route.n);
-		s->route_len = (uint8_t)route.n;
-		size_t bucket = bucket_of(route);
-		s->next = in->buckets[bucket];
-		in->buckets[bucket] = s;
-		in->counters.sessions++;
+	if (s && s->edge != edge) {
+		if (s->in_flight)
+			return NULL; /* one connection under two names: after the first one's batches */
+		session_end(in, s);
+		s = NULL;
 	}
-	s->edge = edge;
+	if (!s && in->counters.sessions >= INGRESS_SESSIONS_MAX)
+		return NULL;
+	if (!s)
+		s = session_new(in, route, edge);
 	s->heard_ns = mono_ns;
+	session_takes_over(in, s);
 	return s;
 }
 
@@ -105,15 +148,10 @@ void ingress_tick(struct ingress *in, int64_t mono_ns)
 		return;
 	in->swept_ns = mono_ns;
 	for (size_t i = 0; i < BUCKETS; i++) {
-		for (struct session **at = &in->buckets[i]; *at;) {
-			struct session *s = *at;
-			if (s->in_flight_bytes || mono_ns - s->heard_ns < INGRESS_IDLE_MS * NS_PER_MS) {
-				at = &s->next;
-				continue;
-			}
-			*at = s->next;
-			free(s);
-			in->counters.sessions--;
+		for (struct session *s = in->buckets[i], *next; s; s = next) {
+			next = s->next;
+			if (!s->in_flight && mono_ns - s->heard_ns >= INGRESS_IDLE_MS * NS_PER_MS)
+				session_end(in, s);
 		}
 	}
 }
@@ -129,9 +167,10 @@ static uint64_t credit(const struct ingress *in)
 static bool account(struct ingress *in, struct session *s, size_t n)
 {
 	/* Twice the credit: what was sent before a smaller credit arrived, and what is sent again, is not an offence. */
-	bool first = s->in_flight_bytes == 0;
+	bool first = s->in_flight == 0;
 	if (in->counters.in_flight_bytes + n > INGRESS_BYTES_MAX || (!first && s->in_flight_bytes + n > 2 * credit(in)))
 		return false;
+	s->in_flight++;
 	s->in_flight_bytes += n;
 	in->counters.in_flight_bytes += n;
 	return true;
@@ -139,12 +178,15 @@ static bool account(struct ingress *in, struct session *s, size_t n)
 
 void ingress_drop(struct ingress *in, const struct origin *o)
 {
-	if (!o->bytes || o->local)
+	if (!o->counted)
 		return;
 	struct session *s = session_find(in, bytes_of(o->route, o->route_len));
-	weir_assert(s && s->in_flight_bytes >= o->bytes); /* sessions with bytes in flight are kept */
+	weir_assert(s && s->in_flight && s->in_flight_bytes >= o->bytes); /* with something in flight it is kept */
+	s->in_flight--;
 	s->in_flight_bytes -= o->bytes;
 	in->counters.in_flight_bytes -= o->bytes;
+	if (s->left && !s->in_flight)
+		session_end(in, s);
 }
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
@@ -318,8 +360,11 @@ static bool check_session(struct ingress *in, struct bytes route, const struct m
 	if (o->forwarded)
 		return true;
 	struct session *s = session_get(in, route, o->edge, mono_ns);
-	if (s && (m->type != MSG_BATCH || account(in, s, m->batch.body.n))) {
-		o->bytes = m->type == MSG_BATCH ? (uint32_t)m->batch.body.n : 0;
+	if (s && m->type != MSG_BATCH)
+		return true;
+	if (s && account(in, s, m->batch.body.n)) {
+		o->counted = true;
+		o->bytes = (uint32_t)m->batch.body.n;
 		return true;
 	}
 	in->counters.busy++;

@@ -2,8 +2,8 @@
  * before anything is asked of a shard, and sends the answers.
  *
  * A session is one route of the ROUTER. It exists from the first good request of an edge until it is silent for
- * INGRESS_IDLE_MS with nothing in flight; nothing depends on it but the credit: the bytes of batches that an edge may
- * have unanswered. What is over twice the credit is answered BUSY, so a client that ignores it costs no memory.
+ * INGRESS_IDLE_MS, or its edge talks through another one, with nothing in flight; nothing depends on it but the credit:
+ * the bytes of batches that an edge may have unanswered. What is over twice the credit is answered BUSY, so a client that ignores it costs no memory.
  *
  * Requests forwarded by another cloud have no session and no credit here; the node that the edge talks to keeps both.
  * Pure; on the loop thread. */

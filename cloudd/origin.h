@@ -24,7 +24,8 @@ struct origin {
 	uint64_t seq;         /* BATCH */
 	int64_t sent_mono_ns; /* REPORT: echoed */
 	uint8_t claim[CLAIM_BYTES]; /* HELLO: echoed */
-	uint32_t bytes;       /* BATCH: in flight on the session's account until it is answered */
+	bool counted;         /* BATCH: it is on its session's account until it is answered, */
+	uint32_t bytes;       /* with so many bytes */
 };
 
 /* What is answered. Fields that the request's reply does not have are left 0. */

@@ -57,9 +57,9 @@ static inline void cloud_disk_close(struct cloud_disk *d)
 
 static inline void cloud_disk_lose(const char *path)
 {
-	static const char *const files[] = {"data.mdb", "lock.mdb"};
+	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
 	char file[128];
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		snprintf(file, sizeof(file), "%s/%s", path, files[i]);
 		unlink(file);
 	}

@@ -210,38 +210,66 @@ END_TEST
 
 START_TEST(credits_are_shares_of_the_whole_and_sessions_end)
 {
-	struct origin o;
+	static struct origin o[1024];
 	char route[16];
 	struct msg m = batch_msg("a", "body", 4);
 	for (int i = 0; i < 1024; i++) {
 		snprintf(route, sizeof(route), "r%d", i);
-		ck_assert(ingress_accept(w.in, route_of(route), &m, 0, &o));
-		ingress_answer(w.in, &o, &(struct answer){.verdict = VERDICT_OK});
+		ck_assert(ingress_accept(w.in, route_of(route), &m, 0, &o[i]));
 	}
-	ck_assert_uint_eq(w.last.batch_reply.credit_bytes, INGRESS_BYTES_MAX / 1024);
-	ck_assert(ingress_accept(w.in, route_of("busy"), &m, 0, &o));
+	ingress_answer(w.in, &o[0], &(struct answer){.verdict = VERDICT_OK});
+	/* that session ended with its last batch: the edge talks through others by now */
+	ck_assert_uint_eq(w.last.batch_reply.credit_bytes, INGRESS_BYTES_MAX / 1023);
+	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1023);
+	for (int i = 1; i < 1023; i++)
+		ingress_answer(w.in, &o[i], &(struct answer){.verdict = VERDICT_OK});
 	ingress_tick(w.in, INGRESS_IDLE_MS * NS_PER_MS);
-	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1); /* the one with something in flight is kept */
-	ingress_answer(w.in, &o, &(struct answer){.verdict = VERDICT_OK});
+	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1); /* with something in flight it is kept */
+	ingress_answer(w.in, &o[1023], &(struct answer){.verdict = VERDICT_OK});
+	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1); /* and the edge's last one while it is heard */
 	ingress_tick(w.in, 2 * INGRESS_IDLE_MS * NS_PER_MS);
 	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 0);
 }
 END_TEST
 
-START_TEST(sessions_are_bounded)
+START_TEST(an_edge_that_reconnects_leaves_no_session_behind)
 {
 	struct origin o;
+	char route[16];
+	struct msg m = batch_msg("a", "body", 4);
+	for (int i = 0; i < 100; i++) {
+		snprintf(route, sizeof(route), "r%d", i);
+		ck_assert(ingress_accept(w.in, route_of(route), &m, 0, &o));
+		ingress_answer(w.in, &o, &(struct answer){.verdict = VERDICT_OK});
+		ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1);
+	}
+	struct msg b = batch_msg("b", "body", 4);
+	ck_assert(ingress_accept(w.in, route_of("r99"), &b, 0, &o)); /* another edge behind the same route */
+	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 1);
+	struct origin other;
+	ck_assert(!ingress_accept(w.in, route_of("r99"), &m, 0, &other)); /* but not both at once */
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_BUSY);
+	ingress_drop(w.in, &o);
+}
+END_TEST
+
+START_TEST(sessions_are_bounded)
+{
+	static struct origin o[INGRESS_SESSIONS_MAX];
+	struct origin one_more;
 	char route[16];
 	struct msg m = batch_msg("a", "", 0);
 	for (int i = 0; i < INGRESS_SESSIONS_MAX; i++) {
 		snprintf(route, sizeof(route), "r%d", i);
-		ck_assert(ingress_accept(w.in, route_of(route), &m, 0, &o));
+		ck_assert(ingress_accept(w.in, route_of(route), &m, 0, &o[i]));
 	}
-	ck_assert(!ingress_accept(w.in, route_of("one more"), &m, 0, &o));
+	ck_assert(!ingress_accept(w.in, route_of("one more"), &m, 0, &one_more));
 	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_BUSY);
+	ingress_drop(w.in, &o[5]);
+	ck_assert(ingress_accept(w.in, route_of("one more"), &m, 0, &one_more));
 	char longest[ORIGIN_ROUTE_MAX + 1];
 	memset(longest, 'x', sizeof(longest));
-	ck_assert(!ingress_accept(w.in, bytes_of(longest, sizeof(longest)), &m, 0, &o));
+	ck_assert(!ingress_accept(w.in, bytes_of(longest, sizeof(longest)), &m, 0, &one_more));
 	ck_assert_uint_eq(ingress_counters(w.in)->refused_route, 1);
 }
 END_TEST
@@ -365,6 +393,8 @@ START_TEST(a_node_that_cannot_be_reached_or_has_too_much_is_said_at_once)
 	w.node_down = true;
 	ck_assert_int_eq(route_forward(w.route, 2, &m, &o, 0), WEIR_ECLOSED);
 	w.node_down = false;
+	ingress_drop(w.in, &o);
+	o.counted = false;
 	for (int i = 0; i < ROUTE_WAITING_MAX; i++)
 		ck_assert_int_eq(route_forward(w.route, 2, &m, &o, 0), 0);
 	ck_assert_int_eq(route_forward(w.route, 2, &m, &o, 0), WEIR_EBUSY);
@@ -384,6 +414,7 @@ int main(void)
 	tcase_add_test(tc, a_node_without_the_cluster_id_serves_nobody);
 	tcase_add_test(tc, what_is_over_the_credit_is_busy_and_costs_nothing);
 	tcase_add_test(tc, credits_are_shares_of_the_whole_and_sessions_end);
+	tcase_add_test(tc, an_edge_that_reconnects_leaves_no_session_behind);
 	tcase_add_test(tc, sessions_are_bounded);
 	tcase_add_test(tc, a_forwarded_request_comes_back_to_who_asked);
 	tcase_add_test(tc, doubled_foreign_and_late_replies_match_nothing);

@@ -1,5 +1,7 @@
 /* Whole nodes in one process, on real environments: what edges see, and what survives restarts and lost frames. */
 #include <check.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -1053,6 +1055,53 @@ START_TEST(what_threads_and_people_see)
 }
 END_TEST
 
+static atomic_bool readers_stop;
+
+static void *read_all_the_time(void *arg)
+{
+	struct cloud *c = arg;
+	struct buf out = {0};
+	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
+	uint8_t id[CLUSTER_ID_BYTES];
+	while (!readers_stop) {
+		struct kv_txn *txn;
+		char *why = NULL;
+		if (kv_begin(c->disk.state, false, &txn))
+			return NULL;
+		buf_clear(&out);
+		node_edges_json(c->node, txn, &out);
+		node_streams_json(c->node, txn, &out);
+		node_metrics(c->node, txn, &out);
+		node_groups(c->node, groups);
+		node_cluster_id(c->node, id);
+		if (!node_ready(c->node, &why))
+			free(why);
+		kv_abort(txn);
+	}
+	buf_free(&out);
+	return NULL;
+}
+
+/* To be run with the thread sanitizer, too. */
+START_TEST(other_threads_may_look_while_the_loop_works)
+{
+	pthread_t thread;
+	readers_stop = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, read_all_the_time, &w.clouds[0]), 0);
+	three_join();
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 50), VERDICT_OK);
+	for (unsigned i = 1; i <= 50; i++) {
+		ck_assert_int_eq(batch(0, "a", 1, 0, i), VERDICT_OK);
+		report("a", i * MIN);
+		report("b", i * MIN);
+		report("c", i * MIN);
+		run(S / 2);
+	}
+	readers_stop = true;
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 START_TEST(one_node_does_it_all)
 {
 	three_join();
@@ -1097,6 +1146,7 @@ int main(void)
 	tcase_add_test(tc, no_frame_can_harm);
 	tcase_add_test(tc, clouds_are_served_and_others_are_not);
 	tcase_add_test(tc, what_threads_and_people_see);
+	tcase_add_test(tc, other_threads_may_look_while_the_loop_works);
 	suite_add_tcase(s, tc);
 	TCase *one = tcase_create("one");
 	tcase_add_checked_fixture(one, setup_one, teardown);
