@@ -95,6 +95,8 @@ struct cloudd {
 	pthread_cond_t readmitted;
 	struct event *first, **last;
 	bool stopping;
+	bool log_full;   /* the log writer's */
+	bool state_full; /* the state writer's */
 };
 
 static struct node_time now(void)
@@ -186,25 +188,43 @@ static void handle_events(void *arg)
 
 /* ---- the writers' callbacks --------------------------------------------------------------------------------------- */
 
+/* Says once that an environment has no room, and once that it has it again. On the writer's thread. */
+static void note_full(bool *was_full, bool full, const char *what)
+{
+	if (full && !*was_full)
+		log_error("cloudd", "no room on the disk: nothing is acknowledged until there is; environment=%s", what);
+	else if (!full && *was_full)
+		log_info("cloudd", "there is room on the disk again; environment=%s", what);
+	*was_full = full;
+}
+
 static void on_log_written(void *arg, struct log_job *job, int rc)
 {
-	post(arg, &(struct event){.type = EVENT_LOG_WRITTEN, .log_written = {job, rc}});
+	struct cloudd *c = arg;
+	note_full(&c->log_full, rc == WEIR_EFULL, "log");
+	post(c, &(struct event){.type = EVENT_LOG_WRITTEN, .log_written = {job, rc}});
 }
 
 static void on_applied(void *arg, struct apply_job *job, int rc)
 {
-	post(arg, &(struct event){.type = EVENT_APPLIED, .applied = {job, rc}});
+	struct cloudd *c = arg;
+	if (rc == WEIR_EFULL)
+		note_full(&c->state_full, true, "state");
+	post(c, &(struct event){.type = EVENT_APPLIED, .applied = {job, rc}});
 }
 
 static void on_durable(void *arg, uint32_t group, uint64_t index)
 {
-	post(arg, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
+	struct cloudd *c = arg;
+	note_full(&c->state_full, false, "state");
+	post(c, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
 }
 
 static void on_aborted(void *arg)
 {
-	log_warn("cloudd", "no room for the state: nothing is acknowledged until there is");
-	post(arg, &(struct event){.type = EVENT_ABORTED});
+	struct cloudd *c = arg;
+	note_full(&c->state_full, true, "state");
+	post(c, &(struct event){.type = EVENT_ABORTED});
 }
 
 /* Nothing after a failed sync can be trusted: the log is replayed by the next start. */

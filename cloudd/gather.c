@@ -85,6 +85,12 @@ static int page_remote(struct gather *g, struct page *p, struct buf *rows, bool 
 	return rc;
 }
 
+static void page_free(struct page *p)
+{
+	buf_free(&p->spec);
+	free(p);
+}
+
 static int page_finish(void *arg, void *handle, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX])
 {
 	struct gather *g = arg;
@@ -98,14 +104,22 @@ static int page_finish(void *arg, void *handle, struct buf *rows, bool *ret_more
 		    g->serve, p->shard, p->linearizable, bytes_of(p->spec.data, p->spec.len), rows, ret_more, &text);
 		rc = code_of(g, p->node, p->shard, v, text, reason);
 	}
-	buf_free(&p->spec);
-	free(p);
+	page_free(p);
 	return rc;
+}
+
+static void page_cancel(void *arg, void *handle)
+{
+	struct gather *g = arg;
+	struct page *p = handle;
+	if (p->call)
+		rpc_cancel(g->rpc, p->call);
+	page_free(p);
 }
 
 struct query_source gather_source(struct gather *g)
 {
-	return (struct query_source){g, page_start, page_finish};
+	return (struct query_source){g, page_start, page_finish, page_cancel};
 }
 
 /* ---- outbox ---------------------------------------------------------------------------------------------------- */

@@ -115,12 +115,8 @@ static int open_all(struct query *q)
 	for (uint32_t i = 0; i < q->part_count; i++)
 		handles[i] = start_page(q, i, true);
 	for (uint32_t i = 0; i < q->part_count; i++) {
-		if (rc) { /* what was begun must be ended */
-			struct buf ignored = {0};
-			bool more;
-			char reason[QUERY_REASON_MAX];
-			(void)q->source.finish(q->source.arg, handles[i], &ignored, &more, reason);
-			buf_free(&ignored);
+		if (rc) {
+			q->source.cancel(q->source.arg, handles[i]);
 			continue;
 		}
 		rc = open_page(q, i, handles[i]);

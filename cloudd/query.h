@@ -18,6 +18,8 @@ struct query_source {
 	void *(*start)(void *arg, uint32_t shard, const struct rows_spec *spec, bool linearizable);
 	/* Ends what start began: waits, appends the encoded rows. 0, or an error with the reason written. */
 	int (*finish)(void *arg, void *handle, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX]);
+	/* Instead of finish: ends it without waiting. */
+	void (*cancel)(void *arg, void *handle);
 };
 
 struct query;

@@ -193,6 +193,13 @@ static void unlink_call(struct rpc *r, struct rpc_call *c)
 	r->call_count--;
 }
 
+static void call_free(struct rpc_call *c)
+{
+	buf_free(&c->frame);
+	pthread_cond_destroy(&c->changed);
+	free(c);
+}
+
 int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply)
 {
 	struct timespec ts = {(time_t)(c->until_ns / NS_PER_SEC), (long)(c->until_ns % NS_PER_SEC)};
@@ -207,8 +214,16 @@ int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply)
 		*ret_reply = c->reply;
 	if (rc == WEIR_ETIMEOUT)
 		stats_add(r->o.timeouts, 1);
-	buf_free(&c->frame);
-	pthread_cond_destroy(&c->changed);
-	free(c);
+	call_free(c);
 	return rc;
+}
+
+void rpc_cancel(struct rpc *r, struct rpc_call *c)
+{
+	pthread_mutex_lock(&r->mutex);
+	unlink_call(r, c);
+	pthread_mutex_unlock(&r->mutex);
+	if (c->done && !c->rc)
+		msg_clear(&c->reply);
+	call_free(c);
 }

@@ -45,5 +45,7 @@ struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, in
 /* Waits for the answer, and ends the call. 0: *ret_reply is the caller's to msg_clear; its type is anything that the
  * other node sent. WEIR_ETIMEOUT, WEIR_ECLOSED, WEIR_EBUSY (too many calls), WEIR_ETOOBIG. */
 int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply);
+/* Ends the call without waiting: an answer is dropped. */
+void rpc_cancel(struct rpc *r, struct rpc_call *c);
 
 #endif
