@@ -373,7 +373,9 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 		a.expected = now->expected;
 	ret->expected = a.expected;
 	for (size_t i = 0; i < a.count && !rc; i++) {
-		if (a.edges[i].partitioned) {
+		/* Final has passed the window: nothing is awaited from anybody. Who was partitioned when it closed and has no later
+		 * watermark came back since, delivered what it had, and fell silent. */
+		if (a.edges[i].partitioned && end_ns > now->final_ns) {
 			ret->partitioned++;
 			miss(ret, a.edges[i].name);
 		} else {

@@ -440,16 +440,23 @@ START_TEST(coarser_windows_tell_the_worst_of_their_parts)
 {
 	for (int i = 0; i < 6; i++)
 		put(i * 10 * SEC);
-	move_close(20, 20, edge("e1", EDGE_LIVE, 20), edge("e2", EDGE_PARTITIONED, -1), edge("e3", EDGE_LIVE, 20));
-	move_close(60, 60, edge("e1", EDGE_LIVE, 60), edge("e2", EDGE_IDLE, -1), edge("e3", EDGE_LIVE, 60));
-	check_edges(10, WINDOW_FINAL, 2, 0, 1, "e2 ");
-	check_edges(50, WINDOW_FINAL, 2, 1, 0, "");
+	move_close(20, 0, edge("e1", EDGE_LIVE, 20), edge("e2", EDGE_PARTITIONED, -1), edge("e3", EDGE_LIVE, 20));
+	move_close(60, 0, edge("e1", EDGE_LIVE, 60), edge("e2", EDGE_IDLE, -1), edge("e3", EDGE_LIVE, 60));
+	check_edges(10, WINDOW_PROVISIONAL, 2, 0, 1, "e2 ");
+	check_edges(50, WINDOW_PROVISIONAL, 2, 1, 0, "");
 	struct rows_spec spec = kit_spec(&k, "roll");
 	spec.size_ns = spec.advance_ns = 60 * SEC;
 	spec.own_window = false;
 	struct kit_rows r = kit_query(&k, &spec);
 	ck_assert_uint_eq(r.count, 1);
 	ck_assert(r.rows[0].edges.partitioned == 1 && r.rows[0].edges.idle == 0 && r.rows[0].revision == 0);
+	ck_assert(r.rows[0].state == WINDOW_PROVISIONAL);
+	kit_rows_clear(&r);
+	/* Final: nobody is missing. Who was, came back and is idle. */
+	move_close(60, 60, edge("e1", EDGE_LIVE, 60), edge("e2", EDGE_IDLE, -1), edge("e3", EDGE_LIVE, 60));
+	check_edges(10, WINDOW_FINAL, 2, 1, 0, "");
+	r = kit_query(&k, &spec);
+	ck_assert(r.count == 1 && r.rows[0].edges.partitioned == 0 && r.rows[0].edges.idle == 1);
 	ck_assert(r.rows[0].state == WINDOW_FINAL);
 	kit_rows_clear(&r);
 }
