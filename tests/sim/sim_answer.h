@@ -1,0 +1,30 @@
+/* The answers: read from every shard as a query does, and held against the oracle. */
+#ifndef WEIR_SIM_ANSWER_H
+#define WEIR_SIM_ANSWER_H
+
+#include "cloudd/result.h"
+#include "tests/sim/sim_world.h"
+
+struct sim_row {
+	int64_t start_ns;
+	struct bytes group; /* owned */
+	enum window_state state;
+	uint64_t revision;
+	struct rows_edges edges; /* without names */
+	struct partial partial;  /* owned */
+};
+
+struct sim_rows {
+	struct sim_row *rows; /* by (start, group) */
+	size_t count, cap;
+	struct partial_spec spec;
+	int64_t close_ns, final_ns; /* least of the shards */
+};
+
+/* The stream's own windows and groups, of all shards. False: a node is down, or w has failed. */
+bool sim_answer_own(struct sim_world *w, uint32_t stream, struct sim_rows *ret);
+void sim_rows_free(struct sim_rows *r);
+/* All that the final answers must be. */
+void sim_answer_check(struct sim_world *w);
+
+#endif

@@ -1,0 +1,546 @@
+/* What must hold: during the run, at rest, and of the answers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "tests/sim/sim_answer.h"
+#include "tests/sim/sim_world.h"
+
+/* ---- the edge's ledger ------------------------------------------------------------------------------------------ */
+
+void sim_check_edge(struct sim_edge *e)
+{
+	struct sim_world *w = e->w;
+	struct pipeline_ledger l;
+	pipeline_ledger(e->pipeline, &l);
+	if (l.accepted != e->accepted || l.refused != e->refused)
+		sim_fail(w, "edge %u: its ledger says %llu accepted, %llu refused; it was given %llu and %llu", e->pid,
+		    (unsigned long long)l.accepted, (unsigned long long)l.refused, (unsigned long long)e->accepted,
+		    (unsigned long long)e->refused);
+	if (l.matched != l.aggregated + l.dropped)
+		sim_fail(w, "edge %u: matched %llu is not aggregated %llu + dropped %llu", e->pid, (unsigned long long)l.matched,
+		    (unsigned long long)l.aggregated, (unsigned long long)l.dropped);
+	if (l.unmatched > l.accepted || l.matched + l.unmatched < l.accepted)
+		sim_fail(w, "edge %u: accepted %llu, matched %llu, unmatched %llu", e->pid, (unsigned long long)l.accepted,
+		    (unsigned long long)l.matched, (unsigned long long)l.unmatched);
+	const char *why = NULL;
+	if (w->plan->scenario == SIM_PLAIN && pipeline_fenced(e->pipeline, &why))
+		sim_fail(w, "edge %u is fenced without a reason: %s", e->pid, why ? why : "");
+}
+
+/* ---- frames between edge and cloud ------------------------------------------------------------------------------- */
+
+static struct sim_batch_note *note_of(struct sim_lane *lane, uint64_t seq)
+{
+	if (seq > lane->count) {
+		lane->at = xrealloc(lane->at, seq * sizeof(*lane->at));
+		memset(lane->at + lane->count, 0, (seq - lane->count) * sizeof(*lane->at));
+		lane->count = seq;
+	}
+	return &lane->at[seq - 1];
+}
+
+static void check_batch_sent(struct sim_edge *e, const struct msg *m)
+{
+	struct sim_world *w = e->w;
+	if (m->batch.shard >= w->topology->shards || m->batch.seq == 0 || m->batch.seq > UINT32_MAX) {
+		sim_fail(w, "edge %u sends a batch of shard %u, seq %llu", e->pid, m->batch.shard,
+		    (unsigned long long)m->batch.seq);
+		return;
+	}
+	struct sim_lane *lane = &w->lanes[e->edge][m->batch.shard];
+	if (m->batch.seq > lane->count + 1)
+		sim_fail(w, "edge %u leaves a gap before seq %llu of shard %u", e->pid, (unsigned long long)m->batch.seq,
+		    m->batch.shard);
+	struct sim_batch_note *n = note_of(lane, m->batch.seq);
+	uint64_t sum = sim_hash_bytes(m->batch.body.p, m->batch.body.n);
+	if (n->sent && n->checksum != sum)
+		sim_fail(w, "edge %u sends seq %llu of shard %u again with other bytes", e->pid,
+		    (unsigned long long)m->batch.seq, m->batch.shard);
+	*n = (struct sim_batch_note){sum, true, n->acked};
+}
+
+/* For --verbose: the heartbeat. */
+static void show_report(const struct sim_edge *e, const struct msg *m)
+{
+	static const char *const phases[] = {"joining", "live", "idle", "backpressured"};
+	printf("%9.3f   edge %u reports, epoch %llu seq %llu:", (double)e->w->now_ns / 1e9, e->pid,
+	    (unsigned long long)m->report.epoch, (unsigned long long)m->report.seq);
+	for (size_t i = 0; i < m->report.stream_count; i++)
+		printf(" %s %s%s %.3f", m->report.streams[i].name, phases[m->report.streams[i].phase],
+		    m->report.streams[i].unsent ? " unsent" : "",
+		    (double)(m->report.streams[i].watermark_ns - SIM_WALL_BASE_NS) / 1e9);
+	printf("\n");
+}
+
+void sim_check_sent(struct sim_edge *e, const struct msg *m)
+{
+	if (e->w->verbose && m->type == MSG_REPORT)
+		show_report(e, m);
+	if (m->type != MSG_BATCH)
+		return;
+	e->w->batches++;
+	if (e->w->plan->scenario == SIM_PLAIN)
+		check_batch_sent(e, m);
+}
+
+static void check_grant(struct sim_edge *e, const struct msg *m)
+{
+	struct sim_world *w = e->w;
+	if (m->hello_reply.verdict != VERDICT_OK || m->hello_reply.claim.n != CLAIM_BYTES)
+		return;
+	for (size_t i = 0; i < w->grant_count; i++) {
+		const struct sim_grant *g = &w->grants[i];
+		if (g->edge != e->edge || g->epoch != m->hello_reply.epoch)
+			continue;
+		if (memcmp(g->claim, m->hello_reply.claim.p, CLAIM_BYTES))
+			sim_fail(w, "epoch %llu of edge %u was granted to two claims", (unsigned long long)g->epoch, e->pid);
+		return;
+	}
+	w->grants = xrealloc(w->grants, (w->grant_count + 1) * sizeof(*w->grants));
+	struct sim_grant *g = &w->grants[w->grant_count++];
+	*g = (struct sim_grant){.edge = e->edge, .epoch = m->hello_reply.epoch};
+	memcpy(g->claim, m->hello_reply.claim.p, CLAIM_BYTES);
+}
+
+static void check_ack(struct sim_edge *e, const struct msg *m)
+{
+	struct sim_world *w = e->w;
+	if (m->batch_reply.verdict != VERDICT_OK && m->batch_reply.verdict != VERDICT_DUPLICATE)
+		return;
+	w->acks++;
+	if (m->batch_reply.shard >= w->topology->shards)
+		return;
+	struct sim_lane *lane = &w->lanes[e->edge][m->batch_reply.shard];
+	uint64_t seq = m->batch_reply.seq;
+	if (seq == 0 || seq > lane->count || !lane->at[seq - 1].sent) {
+		sim_fail(w, "a batch was acknowledged that edge %u has not sent: shard %u, seq %llu", e->pid,
+		    m->batch_reply.shard, (unsigned long long)seq);
+		return;
+	}
+	lane->at[seq - 1].acked = true;
+	if (seq > lane->acked_high)
+		lane->acked_high = seq;
+}
+
+static void check_open(struct sim_edge *e, const struct msg *m)
+{
+	if (m->open_reply.verdict != VERDICT_OK || m->open_reply.shard >= e->w->topology->shards)
+		return;
+	const struct sim_lane *lane = &e->w->lanes[e->edge][m->open_reply.shard];
+	if (m->open_reply.last > lane->count)
+		sim_fail(e->w, "shard %u knows seq %llu of edge %u, which has not sent it", m->open_reply.shard,
+		    (unsigned long long)m->open_reply.last, e->pid);
+}
+
+/* For --verbose: what a cloud says to an edge, where it is not good. */
+static void show(const struct sim_edge *e, const struct msg *m)
+{
+	if (m->type == MSG_HELLO_REPLY)
+		printf("%9.3f   edge %u: hello: %s epoch %llu %s%s %s\n", (double)e->w->now_ns / 1e9, e->pid,
+		    verdict_text(m->hello_reply.verdict), (unsigned long long)m->hello_reply.epoch,
+		    m->hello_reply.resume ? "resume " : "", m->hello_reply.readmitted ? "readmitted" : "",
+		    m->hello_reply.reason);
+	else if (m->type == MSG_REPORT_REPLY && m->report_reply.verdict != VERDICT_OK)
+		printf("%9.3f   edge %u: report: %s epoch %llu %s\n", (double)e->w->now_ns / 1e9, e->pid,
+		    verdict_text(m->report_reply.verdict), (unsigned long long)m->report_reply.epoch, m->report_reply.reason);
+	else if (m->type == MSG_OPEN_REPLY)
+		printf("%9.3f   edge %u: open %u: %s epoch %llu last %llu %s\n", (double)e->w->now_ns / 1e9, e->pid,
+		    m->open_reply.shard, verdict_text(m->open_reply.verdict), (unsigned long long)m->open_reply.epoch,
+		    (unsigned long long)m->open_reply.last, m->open_reply.reason);
+	else if (m->type == MSG_BATCH_REPLY && m->batch_reply.verdict != VERDICT_OK)
+		printf("%9.3f   edge %u: batch %u/%llu: %s last %llu %s\n", (double)e->w->now_ns / 1e9, e->pid,
+		    m->batch_reply.shard, (unsigned long long)m->batch_reply.seq, verdict_text(m->batch_reply.verdict),
+		    (unsigned long long)m->batch_reply.last, m->batch_reply.reason);
+}
+
+void sim_check_received(struct sim_edge *e, const struct msg *m)
+{
+	if (e->w->verbose)
+		show(e, m);
+	if (m->type == MSG_HELLO_REPLY)
+		check_grant(e, m);
+	if (e->w->plan->scenario != SIM_PLAIN)
+		return;
+	if (m->type == MSG_BATCH_REPLY)
+		check_ack(e, m);
+	else if (m->type == MSG_OPEN_REPLY)
+		check_open(e, m);
+}
+
+/* ---- the log: what is committed is there for ever ----------------------------------------------------------------- */
+
+static bool hosts(const struct sim_cloud *c, uint32_t group)
+{
+	uint32_t node = group == 0 ? META_NODE : topology_shard_node(c->w->topology, group - 1);
+	return node == c->pid;
+}
+
+void sim_check_log(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value)
+{
+	struct sim_world *w = c->w;
+	if (db == LOG_DB_NODE)
+		return;
+	uint32_t group = db - LOG_DB_GROUP(0);
+	struct rd k = rd_init(key.p, key.n), v = rd_init(value.p, value.n);
+	uint64_t index = rd_be64(&k);
+	rd_raw(&v, KV_RECORD_HEAD);
+	uint64_t term = rd_u64(&v);
+	if (rd_finish(&k) || v.err || group > w->topology->shards || !hosts(c, group)) {
+		sim_fail(w, "cloud %u writes a log record of group %u that is none", c->pid, group);
+		return;
+	}
+	struct sim_group_log *g = &w->group_logs[group];
+	if (index != g->count + 1) {
+		sim_fail(w, "cloud %u writes entry %llu of group %u after entry %zu", c->pid, (unsigned long long)index, group,
+		    g->count);
+		return;
+	}
+	if (g->count == g->cap) {
+		g->cap = g->cap ? 2 * g->cap : 256;
+		g->at = xrealloc(g->at, g->cap * sizeof(*g->at));
+	}
+	struct sim_log_entry *e = &g->at[g->count++];
+	*e = (struct sim_log_entry){.index = index, .term = term};
+	buf_put(&e->raw, v.p, rd_left(&v));
+}
+
+/* ---- state: watermarks never fall, the cloud's ledger balances ------------------------------------------------------ */
+
+struct counts_arg {
+	struct sim_cloud *c;
+	uint32_t shard;
+};
+
+static void check_counts(void *arg, const struct shard_stream_counts *s)
+{
+	struct counts_arg *a = arg;
+	struct sim_world *w = a->c->w;
+	int stream = topology_stream(w->topology, s->stream);
+	if (stream < 0) {
+		sim_fail(w, "shard %u counts a stream that is not: %s", a->shard, s->stream);
+		return;
+	}
+	uint64_t dropped = s->dropped_beyond_retain + s->dropped_unknown_stream + s->dropped_invalid;
+	if (s->received != s->merged + dropped)
+		sim_fail(w, "shard %u stream %s: received %llu, merged %llu, dropped %llu", a->shard, s->stream,
+		    (unsigned long long)s->received, (unsigned long long)s->merged, (unsigned long long)dropped);
+	struct sim_closed *was = &w->closed[a->shard][stream];
+	if (s->close_ns < was->close_ns || s->final_ns < was->final_ns)
+		sim_fail(w, "shard %u stream %s: close or final fell", a->shard, s->stream);
+	if (s->final_ns > s->close_ns)
+		sim_fail(w, "shard %u stream %s: final is beyond close", a->shard, s->stream);
+	*was = (struct sim_closed){s->close_ns, s->final_ns};
+}
+
+/* For --verbose. Not part of the trace's hash. */
+static void trace_meta(const struct sim_world *w, const struct meta_stream *s)
+{
+	if (!w->verbose)
+		return;
+	printf("%9.3f   %s close %.3f final %.3f", (double)w->now_ns / 1e9, s->name,
+	    (double)(s->close_ns - SIM_WALL_BASE_NS) / 1e9, (double)(s->final_ns - SIM_WALL_BASE_NS) / 1e9);
+	for (size_t i = 0; i < s->edge_count; i++)
+		printf(" %s %s %.3f", s->edges[i].name, edge_state_text(s->edges[i].state),
+		    (double)(s->edges[i].watermark_ns - SIM_WALL_BASE_NS) / 1e9);
+	printf("\n");
+}
+
+static void check_meta(struct sim_cloud *c, struct kv_txn *txn)
+{
+	struct sim_world *w = c->w;
+	struct meta_state m;
+	int rc = meta_read(txn, &m);
+	if (rc) {
+		sim_fail(w, "the meta group's state: %s", err_text(rc));
+		return;
+	}
+	for (size_t i = 0; i < m.stream_count; i++) {
+		int stream = topology_stream(w->topology, m.streams[i].name);
+		struct sim_closed *was = stream < 0 ? NULL : &w->closed[SHARDS_MAX - 1][stream];
+		if (!was || m.streams[i].close_ns < was->close_ns || m.streams[i].final_ns < was->final_ns ||
+		    m.streams[i].final_ns > m.streams[i].close_ns)
+			sim_fail(w, "meta stream %s: close or final fell, or final is beyond close", m.streams[i].name);
+		else
+			*was = (struct sim_closed){m.streams[i].close_ns, m.streams[i].final_ns};
+		trace_meta(w, &m.streams[i]);
+	}
+	meta_state_clear(&m);
+}
+
+void sim_check_state(struct sim_cloud *c)
+{
+	struct sim_world *w = c->w;
+	struct kv_txn *txn;
+	if (kv_begin(c->state, false, &txn))
+		return;
+	for (uint32_t s = 0; s < w->topology->shards && !w->failed; s++) {
+		struct counts_arg arg = {c, s};
+		int rc = hosts(c, s + 1) ? shard_read_counts(txn, s + 1, check_counts, &arg) : 0;
+		if (rc)
+			sim_fail(w, "the counts of shard %u: %s", s, err_text(rc));
+	}
+	if (c->pid == META_NODE && !w->failed)
+		check_meta(c, txn);
+	kv_abort(txn);
+}
+
+/* ---- final means final --------------------------------------------------------------------------------------------- */
+
+static struct sim_final *final_slot(struct sim_world *w, uint32_t stream, const struct sim_row *r, bool *ret_new)
+{
+	if (2 * w->final_count >= w->final_cap) {
+		struct sim_final *old = w->finals;
+		size_t old_cap = w->final_cap;
+		w->final_cap = old_cap ? 2 * old_cap : 1024;
+		w->finals = xcalloc(w->final_cap, sizeof(*w->finals));
+		w->final_count = 0;
+		for (size_t i = 0; i < old_cap; i++) {
+			if (!old[i].used)
+				continue;
+			struct sim_row key = {.start_ns = old[i].start_ns, .group = bytes_of(old[i].group, old[i].group_len)};
+			bool is_new;
+			*final_slot(w, old[i].stream, &key, &is_new) = old[i];
+		}
+		free(old);
+	}
+	uint64_t h = sim_mix(sim_hash_bytes(r->group.p, r->group.n) ^ sim_mix((uint64_t)r->start_ns ^ stream));
+	for (size_t i = h & (w->final_cap - 1);; i = (i + 1) & (w->final_cap - 1)) {
+		struct sim_final *f = &w->finals[i];
+		if (!f->used) {
+			*f = (struct sim_final){.used = true, .stream = stream, .start_ns = r->start_ns};
+			weir_assert(r->group.n <= sizeof(f->group));
+			f->group_len = (uint8_t)r->group.n;
+			if (r->group.n)
+				memcpy(f->group, r->group.p, r->group.n);
+			w->final_count++;
+			*ret_new = true;
+			return f;
+		}
+		if (f->stream == stream && f->start_ns == r->start_ns && f->group_len == r->group.n &&
+		    !memcmp(f->group, r->group.p, r->group.n)) {
+			*ret_new = false;
+			return f;
+		}
+	}
+}
+
+static uint64_t row_digest(const struct sim_row *r)
+{
+	const struct partial *p = &r->partial;
+	double numbers[4] = {p->min, p->max, p->first, p->last};
+	return sim_hash_bytes(numbers, sizeof(numbers)) ^ sim_mix(p->count);
+}
+
+static void check_final_row(struct sim_world *w, uint32_t stream, const struct sim_row *r, bool on_time, int64_t was_final)
+{
+	const struct stream_conf *s = &w->topology->streams[stream];
+	bool is_new;
+	struct sim_final *f = final_slot(w, stream, r, &is_new);
+	uint64_t digest = row_digest(r);
+	if (on_time && is_new && r->start_ns + s->size_ns <= was_final)
+		sim_fail(w, "stream %s: a row appeared in the window at %lld s that was final, and nothing was late", s->name,
+		    sim_seconds(r->start_ns));
+	if (on_time && !is_new && f->digest != digest)
+		sim_fail(w, "stream %s: the final window at %lld s changed (count %llu, now %llu), and nothing was late", s->name,
+		    sim_seconds(r->start_ns), (unsigned long long)f->count, (unsigned long long)r->partial.count);
+	if (!is_new && r->partial.count < f->count && s->retain_ns == RETAIN_FOREVER)
+		sim_fail(w, "stream %s: the final window at %lld s lost readings", s->name, sim_seconds(r->start_ns));
+	if (!is_new && r->revision < f->revision)
+		sim_fail(w, "stream %s: the window at %lld s: its revision fell from %llu to %llu", s->name,
+		    sim_seconds(r->start_ns), (unsigned long long)f->revision, (unsigned long long)r->revision);
+	if (r->edges.partitioned || r->edges.missing_count)
+		sim_fail(w, "stream %s: a final window lacks partitioned edges", s->name);
+	f->changed = f->changed || (!is_new && f->digest != digest);
+	f->digest = digest;
+	f->count = r->partial.count;
+	f->revision = r->revision;
+	f->seen_at = w->now_ns;
+}
+
+static void check_finals_of(struct sim_world *w, uint32_t stream, bool on_time)
+{
+	const struct stream_conf *s = &w->topology->streams[stream];
+	int64_t was_final = w->final_seen[stream];
+	struct sim_rows rows;
+	if (!sim_answer_own(w, stream, &rows))
+		return;
+	int64_t final = rows.final_ns;
+	for (size_t i = 0; i < rows.count && !w->failed; i++) {
+		const struct sim_row *r = &rows.rows[i];
+		if (r->state != WINDOW_OPEN && r->edges.expected != r->edges.contributed + r->edges.idle + r->edges.partitioned)
+			sim_fail(w, "stream %s: expected %u is not contributed %u + idle %u + partitioned %u", s->name,
+			    r->edges.expected, r->edges.contributed, r->edges.idle, r->edges.partitioned);
+		if (r->state == WINDOW_FINAL)
+			check_final_row(w, stream, r, on_time, was_final);
+	}
+	/* Final of all shards: the least; a row may only be missed below it. */
+	w->final_seen[stream] = final > was_final ? final : was_final;
+	sim_rows_free(&rows);
+	for (size_t i = 0; i < w->final_cap && s->retain_ns == RETAIN_FOREVER && !w->failed; i++)
+		if (w->finals[i].used && w->finals[i].stream == stream && w->finals[i].seen_at != w->now_ns)
+			sim_fail(w, "stream %s: a row that was final is gone or not final any more", s->name);
+}
+
+void sim_check_finals(struct sim_world *w)
+{
+	for (uint32_t c = 0; c < w->cloud_count; c++)
+		if (!w->clouds[c].up)
+			return;
+	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
+		check_finals_of(w, s, sim_plan_on_time(w->plan, &w->topology->streams[s]));
+}
+
+/* ---- rest ---------------------------------------------------------------------------------------------------------- */
+
+static bool edges_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	for (uint32_t i = 0; i < w->topology->edge_count; i++) {
+		struct sim_edge *e = &w->edges[i];
+		const char *reason = NULL;
+		if (!e->up)
+			snprintf(why, size, "edge %u is down", e->pid);
+		else if (pipeline_fenced(e->pipeline, &reason))
+			snprintf(why, size, "edge %u is fenced: %s", e->pid, reason ? reason : "");
+		else if (!sim_edge_all_read(e))
+			snprintf(why, size, "edge %u has not read all its sources%s", e->pid, e->paused ? " (it pauses them)" : "");
+		else if (!pipeline_drained(e->pipeline))
+			snprintf(why, size, "edge %u has not drained", e->pid);
+		else
+			continue;
+		return false;
+	}
+	return true;
+}
+
+static bool clouds_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	for (uint32_t i = 0; i < w->cloud_count; i++) {
+		struct sim_cloud *c = &w->clouds[i];
+		char *reason = NULL;
+		if (!c->up)
+			snprintf(why, size, "cloud %u is down", i);
+		else if (!node_ready(c->node, &reason))
+			snprintf(why, size, "cloud %u is not ready: %s", i, reason ? reason : "");
+		else
+			continue;
+		free(reason);
+		return false;
+	}
+	return true;
+}
+
+static bool expects_all(const struct sim_world *w, const struct stream_conf *s)
+{
+	return s->edge_count == w->topology->edge_count;
+}
+
+static bool windows_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	for (uint32_t s = 0; s < w->topology->stream_count; s++) {
+		const struct stream_conf *conf = &w->topology->streams[s];
+		struct sim_rows rows;
+		if (!sim_answer_own(w, s, &rows))
+			return false;
+		size_t open = 0;
+		for (size_t i = 0; i < rows.count && expects_all(w, conf); i++)
+			open += rows.rows[i].state != WINDOW_FINAL;
+		bool same = rows.close_ns == rows.final_ns;
+		if (open || !same)
+			snprintf(why, size, "stream %s: %zu of %zu rows are not final; close %lld, final %lld ms", conf->name, open,
+			    rows.count, (long long)((rows.close_ns - SIM_WALL_BASE_NS) / NS_PER_MS),
+			    (long long)((rows.final_ns - SIM_WALL_BASE_NS) / NS_PER_MS));
+		sim_rows_free(&rows);
+		if (open || !same)
+			return false;
+	}
+	return true;
+}
+
+bool sim_check_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	return edges_at_rest(w, why, size) && clouds_at_rest(w, why, size) && windows_at_rest(w, why, size);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------- */
+
+/* The log alone, applied with other commits, gives the same state. */
+static void check_replay(struct sim_world *w, struct sim_cloud *c, uint32_t group, struct apply *a, struct kv *kv)
+{
+	struct kv_txn *txn;
+	struct apply_group_info live = {0}, again = {0};
+	weir_assert(!kv_begin(c->state, false, &txn));
+	int rc = apply_read_group(txn, group, &live);
+	kv_abort(txn);
+	if (rc) {
+		sim_fail(w, "the state of group %u: %s", group, err_text(rc));
+		return;
+	}
+	const struct sim_group_log *g = &w->group_logs[group];
+	if (live.applied > g->count)
+		sim_fail(w, "group %u has applied entry %llu of %zu", group, (unsigned long long)live.applied, g->count);
+	for (size_t i = 0; i < live.applied && !w->failed; i++) {
+		struct apply_result r;
+		rc = apply_entry(a, group, g->at[i].index, g->at[i].term, bytes_of(g->at[i].raw.data, g->at[i].raw.len), &r);
+		if (rc)
+			sim_fail(w, "replay of entry %llu of group %u: %s", (unsigned long long)g->at[i].index, group, err_text(rc));
+		else
+			apply_result_clear(&r);
+		if (i % 37 == 0 && !rc)
+			apply_commit(a);
+	}
+	if (w->failed)
+		return;
+	if (apply_uncommitted(a))
+		apply_commit(a);
+	weir_assert(!kv_begin(kv, false, &txn));
+	rc = live.applied ? apply_read_group(txn, group, &again) : 0;
+	kv_abort(txn);
+	if (rc || (live.applied && (again.applied != live.applied || again.digest_hi != live.digest_hi ||
+	                               again.digest_lo != live.digest_lo)))
+		sim_fail(w, "group %u: its log, replayed, gives another state at index %llu", group,
+		    (unsigned long long)live.applied);
+}
+
+static void check_replays(struct sim_world *w, struct sim_cloud *c)
+{
+	struct sim_disk *disk = sim_disk_new(STATE_DBS(w->topology->shards), UINT64_C(1) << 40);
+	struct kv *kv = sim_kv_open(disk, 1);
+	struct apply *a = NULL;
+	char *why = NULL;
+	int rc = apply_open(w->topology, kv, &a, &why);
+	if (rc)
+		sim_fail(w, "apply does not open an empty state: %s", why ? why : err_text(rc));
+	free(why);
+	for (uint32_t g = 0; g <= w->topology->shards && !w->failed; g++)
+		if (hosts(c, g))
+			check_replay(w, c, g, a, kv);
+	if (!rc)
+		apply_close(a);
+	kv_close(kv);
+	sim_disk_free(disk);
+}
+
+/* A final row that changed must have said so. */
+static void check_revisions(struct sim_world *w)
+{
+	for (size_t i = 0; i < w->final_cap && !w->failed; i++) {
+		const struct sim_final *f = &w->finals[i];
+		if (f->used && f->changed && f->revision < 2 && w->topology->streams[f->stream].retain_ns == RETAIN_FOREVER)
+			sim_fail(w, "stream %s: a final window changed at %lld s, and its revision is %llu",
+			    w->topology->streams[f->stream].name, sim_seconds(f->start_ns),
+			    (unsigned long long)f->revision);
+	}
+}
+
+void sim_check_end(struct sim_world *w)
+{
+	sim_check_finals(w);
+	if (!w->failed)
+		check_revisions(w);
+	if (!w->failed)
+		sim_answer_check(w);
+	for (uint32_t c = 0; c < w->cloud_count && !w->failed; c++)
+		check_replays(w, &w->clouds[c]);
+}

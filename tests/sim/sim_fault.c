@@ -1,0 +1,413 @@
+/* What goes wrong, and when. Each kind of fault comes at random times until the world heals. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "tests/sim/sim_world.h"
+
+enum fault { FAULT_EDGE_CRASH, FAULT_CLOUD_CRASH, FAULT_PARTITION, FAULT_DISK_FULL, FAULT_CLOCK, FAULT_STALL, FAULT_SLOW_DISK, FAULTS };
+
+static int64_t mean_of(const struct sim_plan *p, enum fault f)
+{
+	switch (f) {
+	case FAULT_EDGE_CRASH:
+		return p->edge_crash_ns;
+	case FAULT_CLOUD_CRASH:
+		return p->cloud_crash_ns;
+	case FAULT_PARTITION:
+		return p->partition_ns;
+	case FAULT_DISK_FULL:
+		return p->disk_full_ns;
+	case FAULT_CLOCK:
+		return p->clock_jump_ns;
+	case FAULT_STALL:
+		return p->stall_ns;
+	case FAULT_SLOW_DISK:
+		return p->slow_disk_ns;
+	case FAULTS:
+		break;
+	}
+	return 0;
+}
+
+static void plan_at(struct sim_world *w, enum sim_event_type type, int64_t in_ns, uint32_t who, uint64_t arg)
+{
+	sim_queue_put(&w->queue, (struct sim_event){.at_ns = w->now_ns + in_ns, .type = type, .who = who, .arg = arg});
+}
+
+static void plan_next(struct sim_world *w, enum fault f)
+{
+	int64_t mean = mean_of(w->plan, f);
+	if (mean)
+		plan_at(w, SIM_FAULT, sim_range(&w->fault_rand, mean / 4, mean * 7 / 4), 0, (uint64_t)f);
+}
+
+void sim_fault_plan(struct sim_world *w)
+{
+	for (int f = 0; f < FAULTS; f++)
+		plan_next(w, (enum fault)f);
+	if (w->plan->scenario != SIM_PLAIN)
+		plan_at(w, SIM_SCENARIO, sim_range(&w->fault_rand, 15, 35) * NS_PER_SEC, w->cloud_count + w->plan->scenario_edge, 0);
+	plan_at(w, SIM_HEAL, SIM_FAULTS_NS, 0, 0);
+}
+
+static int64_t down_time(struct sim_world *w)
+{
+	return sim_chance(&w->fault_rand, 0.8) ? sim_range(&w->fault_rand, 20, 3000) * NS_PER_MS
+	                                      : sim_range(&w->fault_rand, 3, 20) * NS_PER_SEC;
+}
+
+static struct sim_edge *some_edge(struct sim_world *w)
+{
+	struct sim_edge *e = &w->edges[sim_below(&w->fault_rand, w->edge_count)];
+	return e->exists && e->up ? e : NULL;
+}
+
+static void edge_crash(struct sim_world *w)
+{
+	struct sim_edge *e = some_edge(w);
+	if (!e)
+		return;
+	double u = sim_unit(&w->fault_rand);
+	if (u < 0.5) {
+		sim_kv_crash_after(e->kv, sim_below(&w->fault_rand, 80));
+		return; /* whoever meets it plans the restart */
+	}
+	if (u < 0.75)
+		sim_edge_crash(e);
+	else
+		sim_edge_stop(e);
+	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
+}
+
+static void cloud_crash(struct sim_world *w)
+{
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	if (!c->up)
+		return;
+	double u = sim_unit(&w->fault_rand);
+	if (u < 0.3) {
+		sim_kv_crash_after(c->log, sim_below(&w->fault_rand, 40));
+	} else if (u < 0.6) {
+		sim_kv_crash_after(c->state, sim_below(&w->fault_rand, 300));
+	} else {
+		sim_cloud_crash(c);
+		sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
+	}
+}
+
+/* Cuts some links, one-way or both; SIM_FAULT_END opens all links of the process again. */
+static void partition(struct sim_world *w)
+{
+	uint32_t procs = w->cloud_count + w->edge_count;
+	uint32_t a = (uint32_t)sim_below(&w->fault_rand, procs);
+	bool in = sim_chance(&w->fault_rand, 0.7), out = !in || sim_chance(&w->fault_rand, 0.6);
+	bool all = sim_chance(&w->fault_rand, 0.5);
+	sim_trace(w, "partition around %u%s%s%s", a, in ? " in" : "", out ? " out" : "", all ? " whole" : "");
+	for (uint32_t b = 0; b < procs; b++) {
+		if (b == a || (!all && sim_chance(&w->fault_rand, 0.5)))
+			continue;
+		w->blocked[b][a] = w->blocked[b][a] || in;
+		w->blocked[a][b] = w->blocked[a][b] || out;
+	}
+	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 500, 15000) * NS_PER_MS, a, FAULT_PARTITION);
+}
+
+static void open_links(struct sim_world *w, uint32_t a)
+{
+	for (uint32_t b = 0; b < SIM_PROCS_MAX; b++)
+		w->blocked[a][b] = w->blocked[b][a] = false;
+}
+
+static struct sim_disk *disk_of(struct sim_world *w, uint32_t pid, bool log)
+{
+	if (pid >= w->cloud_count)
+		return w->edges[pid - w->cloud_count].disk;
+	return log ? w->clouds[pid].log_disk : w->clouds[pid].state_disk;
+}
+
+static void disk_full(struct sim_world *w)
+{
+	uint32_t pid = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
+	if (pid >= w->cloud_count && !w->edges[pid - w->cloud_count].exists)
+		return;
+	bool log = sim_chance(&w->fault_rand, 0.5);
+	struct sim_disk *d = disk_of(w, pid, log);
+	sim_trace(w, "the disk of %u is full", pid);
+	sim_disk_limit(d, sim_disk_used(d) + sim_below(&w->fault_rand, 20000));
+	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 500, 8000) * NS_PER_MS, pid,
+	    FAULT_DISK_FULL + (log ? 100 : 0));
+}
+
+static void disk_free(struct sim_world *w, uint32_t pid, bool log)
+{
+	uint64_t size = UINT64_C(1) << 40;
+	if (pid >= w->cloud_count) {
+		struct sim_edge *e = &w->edges[pid - w->cloud_count];
+		if (!e->exists)
+			return;
+		size = 2 * w->topology->edges[e->edge].disk_bytes + (256 << 10);
+	}
+	sim_disk_limit(disk_of(w, pid, log), size);
+}
+
+static void clock_jump(struct sim_world *w)
+{
+	int64_t by = sim_range(&w->fault_rand, -30000, 30000) * NS_PER_MS;
+	uint32_t pid = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
+	sim_trace(w, "the clock of %u jumps by %lld ms", pid, (long long)(by / NS_PER_MS));
+	if (pid < w->cloud_count)
+		w->clouds[pid].skew_ns += by;
+	else
+		w->edges[pid - w->cloud_count].skew_ns += by;
+	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 1, 20) * NS_PER_SEC, pid, FAULT_CLOCK);
+}
+
+static void clock_right(struct sim_world *w, uint32_t pid)
+{
+	if (pid < w->cloud_count)
+		w->clouds[pid].skew_ns = 0;
+	else
+		w->edges[pid - w->cloud_count].skew_ns = 0;
+}
+
+static void stall(struct sim_world *w)
+{
+	struct sim_edge *e = some_edge(w);
+	if (e)
+		e->stalled_until_ns = w->now_ns + sim_range(&w->fault_rand, 500, 15000) * NS_PER_MS;
+}
+
+static void slow_disk(struct sim_world *w)
+{
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	c->slow_until_ns = w->now_ns + sim_range(&w->fault_rand, 500, 8000) * NS_PER_MS;
+}
+
+static void fault_begin(struct sim_world *w, enum fault f)
+{
+	switch (f) {
+	case FAULT_EDGE_CRASH:
+		edge_crash(w);
+		break;
+	case FAULT_CLOUD_CRASH:
+		cloud_crash(w);
+		break;
+	case FAULT_PARTITION:
+		partition(w);
+		break;
+	case FAULT_DISK_FULL:
+		disk_full(w);
+		break;
+	case FAULT_CLOCK:
+		clock_jump(w);
+		break;
+	case FAULT_STALL:
+		stall(w);
+		break;
+	case FAULT_SLOW_DISK:
+		slow_disk(w);
+		break;
+	case FAULTS:
+		break;
+	}
+	if (!w->failed)
+		plan_next(w, f);
+}
+
+static void fault_end(struct sim_world *w, uint32_t who, uint64_t what)
+{
+	if (what == FAULT_PARTITION)
+		open_links(w, who);
+	else if (what % 100 == FAULT_DISK_FULL)
+		disk_free(w, who, what >= 100);
+	else if (what == FAULT_CLOCK)
+		clock_right(w, who);
+}
+
+/* ---- scenarios ------------------------------------------------------------------------------------------------- */
+
+static void copy_history(struct sim_edge *dst, const struct sim_edge *src, size_t count)
+{
+	dst->log_count = dst->log_cap = count;
+	dst->log = xcalloc(count + 1, sizeof(*dst->log));
+	if (count)
+		memcpy(dst->log, src->log, count * sizeof(*dst->log));
+	for (size_t i = 0; i < count; i++)
+		dst->log[i].certain = false;
+	dst->cut_durable = dst->cut_pending = count;
+}
+
+/* A second process with a copy of the spool, and the same sources. */
+static void clone_edge(struct sim_world *w, struct sim_edge *e)
+{
+	struct sim_edge *c = &w->edges[w->edge_count];
+	if (c->exists)
+		return;
+	sim_trace(w, "edge %u is cloned", e->pid);
+	sim_edge_init(w, c, w->cloud_count + w->edge_count, e->edge);
+	sim_disk_free(c->disk);
+	c->disk = sim_disk_copy(e->disk);
+	c->exists = true;
+	sim_edge_disown(e, 0);
+	copy_history(c, e, e->cut_durable);
+	w->edge_count++;
+	sim_edge_start(c);
+}
+
+/* The spool as it was some seconds ago. */
+static void restore_edge(struct sim_world *w, struct sim_edge *e)
+{
+	if (!e->backup) {
+		sim_trace(w, "edge %u is backed up", e->pid);
+		e->backup = sim_disk_copy(e->disk);
+		e->backup_cut = e->cut_durable;
+		plan_at(w, SIM_SCENARIO, sim_range(&w->fault_rand, 1000, 12000) * NS_PER_MS, e->pid, 1);
+		return;
+	}
+	sim_trace(w, "edge %u is restored from its backup", e->pid);
+	if (e->up)
+		sim_edge_crash(e);
+	e->life++;
+	sim_edge_disown(e, 0);
+	sim_disk_free(e->disk);
+	e->disk = e->backup;
+	e->backup = NULL;
+	e->crash_committed = false;
+	e->cut_durable = e->cut_pending = e->backup_cut;
+	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
+}
+
+/* A new machine under the old name: its sources are new too. */
+static void empty_edge(struct sim_world *w, struct sim_edge *e)
+{
+	sim_trace(w, "edge %u loses its disk", e->pid);
+	size_t at[SIM_SOURCES_MAX];
+	size_t sources = w->topology->edges[e->edge].source_count;
+	for (size_t s = 0; s < sources; s++) {
+		const struct sim_source *src = &w->plan->sources[e->edge][s];
+		at[s] = e->feeds[s].next_line ? src->lines[e->feeds[s].next_line - 1].end : 0;
+	}
+	if (e->up)
+		sim_edge_crash(e);
+	e->life++;
+	sim_edge_disown(e, 0);
+	sim_disk_free(e->disk);
+	e->disk = sim_disk_new(SPOOL_DBS, 2 * w->topology->edges[e->edge].disk_bytes + (256 << 10));
+	e->crash_committed = false;
+	e->log_count = e->cut_durable = e->cut_pending = 0;
+	for (size_t s = 0; s < sources; s++)
+		e->feeds[s].skip_to = at[s];
+	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
+}
+
+static void readmitted(void *arg, enum verdict verdict, const char *reason)
+{
+	struct sim_edge *e = arg;
+	sim_trace(e->w, "readmission of edge %u: %s %s", e->pid, verdict_text(verdict), reason ? reason : "");
+	if (verdict != VERDICT_OK)
+		e->readmit_asked = false;
+}
+
+/* As an operator does: asks for the readmission at the meta node. */
+static void readmit(struct sim_world *w, struct sim_edge *e)
+{
+	if (!w->clouds[META_NODE].up)
+		return;
+	e->readmit_asked = true;
+	sim_trace(w, "readmission of edge %u is asked for", e->pid);
+	sim_edge_disown(e, 0);
+	node_readmit(w->clouds[META_NODE].node, w->topology->edges[e->edge].name, sim_cloud_time(&w->clouds[META_NODE]),
+	    readmitted, e);
+}
+
+static void scenario(struct sim_world *w, struct sim_edge *e)
+{
+	switch (w->plan->scenario) {
+	case SIM_CLONE:
+		clone_edge(w, e);
+		break;
+	case SIM_RESTORE:
+		restore_edge(w, e);
+		break;
+	case SIM_EMPTY:
+		empty_edge(w, e);
+		break;
+	case SIM_READMIT:
+		readmit(w, e);
+		break;
+	case SIM_PLAIN:
+		break;
+	}
+}
+
+/* After healing: whoever is fenced is readmitted, and restarted as its operator would. */
+static void watch_fenced(struct sim_world *w, struct sim_edge *e)
+{
+	const char *why = NULL;
+	if (e->up && pipeline_fenced(e->pipeline, &why)) {
+		if (!e->readmit_asked) {
+			sim_trace(w, "edge %u is fenced: %s", e->pid, why ? why : "");
+			e->was_fenced = true;
+			readmit(w, e);
+		} else {
+			sim_edge_crash(e);
+			sim_plan_event(w, SIM_EDGE_START, 100 * NS_PER_MS, e->pid, e->life);
+		}
+	}
+	plan_at(w, SIM_SCENARIO, 3 * NS_PER_SEC, e->pid, 2);
+}
+
+void sim_fault_heal(struct sim_world *w)
+{
+	sim_trace(w, "the world heals");
+	w->no_faults = true;
+	memset(w->blocked, 0, sizeof(w->blocked));
+	struct sim_edge *clone = &w->edges[w->topology->edge_count];
+	if (clone->exists && clone->up)
+		sim_edge_crash(clone);
+	if (clone->exists) {
+		clone->exists = false;
+		clone->life++;
+	}
+	for (uint32_t c = 0; c < w->cloud_count; c++) {
+		disk_free(w, c, true);
+		disk_free(w, c, false);
+		w->clouds[c].slow_until_ns = w->clouds[c].skew_ns = 0;
+		sim_disk_lie(w->clouds[c].log_disk, false);
+		sim_disk_lie(w->clouds[c].state_disk, false);
+		if (!w->clouds[c].up) {
+			w->clouds[c].life++;
+			sim_plan_event(w, SIM_NODE_START, sim_range(&w->fault_rand, 10, 1000) * NS_PER_MS, c, w->clouds[c].life);
+		} else {
+			sim_kv_crash_after(w->clouds[c].log, UINT64_MAX);
+			sim_kv_crash_after(w->clouds[c].state, UINT64_MAX);
+		}
+	}
+	for (uint32_t i = 0; i < w->topology->edge_count; i++) {
+		struct sim_edge *e = &w->edges[i];
+		disk_free(w, e->pid, false);
+		e->skew_ns = e->stalled_until_ns = 0;
+		sim_disk_lie(e->disk, false);
+		if (!e->up) {
+			e->life++;
+			sim_plan_event(w, SIM_EDGE_START, sim_range(&w->fault_rand, 10, 1000) * NS_PER_MS, e->pid, e->life);
+		} else {
+			sim_kv_crash_after(e->kv, UINT64_MAX);
+		}
+	}
+	if (w->plan->scenario != SIM_PLAIN)
+		plan_at(w, SIM_SCENARIO, 2 * NS_PER_SEC, w->cloud_count + w->plan->scenario_edge, 2);
+}
+
+void sim_fault_event(struct sim_world *w, const struct sim_event *ev)
+{
+	if (ev->type == SIM_FAULT && !w->no_faults)
+		fault_begin(w, (enum fault)ev->arg);
+	else if (ev->type == SIM_FAULT_END)
+		fault_end(w, ev->who, ev->arg);
+	else if (ev->type == SIM_SCENARIO && ev->arg == 2)
+		watch_fenced(w, &w->edges[ev->who - w->cloud_count]);
+	else if (ev->type == SIM_SCENARIO && !w->no_faults)
+		scenario(w, &w->edges[ev->who - w->cloud_count]);
+}

@@ -1,0 +1,466 @@
+#include "tests/sim/sim_plan.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+#include "common/line.h"
+#include "common/topology.h"
+
+const char *const sim_tag_keys[SIM_TAG_KEYS] = {"sensor", "site", "kind"};
+
+static const char *const measurements[] = {"flow", "temp room", "ctr", "unmatched"};
+enum { M_FLOW, M_TEMP, M_CTR, M_UNMATCHED };
+static const char *const fields[] = {"v", "w x", "n"};
+static const char *const sensors[] = {
+    "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s 8", "s,9", "s=10", "s\xc3\xa9" "11", "12", "13", "x14", "x15"};
+static const char *const sites[] = {"north", "south", "sou th"};
+static const char *const kinds[] = {"a", "b"};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- the topology's text ------------------------------------------------------------------------------------- */
+
+static const char *pick_text(struct sim_rand *r, const char *const *list, size_t n)
+{
+	return list[sim_below(r, n)];
+}
+
+static void put_edges(struct sim_plan *p, struct sim_rand *r, uint32_t edges)
+{
+	buf_printf(&p->yaml, "edges:\n");
+	for (uint32_t e = 0; e < edges; e++) {
+		buf_printf(&p->yaml,
+		    "  - name: edge-%u\n"
+		    "    data: run/edge-%u\n"
+		    "    tags: {gw: g%u, zone: z%u}\n"
+		    "    sources:\n",
+		    e + 1, e + 1, e + 1, e % 2);
+		size_t sources = 1 + sim_below(r, sim_chance(r, 0.2) ? SIM_SOURCES_MAX : 2);
+		for (size_t s = 0; s < sources; s++)
+			buf_printf(&p->yaml, "      - {type: file, path: source-%u-%zu.lp, follow: true}\n", e + 1, s + 1);
+		buf_printf(&p->yaml,
+		    "    heartbeat: %" PRId64 "ms\n    idle_after: %" PRId64 "s\n"
+		    "    flush: %" PRId64 "ms\n    max_ahead: 20s\n",
+		    sim_range(r, 5, 20) * 100, sim_range(r, 4, 8), sim_range(r, 5, 60) * 100);
+	}
+}
+
+static void put_window(struct sim_plan *p, struct sim_rand *r)
+{
+	static const struct {
+		int size, every, offset;
+	} windows[] = {{1, 1, 0}, {2, 2, 0}, {5, 5, 0}, {10, 10, 0}, {6, 2, 0}, {6, 4, 0}, {10, 5, 0}, {5, 1, 0},
+	    {5, 5, 1}, {10, 5, 1}, {12, 3, 0}, {3, 3, 0}};
+	size_t i = sim_below(r, COUNT(windows));
+	if (windows[i].size == windows[i].every && !windows[i].offset) {
+		buf_printf(&p->yaml, "    window: %ds\n", windows[i].size);
+		return;
+	}
+	buf_printf(&p->yaml, "    window: {size: %ds, every: %ds", windows[i].size, windows[i].every);
+	if (windows[i].offset)
+		buf_printf(&p->yaml, ", offset: %ds", windows[i].offset);
+	buf_printf(&p->yaml, "}\n");
+}
+
+static void put_steps(struct sim_plan *p, struct sim_rand *r, bool counter)
+{
+	bool first = true;
+	int kinds_left = sim_chance(r, 0.4) ? 0 : (int)sim_range(r, 1, 3);
+	if (counter && !kinds_left && sim_chance(r, 0.7))
+		kinds_left = 1;
+	for (; kinds_left > 0; kinds_left--) {
+		if (first)
+			buf_printf(&p->yaml, "    steps:\n");
+		first = false;
+		switch (counter ? 3 + sim_below(r, 2) : sim_below(r, 5)) {
+		case 0:
+			buf_printf(&p->yaml, "      - range: {min: %" PRId64 ", max: %" PRId64 "}\n", sim_range(r, -50, 10),
+			    sim_range(r, 60, 120));
+			break;
+		case 1:
+			buf_printf(&p->yaml, "      - scale: {by: 1.609344, add: %" PRId64 "}\n", sim_range(r, -3, 3));
+			break;
+		case 2:
+			buf_printf(&p->yaml, "      - where: {sensor: \"[sx]*\"}\n");
+			break;
+		case 3:
+			buf_printf(&p->yaml, "      - dedupe: {depth: %" PRId64 "}\n", sim_range(r, 1, 8));
+			break;
+		case 4:
+			buf_printf(&p->yaml, "      - rate: {per: %s}\n", sim_chance(r, 0.5) ? "1s" : "1m");
+			break;
+		}
+	}
+}
+
+static void put_by(struct sim_plan *p, struct sim_rand *r)
+{
+	static const char *const by[] = {"[sensor]", "[site, sensor]", "[gw, sensor]", "[]", "[kind, site]", "[zone]",
+	    "[sensor, kind, gw]", "[sensor, missing]"};
+	buf_printf(&p->yaml, "    by: %s\n", pick_text(r, by, COUNT(by)));
+}
+
+static void put_compute(struct sim_plan *p, struct sim_rand *r)
+{
+	static const char *const compute[] = {
+	    "[count, sum, mean, min, max, stddev, first, last, p50, p95, p99]",
+	    "[count, sum, first, last]",
+	    "[count]",
+	    "[mean, p0, p100, p99.9]",
+	    "[count, sum, min, max, distinct(sensor)]",
+	    "[stddev, distinct(sensor), distinct(kind), p50]",
+	};
+	buf_printf(&p->yaml, "    compute: %s\n", pick_text(r, compute, COUNT(compute)));
+}
+
+static void put_stream(struct sim_plan *p, struct sim_rand *r, unsigned n, uint32_t edges)
+{
+	bool counter = sim_chance(r, 0.25);
+	static const char *const froms[] = {"{measurement: flow, field: v}", "{measurement: \"*\", field: \"v\"}",
+	    "{measurement: \"flow\", field: \"*\"}", "{measurement: \"temp room\", field: \"w*\"}",
+	    "{measurement: flow, field: v, where: {sensor: \"s*\"}}",
+	    "{measurement: \"[ft]*\", field: \"v\", where: {site: north}}"};
+	buf_printf(&p->yaml, "  - name: stream%u\n    from: %s\n", n,
+	    counter ? "{measurement: ctr, field: n}" : pick_text(r, froms, COUNT(froms)));
+	put_steps(p, r, counter);
+	put_by(p, r);
+	put_window(p, r);
+	buf_printf(&p->yaml, "    lateness: %" PRId64 "ms\n", sim_chance(r, 0.2) ? 0 : sim_range(r, 1, 8) * 500);
+	put_compute(p, r);
+	double u = sim_unit(r);
+	if (u < 0.7)
+		buf_printf(&p->yaml, "    retain: forever\n");
+	else if (u < 0.85)
+		buf_printf(&p->yaml, "    retain: %" PRId64 "s\n    rollup: [{every: 60s, retain: forever}]\n", sim_range(r, 2, 6) * 10);
+	else
+		buf_printf(&p->yaml, "    retain: %" PRId64 "s\n", sim_range(r, 20, 60));
+	if (edges > 1 && sim_chance(r, 0.15))
+		buf_printf(&p->yaml, "    edges: [edge-1, edge-%u]\n", edges);
+	if (sim_chance(r, 0.15))
+		buf_printf(&p->yaml, "    max_groups: %" PRId64 "\n", sim_range(r, 4, 24));
+}
+
+static void put_topology(struct sim_plan *p, struct sim_rand *r)
+{
+	uint32_t clouds = (uint32_t)sim_range(r, 1, SIM_CLOUDS_MAX);
+	uint32_t edges = (uint32_t)sim_range(r, 1, SIM_EDGES_MAX);
+	uint32_t streams = (uint32_t)sim_range(r, 1, 3);
+	buf_printf(&p->yaml,
+	    "version: 1\n"
+	    "cluster:\n"
+	    "  name: sim\n"
+	    "  shards: %" PRId64 "\n"
+	    "  replicas: 1\n"
+	    "  security: none\n"
+	    "  partitioned_after: %" PRId64 "s\n"
+	    "cloud:\n",
+	    sim_range(r, 1, 8), sim_range(r, 4, 12));
+	for (uint32_t c = 0; c < clouds; c++)
+		buf_printf(&p->yaml,
+		    "  - {name: cloud-%u, listen: \"tcp://127.0.0.1:%u\", http: \"127.0.0.1:%u\", data: run/cloud-%u}\n",
+		    c + 1, 7101 + c, 8101 + c, c + 1);
+	put_edges(p, r, edges);
+	buf_printf(&p->yaml, "streams:\n");
+	for (unsigned s = 0; s < streams; s++)
+		put_stream(p, r, s + 1, edges);
+}
+
+static int load_topology(struct sim_plan *p, char **ret_why)
+{
+	struct buf errors = {0};
+	int rc = topology_parse("sim.yaml", p->yaml.data, p->yaml.len, &p->topology, &errors);
+	if (rc) {
+		*ret_why = xasprintf("%s%s", buf_cstr(&p->yaml), buf_cstr(&errors));
+		buf_free(&errors);
+		return rc;
+	}
+	buf_free(&errors);
+	struct topology *t = p->topology;
+	for (size_t e = 0; e < t->edge_count; e++) {
+		struct edge_conf *c = &t->edges[e];
+		struct sim_rand r = {sim_mix(p->seed + e)};
+		c->tick_ns = sim_range(&r, 1, 10) * 100 * NS_PER_MS;
+		c->memory_bytes = sim_chance(&r, 0.3) ? 32 * 1024 : 1024 * 1024;
+		c->disk_bytes = p->small_disk ? (uint64_t)sim_range(&r, 24, 96) * 1024 : 8 * 1024 * 1024;
+	}
+	return 0;
+}
+
+/* ---- readings ------------------------------------------------------------------------------------------------ */
+
+struct source_gen {
+	struct sim_rand rand;
+	size_t sensors;
+	int64_t every_ns;
+	double late, bad, ahead, duplicate, untimed;
+	uint64_t counters[COUNT(sensors)];
+	int64_t previous_t;
+	int64_t highest_t;
+};
+
+static double gen_value(struct sim_rand *r)
+{
+	switch (sim_below(r, 8)) {
+	case 0:
+		return (double)sim_range(r, -100, 200);
+	case 1:
+		return 0;
+	case 2:
+		return (sim_unit(r) - 0.5) * 1e-3;
+	case 3:
+		return sim_unit(r) * 1e9;
+	default:
+		return 20 + 60 * sim_unit(r);
+	}
+}
+
+static void gen_field(struct source_gen *g, struct sim_field *f)
+{
+	struct sim_rand *r = &g->rand;
+	f->value = gen_value(r);
+	switch (sim_below(r, 12)) {
+	case 0:
+		f->type = SIM_INT;
+		f->value = trunc(f->value);
+		break;
+	case 1:
+		f->type = SIM_UINT;
+		f->value = fabs(trunc(f->value));
+		break;
+	case 2:
+		f->type = sim_chance(r, 0.5) ? SIM_BOOL : SIM_STRING;
+		f->value = f->value > 40;
+		break;
+	default:
+		f->type = SIM_FLOAT;
+		break;
+	}
+}
+
+static void gen_shape(struct source_gen *g, struct sim_line *l)
+{
+	struct sim_rand *r = &g->rand;
+	size_t sensor = sim_below(r, g->sensors);
+	size_t m = sim_chance(r, 0.05) ? M_UNMATCHED : sim_chance(r, 0.5) ? M_FLOW : sim_chance(r, 0.5) ? M_TEMP : M_CTR;
+	l->measurement = measurements[m];
+	l->tags[0] = sim_chance(r, 0.03) ? NULL : sensors[sensor];
+	l->tags[1] = sim_chance(r, 0.05) ? NULL : sites[sensor % COUNT(sites)];
+	l->tags[2] = sim_chance(r, 0.5) ? NULL : pick_text(r, kinds, COUNT(kinds));
+	if (m == M_CTR) {
+		uint64_t *c = &g->counters[sensor];
+		*c = sim_chance(r, 0.03) ? sim_below(r, 10) : *c + sim_below(r, 100);
+		l->field_count = 1;
+		l->fields[0] = (struct sim_field){fields[2], SIM_UINT, (double)*c};
+		return;
+	}
+	l->field_count = (uint32_t)sim_range(r, 1, 2);
+	for (uint32_t i = 0; i < l->field_count; i++) {
+		l->fields[i].name = fields[i];
+		gen_field(g, &l->fields[i]);
+	}
+}
+
+static void gen_time(struct source_gen *g, const struct sim_source *s, struct sim_line *l)
+{
+	struct sim_rand *r = &g->rand;
+	int64_t t = SIM_WALL_BASE_NS + l->release_ns;
+	int64_t floor_t = g->highest_t - s->disorder_ns;
+	t -= s->disorder_ns ? sim_range(r, 0, s->disorder_ns) : 0;
+	if (t < floor_t)
+		t = floor_t;
+	if (sim_chance(r, g->duplicate) && g->previous_t && g->previous_t >= floor_t)
+		t = g->previous_t;
+	if (sim_chance(r, 0.3)) /* many readings of one instant, and instants on the borders of windows */
+		t = time_floor(t, NS_PER_SEC, 0) < floor_t ? t : time_floor(t, NS_PER_SEC, 0);
+	l->has_time = true;
+	if (sim_chance(r, g->late)) {
+		t -= sim_range(r, 0, 30 * NS_PER_SEC);
+		l->late = true;
+	}
+	if (sim_chance(r, g->ahead)) {
+		t += sim_range(r, 1000, 100000) * NS_PER_SEC;
+		l->ahead = true;
+	} else if (t > g->highest_t) {
+		g->highest_t = t;
+	}
+	if (sim_chance(r, g->untimed))
+		l->has_time = false;
+	if (!l->ahead)
+		g->previous_t = t;
+	l->t_ns = t;
+}
+
+static void put_field_value(struct buf *b, const struct sim_field *f)
+{
+	switch (f->type) {
+	case SIM_FLOAT:
+		buf_printf(b, "%.17g", f->value);
+		break;
+	case SIM_INT:
+		buf_printf(b, "%" PRId64 "i", (int64_t)f->value);
+		break;
+	case SIM_UINT:
+		buf_printf(b, "%" PRIu64 "u", (uint64_t)f->value);
+		break;
+	case SIM_BOOL:
+		buf_printf(b, "%s", f->value != 0 ? "true" : "f");
+		break;
+	case SIM_STRING:
+		buf_printf(b, "\"some \\\"text\\\",\nof two lines\"");
+		break;
+	}
+}
+
+static void put_line(struct source_gen *g, struct buf *b, struct sim_line *l)
+{
+	struct sim_rand *r = &g->rand;
+	if (sim_chance(r, 0.02))
+		buf_printf(b, "# a comment\n\n");
+	if (l->bad) {
+		static const char *const bad[] = {"flow", "flow,sensor=s1 v=", "flow v=12x 1", ",a=b v=1 2", "flow v=1 2 3",
+		    "flow v=\xff", "flow,sensor=a,sensor=b v=1", "flow v=1 99999999999999999999999"};
+		buf_printf(b, "%s\n", pick_text(r, bad, COUNT(bad)));
+		return;
+	}
+	line_put_measurement(b, bytes_of(l->measurement, strlen(l->measurement)));
+	for (size_t i = 0; i < SIM_TAG_KEYS; i++) {
+		if (!l->tags[i])
+			continue;
+		buf_u8(b, ',');
+		line_put_key(b, bytes_of(sim_tag_keys[i], strlen(sim_tag_keys[i])));
+		buf_u8(b, '=');
+		line_put_key(b, bytes_of(l->tags[i], strlen(l->tags[i])));
+	}
+	for (uint32_t i = 0; i < l->field_count; i++) {
+		buf_u8(b, i ? ',' : ' ');
+		line_put_key(b, bytes_of(l->fields[i].name, strlen(l->fields[i].name)));
+		buf_u8(b, '=');
+		put_field_value(b, &l->fields[i]);
+	}
+	if (l->has_time)
+		buf_printf(b, " %" PRId64, l->t_ns);
+	buf_u8(b, '\n');
+}
+
+static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand *r, bool calm, int64_t idle_after_ns)
+{
+	struct source_gen g = {.rand = sim_fork(r)};
+	g.sensors = (size_t)sim_range(&g.rand, 1, COUNT(sensors));
+	g.every_ns = sim_range(&g.rand, 4, 40) * 10 * NS_PER_MS;
+	bool clean = calm || sim_chance(&g.rand, 0.5);
+	g.late = clean ? 0 : 0.02;
+	g.ahead = clean ? 0 : 0.005;
+	g.untimed = !clean && p->scenario == SIM_PLAIN && sim_chance(&g.rand, 0.2) ? 0.05 : 0;
+	g.bad = 0.01;
+	g.duplicate = sim_chance(&g.rand, 0.5) ? 0.2 : 0;
+	s->has_late = !clean;
+	s->disorder_ns = sim_chance(&g.rand, 0.3) ? 0 : sim_range(&g.rand, 0, 4) * 500 * NS_PER_MS;
+	s->finishes = sim_chance(&g.rand, 0.4);
+	s->steady = calm || sim_chance(&g.rand, 0.6);
+	int64_t at = 0, end = SIM_FAULTS_NS + sim_range(&g.rand, -5, 10) * NS_PER_SEC;
+	if (!s->steady && sim_chance(&g.rand, 0.3))
+		at = sim_range(&g.rand, 0, 20) * NS_PER_SEC; /* joins late */
+	if (!s->steady && sim_chance(&g.rand, 0.2))
+		end = sim_range(&g.rand, 5, 50) * NS_PER_SEC;
+	size_t cap = 0;
+	g.highest_t = INT64_MIN / 2;
+	while (at < end) {
+		if (s->count == cap) {
+			cap = cap ? 2 * cap : 256;
+			s->lines = xrealloc(s->lines, cap * sizeof(*s->lines));
+		}
+		struct sim_line *l = &s->lines[s->count++];
+		*l = (struct sim_line){.release_ns = at};
+		gen_shape(&g, l);
+		l->bad = sim_chance(&g.rand, g.bad);
+		gen_time(&g, s, l);
+		put_line(&g, &s->text, l);
+		l->end = s->text.len;
+		at += sim_range(&g.rand, g.every_ns / 2, g.every_ns * 3 / 2);
+		if (!s->steady && sim_chance(&g.rand, 0.004))
+			at += sim_range(&g.rand, 0, 3 * idle_after_ns);
+	}
+	/* A source that ends while others go on is as one that falls silent. */
+	p->line_total += s->count;
+}
+
+/* ---- the world ----------------------------------------------------------------------------------------------- */
+
+static void gen_world(struct sim_plan *p, struct sim_rand *r)
+{
+	bool lan = sim_chance(r, 0.3);
+	p->net.delay_min_ns = lan ? 200000 : sim_range(r, 1, 20) * NS_PER_MS;
+	p->net.delay_max_ns = p->net.delay_min_ns + (lan ? NS_PER_MS : sim_range(r, 1, 200) * NS_PER_MS);
+	p->net.slow = sim_chance(r, 0.5) ? 0.01 : 0;
+	p->net.slow_max_ns = sim_range(r, 500, 10000) * NS_PER_MS;
+	p->net.drop = sim_chance(r, 0.5) ? 0.05 * sim_unit(r) : 0;
+	p->net.duplicate = sim_chance(r, 0.5) ? 0.05 * sim_unit(r) : 0;
+	p->net.fifo = sim_chance(r, 0.5);
+	p->edge_crash_ns = sim_chance(r, 0.7) ? sim_range(r, 3, 30) * NS_PER_SEC : 0;
+	p->cloud_crash_ns = sim_chance(r, 0.7) ? sim_range(r, 3, 30) * NS_PER_SEC : 0;
+	p->partition_ns = sim_chance(r, 0.5) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
+	p->disk_full_ns = sim_chance(r, 0.25) ? sim_range(r, 10, 30) * NS_PER_SEC : 0;
+	p->clock_jump_ns = sim_chance(r, 0.3) ? sim_range(r, 10, 40) * NS_PER_SEC : 0;
+	p->stall_ns = sim_chance(r, 0.2) ? sim_range(r, 10, 40) * NS_PER_SEC : 0;
+	p->slow_disk_ns = sim_chance(r, 0.3) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
+	p->skew_max_ns = sim_chance(r, 0.5) ? 2 * NS_PER_SEC : 0;
+	p->small_disk = sim_chance(r, 0.25);
+	double u = sim_unit(r);
+	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
+}
+
+struct sim_plan *sim_plan_new(uint64_t seed, char **ret_why)
+{
+	struct sim_plan *p = xcalloc(1, sizeof(*p));
+	struct sim_rand r = {sim_mix(seed ^ UINT64_C(0x5eed))};
+	struct sim_rand world = sim_fork(&r), text = sim_fork(&r), readings = sim_fork(&r);
+	p->seed = seed;
+	gen_world(p, &world);
+	put_topology(p, &text);
+	if (load_topology(p, ret_why)) {
+		sim_plan_free(p);
+		return NULL;
+	}
+	bool calm = sim_chance(&readings, 0.3);
+	for (size_t e = 0; e < p->topology->edge_count; e++)
+		for (size_t s = 0; s < p->topology->edges[e].source_count; s++)
+			gen_source(p, &p->sources[e][s], &readings, calm, p->topology->edges[e].idle_after_ns);
+	p->scenario_edge = (uint32_t)sim_below(&world, p->topology->edge_count);
+	return p;
+}
+
+void sim_plan_free(struct sim_plan *p)
+{
+	if (!p)
+		return;
+	for (size_t e = 0; e < SIM_EDGES_MAX; e++) {
+		for (size_t s = 0; s < SIM_SOURCES_MAX; s++) {
+			buf_free(&p->sources[e][s].text);
+			free(p->sources[e][s].lines);
+		}
+	}
+	if (p->topology)
+		topology_free(p->topology);
+	buf_free(&p->yaml);
+	free(p);
+}
+
+bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s)
+{
+	if (p->scenario != SIM_PLAIN || p->clock_jump_ns || p->stall_ns)
+		return false;
+	if (s->edge_count < p->topology->edge_count)
+		return false; /* nobody waits for the others */
+	for (uint32_t i = 0; i < s->edge_count; i++) {
+		const struct edge_conf *e = &p->topology->edges[s->edges[i]];
+		for (size_t k = 0; k < e->source_count; k++) {
+			const struct sim_source *src = &p->sources[s->edges[i]][k];
+			if (src->has_late || !src->steady || src->disorder_ns > s->lateness_ns)
+				return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,91 @@
+/* What one seed stands for: a topology, the readings that its sources will hold, and how bad its world is.
+ *
+ * Made from the seed alone, before anything runs; read-only afterwards. The lines are kept beside their text as the
+ * numbers that they were written from, so that the oracle never looks at what the parser made of them. */
+#ifndef WEIR_SIM_PLAN_H
+#define WEIR_SIM_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/model.h"
+#include "tests/sim/sim_rand.h"
+
+#define SIM_TAG_KEYS 3   /* sensor, site, kind */
+#define SIM_FIELDS_MAX 3
+#define SIM_SOURCES_MAX 3
+#define SIM_EDGES_MAX 5
+#define SIM_CLOUDS_MAX 4
+#define SIM_WALL_BASE_NS (INT64_C(2208988800) * NS_PER_SEC) /* 2040-01-01: later than any build */
+#define SIM_FAULTS_NS (60 * NS_PER_SEC)
+#define SIM_HEAL_MAX_NS (180 * NS_PER_SEC) /* after healing all must have come to rest within this */
+
+extern const char *const sim_tag_keys[SIM_TAG_KEYS];
+
+enum sim_value { SIM_FLOAT, SIM_INT, SIM_UINT, SIM_BOOL, SIM_STRING };
+
+struct sim_field {
+	const char *name; /* static */
+	enum sim_value type;
+	double value;
+};
+
+struct sim_line {
+	size_t end;           /* offset in the source's text behind its newline */
+	int64_t release_ns;   /* mono time from which it is there to be read */
+	bool bad;             /* not line protocol: refused, one reading */
+	bool ahead;           /* far beyond any wall clock: refused, unless the clock is suspect */
+	bool late;            /* made late on purpose */
+	const char *measurement; /* static */
+	const char *tags[SIM_TAG_KEYS]; /* static; NULL: missing */
+	struct sim_field fields[SIM_FIELDS_MAX];
+	uint32_t field_count;
+	bool has_time;
+	int64_t t_ns;
+};
+
+struct sim_source {
+	struct buf text;
+	struct sim_line *lines;
+	size_t count;
+	bool finishes;       /* tells so after its last line */
+	bool steady;         /* never silent for so long that it could count as idle */
+	int64_t disorder_ns; /* how far behind its highest timestamp a line can be, if not late */
+	bool has_late;       /* or untimed lines: anything that may be out of bounds */
+};
+
+struct sim_net_conf {
+	int64_t delay_min_ns, delay_max_ns;
+	double slow;      /* chance of a delay of up to slow_max_ns */
+	int64_t slow_max_ns;
+	double drop, duplicate;
+	bool fifo;        /* as TCP: no reordering within a link */
+};
+
+enum sim_scenario { SIM_PLAIN, SIM_CLONE, SIM_RESTORE, SIM_EMPTY, SIM_READMIT };
+
+struct sim_plan {
+	uint64_t seed;
+	struct topology *topology; /* owned */
+	struct buf yaml;
+	struct sim_source sources[SIM_EDGES_MAX][SIM_SOURCES_MAX];
+	struct sim_net_conf net;
+	enum sim_scenario scenario;
+	uint32_t scenario_edge;
+	/* Mean time between faults of a kind over the whole world; 0: never. */
+	int64_t edge_crash_ns, cloud_crash_ns, partition_ns, disk_full_ns, clock_jump_ns, stall_ns, slow_disk_ns;
+	int64_t skew_max_ns;
+	bool small_disk;      /* the edges' disk limit is so low that it is reached */
+	size_t line_total;
+};
+
+/* NULL and *ret_why (the caller's to free) where the topology does not load: a bug of the plan or of the loader. */
+struct sim_plan *sim_plan_new(uint64_t seed, char **ret_why);
+void sim_plan_free(struct sim_plan *p);
+/* Whether no reading can come late to this stream: then a final window must never change. */
+bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s);
+
+#endif

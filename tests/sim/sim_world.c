@@ -1,0 +1,304 @@
+#include "tests/sim/sim_world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/err.h"
+
+#define CHECK_EVERY_NS (2 * NS_PER_SEC)
+#define EVENTS_MAX 3000000 /* a run beyond that goes in circles */
+
+const char *sim_mutant_name(enum sim_mutant m)
+{
+	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
+	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line"};
+	return names[m];
+}
+
+/* ---- noting -------------------------------------------------------------------------------------------------------- */
+
+void sim_fail(struct sim_world *w, const char *fmt, ...)
+{
+	if (w->failed)
+		return;
+	w->failed = true;
+	int n = snprintf(w->reason, sizeof(w->reason), "at %.3f s: ", (double)w->now_ns / 1e9);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(w->reason + n, sizeof(w->reason) - (size_t)n, fmt, ap);
+	va_end(ap);
+	if (w->verbose)
+		printf("VIOLATION %s\n", w->reason);
+}
+
+void sim_trace(struct sim_world *w, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	sim_hash(w, sim_hash_bytes(text, n > 0 && (size_t)n < sizeof(text) ? (size_t)n : 0));
+	if (w->verbose)
+		printf("%9.3f %s\n", (double)w->now_ns / 1e9, text);
+}
+
+void sim_hash(struct sim_world *w, uint64_t v)
+{
+	w->trace = sim_mix(w->trace * 31 + v);
+}
+
+uint64_t sim_hash_bytes(const void *p, size_t n)
+{
+	const uint8_t *b = p;
+	uint64_t h = n;
+	for (; n >= 8; n -= 8, b += 8) {
+		uint64_t v;
+		memcpy(&v, b, 8);
+		h = (h ^ v) * UINT64_C(0x9fb21c651e98df25);
+		h ^= h >> 32;
+	}
+	for (; n; n--, b++)
+		h = (h ^ *b) * UINT64_C(0x100000001b3);
+	return sim_mix(h);
+}
+
+void sim_plan_event(struct sim_world *w, enum sim_event_type type, int64_t in_ns, uint32_t who, uint64_t life)
+{
+	sim_queue_put(&w->queue, (struct sim_event){.at_ns = w->now_ns + in_ns, .type = type, .who = who, .life = life});
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------- */
+
+static void edge_event(struct sim_world *w, const struct sim_event *ev)
+{
+	struct sim_edge *e = &w->edges[ev->who - w->cloud_count];
+	if (ev->life != e->life || !e->exists || e->up == (ev->type == SIM_EDGE_START))
+		return;
+	if (ev->type == SIM_EDGE_START) {
+		sim_edge_start(e);
+	} else if (ev->type == SIM_EDGE_FEED) {
+		sim_edge_feed(e);
+	} else if (ev->arg) {
+		e->tick_planned = false;
+		sim_edge_tick(e);
+	} else {
+		sim_plan_event(w, SIM_EDGE_TICK, w->topology->edges[e->edge].tick_ns, e->pid, e->life);
+		sim_edge_tick(e);
+	}
+}
+
+static void cloud_event(struct sim_world *w, const struct sim_event *ev)
+{
+	struct sim_cloud *c = &w->clouds[ev->who];
+	if (ev->life != c->life || c->up == (ev->type == SIM_NODE_START))
+		return;
+	switch (ev->type) {
+	case SIM_NODE_START:
+		sim_cloud_start(c);
+		break;
+	case SIM_NODE_TICK:
+		sim_plan_event(w, SIM_NODE_TICK, NODE_TICK_MS * NS_PER_MS, c->pid, c->life);
+		sim_cloud_tick(c);
+		break;
+	case SIM_LOG_RUN:
+		sim_cloud_log_run(c);
+		break;
+	case SIM_LOG_DONE:
+		sim_cloud_log_done(c, ev->ptr, (int)(int64_t)ev->arg);
+		break;
+	case SIM_APPLY_RUN:
+		sim_cloud_apply_run(c);
+		break;
+	case SIM_APPLY_DONE:
+		sim_cloud_apply_done(c, ev->ptr, (int)(int64_t)ev->arg);
+		break;
+	case SIM_STATE_COMMIT:
+		sim_cloud_state_commit(c);
+		break;
+	default:
+		break;
+	}
+}
+
+static void check_event(struct sim_world *w)
+{
+	char why[SIM_REASON_MAX] = "a node cannot be read";
+	sim_check_finals(w);
+	if (w->failed)
+		return;
+	if (w->no_faults && sim_check_at_rest(w, why, sizeof(why)))
+		w->done = true;
+	else if (!w->failed && w->now_ns > SIM_FAULTS_NS + SIM_HEAL_MAX_NS)
+		sim_fail(w, "%lld s after healing: %s", (long long)(SIM_HEAL_MAX_NS / NS_PER_SEC), why);
+	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
+}
+
+static void take(struct sim_world *w, const struct sim_event *ev)
+{
+	switch (ev->type) {
+	case SIM_EDGE_TICK:
+	case SIM_EDGE_FEED:
+	case SIM_EDGE_START:
+		edge_event(w, ev);
+		break;
+	case SIM_NODE_TICK:
+	case SIM_NODE_START:
+	case SIM_LOG_RUN:
+	case SIM_LOG_DONE:
+	case SIM_APPLY_RUN:
+	case SIM_APPLY_DONE:
+	case SIM_STATE_COMMIT:
+		cloud_event(w, ev);
+		break;
+	case SIM_FRAME:
+		sim_net_deliver(w, ev->ptr);
+		break;
+	case SIM_FAULT:
+	case SIM_FAULT_END:
+	case SIM_SCENARIO:
+		sim_fault_event(w, ev);
+		break;
+	case SIM_HEAL:
+		sim_fault_heal(w);
+		break;
+	case SIM_CHECK:
+		check_event(w);
+		break;
+	case SIM_EVENT_TYPES:
+		break;
+	}
+}
+
+/* For --verbose: what the edges say of themselves. */
+static void dump(struct sim_world *w)
+{
+	for (uint32_t i = 0; i < w->edge_count && w->verbose; i++) {
+		struct buf b = {0};
+		if (!w->edges[i].up || !w->edges[i].pipeline)
+			continue;
+		pipeline_metrics(w->edges[i].pipeline, &b);
+		printf("--- edge %u, disk of %llu bytes, limit %llu\n%s", w->edges[i].pid,
+		    (unsigned long long)sim_disk_used(w->edges[i].disk),
+		    (unsigned long long)w->topology->edges[w->edges[i].edge].disk_bytes, buf_cstr(&b));
+		buf_free(&b);
+	}
+}
+
+/* ---- the whole run ------------------------------------------------------------------------------------------------------ */
+
+static void init(struct sim_world *w, const struct sim_plan *plan)
+{
+	struct sim_rand r = {sim_mix(plan->seed ^ UINT64_C(0x3041d))};
+	w->plan = plan;
+	w->topology = plan->topology;
+	w->net_rand = sim_fork(&r);
+	w->fault_rand = sim_fork(&r);
+	w->disk_rand = sim_fork(&r);
+	w->proc_rand = sim_fork(&r);
+	w->cloud_count = (uint32_t)plan->topology->cloud_count;
+	w->edge_count = (uint32_t)plan->topology->edge_count;
+	w->group_logs = xcalloc(plan->topology->shards + 1, sizeof(*w->group_logs));
+	for (size_t s = 0; s < SHARDS_MAX; s++)
+		for (size_t i = 0; i < STREAMS_MAX; i++)
+			w->closed[s][i] = (struct sim_closed){INT64_MIN, INT64_MIN};
+	for (size_t i = 0; i < STREAMS_MAX; i++)
+		w->final_seen[i] = INT64_MIN;
+	for (uint32_t c = 0; c < w->cloud_count; c++)
+		sim_cloud_init(w, &w->clouds[c], c);
+	for (uint32_t e = 0; e < w->edge_count; e++) {
+		sim_edge_init(w, &w->edges[e], w->cloud_count + e, e);
+		w->edges[e].exists = true;
+	}
+}
+
+static void start(struct sim_world *w)
+{
+	for (uint32_t c = 0; c < w->cloud_count; c++)
+		sim_plan_event(w, SIM_NODE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, c, 0);
+	for (uint32_t e = 0; e < w->edge_count; e++)
+		sim_plan_event(w, SIM_EDGE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, w->cloud_count + e, 0);
+	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
+	sim_fault_plan(w);
+}
+
+static void run(struct sim_world *w)
+{
+	struct sim_event ev;
+	while (!w->failed && !w->done && sim_queue_take(&w->queue, &ev)) {
+		w->now_ns = ev.at_ns;
+		w->events++;
+		sim_hash(w, (uint64_t)ev.at_ns ^ (uint64_t)ev.type << 56 ^ (uint64_t)ev.who << 48);
+		take(w, &ev);
+		if (w->events > EVENTS_MAX)
+			sim_fail(w, "over %d events", EVENTS_MAX);
+	}
+	if (!w->failed && w->mutant == MUTANT_NONE)
+		weir_assert(w->done);
+	if (!w->failed)
+		sim_check_end(w);
+	if (w->failed)
+		dump(w);
+}
+
+static void clear(struct sim_world *w)
+{
+	struct sim_event ev;
+	for (uint32_t e = 0; e < SIM_EDGES_MAX + 1; e++)
+		if (w->edges[e].w)
+			sim_edge_free(&w->edges[e]);
+	for (uint32_t c = 0; c < w->cloud_count; c++)
+		sim_cloud_free(&w->clouds[c]);
+	while (sim_queue_take(&w->queue, &ev))
+		if (ev.type == SIM_FRAME)
+			sim_net_free_frame(ev.ptr);
+	sim_queue_free(&w->queue);
+	for (size_t g = 0; g <= w->topology->shards; g++) {
+		for (size_t i = 0; i < w->group_logs[g].count; i++)
+			buf_free(&w->group_logs[g].at[i].raw);
+		free(w->group_logs[g].at);
+	}
+	free(w->group_logs);
+	for (size_t e = 0; e < SIM_EDGES_MAX; e++)
+		for (size_t s = 0; s < SHARDS_MAX; s++)
+			free(w->lanes[e][s].at);
+	free(w->conns);
+	free(w->grants);
+	free(w->finals);
+}
+
+void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct sim_outcome *ret)
+{
+	*ret = (struct sim_outcome){0};
+	char *why = NULL;
+	struct sim_plan *plan = sim_plan_new(seed, &why);
+	if (!plan) {
+		ret->failed = true;
+		snprintf(ret->reason, sizeof(ret->reason), "the topology does not load: %s", why);
+		free(why);
+		return;
+	}
+	struct sim_world *w = xcalloc(1, sizeof(*w));
+	w->mutant = mutant;
+	w->verbose = verbose;
+	if (verbose)
+		printf("%s", buf_cstr(&plan->yaml));
+	init(w, plan);
+	start(w);
+	run(w);
+	ret->failed = w->failed;
+	memcpy(ret->reason, w->reason, sizeof(ret->reason));
+	ret->trace = w->trace;
+	ret->events = w->events;
+	ret->crashes = w->crashes;
+	ret->frames = w->frames;
+	ret->batches = w->batches;
+	ret->lines = plan->line_total;
+	ret->rows = w->rows_checked;
+	ret->virtual_ns = w->now_ns;
+	clear(w);
+	free(w);
+	sim_plan_free(plan);
+}

@@ -1,0 +1,271 @@
+/* One seed's world: processes (the product's pure cores on simulated disks), the network between them, faults, checks.
+ *
+ * Time is virtual: sim_world_run() takes one event after the other. All chance comes from the seed. The parts:
+ * sim_edge (an edged), sim_cloud (a cloudd with its two writer threads), sim_net, sim_fault, sim_check. */
+#ifndef WEIR_SIM_WORLD_H
+#define WEIR_SIM_WORLD_H
+
+#include "cloudd/node.h"
+#include "common/codec.h"
+#include "edged/pipeline.h"
+#include "tests/sim/sim_kv.h"
+#include "tests/sim/sim_oracle.h"
+#include "tests/sim/sim_plan.h"
+#include "tests/sim/sim_queue.h"
+
+#define SIM_PROCS_MAX (SIM_CLOUDS_MAX + SIM_EDGES_MAX + 1) /* clouds, edges, one clone */
+#define SIM_LINK_FRAMES_MAX 512 /* under way from one process to another; more: cannot send now */
+#define SIM_JOBS_MAX 4096
+#define SIM_REASON_MAX 400
+
+/* A rule of the product that the harness breaks, to show that the simulator would notice: sim_mutant.h. */
+enum sim_mutant {
+	MUTANT_NONE,
+	MUTANT_EARLY_ACK,     /* batches are acknowledged by the network, and some never arrive */
+	MUTANT_LYING_SPOOL,   /* the edges' commits are lost by crashes */
+	MUTANT_LYING_LOG,     /* the clouds' log commits are lost by crashes */
+	MUTANT_LYING_STATE,   /* the clouds' state commits are lost by crashes */
+	MUTANT_LOST_MARK,     /* a restarted edge reads its sources from the start */
+	MUTANT_LOST_DELTAS,   /* a restarted edge has no open slices */
+	MUTANT_LOST_STEPS,    /* a restarted edge has forgotten its steps' state */
+	MUTANT_IGNORE_EPOCH,  /* every OPEN and BATCH carries the newest epoch */
+	MUTANT_EAGER_REPORT,  /* reported watermarks are ahead of the truth */
+	MUTANT_DOUBLE_LINE,   /* the source repeats a line it has committed */
+	MUTANTS
+};
+const char *sim_mutant_name(enum sim_mutant m);
+
+struct sim_world;
+
+struct sim_conn {
+	uint64_t id;      /* 0: none */
+	uint32_t dealer, router; /* processes */
+	uint64_t dealer_life, router_life;
+};
+
+struct sim_feed {
+	struct line_parser parser;
+	bool parser_made;
+	size_t fed;       /* offset up to which the parser was given the text */
+	size_t next_line; /* the next line that it will call back */
+	size_t skip_to;   /* after a readmission: lines before are not read */
+	bool finished;
+};
+
+struct sim_edge {
+	struct sim_world *w;
+	uint32_t pid, edge; /* edge: number in the topology */
+	bool exists;      /* the clone only from its scenario on */
+	bool up, paused, tick_planned;
+	uint64_t life;
+	struct sim_disk *disk;
+	struct kv *kv;
+	struct pipeline *pipeline;
+	uint32_t cloud;   /* connected to */
+	bool connected;
+	uint64_t conn;
+	int64_t skew_ns;
+	int64_t stalled_until_ns;
+	struct sim_feed feeds[SIM_SOURCES_MAX];
+	/* the history that the pipeline believes in */
+	struct sim_delivery *log;
+	size_t log_count, log_cap;
+	size_t log_whole; /* while it settles: log_count as it was */
+	size_t cut_pending, cut_durable; /* log_count at the last checkpoint begun, and at the last durable one */
+	/* counted from the log */
+	uint64_t accepted, refused;
+	bool crash_committed; /* the crash hit a commit that is on the disk all the same */
+	/* histories given up by a restored backup, an emptied disk or a readmission: may count, must not */
+	struct sim_delivery *old;
+	size_t old_count, old_cap;
+	/* SIM_RESTORE */
+	struct sim_disk *backup;
+	size_t backup_cut;
+	bool readmit_asked;
+	bool was_fenced;
+};
+
+struct sim_log_entry {
+	uint64_t index;
+	uint64_t term;
+	struct buf raw;
+};
+
+/* Everything a group's log ever committed, for the replay at the end. */
+struct sim_group_log {
+	struct sim_log_entry *at;
+	size_t count, cap;
+};
+
+struct sim_cloud {
+	struct sim_world *w;
+	uint32_t pid;
+	bool up;
+	uint64_t life;
+	struct sim_disk *log_disk, *state_disk;
+	struct kv *log, *state;
+	struct apply *apply;
+	struct node *node;
+	int64_t skew_ns;
+	int64_t slow_until_ns;
+	struct log_job *log_jobs[SIM_JOBS_MAX];
+	size_t log_first, log_count;
+	bool log_busy;
+	struct apply_job *apply_jobs[SIM_JOBS_MAX];
+	size_t apply_first, apply_count;
+	bool apply_busy, commit_planned;
+	uint64_t peer_conn[SIM_CLOUDS_MAX];
+	bool frozen; /* EFULL met in state: waits for room */
+};
+
+struct sim_batch_note {
+	uint64_t checksum;
+	bool sent, acked;
+};
+
+/* What was seen of one (edge, shard). */
+struct sim_lane {
+	struct sim_batch_note *at; /* by seq - 1 */
+	size_t count;
+	uint64_t acked_high;
+};
+
+struct sim_grant {
+	uint32_t edge;
+	uint64_t epoch;
+	uint8_t claim[CLAIM_BYTES];
+};
+
+struct sim_closed {
+	int64_t close_ns, final_ns;
+};
+
+/* A row once seen final. */
+struct sim_final {
+	bool used, changed;
+	uint32_t stream;
+	int64_t start_ns;
+	uint8_t group_len;
+	uint8_t group[128];
+	uint64_t count;
+	uint64_t digest;
+	uint64_t revision;
+	int64_t seen_at;
+};
+
+struct sim_world {
+	const struct sim_plan *plan;
+	const struct topology *topology;
+	enum sim_mutant mutant;
+	bool verbose;
+	bool no_faults; /* healed */
+	int64_t now_ns;
+	uint64_t events;
+	uint64_t trace;   /* running hash of all that happened */
+	struct sim_queue queue;
+	struct sim_rand net_rand, fault_rand, disk_rand, proc_rand;
+	uint32_t cloud_count, edge_count; /* edges: with the clone's place last */
+	struct sim_cloud clouds[SIM_CLOUDS_MAX];
+	struct sim_edge edges[SIM_EDGES_MAX + 1];
+	/* network */
+	struct sim_conn *conns;
+	size_t conn_count, conn_cap;
+	bool blocked[SIM_PROCS_MAX][SIM_PROCS_MAX]; /* [from][to] */
+	uint32_t under_way[SIM_PROCS_MAX][SIM_PROCS_MAX];
+	int64_t last_arrival_ns[SIM_PROCS_MAX][SIM_PROCS_MAX];
+	double slow_link[SIM_PROCS_MAX];
+	/* checks */
+	struct sim_lane lanes[SIM_EDGES_MAX][SHARDS_MAX];
+	struct sim_grant *grants;
+	size_t grant_count;
+	struct sim_group_log *group_logs; /* of meta and each shard */
+	struct sim_closed closed[SHARDS_MAX][STREAMS_MAX];
+	struct sim_final *finals;
+	size_t final_count, final_cap;
+	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
+	int64_t rest_since_ns;
+	bool done;
+	/* figures */
+	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked;
+	bool failed;
+	char reason[SIM_REASON_MAX];
+};
+
+struct sim_outcome {
+	bool failed;
+	char reason[SIM_REASON_MAX];
+	uint64_t trace;
+	uint64_t events, crashes, frames, batches, lines, rows;
+	int64_t virtual_ns;
+};
+
+/* Runs a seed to its end. */
+void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct sim_outcome *ret);
+
+/* ---- within the world ---------------------------------------------------------------------------------------- */
+
+/* Notes the first violation; the run ends after the present event. */
+void sim_fail(struct sim_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_trace(struct sim_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_plan_event(struct sim_world *w, enum sim_event_type type, int64_t in_ns, uint32_t who, uint64_t life);
+void sim_hash(struct sim_world *w, uint64_t v);
+uint64_t sim_hash_bytes(const void *p, size_t n);
+/* An event time, for people: seconds since the world began. */
+static inline long long sim_seconds(int64_t t_ns)
+{
+	return (long long)((t_ns - SIM_WALL_BASE_NS) / NS_PER_SEC);
+}
+
+/* sim_net.c: processes are numbered: clouds, then edges. */
+uint64_t sim_net_connect(struct sim_world *w, uint32_t dealer, uint32_t router);
+bool sim_net_up(const struct sim_world *w, uint32_t pid, uint64_t *ret_life);
+/* Sends on a dealer's connection; reconnects it where the router was restarted. */
+bool sim_net_to_router(struct sim_world *w, uint64_t *conn, const void *frame, size_t len);
+bool sim_net_to_dealer(struct sim_world *w, uint32_t router, struct bytes route, const void *frame, size_t len);
+void sim_net_deliver(struct sim_world *w, void *frame); /* the SIM_FRAME event's */
+void sim_net_free_frame(void *frame);
+
+/* sim_edge.c */
+void sim_edge_init(struct sim_world *w, struct sim_edge *e, uint32_t pid, uint32_t edge);
+void sim_edge_start(struct sim_edge *e);
+void sim_edge_crash(struct sim_edge *e);   /* as kill -9 */
+void sim_edge_stop(struct sim_edge *e);    /* as SIGTERM */
+void sim_edge_tick(struct sim_edge *e);
+void sim_edge_feed(struct sim_edge *e);
+void sim_edge_frame(struct sim_edge *e, const void *frame, size_t len);
+void sim_edge_free(struct sim_edge *e);
+bool sim_edge_all_read(const struct sim_edge *e);
+/* Gives up the present history from `from` on: it may count, but need not. */
+void sim_edge_disown(struct sim_edge *e, size_t from);
+struct pipeline_time sim_edge_time(const struct sim_edge *e);
+
+/* sim_cloud.c */
+void sim_cloud_init(struct sim_world *w, struct sim_cloud *c, uint32_t pid);
+void sim_cloud_start(struct sim_cloud *c);
+void sim_cloud_crash(struct sim_cloud *c);
+void sim_cloud_tick(struct sim_cloud *c);
+void sim_cloud_log_run(struct sim_cloud *c);
+void sim_cloud_log_done(struct sim_cloud *c, void *job, int rc);
+void sim_cloud_apply_run(struct sim_cloud *c);
+void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc);
+void sim_cloud_state_commit(struct sim_cloud *c);
+void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len);
+void sim_cloud_free(struct sim_cloud *c);
+struct node_time sim_cloud_time(const struct sim_cloud *c);
+
+/* sim_fault.c */
+void sim_fault_plan(struct sim_world *w);
+void sim_fault_event(struct sim_world *w, const struct sim_event *e);
+void sim_fault_heal(struct sim_world *w);
+
+/* sim_check.c */
+void sim_check_edge(struct sim_edge *e);                    /* the ledger */
+void sim_check_sent(struct sim_edge *e, const struct msg *m);     /* a frame that leaves an edge */
+void sim_check_received(struct sim_edge *e, const struct msg *m); /* a frame that reaches an edge */
+void sim_check_log(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value);
+void sim_check_state(struct sim_cloud *c);                  /* after a state commit */
+void sim_check_finals(struct sim_world *w);
+bool sim_check_at_rest(struct sim_world *w, char *why, size_t why_size);
+void sim_check_end(struct sim_world *w);
+
+#endif
