@@ -28,7 +28,9 @@ struct meta_row {
 	/* heard */
 	bool reported;
 	int64_t heard_ns; /* monotonic: of the last report or grant, or the leader's start */
-	uint64_t incarnation, seq, incarnation_before;
+	uint64_t report_epoch, incarnation, seq; /* of the last report */
+	bool has_before;
+	uint64_t incarnation_before; /* in the same epoch */
 	uint64_t spool_bytes, accepted;
 	bool clock_suspect;
 	size_t refused_count;
@@ -381,25 +383,31 @@ static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, i
 	}
 }
 
-/* Frames may be reordered and doubled: only what is newer than the last counts. A start has its own incarnation and, as
- * each start claims anew, its own epoch; so another incarnation of the same epoch is a later one, unless it is the one
- * before. */
+/* Frames may be reordered and doubled: only what is newer than the last counts. Each start claims anew, so another
+ * incarnation of the same epoch is a later one, unless it is the one before. In a new epoch everything is new: a holder
+ * that was fenced and is readmitted goes on under its old incarnation. */
 static bool is_newer(const struct meta_row *row, const struct msg *msg)
 {
-	if (!row->reported)
+	if (!row->reported || msg->report.epoch != row->report_epoch)
 		return true;
 	if (msg->report.incarnation == row->incarnation)
 		return msg->report.seq > row->seq;
-	return msg->report.incarnation != row->incarnation_before;
+	return !row->has_before || msg->report.incarnation != row->incarnation_before;
 }
 
 static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
 {
 	struct meta_row *row = &m->rows[edge];
-	if (row->reported && row->incarnation != msg->report.incarnation)
+	bool same_epoch = row->reported && row->report_epoch == msg->report.epoch;
+	if (!same_epoch) {
+		row->has_before = false;
+	} else if (row->incarnation != msg->report.incarnation) {
+		row->has_before = true;
 		row->incarnation_before = row->incarnation;
+	}
 	row->reported = true;
 	row->heard_ns = mono_ns;
+	row->report_epoch = msg->report.epoch;
 	row->incarnation = msg->report.incarnation;
 	row->seq = msg->report.seq;
 	row->spool_bytes = msg->report.spool_bytes;

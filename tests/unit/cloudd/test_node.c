@@ -939,6 +939,24 @@ START_TEST(reports_out_of_order_or_of_another_epoch_do_not_count)
 }
 END_TEST
 
+START_TEST(a_readmitted_edge_is_heard_under_its_old_incarnation)
+{
+	three_join();
+	report("b", 50 * MIN);
+	report("c", 50 * MIN);
+	ck_assert_int_eq(report_as(0, "a", 1, 1, 1, PHASE_LIVE, 10 * MIN), VERDICT_OK);
+	ck_assert_int_eq(hello_as(0, "a", "clone", 1, false), VERDICT_OK); /* a clone takes over */
+	ck_assert_int_eq(report_as(0, "a", 2, 2, 1, PHASE_LIVE, 11 * MIN), VERDICT_OK);
+	node_readmit(w.clouds[0].node, "a", now(), readmitted, NULL);
+	pump();
+	ck_assert_int_eq(hello_as(0, "a", "back", 1, false), VERDICT_OK);
+	ck_assert_uint_eq(w.last.hello_reply.epoch, 3);
+	ck_assert_int_eq(report_as(0, "a", 3, 1, 2, PHASE_LIVE, 20 * MIN), VERDICT_OK);
+	run(2 * S);
+	ck_assert(shard_close_ns(0) == 20 * MIN);
+}
+END_TEST
+
 /* ---- what nobody should send ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t random_state = 88172645463325252u;
@@ -1143,6 +1161,7 @@ int main(void)
 	tcase_add_test(tc, a_shard_that_was_away_gets_what_it_missed_in_order);
 	tcase_add_test(tc, a_restarted_meta_node_keeps_close_and_hears_everyone_anew);
 	tcase_add_test(tc, reports_out_of_order_or_of_another_epoch_do_not_count);
+	tcase_add_test(tc, a_readmitted_edge_is_heard_under_its_old_incarnation);
 	tcase_add_test(tc, no_frame_can_harm);
 	tcase_add_test(tc, clouds_are_served_and_others_are_not);
 	tcase_add_test(tc, what_threads_and_people_see);
