@@ -16,7 +16,9 @@
 
 #define ENTRY_FORMAT 1
 #define ENTRY_MAX (240 * 1024)
+#ifndef ENTRY_ROWS_MAX /* a test makes it small */
 #define ENTRY_ROWS_MAX 10000    /* rows of closing, rollup and deletion that one entry may work off */
+#endif
 #define NONLIVE_MAX EDGES_MAX
 /* A meta index orders advances: the index of the ENTRY_CLOSE in the meta group's log, and the place in it, so that
  * each advance of one stream has its own. To everybody but the meta group it is just a number that grows. */
