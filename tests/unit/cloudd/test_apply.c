@@ -224,7 +224,10 @@ START_TEST(unknown_streams_are_counted_and_acknowledged)
 	struct kit_batch b = kit_batch(&k);
 	kit_add_as(&b, &other, A, 0, 7);
 	kit_add(&b, "s", A, 0, 1);
+	kit_add(&b, "all", kit_group(0), 0, 1);
 	kit_send(&k, &b);
+	kit_commit(&k);
+	kit_reopen(&k); /* ids given before are not given again */
 	other.name = (char *)(uintptr_t) "nobody";
 	b = kit_batch(&k);
 	kit_add_as(&b, &other, A, 0, 7);
@@ -233,7 +236,9 @@ START_TEST(unknown_streams_are_counted_and_acknowledged)
 	ck_assert(c.received == 7 && c.dropped_unknown_stream == 7 && c.merged == 0);
 	c = kit_counts(&k, "s");
 	ck_assert(c.version != other.version || c.dropped_unknown_stream == 7);
-	ck_assert_uint_eq(kit_count(&k, 1, STATE_PARTIAL), 1);
+	ck_assert_uint_eq(kit_count(&k, 1, STATE_PARTIAL), 2);
+	ck_assert_uint_eq(kit_count(&k, 1, STATE_STREAM), 4);
+	ck_assert(kit_counts(&k, "all").received == 1);
 }
 END_TEST
 
