@@ -126,6 +126,15 @@ static int merge_all(struct merge *m)
 
 /* ---- compaction ------------------------------------------------------------------------------------------------ */
 
+static uint64_t lowest_unsent(const struct spool_shard *sh)
+{
+	const struct spool_numbers *n = &sh->committed;
+	uint64_t from = n->low;
+	if (from <= n->sent)
+		from = n->sent + 1;
+	return from <= sh->acked ? sh->acked + 1 : from;
+}
+
 /* Where compaction goes on; batches in [from, next) are candidates, and get numbers from *ret_to on. */
 static uint64_t compact_from(const struct spool_shard *sh, uint64_t *ret_to)
 {
@@ -134,23 +143,32 @@ static uint64_t compact_from(const struct spool_shard *sh, uint64_t *ret_to)
 		*ret_to = n->hole;
 		return n->hole_end;
 	}
-	uint64_t from = n->low;
-	if (from <= n->sent)
-		from = n->sent + 1;
-	if (from <= sh->acked)
-		from = sh->acked + 1;
-	if (from < sh->compacted)
-		from = sh->compacted;
+	uint64_t from = lowest_unsent(sh);
+	if (from < sh->pass)
+		from = sh->pass;
 	*ret_to = from;
 	return from;
 }
 
+/* A pass goes over everything unsent, so it must have enough new to merge with what was compacted before. */
 bool rewrite_worthwhile(const struct spool_shard *sh)
 {
-	uint64_t to, from = compact_from(sh, &to);
-	if (sh->committed.rewrite == REWRITE_COMPACT)
-		return true;
-	return sh->committed.rewrite == REWRITE_NONE && from + 1 < sh->committed.next;
+	if (sh->committed.rewrite != REWRITE_NONE)
+		return sh->committed.rewrite == REWRITE_COMPACT;
+	uint64_t from = lowest_unsent(sh), fresh = 0, all = 0;
+	if (sh->pass)
+		return sh->pass < sh->committed.next;
+	if (from + 1 >= sh->committed.next)
+		return false;
+	for (size_t i = 0; i < sh->count; i++) {
+		const struct batch_meta *m = sh->metas[sh->first + i];
+		if (m->seq < from)
+			continue;
+		all += m->body_bytes;
+		if (m->seq >= sh->compacted)
+			fresh += m->body_bytes;
+	}
+	return fresh * REWRITE_FRESH_SHARE >= all;
 }
 
 /* Reads up to a step's worth of batches from `from` on; *ret_end is behind the last one, *ret_bytes their size. */
@@ -192,6 +210,14 @@ static struct spool_numbers compacted_numbers(const struct spool_shard *sh, uint
 	return n;
 }
 
+/* The pass has come to seq; at the end of all batches it is over. */
+static void note_pass(struct spool_shard *sh, uint64_t seq)
+{
+	sh->pass = seq < sh->committed.next ? seq : 0;
+	if (!sh->pass)
+		sh->compacted = sh->committed.next;
+}
+
 static int compact_step(struct spool *sp, struct streams *streams, uint32_t shard, struct merge *m)
 {
 	struct spool_shard *sh = spool_shard(sp, shard);
@@ -205,14 +231,14 @@ static int compact_step(struct spool *sp, struct streams *streams, uint32_t shar
 		return rc;
 	bool smaller = m->out->body_bytes <= before - before / 10, fewer = m->out->count * 2 <= end - from;
 	if (!gap && !smaller && !fewer) { /* not worth the writing */
-		sh->compacted = end;
+		note_pass(sh, end);
 		return 0;
 	}
 	struct spool_numbers n = compacted_numbers(sh, m->seq, end);
 	rc = spool_replace(sp, shard, from, end - 1, m->out->metas, m->out->bytes, m->out->count, &n);
 	m->out->count = 0; /* the metas are the spool's, or gone */
 	if (rc == 0)
-		sh->compacted = m->seq;
+		note_pass(sh, m->seq);
 	return rc;
 }
 
@@ -274,7 +300,7 @@ int rewrite_move_begin(struct spool *sp, uint32_t shard, uint64_t last)
 	}
 	int rc = set_numbers(sp, shard, &n);
 	if (rc == 0)
-		sh->compacted = 0;
+		sh->compacted = sh->pass = 0;
 	if (rc == 0 && n.rewrite == REWRITE_NONE)
 		sh->acked = n.low - 1;
 	return rc;

@@ -19,9 +19,10 @@
 #include "edged/stream.h"
 
 #define REWRITE_BATCHES_MAX 32              /* of one step */
+#define REWRITE_FRESH_SHARE 16              /* a pass is worth it when this part of what is unsent is new */
 #define REWRITE_BYTES_MAX (4 * 1024 * 1024) /* of their bodies */
 
-/* Whether compacting the shard would be more than going over compacted batches again. */
+/* Whether a pass over the shard's unsent batches is under way, or would be more than going over compacted ones again. */
 bool rewrite_worthwhile(const struct spool_shard *sh);
 /* 1: did a step, there may be more; 0: nothing left to do; or the error of a transaction that changed nothing. */
 int rewrite_compact(struct spool *sp, struct streams *streams, uint32_t shard);

@@ -153,11 +153,19 @@ static void del(struct spool *sp, unsigned db, struct bytes key)
 		sp->err = rc;
 }
 
+static void del_stale(struct spool *sp)
+{
+	for (size_t i = 0; i < sp->stale_count; i++)
+		del(sp, sp->stale[i].db, bytes_in(&sp->stale[i].key));
+}
+
+/* Useless records go first: one of them may get a good successor under its key. */
 void spool_begin(struct spool *sp)
 {
 	weir_assert(!sp->open);
 	sp->open = true;
 	sp->err = 0;
+	del_stale(sp);
 }
 
 static void mark_stage(struct spool *sp, struct mark *m)
@@ -355,7 +363,7 @@ static void shard_settle(struct spool *sp, struct spool_shard *sh, bool committe
 		free_metas(sp, sh, 0, sh->count);
 		sh->first = sh->count = 0;
 		sh->acked = 0;
-		sh->compacted = 0;
+		sh->compacted = sh->pass = 0;
 	} else {
 		free_metas(sp, sh, 0, sh->removed);
 		sh->first += sh->removed;
@@ -398,12 +406,6 @@ static void put_identity(struct spool *sp)
 	buf_str(&b, sp->topology->cluster);
 	spool_put_mark(sp, "spool", bytes_in(&b));
 	buf_free(&b);
-}
-
-static void del_stale(struct spool *sp)
-{
-	for (size_t i = 0; i < sp->stale_count; i++)
-		del(sp, sp->stale[i].db, bytes_in(&sp->stale[i].key));
 }
 
 static void forget_stale(struct spool *sp)
@@ -449,8 +451,6 @@ int spool_commit(struct spool *sp, bool *ret_wrote)
 	bool repair = sp->replace_damaged && !sp->dropped_all;
 	if (repair)
 		replace_damaged(sp);
-	if (sp->stale_count)
-		del_stale(sp);
 	if (sp->err) {
 		int rc = sp->err;
 		spool_abort(sp);
@@ -504,7 +504,7 @@ static void note_damage(struct spool *sp, uint32_t shard, uint64_t seq)
 		ledger_take_back(sp->streams->list[m->streams[i].stream]->ledger, DROP_CORRUPT, m->streams[i].readings);
 	m->stream_count = 0;
 	m->damaged = true;
-	m->body_bytes = 0;
+	m->body_bytes = 0; /* not to be sent as it is */
 	sp->replace_damaged = true;
 }
 

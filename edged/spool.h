@@ -48,7 +48,7 @@ struct spool_shard {
 	struct spool_numbers now;       /* as changed by the open checkpoint; else equal to committed */
 	struct spool_numbers committed;
 	uint64_t acked;
-	uint64_t compacted;             /* batches below need no compaction */
+	uint64_t compacted, pass;       /* rewrite.c's: end of the last pass; where the present one is, or 0 */
 	struct batch_meta **metas;      /* of the kept batches, by seq: metas[first .. first + count) */
 	size_t first, count, cap;
 	size_t added, removed;          /* by the open checkpoint: at the end, at the start */

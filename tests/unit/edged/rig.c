@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/topology.h"
+#include "edged/hash.h"
 
 /* ---- the kv's faults ------------------------------------------------------------------------------------------- */
 
@@ -35,6 +36,14 @@ static int faulty_commit(struct kv_txn *txn)
 	if (rc == 0)
 		r->commits++;
 	return rc;
+}
+
+static int faulty_put(struct kv_txn *txn, unsigned db, struct bytes key, size_t n, bool append, uint8_t **ret_room)
+{
+	struct rig *r = faulty;
+	if (r->disk_full && db != SPOOL_MARK)
+		return WEIR_EFULL;
+	return r->real_ops->put(txn, db, key, n, append, ret_room);
 }
 
 /* ---- the cloud ------------------------------------------------------------------------------------------------- */
@@ -113,19 +122,28 @@ static void cloud_open(struct rig *r, const struct msg *m)
 	answer(r, &a, m);
 }
 
+static bool same_row(const void *item, const void *key)
+{
+	const struct rig_row *a = item, *b = key;
+	return a->version == b->version && a->slice_ns == b->slice_ns && a->group_len == b->group_len &&
+	    memcmp(a->group, b->group, a->group_len) == 0 && strcmp(a->stream, b->stream) == 0;
+}
+
 static struct rig_row *row_of(struct rig_cloud *c, const char *stream, uint32_t version, int64_t slice_ns, struct bytes g)
 {
-	for (size_t i = 0; i < c->row_count; i++) {
-		struct rig_row *row = &c->rows[i];
-		if (row->version == version && row->slice_ns == slice_ns && row->group_len == g.n &&
-		    memcmp(row->group, g.p, g.n) == 0 && strcmp(row->stream, stream) == 0)
-			return row;
-	}
+	struct rig_row key = {.version = version, .slice_ns = slice_ns, .group_len = g.n, .min = 1e300, .max = -1e300};
+	ck_assert_uint_le(g.n, RIG_GROUP_MAX);
+	snprintf(key.stream, sizeof(key.stream), "%s", stream);
+	if (g.n)
+		memcpy(key.group, g.p, g.n);
+	uint64_t hash = hash_mix(hash_bytes(key.group, g.n), (uint64_t)slice_ns);
+	struct rig_row *row = table_find(&c->row_table, hash, same_row, &key);
+	if (row)
+		return row;
 	ck_assert(c->row_count < RIG_ROWS_MAX);
-	struct rig_row *row = &c->rows[c->row_count++];
-	*row = (struct rig_row){.version = version, .slice_ns = slice_ns, .group_len = g.n, .min = 1e300, .max = -1e300};
-	snprintf(row->stream, sizeof(row->stream), "%s", stream);
-	memcpy(row->group, g.p, g.n);
+	row = &c->rows[c->row_count++];
+	*row = key;
+	table_insert(&c->row_table, hash, row);
 	return row;
 }
 
@@ -351,6 +369,7 @@ static void open_kv(struct rig *r)
 	r->real_ops = r->kv->ops;
 	r->ops = *r->kv->ops;
 	r->ops.commit = faulty_commit;
+	r->ops.put = faulty_put;
 	r->kv->ops = &r->ops;
 	faulty = r;
 }
@@ -480,6 +499,7 @@ void rig_free(struct rig *r)
 	remove_folder(r->folder);
 	free(r->folder);
 	free(r->cloud.rows);
+	table_free(&r->cloud.row_table);
 	free(r);
 }
 

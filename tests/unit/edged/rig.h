@@ -14,18 +14,20 @@
 #include "common/line.h"
 #include "common/model.h"
 #include "edged/pipeline.h"
+#include "edged/table.h"
 
 #define RIG_WALL_NS (INT64_C(1800000000) * 1000000000) /* 2027-01-15T08:00:00Z */
 #define RIG_SOURCES_MAX 4
 #define RIG_QUEUE_MAX 4096
-#define RIG_ROWS_MAX 65536
+#define RIG_ROWS_MAX (256 * 1024)
+#define RIG_GROUP_MAX 100
 
 /* What the cloud has merged of one (stream, version, slice, group). */
 struct rig_row {
 	char stream[NAME_MAX_BYTES + 1];
 	uint32_t version;
 	int64_t slice_ns;
-	uint8_t group[GROUP_KEY_MAX];
+	uint8_t group[RIG_GROUP_MAX];
 	size_t group_len;
 	uint64_t count;
 	double sum, min, max;
@@ -52,6 +54,7 @@ struct rig_cloud {
 	struct rig_shard shards[SHARDS_MAX];
 	struct rig_row *rows;
 	size_t row_count;
+	struct table row_table;
 	uint64_t merged, duplicates, out_of_sequence; /* batches */
 	/* switches */
 	uint64_t credit;
@@ -85,6 +88,7 @@ struct rig {
 	int64_t fail_commit;            /* the commit after this many more fails; -1: none */
 	int fail_with;                  /* WEIR_EFULL, WEIR_EIO */
 	bool fail_reached;              /* although it did reach the disk */
+	bool disk_full;                 /* no room but for marks */
 	struct pipeline *p;
 	struct rig_cloud cloud;
 	struct line_parser parsers[RIG_SOURCES_MAX];
