@@ -1,0 +1,312 @@
+"""Bad input, full disks and copies: refused with a reason, counted, and the rest goes on."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+import unittest
+
+from weirtest import (CLOUDD, EDGED, NS, WEIRCTL, ApiError, Cluster, Daemon, assert_rows, cloud_ledger, edge_ledger,
+                      metric_sum, oracle_windows, parse_simple_lines, wait_for)
+
+try:
+    import zmq
+except ImportError:
+    zmq = None
+
+T0 = 1_700_000_000 * NS
+
+
+def stream(name="s", **more):
+    return dict({"name": name, "from": {"measurement": "m", "field": "v"}, "by": ["k"], "window": "10s", "lateness": "1s",
+                 "compute": ["count", "sum", "min", "max", "first", "last", "mean"], "retain": "forever"}, **more)
+
+
+def tcp_edge(**more):
+    return dict({"sources": [{"type": "tcp"}], "idle_after": "1s", "tick": "100ms", "heartbeat": "300ms"}, **more)
+
+
+def make_lines(count, groups=5, seed=1, step_ns=NS // 10):
+    rng = random.Random(seed)
+    return [f"m,k=g{rng.randrange(groups)} v={rng.randrange(-1000, 1000)} {T0 + i * step_ns}\n" for i in range(count)]
+
+
+def send(port, data):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
+        s.sendall(data if isinstance(data, bytes) else "".join(data).encode())
+
+
+def check_exact(test, c, lines, stream_name="s"):
+    c.wait_count("cloud-1", stream_name, len(lines), state="final")
+    for node in c.cloud_names:
+        assert_rows(c.query(node, stream_name)["rows"],
+                    oracle_windows(parse_simple_lines("".join(lines)), ["k"], 10 * NS), ["k"], 10 * NS,
+                    ["count", "sum", "min", "max", "first", "last", "mean"])
+
+
+class BadInput(unittest.TestCase):
+    def test_broken_lines_are_refused_and_good_neighbours_kept(self):
+        good = make_lines(200)
+        bad = ["m,k=g1 v= 1\n", "m,k=g1\n", ",k=1 v=1\n", "m,k=g1 v=1 notatime\n", "m v=1e999 1\n", "m,k v=1 1\n",
+               "m,k=g1 v=\"open\n", "m,k=g1 v=1i2 1\n", "\x00\n", "m,k=g1,k=g2 v=1 1\n", "m v=nan 1\n", "x" * 100000 + "\n"]
+        rng = random.Random(3)
+        mixed = list(good)
+        for b in bad:
+            mixed.insert(rng.randrange(len(mixed)), b)
+        # An unclosed quote may swallow its neighbours up to a limit: it goes last.
+        mixed.remove("m,k=g1 v=\"open\n")
+        mixed.append("m,k=g1 v=\"open\n")
+        future = f"m,k=g1 v=1 {time.time_ns() + 3600 * NS}\n"
+        with Cluster(edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            c.start()
+            send(c.tcp["edge-1"], mixed[:-1] + [future] + mixed[-1:])
+            check_exact(self, c, good)
+            ledger = edge_ledger(c, "edge-1")
+            self.assertEqual(ledger["accepted"], len(good))
+            self.assertEqual(ledger["refused"], len(bad) + 1)
+            self.assertEqual(metric_sum(c.metrics("edge-1"), "weir_edge_readings_refused_total", reason="too_far_ahead"), 1)
+
+    def test_unmatched_and_not_numeric(self):
+        with Cluster(edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            c.start()
+            good = make_lines(50)
+            send(c.tcp["edge-1"], good + [f"other v=1 {T0}\n", f"m,k=a w=1 {T0}\n", f"m,k=a v=\"text\" {T0}\n"])
+            check_exact(self, c, good)
+            wait_for("all read", lambda: edge_ledger(c, "edge-1")["accepted"] == 53)
+            ledger = edge_ledger(c, "edge-1")
+            self.assertEqual((ledger["unmatched"], ledger["dropped"]), (2, 1))
+
+    def test_garbage_on_every_port(self):
+        """Random bytes, half frames, and real ZeroMQ frames of garbage: counted, nobody dies, the rest goes on."""
+        good = make_lines(300)
+        with Cluster(edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            c.start()
+            rng = random.Random(7)
+            ports = list(c.http.values()) + list(c.zmq.values())
+            send(c.tcp["edge-1"], good[:100])
+            for port in ports:
+                for size in (1, 10, 1000, 100000):
+                    try:
+                        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+                            s.sendall(rng.randbytes(size))
+                    except OSError:
+                        pass  # closed in our face: fine
+                try:
+                    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+                        s.sendall(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL" + bytes(48) + rng.randbytes(200))
+                except OSError:
+                    pass
+            send(c.tcp["edge-1"], good[100:200])
+            if zmq:
+                context = zmq.Context()
+                try:
+                    for port in c.zmq.values():
+                        s = context.socket(zmq.DEALER)
+                        s.setsockopt(zmq.LINGER, 1000)
+                        s.connect(f"tcp://127.0.0.1:{port}")
+                        for _ in range(200):
+                            s.send(rng.randbytes(rng.randrange(0, 300)))
+                        s.send(b"\x08\x01" + rng.randbytes(100000))
+                        s.send_multipart([b"a", b"b", b"c"])
+                        s.send(b"")
+                        s.close()
+                finally:
+                    context.term()
+                for node in c.cloud_names:
+                    wait_for("garbage is counted", lambda n=node: metric_sum(
+                        c.metrics(n), "weir_cloud_frames_refused_total") >= 100)
+            send(c.tcp["edge-1"], good[200:])
+            check_exact(self, c, good)
+            for d in list(c.clouds.values()) + list(c.edges.values()):
+                self.assertTrue(d.running(), d.log_tail())
+            edge_ledger(c, "edge-1")
+            cloud_ledger(c)
+
+    def test_bad_questions(self):
+        with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            c.start()
+            for params, status, code in [
+                    ({"stream": "nope"}, 404, "unknown_stream"), ({}, 400, None),
+                    ({"stream": "s", "select": "p99"}, 400, "not_computed"),
+                    ({"stream": "s", "select": "nonsense"}, 400, None),
+                    ({"stream": "s", "window": "7s"}, 400, None), ({"stream": "s", "by": "x"}, 400, None),
+                    ({"stream": "s", "from": "yesterday"}, 400, None), ({"stream": "s", "limit": "-1"}, 400, None),
+                    ({"stream": "s", "cursor": "%%%"}, 400, None), ({"stream": "s", "typo": "1"}, 400, None)]:
+                with self.assertRaises(ApiError) as e:
+                    c.api("cloud-1", "query", **params)
+                self.assertEqual(e.exception.status, status, params)
+                self.assertIsNotNone(e.exception.code)
+                if code:
+                    self.assertEqual(e.exception.code, code)
+            with self.assertRaises(ApiError) as e:
+                c.get("cloud-1", "/nowhere")
+            self.assertEqual(e.exception.status, 404)
+
+
+class Disks(unittest.TestCase):
+    def test_edge_disk_limit_pushes_back(self):
+        """No cloud and a small disk limit: the edge compacts, then stops reading; nothing is lost or invented."""
+        edges = {"edge-1": {"sources": [{"type": "file", "path": "in.lp"}], "tick": "50ms", "flush": "100ms",
+                            "idle_after": "1s", "limits": {"disk": "1MiB", "memory": "1MiB"}}}
+        lines = make_lines(60000, groups=500, step_ns=NS // 50)
+        with Cluster(edges=edges, streams=[stream()]) as c:
+            with open(os.path.join(c.dir, "in.lp"), "w") as f:
+                f.writelines(lines)
+            c.start_edges()
+            wait_for("backpressure", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_backpressured") == 1)
+            ledger = edge_ledger(c, "edge-1")
+            self.assertLess(ledger["accepted"], len(lines))
+            c.start(edges=False)
+            check_exact(self, c, lines)
+            self.assertEqual(edge_ledger(c, "edge-1")["accepted"], len(lines))
+
+    def full_disk(self, who):
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small tmpfs needs root")
+        lines = make_lines(40000, groups=800, step_ns=NS // 40)
+        edges = {"edge-1": {"sources": [{"type": "file", "path": "in.lp"}], "tick": "50ms", "flush": "100ms",
+                            "idle_after": "2s"}}
+        with Cluster(edges=edges, streams=[stream()]) as c:
+            with open(os.path.join(c.dir, "in.lp"), "w") as f:
+                f.writelines(lines)
+            small = os.path.join(c.dir, "run", who)
+            os.makedirs(small)
+            r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "weir-test", small], capture_output=True, text=True)
+            if r.returncode != 0:
+                self.skipTest(f"no tmpfs can be mounted here: {r.stderr.strip()}")
+            try:
+                # What fills the disk first is not Weir's: space returns when it goes.
+                with open(os.path.join(small, "ballast"), "wb") as f:
+                    f.write(bytes(2 << 20))
+                c.start(edges=False)
+                c.start_edges()
+                full = {"edge-1": "weir_edge_disk_full", "cloud-2": "weir_cloud_disk_full"}[who]
+                wait_for(f"{who} says that its disk is full", lambda: metric_sum(c.metrics(who), full) >= 1)
+                for d in list(c.clouds.values()) + list(c.edges.values()):
+                    self.assertTrue(d.running(), d.log_tail())
+                edge_ledger(c, "edge-1")
+                cloud_ledger(c)
+                c.query("cloud-1", "s")  # reads go on
+                os.unlink(os.path.join(small, "ballast"))
+                r = subprocess.run(["mount", "-o", "remount,size=512m", small], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 0, r.stderr)
+                check_exact(self, c, lines)
+                self.assertEqual(edge_ledger(c, "edge-1")["accepted"], len(lines))
+            finally:
+                for d in list(c.clouds.values()) + list(c.edges.values()):
+                    if d.process is not None:
+                        d.kill()
+                subprocess.run(["umount", small], check=True)
+
+    def test_full_disk_of_an_edge(self):
+        self.full_disk("edge-1")
+
+    def test_full_disk_of_a_cloud(self):
+        self.full_disk("cloud-2")
+
+
+class Copies(unittest.TestCase):
+    """semantics.md 1: a cloned gateway and a restored backup are fenced, and readmission is the way back."""
+
+    def drain(self, c, count):
+        c.wait_count("cloud-1", "s", count)
+
+    def test_restored_backup_is_fenced_and_readmitted(self):
+        lines = make_lines(400)
+        with Cluster(edges={"edge-1": tcp_edge(flush="200ms")}, streams=[stream()]) as c:
+            c.start()
+            send(c.tcp["edge-1"], lines[:100])
+            self.drain(c, 100)
+            self.assertEqual(c.edges["edge-1"].stop(), 0)
+            spool = os.path.join(c.dir, "run", "edge-1")
+            backup = spool + ".backup"
+            shutil.copytree(spool, backup)
+            c.edges["edge-1"].start()
+            c.wait_healthy("edge-1")
+            send(c.tcp["edge-1"], lines[100:200])
+            self.drain(c, 200)
+            self.assertEqual(c.edges["edge-1"].stop(), 0)
+            shutil.rmtree(spool)
+            shutil.copytree(backup, spool)
+            c.edges["edge-1"].start()
+            c.wait_healthy("edge-1")
+            wait_for("fenced", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_fenced") == 1)
+            self.assertIn("fenced", c.edges["edge-1"].log())
+            self.assertEqual(c.total_count("cloud-2", "s"), 200)
+            c.ctl("edge", "readmit", "edge-1")
+            wait_for("readmitted", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_fenced") == 0)
+            edge_ledger(c, "edge-1")
+            send(c.tcp["edge-1"], lines[200:])
+            check_exact(self, c, lines)
+
+    def test_cloned_gateway_is_fenced(self):
+        lines = make_lines(300)
+        with Cluster(edges={"edge-1": tcp_edge(flush="200ms")}, streams=[stream()]) as c:
+            c.start()
+            send(c.tcp["edge-1"], lines[:100])
+            self.drain(c, 100)
+            # A clone of the running gateway: same name, a copy of the spool, other ports.
+            self.assertEqual(c.edges["edge-1"].stop(), 0)
+            clone = Cluster(clouds=0, edges={"edge-1": tcp_edge(flush="200ms")}, streams=[stream()])
+            with clone:
+                clone.spec["cloud"] = c.spec["cloud"]
+                clone.write_config()
+                shutil.copytree(os.path.join(c.dir, "run", "edge-1"), os.path.join(clone.dir, "run", "edge-1"))
+                c.edges["edge-1"].start()
+                c.wait_healthy("edge-1")
+                send(c.tcp["edge-1"], lines[100:200])
+                self.drain(c, 200)
+                clone.start_edges()
+                send(clone.tcp["edge-1"], lines[:50])
+                wait_for("the clone is fenced", lambda: metric_sum(clone.metrics("edge-1"), "weir_edge_fenced") == 1)
+                send(c.tcp["edge-1"], lines[200:])
+                check_exact(self, c, lines)
+
+    def test_empty_spool_under_a_known_name(self):
+        lines = make_lines(200)
+        with Cluster(edges={"edge-1": tcp_edge(flush="200ms")}, streams=[stream()],
+                     cluster={"partitioned_after": "2s"}) as c:
+            c.start()
+            send(c.tcp["edge-1"], lines[:100])
+            self.drain(c, 100)
+            c.edges["edge-1"].kill()
+            shutil.rmtree(os.path.join(c.dir, "run", "edge-1"))
+            c.edges["edge-1"].start()
+            c.wait_healthy("edge-1")
+            send(c.tcp["edge-1"], lines[100:])
+            check_exact(self, c, lines)
+
+
+class Config(unittest.TestCase):
+    def test_check_says_what_is_wrong(self):
+        with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            for program, node in ((CLOUDD, "cloud-1"), (EDGED, "edge-1")):
+                r = subprocess.run([program, "--config", c.config, "--node", node, "--check"], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 0, r.stderr)
+                r = subprocess.run([program, "--config", c.config, "--node", "nobody"], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 2)
+                self.assertIn("nobody", r.stderr)
+            self.assertEqual(c.ctl("check", c.config).returncode, 0)
+            c.spec["streams"][0]["windw"] = "5m"
+            c.spec["cloud"][0]["listen"] = "tcp://192.0.2.1:7101"
+            c.write_config()
+            for command in ([CLOUDD, "--config", c.config, "--node", "cloud-1", "--check"], [WEIRCTL, "check", c.config]):
+                r = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual(r.returncode, 2, r)
+                text = r.stdout + r.stderr
+                self.assertRegex(text, r"topology.yaml:\d+:\d+: .*windw.*window")
+                self.assertRegex(text, r"topology.yaml:\d+:\d+: .*192\.0\.2\.1")
+
+
+class Memory(unittest.TestCase):
+    def test_idle_edge_is_light(self):
+        with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
+            c.start()
+            if "asan" in os.environ.get("WEIR_BUILD", ""):
+                self.skipTest("a sanitizer's shadow memory is not Weir's")
+            wait_for("connected", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_connected") == 1)
+            rss = c.edges["edge-1"].rss_bytes()
+            print(f"\n    edged idle: {rss / 2**20:.1f} MiB resident")
+            self.assertLess(rss, 20 * 2**20)
