@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Measures what docs/performance.md quotes, with the real daemons on loopback. ./dev bench [NAME ...]
+
+Names: line partial edge commit latency uplink memory (default: all). Every figure is printed with what it means; nothing here
+passes or fails by time."""
+
+import argparse
+import os
+import platform
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "tests", "system"))
+NS = 1_000_000_000
+
+
+def say(name, value, unit, note=""):
+    print(f"{name:<52} {value:>12} {unit:<14} {note}", flush=True)
+
+
+def stream(**more):
+    return dict({"name": "s", "from": {"measurement": "m", "field": "v"}, "by": ["k", "site"], "window": "10s",
+                 "lateness": "1s", "compute": ["count", "sum", "mean", "min", "max", "p50", "p99"], "retain": "forever",
+                 "max_groups": 1000000}, **more)
+
+
+def lines_of(groups, count, seed=1, start=1_700_000_000 * NS, step_ns=None, span_s=20):
+    """Lines of about 70 bytes, as gateways send them: every group in turn, times rising."""
+    rng = random.Random(seed)
+    step = step_ns or span_s * NS // count
+    return [f"m,site=hall-{i % groups % 7},k=machine-{i % groups:07d} v={rng.gauss(60, 5):.3f} {start + i * step}\n"
+            for i in range(count)]
+
+
+def feed(port, data):
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(data)
+
+
+def bench_edge(w):
+    """CPU time of edged per line, parse to open slice, checkpoints to disk included."""
+    for groups in (1000, 10000, 100000):
+        count = 1_000_000
+        data = "".join(lines_of(groups, count)).encode()
+        with w.Cluster(clouds=1, edges={"edge-1": {"sources": [{"type": "tcp"}], "limits": {"memory": "1GiB", "disk": "4GiB"}}},
+                       streams=[stream()]) as c:
+            c.start_edges()
+            edge = c.edges["edge-1"]
+            feed(c.tcp["edge-1"], data[:data.index(b"\n", len(data) // 10) + 1])  # the groups exist, caches are warm
+            w.wait_for("warm", lambda: w.edge_ledger(c, "edge-1")["accepted"] >= count // 10)
+            before, cpu, wall = w.edge_ledger(c, "edge-1")["accepted"], edge.cpu_seconds(), time.monotonic()
+            feed(c.tcp["edge-1"], data)
+            w.wait_for("all read", lambda: w.edge_ledger(c, "edge-1")["accepted"] >= before + count)
+            cpu, wall = edge.cpu_seconds() - cpu, time.monotonic() - wall
+            say(f"edged, {groups} groups with sketches", f"{count / cpu / 1e6:.2f}", "M lines/core-s",
+                f"wall {count / wall / 1e6:.2f} M lines/s, {len(data) / count:.0f} bytes a line, no cloud reachable")
+
+
+def bench_memory(w):
+    with w.Cluster(clouds=1, edges={"edge-1": {"sources": [{"type": "tcp"}], "limits": {"memory": "1GiB"}}},
+                   streams=[stream(compute=["count", "sum", "mean", "min", "max"]), stream(name="q")]) as c:
+        c.start_edges()
+        say("edged idle, resident", f"{c.edges['edge-1'].rss_bytes() / 2**20:.1f}", "MiB")
+    for name, compute in (("scalars", ["count", "sum", "mean", "min", "max"]), ("p50, p99", ["count", "p50", "p99"])):
+        with w.Cluster(clouds=1, edges={"edge-1": {"sources": [{"type": "tcp"}], "limits": {"memory": "1GiB"}}},
+                       streams=[stream(compute=compute)]) as c:
+            c.start_edges()
+            feed(c.tcp["edge-1"], "".join(lines_of(100000, 400000, span_s=5)).encode())
+            w.wait_for("all read", lambda: w.edge_ledger(c, "edge-1")["accepted"] >= 400000)
+            say(f"edged with 100,000 open groups ({name}), resident", f"{c.edges['edge-1'].rss_bytes() / 2**20:.1f}", "MiB",
+                "4 readings each, limits.memory 1GiB")
+
+
+def bench_commit(w):
+    """Partials that wait in a spool, from the clouds' start to the last one acknowledged: fsync in the log before each ack."""
+    groups, count = 20000, 400000
+    with w.Cluster(clouds=3, edges={"edge-1": {"sources": [{"type": "tcp"}], "tick": "200ms", "idle_after": "1s",
+                                               "limits": {"memory": "1GiB", "disk": "4GiB"}}},
+                   streams=[stream(window="1s")]) as c:
+        c.start_edges()
+        feed(c.tcp["edge-1"], "".join(lines_of(groups, count)).encode())
+        w.wait_for("all read", lambda: w.edge_ledger(c, "edge-1")["accepted"] >= count)
+        w.wait_for("all spooled", lambda: w.metric_sum(c.metrics("edge-1"), "weir_edge_open_partials") == 0)
+        c.start(edges=False)
+        began = time.monotonic()
+        w.wait_for("drained", lambda: w.metric_sum(c.metrics("edge-1"), "weir_edge_spool_batches") == 0, 300)
+        took = time.monotonic() - began
+        cloud = [c.metrics(n) for n in c.cloud_names]
+        partials = sum(w.metric_sum(m, "weir_cloud_partials_merged_total") for m in cloud)
+        cpu = sum(d.cpu_seconds() for d in c.clouds.values())
+        say("partials committed with fsync, one edge, three clouds", f"{partials / took:.0f}", "partials/s",
+            f"{partials:.0f} partials in {took:.2f} s; clouds used {cpu:.1f} core-s; two cores shared by all four processes")
+
+
+def bench_latency(w):
+    """From the reading that lets a window close to its final row in an answer."""
+    with w.Cluster(clouds=3, edges={"edge-1": {"sources": [{"type": "tcp"}], "heartbeat": "1s"}},
+                   streams=[stream(window="1s", by=["k"], lateness="0s", compute=["count"])]) as c:
+        c.start()
+        start, took = 1_700_000_000, []
+        with socket.create_connection(("127.0.0.1", c.tcp["edge-1"])) as s:
+            for i in range(20):
+                s.sendall(f"m,k=a v=1 {(start + i) * NS}\n".encode())
+                began = time.monotonic()
+                if i:
+                    w.wait_for("final", lambda: len(c.query("cloud-1", "s", state="final")["rows"]) >= i)
+                    took.append(time.monotonic() - began)
+        say("reading that closes a window, to its final answer", f"{statistics.median(took) * 1e3:.0f}", "ms (median)",
+            f"max {max(took) * 1e3:.0f} ms of {len(took)}; tick 1s, heartbeat 1s, polling to 0.25 s")
+
+
+def bench_uplink(w):
+    cases = [("generated, 100 groups, 10 readings a slice", "".join(lines_of(100, 200000, span_s=2000)).encode(), "10s", "m", "v",
+              ["k", "site"])]
+    path = os.path.join(w.SHARED_DATA, "traffic.lp")
+    if os.path.exists(path):
+        with open(path, "rb") as f:
+            cases.append(("traffic.lp, speed", b"".join(x for x in f if b"speed=" in x), "1h", "traffic", "speed", ["sensor"]))
+    for name, data, window, measurement, field, by in cases:
+        for compute in (["count", "sum", "mean", "min", "max"], ["count", "sum", "mean", "min", "max", "p50", "p99"]):
+            s = stream(window=window, by=by, compute=compute)
+            s["from"] = {"measurement": measurement, "field": field}
+            with w.Cluster(clouds=1, edges={"edge-1": {"sources": [{"type": "tcp"}], "idle_after": "1s"}}, streams=[s]) as c:
+                c.start()
+                feed(c.tcp["edge-1"], data)
+                count = data.count(b"\n")
+                c.wait_count("cloud-1", "s", count, state="final")
+                m = c.metrics("edge-1")
+                sent = w.metric_sum(m, "weir_edge_batch_bytes_sent_total")
+                say(f"uplink, {name}, {'with' if 'p50' in compute else 'no'} sketch", f"{sent / len(data):.4f}", "bytes/raw byte",
+                    f"{sent:.0f} of {len(data)} bytes, window {window}")
+
+
+def bench_program(w, program):
+    path = os.path.join(w.BUILD, "bench", program)
+    if subprocess.run([path]).returncode:
+        sys.exit(f"{program} failed")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--build", default=os.path.join(HERE, "..", "build"))
+    p.add_argument("names", nargs="*")
+    args = p.parse_args()
+    os.environ["WEIR_BUILD"] = os.path.abspath(args.build)
+    import weirtest as w
+    benches = {"line": lambda w: bench_program(w, "bench_line"), "partial": lambda w: bench_program(w, "bench_partial"),
+               "edge": bench_edge, "commit": bench_commit, "latency": bench_latency, "uplink": bench_uplink,
+               "memory": bench_memory}
+    unknown = [n for n in args.names if n not in benches]
+    if unknown:
+        p.error(f"unknown: {' '.join(unknown)}; there are: {' '.join(benches)}")
+    with open("/proc/cpuinfo") as f:
+        cpu = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine())
+    print(f"{os.cpu_count()} cores of {cpu}, Linux {platform.release()}")
+    for name in args.names or benches:
+        print(f"\n-- {name}: {(benches[name].__doc__ or '').strip()}")
+        benches[name](w)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
