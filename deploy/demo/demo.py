@@ -54,7 +54,7 @@ def write_topology(folder, once):
     path = os.path.join(folder, "topology.yaml")
     with open(path, "w") as f:
         f.write(text)
-    ports = dict(re.findall(r"name: ([\w-]+).*?http: \"127\.0\.0\.1:(\d+)\"", text, re.S))
+    ports = dict(re.findall(r"- {?name: ([\w-]+).*?http: \"127\.0\.0\.1:(\d+)\"", text, re.S))
     return path, {name: int(port) for name, port in ports.items()}
 
 
