@@ -91,7 +91,7 @@ def bench_commit(w):
         w.wait_for("drained", lambda: w.metric_sum(c.metrics("edge-1"), "weir_edge_spool_batches") == 0, 300)
         took = time.monotonic() - began
         cloud = [c.metrics(n) for n in c.cloud_names]
-        partials = sum(w.metric_sum(m, "weir_cloud_partials_merged_total") for m in cloud)
+        partials = sum(w.metric_sum(m, "weir_cloud_partials_total") for m in cloud)
         cpu = sum(d.cpu_seconds() for d in c.clouds.values())
         say("partials committed with fsync, one edge, three clouds", f"{partials / took:.0f}", "partials/s",
             f"{partials:.0f} partials in {took:.2f} s; clouds used {cpu:.1f} core-s; two cores shared by all four processes")
@@ -131,7 +131,7 @@ def bench_uplink(w):
                 count = data.count(b"\n")
                 c.wait_count("cloud-1", "s", count, state="final")
                 m = c.metrics("edge-1")
-                sent = w.metric_sum(m, "weir_edge_batch_bytes_sent_total")
+                sent = w.metric_sum(m, "weir_edge_batches_sent_bytes_total")
                 say(f"uplink, {name}, {'with' if 'p50' in compute else 'no'} sketch", f"{sent / len(data):.4f}", "bytes/raw byte",
                     f"{sent:.0f} of {len(data)} bytes, window {window}")
 

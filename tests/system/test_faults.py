@@ -38,6 +38,10 @@ def send(port, data):
         s.sendall(data if isinstance(data, bytes) else "".join(data).encode())
 
 
+def is_fenced(c):
+    return metric_sum(c.metrics("edge-1"), "weir_edge_uplink_state", state="fenced")
+
+
 def check_exact(test, c, lines, stream_name="s"):
     c.wait_count("cloud-1", stream_name, len(lines), state="final")
     for node in c.cloud_names:
@@ -116,7 +120,8 @@ class BadInput(unittest.TestCase):
                     context.term()
                 for node in c.cloud_names:
                     wait_for("garbage is counted", lambda n=node: metric_sum(
-                        c.metrics(n), "weir_cloud_frames_refused_total") >= 100)
+                        c.metrics(n), "weir_cloud_frames_refused_total") +
+                             metric_sum(c.metrics(n), "weir_cloud_zmq_dropped_total") >= 100)
             send(c.tcp["edge-1"], good[200:])
             check_exact(self, c, good)
             for d in list(c.clouds.values()) + list(c.edges.values()):
@@ -182,7 +187,7 @@ class Disks(unittest.TestCase):
                     f.write(bytes(2 << 20))
                 c.start(edges=False)
                 c.start_edges()
-                full = {"edge-1": "weir_edge_disk_full", "cloud-2": "weir_cloud_disk_full"}[who]
+                full = {"edge-1": "weir_edge_checkpoints_full_total", "cloud-2": "weir_cloud_disk_full"}[who]
                 wait_for(f"{who} says that its disk is full", lambda: metric_sum(c.metrics(who), full) >= 1)
                 for d in list(c.clouds.values()) + list(c.edges.values()):
                     self.assertTrue(d.running(), d.log_tail())
@@ -232,11 +237,11 @@ class Copies(unittest.TestCase):
             shutil.copytree(backup, spool)
             c.edges["edge-1"].start()
             c.wait_healthy("edge-1")
-            wait_for("fenced", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_fenced") == 1)
+            wait_for("fenced", lambda: is_fenced(c))
             self.assertIn("fenced", c.edges["edge-1"].log())
             self.assertEqual(c.total_count("cloud-2", "s"), 200)
             c.ctl("edge", "readmit", "edge-1")
-            wait_for("readmitted", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_fenced") == 0)
+            wait_for("readmitted", lambda: is_fenced(c) == 0)
             edge_ledger(c, "edge-1")
             send(c.tcp["edge-1"], lines[200:])
             check_exact(self, c, lines)
@@ -260,7 +265,7 @@ class Copies(unittest.TestCase):
                 self.drain(c, 200)
                 clone.start_edges()
                 send(clone.tcp["edge-1"], lines[:50])
-                wait_for("the clone is fenced", lambda: metric_sum(clone.metrics("edge-1"), "weir_edge_fenced") == 1)
+                wait_for("the clone is fenced", lambda: is_fenced(clone))
                 send(c.tcp["edge-1"], lines[200:])
                 check_exact(self, c, lines)
 
@@ -306,7 +311,7 @@ class Memory(unittest.TestCase):
             c.start()
             if "asan" in os.environ.get("WEIR_BUILD", ""):
                 self.skipTest("a sanitizer's shadow memory is not Weir's")
-            wait_for("connected", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_connected") == 1)
+            wait_for("connected", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_uplink_state", state="ready") == 1)
             rss = c.edges["edge-1"].rss_bytes()
             print(f"\n    edged idle: {rss / 2**20:.1f} MiB resident")
             self.assertLess(rss, 20 * 2**20)

@@ -314,15 +314,18 @@ def metric_sum(metrics, name, **labels):
 def edge_ledger(cluster, edge):
     """The two sums of semantics.md 6, as one edge's /metrics shows them; asserts that they balance."""
     m = cluster.metrics(edge)
-    ledger = {k: metric_sum(m, f"weir_edge_readings_{k}_total")
-              for k in ("read", "accepted", "refused", "matched", "aggregated", "dropped", "unmatched")}
-    assert ledger["read"] == ledger["accepted"] + ledger["refused"], ledger
-    streams = {dict(ls)["stream"] for (n, ls) in m if n == "weir_edge_readings_matched_total"}
-    for s in streams:
-        matched, aggregated, dropped = (metric_sum(m, f"weir_edge_readings_{k}_total", stream=s)
-                                        for k in ("matched", "aggregated", "dropped"))
+    out = {k: metric_sum(m, f"weir_edge_readings_{k}_total") for k in ("read", "accepted", "refused", "unmatched")}
+    assert out["read"] == out["accepted"] + out["refused"], out
+    out.update(matched=0, aggregated=0, dropped=0)
+    for s in sorted({dict(ls)["stream"] for (n, ls) in m if n == "weir_edge_stream_matched_total"}):
+        matched = metric_sum(m, "weir_edge_stream_matched_total", stream=s)
+        aggregated = metric_sum(m, "weir_edge_stream_aggregated", stream=s)
+        dropped = metric_sum(m, "weir_edge_stream_dropped_total", stream=s)
         assert matched == aggregated + dropped, (s, matched, aggregated, dropped)
-    return ledger
+        out["matched"] += matched
+        out["aggregated"] += aggregated
+        out["dropped"] += dropped
+    return out
 
 
 def cloud_ledger(cluster):
@@ -330,9 +333,10 @@ def cloud_ledger(cluster):
     out = collections.defaultdict(lambda: collections.Counter())
     for name in cluster.cloud_names:
         for (metric, labels), v in cluster.metrics(name).items():
-            for k in ("received", "merged", "dropped"):
-                if metric == f"weir_cloud_readings_{k}_total":
-                    out[dict(labels)["stream"]][k] += v
+            if metric == "weir_cloud_readings_total":
+                labels = dict(labels)
+                key = labels["result"] if labels["result"] in ("received", "merged") else "dropped"
+                out[labels["stream"]][key] += v
     for s, c in out.items():
         assert c["received"] == c["merged"] + c["dropped"], (s, dict(c))
     return out
