@@ -105,6 +105,7 @@ void ledger_take_back(struct ledger_stream *s, enum drop reason, uint64_t n)
 void ledger_encode(const struct ledger *l, struct buf *out)
 {
 	buf_u8(out, LEDGER_FORMAT);
+	buf_varint(out, l->read);
 	buf_varint(out, l->accepted);
 	buf_varint(out, l->unmatched);
 	buf_varint(out, l->refused_count);
@@ -119,7 +120,7 @@ int ledger_decode(struct ledger *l, struct bytes raw)
 	struct rd r = rd_init(raw.p, raw.n);
 	if (rd_u8(&r) != LEDGER_FORMAT)
 		return r.err ? r.err : WEIR_EVERSION;
-	uint64_t accepted = rd_varint(&r), unmatched = rd_varint(&r);
+	uint64_t read = rd_varint(&r), accepted = rd_varint(&r), unmatched = rd_varint(&r);
 	uint64_t n = rd_varint_max(&r, REASON_COUNTS_MAX);
 	l->refused_count = 0;
 	for (uint64_t i = 0; i < n && !r.err; i++) {
@@ -129,6 +130,7 @@ int ledger_decode(struct ledger *l, struct bytes raw)
 		if (label && !r.err)
 			refusal(l, (const char *)label, len)->count += count;
 	}
+	l->read = read;
 	l->accepted = accepted;
 	l->unmatched = unmatched;
 	return rd_finish(&r);

@@ -47,6 +47,7 @@ struct ledger_refusal {
 };
 
 struct ledger {
+	uint64_t read; /* counted where readings come in, by itself: the sum can be checked */
 	uint64_t accepted, unmatched;
 	struct ledger_refusal refused[REASON_COUNTS_MAX]; /* in the order of their first appearance */
 	size_t refused_count;

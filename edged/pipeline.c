@@ -344,6 +344,7 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 {
 	weir_assert(source < p->progress.source_count);
 	int64_t t_ns = l->has_time ? l->time_ns : now.wall_ns;
+	p->ledger.read += l->field_count;
 	const char *refused = refuse_time(p, t_ns, now.wall_ns);
 	if (refused) {
 		for (size_t i = 0; i < l->field_count; i++)
@@ -353,7 +354,8 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 	enum line_error error = LINE_OK;
 	struct intake_series *series = intake_series(p->intake, l, &error);
 	if (!series) {
-		ledger_refuse(&p->ledger, line_error_label(error));
+		for (size_t i = 0; i < l->field_count; i++)
+			ledger_refuse(&p->ledger, line_error_label(error));
 		return;
 	}
 	for (size_t i = 0; i < l->field_count; i++) {
@@ -370,6 +372,7 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 void pipeline_refuse(struct pipeline *p, uint32_t source, const char *reason)
 {
 	(void)source;
+	p->ledger.read++;
 	ledger_refuse(&p->ledger, reason);
 }
 

@@ -85,7 +85,7 @@ bool pipeline_fenced(const struct pipeline *p, const char **ret_reason);
 void pipeline_metrics(const struct pipeline *p, struct buf *out);
 
 struct pipeline_ledger {
-	uint64_t accepted, refused;             /* readings */
+	uint64_t read, accepted, refused;       /* readings: read = accepted + refused */
 	uint64_t matched, aggregated, dropped;  /* summed over streams */
 	uint64_t unmatched;
 };

@@ -52,7 +52,7 @@ void pipeline_report(void *arg, struct msg *m)
 
 void pipeline_ledger(const struct pipeline *p, struct pipeline_ledger *ret)
 {
-	*ret = (struct pipeline_ledger){.accepted = p->ledger.accepted,
+	*ret = (struct pipeline_ledger){.read = p->ledger.read, .accepted = p->ledger.accepted,
 	    .refused = ledger_refused(&p->ledger),
 	    .unmatched = p->ledger.unmatched};
 	for (size_t i = 0; i < p->ledger.stream_count; i++) {
@@ -66,6 +66,7 @@ void pipeline_ledger(const struct pipeline *p, struct pipeline_ledger *ret)
 /* ---- metrics --------------------------------------------------------------------------------------------------- */
 
 enum family {
+	M_READ,
 	M_ACCEPTED,
 	M_REFUSED,
 	M_UNMATCHED,
@@ -102,6 +103,7 @@ enum family {
 };
 
 static const struct stats_family families[FAMILIES] = {
+    [M_READ] = {"weir_edge_readings_read_total", "Readings, and lines that hold none, that came in", STATS_COUNTER, {NULL}},
     [M_ACCEPTED] = {"weir_edge_readings_accepted_total", "Readings accepted", STATS_COUNTER, {NULL}},
     [M_REFUSED] = {"weir_edge_readings_refused_total", "Readings and lines refused, by reason", STATS_COUNTER, {"reason"}},
     [M_UNMATCHED] = {"weir_edge_readings_unmatched_total", "Accepted readings that no stream matches", STATS_COUNTER,
@@ -192,6 +194,7 @@ static void put_dropped(const struct pipeline *p, struct buf *out)
 
 static void put_ledger(const struct pipeline *p, struct buf *out)
 {
+	put1(out, M_READ, p->ledger.read);
 	put1(out, M_ACCEPTED, p->ledger.accepted);
 	stats_write_head(out, &families[M_REFUSED]);
 	for (size_t i = 0; i < p->ledger.refused_count; i++) {
