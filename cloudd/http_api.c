@@ -68,6 +68,9 @@ static void handle_readyz(void *arg, struct http_request *r)
 	free(why);
 }
 
+static const struct stats_family watchers_family = {"weir_cloud_watchers", "Connections that watch a stream", STATS_GAUGE,
+	{NULL}};
+
 static void handle_metrics(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
@@ -75,6 +78,8 @@ static void handle_metrics(void *arg, struct http_request *r)
 	struct http_counters counters;
 	http_counters(http_server_of(r), &counters);
 	a->o.metrics(a->o.arg, &counters, &b);
+	stats_write_head(&b, &watchers_family);
+	stats_write_u64(&b, &watchers_family, NULL, atomic_load(&a->watches));
 	reply_buf(r, HTTP_METRICS, &b);
 }
 

@@ -116,6 +116,12 @@ static const struct command *find_command(int argc, char **argv, int at, int *re
 			*ret_words = 2;
 			return commands[i];
 		}
+		/* `weirctl edge --help` teaches what follows `edge` */
+		if (space && at + 1 < argc && strlen(argv[at]) == head && !strncmp(name, argv[at], head) &&
+		    (!strcmp(argv[at + 1], "--help") || !strcmp(argv[at + 1], "-h"))) {
+			*ret_words = 1;
+			return commands[i];
+		}
 	}
 	return NULL;
 }

@@ -82,6 +82,7 @@ class States(unittest.TestCase):
                 rows = c.query("cloud-1", "s")["rows"]
                 return rows and parse_time(rows[0]["start"]) >= T0 + 3 * 3600 * NS
             wait_for("old slices are rolled up", rolled)
+            c.wait_count("cloud-2", "s", len(lines), window="10m")
             rows = c.query("cloud-2", "s", window="10m")["rows"]
             assert_rows(rows, oracle_windows(readings, ["k"], 600 * NS), ["k"], 600 * NS, ["count", "sum", "first", "last"])
             rows = c.query("cloud-2", "s", window="1h")["rows"]
