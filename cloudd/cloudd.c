@@ -89,7 +89,7 @@ struct cloudd {
 	struct gather gather;
 	struct http_api *http;
 	struct stats *stats;
-	bool knows_cluster, was_ready;
+	bool was_ready;
 	/* under the mutex: */
 	pthread_mutex_t mutex;
 	pthread_cond_t readmitted;
@@ -310,11 +310,6 @@ static void serve_reply(void *arg, struct bytes route, const void *frame, size_t
 
 static void note_readiness(struct cloudd *c)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
-	if (!c->knows_cluster && node_cluster_id(c->node, id)) {
-		c->knows_cluster = true;
-		rpc_set_cluster_id(c->rpc, id);
-	}
 	char *why = NULL;
 	bool ready = node_ready(c->node, &why);
 	if (ready && !c->was_ready)
@@ -486,13 +481,20 @@ static int open_sockets(struct cloudd *c, char **ret_why)
 	return rc;
 }
 
+static bool cluster_id(void *arg, uint8_t ret_id[CLUSTER_ID_BYTES])
+{
+	return node_cluster_id(((struct cloudd *)arg)->node, ret_id);
+}
+
 static int open_readers(struct cloudd *c, char **ret_why)
 {
 	struct rpc_options r = {.loop = c->loop,
 	    .msgq = c->msgq,
 	    .topology = c->t,
 	    .self = c->o.self,
-	    .timeouts = metrics_cell(c->stats, METRICS_RPC_TIMEOUTS, NULL)};
+	    .timeouts = metrics_cell(c->stats, METRICS_RPC_TIMEOUTS, NULL),
+	    .cluster_id = cluster_id,
+	    .arg = c};
 	int rc = read_random(&r.seed, sizeof(r.seed));
 	if (rc) {
 		*ret_why = xasprintf("no random numbers: %s", strerror(errno));

@@ -31,8 +31,6 @@ struct rpc {
 	unsigned call_count;
 	uint64_t next_id;
 	bool stopped;
-	bool has_cluster_id;
-	uint8_t cluster_id[CLUSTER_ID_BYTES];
 };
 
 static void call_done(struct rpc_call *c, int rc)
@@ -143,14 +141,6 @@ void rpc_free(struct rpc *r)
 	free(r);
 }
 
-void rpc_set_cluster_id(struct rpc *r, const uint8_t id[CLUSTER_ID_BYTES])
-{
-	pthread_mutex_lock(&r->mutex);
-	memcpy(r->cluster_id, id, CLUSTER_ID_BYTES);
-	r->has_cluster_id = true;
-	pthread_mutex_unlock(&r->mutex);
-}
-
 /* ---- on the asking thread -------------------------------------------------------------------------------------- */
 
 struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns)
@@ -165,10 +155,11 @@ struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, in
 	c->node = node;
 	c->until_ns = clock_mono_ns() + timeout_ns;
 
+	uint8_t id[CLUSTER_ID_BYTES];
 	struct msg out = *m;
 	out.from = r->o.topology->clouds[r->o.self].name;
+	out.cluster_id = bytes_of(id, r->o.cluster_id(r->o.arg, id) ? CLUSTER_ID_BYTES : 0);
 	pthread_mutex_lock(&r->mutex);
-	out.cluster_id = bytes_of(r->cluster_id, r->has_cluster_id ? CLUSTER_ID_BYTES : 0);
 	out.req_id = c->req_id = r->next_id++;
 	if (!r->next_id)
 		r->next_id = 1;

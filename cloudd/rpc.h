@@ -27,6 +27,9 @@ struct rpc_options {
 	uint32_t self;
 	uint64_t seed; /* random: where req_ids begin, so that a restarted node takes no answer to its predecessor */
 	struct stats_cell *timeouts;
+	/* The cluster's id, for the envelope; false: not known yet, it stays empty. Any thread. */
+	bool (*cluster_id)(void *arg, uint8_t ret_id[CLUSTER_ID_BYTES]);
+	void *arg;
 };
 
 /* On the loop's thread. *ret_why on error: the caller's to free. */
@@ -35,9 +38,6 @@ int rpc_new(const struct rpc_options *o, struct rpc **ret_rpc, char **ret_why);
 void rpc_stop(struct rpc *r);
 /* On the loop's thread, after rpc_stop, when no other thread is in here any more. */
 void rpc_free(struct rpc *r);
-
-/* The cluster's id, for the envelope; until it is set it stays empty. */
-void rpc_set_cluster_id(struct rpc *r, const uint8_t id[CLUSTER_ID_BYTES]);
 
 /* Any thread. `from`, cluster_id and req_id of m are filled in here; nothing of m is kept. Never NULL: what is wrong comes
  * out of rpc_finish. `node` is not the node itself. */

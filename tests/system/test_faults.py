@@ -238,7 +238,7 @@ class Copies(unittest.TestCase):
             c.edges["edge-1"].start()
             c.wait_healthy("edge-1")
             wait_for("fenced", lambda: is_fenced(c))
-            wait_for("it says so loudly", lambda: "fenced" in c.edges["edge-1"].log())
+            wait_for("it says so loudly", lambda: "FENCED" in c.edges["edge-1"].log())
             self.assertEqual(c.total_count("cloud-2", "s"), 200)
             c.ctl("edge", "readmit", "edge-1")
             wait_for("readmitted", lambda: is_fenced(c) == 0)

@@ -56,6 +56,13 @@ static void stop(void *arg)
 	loop_stop(loop);
 }
 
+static bool cluster_id(void *arg, uint8_t ret_id[CLUSTER_ID_BYTES])
+{
+	(void)arg;
+	memcpy(ret_id, cluster, CLUSTER_ID_BYTES);
+	return true;
+}
+
 static void setup(void)
 {
 	char *why;
@@ -71,9 +78,8 @@ static void setup(void)
 	t.clouds = clouds;
 	t.cloud_count = 3;
 	stats = stats_new(families, 1);
-	struct rpc_options r = {loop, m, &t, 0, 42, stats_cell(stats, 0, NULL)};
+	struct rpc_options r = {loop, m, &t, 0, 42, stats_cell(stats, 0, NULL), cluster_id, NULL};
 	ck_assert_int_eq(rpc_new(&r, &rpc, &why), 0);
-	rpc_set_cluster_id(rpc, cluster);
 }
 
 static void teardown(void)
