@@ -192,7 +192,7 @@ static void lane_rewind(struct uplink *u, uint32_t shard, uint64_t to)
 		return;
 	l->next = to;
 	l->in_flight = 0;
-	for (uint64_t s = v.acked + 1; s < to; s++)
+	for (uint64_t s = l->probe ? l->probe : v.acked + 1; s < to; s++) /* nothing before a probe was sent */
 		l->in_flight += u->io.batch_bytes(u->io.arg, shard, s);
 }
 

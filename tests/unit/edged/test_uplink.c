@@ -209,6 +209,29 @@ START_TEST(credit_bounds_what_is_in_flight)
 }
 END_TEST
 
+/* Far more than the credit is merged and not known to be; the answer to the probe is BUSY at first. */
+START_TEST(a_probe_that_is_put_off_is_sent_again)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.lose_batch_replies = true;
+	for (int i = 0; i < 12; i++) {
+		feed_minute(r, i, 10);
+		rig_tick(r, 100);
+	}
+	reopen(r);
+	r->cloud.lose_batch_replies = false;
+	r->cloud.credit = 400;
+	r->cloud.batch_verdict = VERDICT_BUSY;
+	rig_ticks(r, 5, 1000);
+	r->cloud.batch_verdict = VERDICT_OK;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 120);
+	ck_assert(!r->cloud.checksum_conflict);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(a_silent_cloud_is_left_for_the_next)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
@@ -625,6 +648,7 @@ int main(void)
 	tcase_add_test(tc, busy_is_backed_off_from_and_not_open_is_opened);
 	tcase_add_test(tc, out_of_sequence_rewinds);
 	tcase_add_test(tc, credit_bounds_what_is_in_flight);
+	tcase_add_test(tc, a_probe_that_is_put_off_is_sent_again);
 	tcase_add_test(tc, a_silent_cloud_is_left_for_the_next);
 	tcase_add_test(tc, rubbish_and_strangers_frames_are_counted_and_ignored);
 	tcase_add_test(tc, a_second_holder_fences_the_first);
