@@ -73,6 +73,8 @@ static void rows_merge(struct sim_rows *rows)
 			partial_merge(&last->partial, &r->partial, &rows->spec);
 			if (r->state < last->state)
 				last->state = r->state;
+			if (r->revision > last->revision)
+				last->revision = r->revision;
 			free((void *)(uintptr_t)r->group.p);
 			partial_clear(&r->partial, &rows->spec);
 		} else {
