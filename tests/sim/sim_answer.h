@@ -19,6 +19,7 @@ struct sim_rows {
 	size_t count, cap;
 	struct partial_spec spec;
 	int64_t close_ns, final_ns; /* least of the shards */
+	int64_t close_max_ns;
 };
 
 /* The stream's own windows and groups, of all shards. False: a node is down, or w has failed. */

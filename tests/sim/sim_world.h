@@ -183,7 +183,7 @@ struct sim_world {
 	struct sim_final *finals;
 	size_t final_count, final_cap;
 	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
-	int64_t rest_since_ns;
+	unsigned checks_at_rest;
 	bool done;
 	/* figures */
 	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked;
