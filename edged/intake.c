@@ -7,17 +7,22 @@
 #include "common/err.h"
 #include "edged/table.h"
 
+/* What a hot line touches lies together: the series with its raw bytes, a field with its bindings. */
 struct intake_series {
 	uint64_t hash;
-	struct bytes raw;
-	struct bytes measurement;
-	struct line_tag *tags; /* sorted by key; keys and values lie in `text` */
-	size_t tag_count;
-	uint8_t *text;         /* raw, measurement, tags: one piece */
-	struct intake_field **fields;
-	size_t field_count;
-	size_t memory_bytes;
+	struct intake_field **fields; /* &only while there is one */
+	struct intake_field *only;
+	uint32_t field_count;
+	uint32_t raw_len;
+	uint32_t memory_bytes;
 	bool used; /* since the clock hand passed */
+	uint8_t raw[];
+};
+
+struct resolved {
+	struct bytes measurement;
+	const struct line_tag *tags; /* sorted by key */
+	size_t tag_count;
 };
 
 struct intake {
@@ -30,22 +35,23 @@ struct intake {
 	size_t count, cap, hand;
 	size_t memory_bytes, bytes_max;
 	struct buf scratch;
-	struct line_tag *tags; /* scratch for merging */
-	size_t tags_cap;
+	struct line_tag *tags;       /* of the line resolved last, merged with the edge's */
+	struct resolved resolved;    /* ... which is that of this series, and of the present line: */
+	const struct intake_series *resolved_series;
+	struct intake_binding *matches; /* scratch for binding a field */
 };
 
 struct intake *intake_new(const struct topology *t, const struct edge_conf *edge, const struct streams *streams,
     struct groups *groups, struct step_chain *const *chains, size_t bytes_max)
 {
-	(void)t;
 	struct intake *in = xcalloc(1, sizeof(*in));
 	in->edge = edge;
 	in->streams = streams;
 	in->groups = groups;
 	in->chains = chains;
 	in->bytes_max = bytes_max;
-	in->tags_cap = edge->tag_count + LINE_TAGS_MAX;
-	in->tags = xcalloc(in->tags_cap, sizeof(in->tags[0]));
+	in->tags = xcalloc(edge->tag_count + LINE_TAGS_MAX, sizeof(in->tags[0]));
+	in->matches = xcalloc(t->stream_count + 1, sizeof(in->matches[0]));
 	return in;
 }
 
@@ -57,7 +63,6 @@ static void field_free(struct intake *in, struct intake_field *f)
 		free(f->bindings[i].steps);
 		free(f->bindings[i].distinct);
 	}
-	free(f->bindings);
 	free(f);
 }
 
@@ -65,8 +70,9 @@ static void series_forget_fields(struct intake *in, struct intake_series *s)
 {
 	for (size_t i = 0; i < s->field_count; i++)
 		field_free(in, s->fields[i]);
-	free(s->fields);
-	s->fields = NULL;
+	if (s->fields != &s->only)
+		free(s->fields);
+	s->fields = &s->only;
 	s->field_count = 0;
 }
 
@@ -74,8 +80,6 @@ static void series_free(struct intake *in, struct intake_series *s)
 {
 	series_forget_fields(in, s);
 	in->memory_bytes -= s->memory_bytes;
-	free(s->tags);
-	free(s->text);
 	free(s);
 }
 
@@ -87,6 +91,7 @@ void intake_free(struct intake *in)
 		series_free(in, in->list[i]);
 	free(in->list);
 	free(in->tags);
+	free(in->matches);
 	buf_free(&in->scratch);
 	table_free(&in->table);
 	free(in);
@@ -106,7 +111,7 @@ static bool same_series(const void *item, const void *key)
 {
 	const struct intake_series *s = item;
 	const struct bytes *raw = key;
-	return s->raw.n == raw->n && memcmp(s->raw.p, raw->p, raw->n) == 0;
+	return s->raw_len == raw->n && memcmp(s->raw, raw->p, raw->n) == 0;
 }
 
 /* ---- room ------------------------------------------------------------------------------------------------------ */
@@ -174,36 +179,32 @@ static size_t merge_tags(struct intake *in, const struct line_tag *tags, size_t 
 	return n;
 }
 
-static struct bytes keep(uint8_t **to, struct bytes from)
+static enum line_error resolve(struct intake *in, const struct line *l)
 {
-	struct bytes kept = bytes_of(*to, from.n);
-	if (from.n)
-		memcpy(*to, from.p, from.n);
-	*to += from.n;
-	return kept;
+	struct bytes measurement = l->measurement;
+	const struct line_tag *tags = l->tags;
+	size_t tag_count = l->tag_count;
+	if (l->parser && l->parser->lazy) {
+		enum line_error e = line_resolve_series(l->parser, l, &measurement, &tags, &tag_count);
+		if (e != LINE_OK)
+			return e;
+	}
+	in->resolved = (struct resolved){measurement, in->tags, merge_tags(in, tags, tag_count)};
+	return LINE_OK;
 }
 
-static struct intake_series *series_new(struct intake *in, uint64_t hash, struct bytes raw, struct bytes measurement,
-    size_t tag_count)
+#define SERIES_BYTES(raw_len) (sizeof(struct intake_series) + (raw_len))
+
+static struct intake_series *series_new(struct intake *in, uint64_t hash, struct bytes raw)
 {
-	size_t text = raw.n + measurement.n;
-	for (size_t i = 0; i < tag_count; i++)
-		text += in->tags[i].key.n + in->tags[i].value.n;
-	size_t bytes = sizeof(struct intake_series) + text + tag_count * sizeof(struct line_tag);
+	size_t bytes = SERIES_BYTES(raw.n);
 	make_room(in, bytes);
-	struct intake_series *s = xcalloc(1, sizeof(*s));
+	struct intake_series *s = xcalloc(1, bytes);
 	s->hash = hash;
-	s->text = xmalloc(text ? text : 1);
-	s->tags = xcalloc(tag_count ? tag_count : 1, sizeof(s->tags[0]));
-	s->tag_count = tag_count;
-	s->memory_bytes = bytes;
-	uint8_t *to = s->text;
-	s->raw = keep(&to, raw);
-	s->measurement = keep(&to, measurement);
-	for (size_t i = 0; i < tag_count; i++) {
-		s->tags[i].key = keep(&to, in->tags[i].key);
-		s->tags[i].value = keep(&to, in->tags[i].value);
-	}
+	s->fields = &s->only;
+	s->raw_len = (uint32_t)raw.n;
+	s->memory_bytes = (uint32_t)bytes;
+	memcpy(s->raw, raw.p, raw.n);
 	in->memory_bytes += bytes;
 	in->list[in->count++] = s;
 	table_insert(&in->table, hash, s);
@@ -212,6 +213,7 @@ static struct intake_series *series_new(struct intake *in, uint64_t hash, struct
 
 struct intake_series *intake_series(struct intake *in, const struct line *l, enum line_error *ret_error)
 {
+	in->resolved_series = NULL;
 	if (!l->series.n) {
 		*ret_error = LINE_NO_MEASUREMENT;
 		return NULL;
@@ -219,17 +221,13 @@ struct intake_series *intake_series(struct intake *in, const struct line *l, enu
 	uint64_t hash = hash_bytes(l->series.p, l->series.n);
 	struct intake_series *s = table_find(&in->table, hash, same_series, &l->series);
 	if (!s) {
-		struct bytes measurement = l->measurement;
-		const struct line_tag *tags = l->tags;
-		size_t tag_count = l->tag_count;
-		if (l->parser && l->parser->lazy) {
-			enum line_error e = line_resolve_series(l->parser, l, &measurement, &tags, &tag_count);
-			if (e != LINE_OK) {
-				*ret_error = e;
-				return NULL;
-			}
+		enum line_error e = resolve(in, l);
+		if (e != LINE_OK) {
+			*ret_error = e;
+			return NULL;
 		}
-		s = series_new(in, hash, l->series, measurement, merge_tags(in, tags, tag_count));
+		s = series_new(in, hash, l->series);
+		in->resolved_series = s;
 	}
 	s->used = true;
 	return s;
@@ -239,30 +237,30 @@ struct intake_series *intake_series(struct intake *in, const struct line *l, enu
 
 static struct bytes tag_value(const void *arg, const char *key)
 {
-	const struct intake_series *s = arg;
+	const struct resolved *r = arg;
 	struct line_tag wanted = {.key = bytes_of(key, strlen(key))};
-	const struct line_tag *t = bsearch(&wanted, s->tags, s->tag_count, sizeof(s->tags[0]), by_key);
+	const struct line_tag *t = bsearch(&wanted, r->tags, r->tag_count, sizeof(r->tags[0]), by_key);
 	return t ? t->value : bytes_of("", 0);
 }
 
-static bool stream_matches(const struct stream_conf *c, const struct intake_series *s, struct bytes field)
+static bool stream_matches(const struct stream_conf *c, const struct resolved *r, struct bytes field)
 {
-	if (!glob_match(c->measurement, (const char *)s->measurement.p, s->measurement.n) ||
+	if (!glob_match(c->measurement, (const char *)r->measurement.p, r->measurement.n) ||
 	    !glob_match(c->field, (const char *)field.p, field.n))
 		return false;
 	for (size_t i = 0; i < c->where_count; i++) {
-		struct bytes value = tag_value(s, c->where[i].tag);
+		struct bytes value = tag_value(r, c->where[i].tag);
 		if (!glob_match(c->where[i].pattern, (const char *)value.p, value.n))
 			return false;
 	}
 	return true;
 }
 
-static struct group *group_of(struct intake *in, const struct intake_series *s, struct stream *stream)
+static struct group *group_of(struct intake *in, struct stream *stream)
 {
 	buf_clear(&in->scratch);
 	for (size_t i = 0; i < stream->conf->by_count; i++) {
-		struct bytes value = tag_value(s, stream->conf->by[i]);
+		struct bytes value = tag_value(&in->resolved, stream->conf->by[i]);
 		buf_bytes(&in->scratch, value.p, value.n);
 	}
 	if (in->scratch.len > GROUP_KEY_MAX)
@@ -271,56 +269,81 @@ static struct group *group_of(struct intake *in, const struct intake_series *s, 
 }
 
 /* Stands for measurement, tags and field whatever their escapes and order were on the line. */
-static struct hash128 series_identity(struct intake *in, const struct intake_series *s, struct bytes field)
+static struct hash128 series_identity(struct intake *in, struct bytes field)
 {
+	const struct resolved *r = &in->resolved;
 	buf_clear(&in->scratch);
-	buf_bytes(&in->scratch, s->measurement.p, s->measurement.n);
+	buf_bytes(&in->scratch, r->measurement.p, r->measurement.n);
 	buf_bytes(&in->scratch, field.p, field.n);
-	for (size_t i = 0; i < s->tag_count; i++) {
-		buf_bytes(&in->scratch, s->tags[i].key.p, s->tags[i].key.n);
-		buf_bytes(&in->scratch, s->tags[i].value.p, s->tags[i].value.n);
+	for (size_t i = 0; i < r->tag_count; i++) {
+		buf_bytes(&in->scratch, r->tags[i].key.p, r->tags[i].key.n);
+		buf_bytes(&in->scratch, r->tags[i].value.p, r->tags[i].value.n);
 	}
 	return hash_bytes128(in->scratch.data, in->scratch.len);
 }
 
-static size_t bind(struct intake *in, const struct intake_series *s, struct stream *stream, struct bytes field,
-    struct intake_binding *ret_binding)
+/* The values of the stream's distinct tags, in one piece with their bytes. */
+static struct bytes *distinct_values(const struct intake *in, const struct stream_conf *c, size_t *bytes)
+{
+	size_t size = c->distinct_count * sizeof(struct bytes), at = size;
+	for (size_t i = 0; i < c->distinct_count; i++)
+		size += tag_value(&in->resolved, c->distinct[i]).n;
+	struct bytes *values = xmalloc(size);
+	for (size_t i = 0; i < c->distinct_count; i++) {
+		struct bytes value = tag_value(&in->resolved, c->distinct[i]);
+		values[i] = bytes_of((uint8_t *)values + at, value.n);
+		if (value.n)
+			memcpy((uint8_t *)values + at, value.p, value.n);
+		at += value.n;
+	}
+	*bytes += size;
+	return values;
+}
+
+static void bind(struct intake *in, struct stream *stream, struct bytes field, struct intake_binding *b, size_t *bytes)
 {
 	const struct stream_conf *c = stream->conf;
-	struct step_tags tags = {tag_value, s};
-	*ret_binding = (struct intake_binding){.stream = stream, .group = group_of(in, s, stream)};
-	size_t bytes = 0;
+	struct step_tags tags = {tag_value, &in->resolved};
+	*b = (struct intake_binding){.stream = stream, .group = group_of(in, stream)};
 	if (c->step_count) {
-		ret_binding->steps = xmalloc(sizeof(struct step_binding));
-		step_chain_bind(in->chains[stream->index], series_identity(in, s, field), &tags, ret_binding->steps);
-		bytes += sizeof(struct step_binding);
+		b->steps = xmalloc(sizeof(struct step_binding));
+		step_chain_bind(in->chains[stream->index], series_identity(in, field), &tags, b->steps);
+		*bytes += sizeof(struct step_binding);
 	}
-	if (c->distinct_count) {
-		ret_binding->distinct = xcalloc(c->distinct_count, sizeof(struct bytes));
-		for (size_t i = 0; i < c->distinct_count; i++)
-			ret_binding->distinct[i] = tag_value(s, c->distinct[i]);
-		bytes += c->distinct_count * sizeof(struct bytes);
+	if (c->distinct_count)
+		b->distinct = distinct_values(in, c, bytes);
+}
+
+static void keep_field(struct intake_series *s, struct intake_field *f)
+{
+	if (s->field_count == 1) {
+		s->fields = xmalloc(4 * sizeof(s->fields[0]));
+		s->fields[0] = s->only;
+	} else if (s->field_count >= 4 && (s->field_count & (s->field_count - 1)) == 0) {
+		s->fields = xrealloc(s->fields, 2 * s->field_count * sizeof(s->fields[0]));
 	}
-	return bytes;
+	s->fields[s->field_count++] = f;
 }
 
 static struct intake_field *field_new(struct intake *in, struct intake_series *s, struct bytes key)
 {
-	struct intake_field *f = xcalloc(1, sizeof(*f) + key.n);
-	size_t bytes = sizeof(*f) + key.n + sizeof(f);
-	uint8_t *to = (uint8_t *)(f + 1);
-	f->key = keep(&to, key);
+	size_t n = 0, bytes = sizeof(void *);
 	for (size_t i = 0; i < in->streams->topology->stream_count; i++) {
 		struct stream *stream = in->streams->list[i];
-		if (!stream_matches(stream->conf, s, key))
-			continue;
-		f->bindings = xrealloc(f->bindings, (f->binding_count + 1) * sizeof(f->bindings[0]));
-		bytes += sizeof(f->bindings[0]) + bind(in, s, stream, key, &f->bindings[f->binding_count]);
-		f->binding_count++;
+		if (stream_matches(stream->conf, &in->resolved, key))
+			bind(in, stream, key, &in->matches[n++], &bytes);
 	}
-	s->fields = xrealloc(s->fields, (s->field_count + 1) * sizeof(s->fields[0]));
-	s->fields[s->field_count++] = f;
-	s->memory_bytes += bytes;
+	size_t size = sizeof(struct intake_field) + n * sizeof(struct intake_binding);
+	struct intake_field *f = xmalloc(size + key.n);
+	f->key = bytes_of((uint8_t *)f + size, key.n);
+	if (key.n)
+		memcpy((uint8_t *)f + size, key.p, key.n);
+	f->binding_count = n;
+	if (n)
+		memcpy(f->bindings, in->matches, n * sizeof(f->bindings[0]));
+	keep_field(s, f);
+	bytes += size + key.n;
+	s->memory_bytes += (uint32_t)bytes;
 	in->memory_bytes += bytes;
 	return f;
 }
@@ -330,20 +353,31 @@ static bool same_key(const struct intake_field *f, struct bytes key)
 	return f->key.n == key.n && memcmp(f->key.p, key.p, key.n) == 0;
 }
 
-const struct intake_field *intake_field(struct intake *in, struct intake_series *s, size_t i, struct bytes key)
+static struct intake_field *field_find(const struct intake_series *s, size_t i, struct bytes key)
 {
 	if (i < s->field_count && same_key(s->fields[i], key))
 		return s->fields[i];
 	for (size_t k = 0; k < s->field_count; k++)
 		if (same_key(s->fields[k], key))
 			return s->fields[k];
+	return NULL;
+}
+
+const struct intake_field *intake_field(struct intake *in, struct intake_series *s, const struct line *l, size_t i)
+{
+	struct bytes key = l->fields[i].key;
+	struct intake_field *f = field_find(s, i, key);
+	if (f)
+		return f;
+	if (in->resolved_series != s) {
+		enum line_error e = resolve(in, l);
+		weir_assert(e == LINE_OK); /* the same bytes were resolved before */
+		in->resolved_series = s;
+	}
 	if (s->field_count >= INTAKE_FIELDS_MAX) {
-		size_t bare = sizeof(*s) + (size_t)(s->raw.n + s->measurement.n) + s->tag_count * sizeof(s->tags[0]);
-		for (size_t k = 0; k < s->tag_count; k++)
-			bare += s->tags[k].key.n + s->tags[k].value.n;
 		series_forget_fields(in, s);
-		in->memory_bytes -= s->memory_bytes - bare;
-		s->memory_bytes = bare;
+		in->memory_bytes -= s->memory_bytes - SERIES_BYTES(s->raw_len);
+		s->memory_bytes = (uint32_t)SERIES_BYTES(s->raw_len);
 	}
 	return field_new(in, s, key);
 }

@@ -2,8 +2,9 @@
  *
  * A series is the raw bytes of measurement and tags as they were sent. The first line of a series is resolved: tags
  * unescaped, sorted, merged with the edge's own (the reading's tag wins); each field of it is bound to the streams that
- * match. Later lines cost one hash and one comparison. The cache is bounded in series and in bytes; when full, series
- * not used since the clock hand passed last are forgotten (they are resolved again when they come back). */
+ * match. Later lines cost one hash and one comparison. What was resolved is not kept, only what it led to: a field that
+ * turns up later resolves its line again. The cache is bounded in series and in bytes; when full, series not used since
+ * the clock hand passed last are forgotten (they are resolved again when they come back). */
 #ifndef WEIR_EDGED_INTAKE_H
 #define WEIR_EDGED_INTAKE_H
 
@@ -30,8 +31,8 @@ struct intake_binding {
 
 struct intake_field {
 	struct bytes key;
-	struct intake_binding *bindings;
 	size_t binding_count;
+	struct intake_binding bindings[];
 };
 
 struct intake;
@@ -45,8 +46,8 @@ void intake_free(struct intake *in);
 /* The series of a line, resolved if it was not known. It lives until the next call. NULL: *ret_error says why the line
  * must be refused. */
 struct intake_series *intake_series(struct intake *in, const struct line *l, enum line_error *ret_error);
-/* Field number i of the line; lives as the series does. */
-const struct intake_field *intake_field(struct intake *in, struct intake_series *s, size_t i, struct bytes key);
+/* Field number i of the line that intake_series() was given last; lives as the series does. */
+const struct intake_field *intake_field(struct intake *in, struct intake_series *s, const struct line *l, size_t i);
 
 size_t intake_series_count(const struct intake *in);
 size_t intake_memory(const struct intake *in);

@@ -359,7 +359,7 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 		return;
 	}
 	for (size_t i = 0; i < l->field_count; i++) {
-		const struct intake_field *f = intake_field(p->intake, series, i, l->fields[i].key);
+		const struct intake_field *f = intake_field(p->intake, series, l, i);
 		p->ledger.accepted++;
 		if (!f->binding_count)
 			p->ledger.unmatched++;

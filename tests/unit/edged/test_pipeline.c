@@ -498,10 +498,45 @@ END_TEST
 
 START_TEST(an_edge_that_is_not_expected_still_counts)
 {
-	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
-	ck_assert(stream_expects(&r->topology->streams[0], 0));
+	struct rig *r = rig_new(CLUSTER
+	    "  - {name: edge-1, data: e1, sources: [{type: tcp, listen: \"127.0.0.1:7201\"}]}\n"
+	    "  - {name: edge-2, data: e2, sources: [{type: tcp, listen: \"127.0.0.1:7202\"}]}\n"
+	    "streams:\n" BY_SENSOR "    edges: [edge-2]\n" SPEED);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
 	rig_ticks(r, 3, 1000);
-	ck_assert_ptr_nonnull(rig_report(r, "load"));
+	ck_assert_ptr_null(rig_report(r, "load"));
+	ck_assert_ptr_nonnull(rig_report(r, "speed"));
+	pipeline_source_finished(r->p, 0, true);
+	rig_drain(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(groups_that_are_too_long_are_dropped_and_distinct_values_kept)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG)
+	    "  - name: load\n"
+	    "    from: {measurement: \"*\", field: \"*\"}\n"
+	    "    by: [sensor, missing]\n"
+	    "    window: 1m\n"
+	    "    lateness: 0s\n"
+	    "    compute: [count, distinct(user)]\n");
+	char text[700], name[500];
+	memset(name, 'x', sizeof(name));
+	for (size_t n = 390; n < 410; n++) { /* two lengths: 2 + 1 bytes */
+		snprintf(text, sizeof(text), "load,sensor=%.*s,user=u%d v=1 %%lld\n", (int)n, name, (int)n % 3);
+		char line[800];
+		snprintf(line, sizeof(line), text, (long long)(rig_base_ns() / NS_PER_SEC));
+		rig_lines(r, 0, line);
+	}
+	ck_assert_uint_eq(rig_ledger(r).matched, 20);
+	ck_assert_uint_eq(rig_ledger(r).aggregated, 8); /* 390 .. 397 */
+	ck_assert(rig_metric(r, "weir_edge_stream_dropped_total{stream=\"load\",reason=\"group_too_long\"}") == 12);
+	rig_tick(r, 1000);
+	rig_crash(r);
+	ck_assert_int_eq(rig_open(r), 0);
+	ck_assert_uint_eq(rig_ledger(r).aggregated, 8);
 	rig_free(r);
 }
 END_TEST
@@ -542,6 +577,7 @@ int main(void)
 	tcase_add_test(tc, a_spool_of_another_edge_or_cluster_is_refused);
 	tcase_add_test(tc, steps_run_in_order_and_their_state_survives);
 	tcase_add_test(tc, an_edge_that_is_not_expected_still_counts);
+	tcase_add_test(tc, groups_that_are_too_long_are_dropped_and_distinct_values_kept);
 	tcase_add_test(tc, nothing_new_is_nothing_written);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
