@@ -144,11 +144,17 @@ static bool read_shard(struct sim_world *w, uint32_t shard, const struct stream_
 	return !w->failed;
 }
 
+static void rows_init(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
+{
+	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN};
+	partial_spec_of(&w->topology->streams[stream], topology_distinct_seed(w->topology), PARTIAL_QUANTILE_CAP_CLOUD,
+	    &ret->spec);
+}
+
 static bool read_rows(struct sim_world *w, uint32_t stream, const struct rows_spec *spec, struct sim_rows *ret)
 {
 	const struct topology *t = w->topology;
-	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN};
-	partial_spec_of(&t->streams[stream], topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &ret->spec);
+	rows_init(w, stream, ret);
 	for (uint32_t s = 0; s < t->shards; s++) {
 		if (!read_shard(w, s, &t->streams[stream], *spec, ret)) {
 			sim_rows_free(ret);
@@ -183,6 +189,45 @@ bool sim_answer_own(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
 {
 	struct rows_spec spec = own_spec(w, stream);
 	return read_rows(w, stream, &spec, ret);
+}
+
+bool sim_answer_shard(struct sim_world *w, uint32_t shard, uint32_t stream, struct sim_rows *ret)
+{
+	rows_init(w, stream, ret);
+	if (read_shard(w, shard, &w->topology->streams[stream], own_spec(w, stream), ret))
+		return true;
+	sim_rows_free(ret);
+	return false;
+}
+
+bool sim_answer_outbox(struct sim_world *w, uint32_t shard, uint32_t stream, uint64_t *index, uint32_t *n,
+    struct sim_rows *ret)
+{
+	struct sim_cloud *c = &w->clouds[topology_shard_node(w->topology, shard)];
+	struct kv_txn *txn;
+	struct buf out = {0};
+	struct rows_reader *reader = NULL;
+	struct row *r;
+	bool reset = false;
+	if (!c->up || kv_begin(c->state, false, &txn))
+		return false;
+	rows_init(w, stream, ret);
+	int rc = result_outbox(w->topology, txn, shard, &w->topology->streams[stream], index, n, PAGE_ROWS, &out, &reset);
+	kv_abort(txn);
+	if (!rc)
+		rc = rows_reader_open(bytes_of(out.data, out.len), &ret->spec, &reader);
+	while (!rc && (rc = rows_reader_next(reader, &r)) == 1) {
+		rows_add(ret, r);
+		rc = 0;
+	}
+	rows_reader_close(reader);
+	buf_free(&out);
+	if (rc || reset)
+		sim_fail(w, "outbox of shard %u stream %s: %s", shard, w->topology->streams[stream].name,
+		    rc ? err_text(rc) : "the cursor is older than the outbox");
+	if (w->failed)
+		sim_rows_free(ret);
+	return !w->failed;
 }
 
 /* ---- comparing one row ------------------------------------------------------------------------------------------- */

@@ -24,6 +24,11 @@ struct sim_rows {
 
 /* The stream's own windows and groups, of all shards. False: a node is down, or w has failed. */
 bool sim_answer_own(struct sim_world *w, uint32_t stream, struct sim_rows *ret);
+/* The same of one shard, unmerged. */
+bool sim_answer_shard(struct sim_world *w, uint32_t shard, uint32_t stream, struct sim_rows *ret);
+/* The next rows of a shard's outbox behind the cursor, in its order. */
+bool sim_answer_outbox(struct sim_world *w, uint32_t shard, uint32_t stream, uint64_t *index, uint32_t *n,
+    struct sim_rows *ret);
 void sim_rows_free(struct sim_rows *r);
 /* All that the final answers must be. */
 void sim_answer_check(struct sim_world *w);

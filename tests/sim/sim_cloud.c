@@ -102,14 +102,22 @@ static void after_call(struct sim_cloud *c)
 	node_flush(c->node, sim_cloud_time(c));
 }
 
-static void plan_done(struct sim_cloud *c, enum sim_event_type type, void *job, int rc)
+static void plan_told(struct sim_cloud *c, enum sim_event_type type, int64_t at_ns, void *ptr, int rc)
 {
-	sim_queue_put(&c->w->queue, (struct sim_event){.at_ns = c->w->now_ns + sim_range(&c->w->disk_rand, 0, 2 * NS_PER_MS),
+	sim_queue_put(&c->w->queue, (struct sim_event){.at_ns = at_ns,
 	                                .type = type,
 	                                .who = c->pid,
 	                                .life = c->life,
 	                                .arg = (uint64_t)(int64_t)rc,
-	                                .ptr = job});
+	                                .ptr = ptr});
+}
+
+/* What the state writer tells the loop comes a little later, and in order. */
+static void state_tells(struct sim_cloud *c, enum sim_event_type type, void *ptr, int rc)
+{
+	int64_t at = c->w->now_ns + sim_range(&c->w->disk_rand, 0, 2 * NS_PER_MS);
+	c->told_ns = at > c->told_ns ? at : c->told_ns;
+	plan_told(c, type, c->told_ns, ptr, rc);
 }
 
 void sim_cloud_log_run(struct sim_cloud *c)
@@ -123,7 +131,7 @@ void sim_cloud_log_run(struct sim_cloud *c)
 	if (sim_kv_dead(c->log))
 		cloud_died(c);
 	else
-		plan_done(c, SIM_LOG_DONE, job, rc);
+		plan_told(c, SIM_LOG_DONE, c->w->now_ns + sim_range(&c->w->disk_rand, 0, 2 * NS_PER_MS), job, rc);
 }
 
 void sim_cloud_log_done(struct sim_cloud *c, void *job, int rc)
@@ -143,7 +151,8 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 	struct apply_job *job = c->apply_jobs[c->apply_first];
 	c->apply_first = (c->apply_first + 1) % SIM_JOBS_MAX;
 	c->apply_count--;
-	int rc = apply_job_run(c->apply, job);
+	int rc = c->refuse_next ? WEIR_EFULL : apply_job_run(c->apply, job);
+	c->refuse_next = false;
 	if (rc && rc != WEIR_EFULL && !sim_kv_dead(c->state))
 		sim_fail(w, "cloud %u: apply job: %s", c->pid, err_text(rc));
 	if (sim_kv_dead(c->state)) {
@@ -156,7 +165,7 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 		c->commit_planned = true;
 		sim_plan_event(w, SIM_STATE_COMMIT, sim_range(&w->disk_rand, 0, STATE_COMMIT_MAX_NS), c->pid, c->life);
 	}
-	plan_done(c, SIM_APPLY_DONE, job, rc);
+	state_tells(c, SIM_APPLY_DONE, job, rc);
 }
 
 void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc)
@@ -181,18 +190,32 @@ void sim_cloud_state_commit(struct sim_cloud *c)
 		cloud_died(c);
 		return;
 	}
-	if (rc) {
-		/* As the daemon does: what a full disk refuses at commit is as good as never applied. */
-		sim_trace(w, "cloud %u: state commit: %s", c->pid, err_text(rc));
-		cloud_died(c);
+	if (rc == WEIR_EFULL) {
+		sim_trace(w, "cloud %u: no room to commit its state", c->pid);
+		apply_abort(c->apply);
+		c->refuse_next = true;
+		state_tells(c, SIM_STATE_ABORTED, NULL, 0);
 		return;
 	}
-	for (uint32_t g = 0; g <= w->topology->shards; g++) {
-		uint64_t term, applied = apply_applied(c->apply, g, &term);
-		if (applied)
-			node_state_durable(c->node, g, applied);
+	if (rc) {
+		sim_fail(w, "cloud %u: state commit: %s", c->pid, err_text(rc));
+		return;
 	}
+	uint64_t *durable = xcalloc(w->topology->shards + 1, sizeof(*durable)), term;
+	for (uint32_t g = 0; g <= w->topology->shards; g++)
+		durable[g] = apply_applied(c->apply, g, &term);
+	state_tells(c, SIM_STATE_DURABLE, durable, 0);
 	sim_check_state(c);
+}
+
+void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *durable)
+{
+	struct node_time now = sim_cloud_time(c);
+	if (aborted)
+		node_state_aborted(c->node, now);
+	for (uint32_t g = 0; !aborted && g <= c->w->topology->shards; g++)
+		if (durable[g])
+			node_state_durable(c->node, g, durable[g]);
 	after_call(c);
 }
 
@@ -272,7 +295,7 @@ void sim_cloud_start(struct sim_cloud *c)
 	weir_assert(!c->up);
 	c->life++;
 	c->log_first = c->log_count = c->apply_first = c->apply_count = 0;
-	c->log_busy = c->apply_busy = c->commit_planned = false;
+	c->log_busy = c->apply_busy = c->commit_planned = c->refuse_next = false;
 	memset(c->peer_conn, 0, sizeof(c->peer_conn));
 	c->apply = NULL;
 	c->node = NULL;

@@ -537,7 +537,7 @@ void sim_edge_stop(struct sim_edge *e)
 {
 	sim_trace(e->w, "edge %u stops", e->pid);
 	int rc = pipeline_checkpoint(e->pipeline, false, sim_edge_time(e));
-	if (rc && !sim_kv_dead(e->kv))
+	if (rc && rc != WEIR_EFULL && !sim_kv_dead(e->kv))
 		sim_fail(e->w, "edge %u: checkpoint: %s", e->pid, err_text(rc));
 	edge_down(e);
 }

@@ -48,6 +48,11 @@ void sim_fault_plan(struct sim_world *w)
 		plan_next(w, (enum fault)f);
 	if (w->plan->scenario != SIM_PLAIN)
 		plan_at(w, SIM_SCENARIO, sim_range(&w->fault_rand, 15, 35) * NS_PER_SEC, w->cloud_count + w->plan->scenario_edge, 0);
+	if (w->plan->no_clock_until_ns) {
+		struct sim_edge *e = &w->edges[sim_below(&w->fault_rand, w->edge_count)];
+		e->skew_ns = 1000 * NS_PER_SEC - SIM_WALL_BASE_NS;
+		plan_at(w, SIM_FAULT_END, w->plan->no_clock_until_ns, e->pid, FAULT_CLOCK);
+	}
 	plan_at(w, SIM_HEAL, SIM_FAULTS_NS, 0, 0);
 }
 
@@ -135,6 +140,7 @@ static void disk_full(struct sim_world *w)
 	struct sim_disk *d = disk_of(w, pid, log);
 	sim_trace(w, "the disk of %u is full", pid);
 	sim_disk_limit(d, sim_disk_used(d) + sim_below(&w->fault_rand, 20000));
+	sim_disk_full_commits(d, sim_chance(&w->fault_rand, 0.5) ? 0.3 : 0);
 	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 500, 8000) * NS_PER_MS, pid,
 	    FAULT_DISK_FULL + (log ? 100 : 0));
 }
@@ -149,6 +155,7 @@ static void disk_free(struct sim_world *w, uint32_t pid, bool log)
 		size = 2 * w->topology->edges[e->edge].disk_bytes + (256 << 10);
 	}
 	sim_disk_limit(disk_of(w, pid, log), size);
+	sim_disk_full_commits(disk_of(w, pid, log), 0);
 }
 
 static void clock_jump(struct sim_world *w)

@@ -33,6 +33,7 @@ struct sim_disk {
 	unsigned dbs;
 	uint64_t size;
 	uint64_t commits;
+	double full_commits;
 	struct version v;
 	bool lie;
 	struct version shown; /* of a lying disk: what its process sees */
@@ -308,6 +309,11 @@ void sim_disk_limit(struct sim_disk *d, uint64_t size_bytes)
 	d->size = size_bytes;
 }
 
+void sim_disk_full_commits(struct sim_disk *d, double chance)
+{
+	d->full_commits = chance;
+}
+
 uint64_t sim_disk_used(const struct sim_disk *d)
 {
 	return d->v.used;
@@ -404,7 +410,7 @@ static int sim_commit(struct kv_txn *txn)
 	}
 	if (k->dead) {
 		rc = WEIR_EIO;
-	} else if (t->failed) {
+	} else if (t->failed || sim_chance(&k->rand, k->disk->full_commits)) {
 		rc = WEIR_EFULL;
 	} else if (kv_alive(k)) {
 		txn_make_durable(t);

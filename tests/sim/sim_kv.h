@@ -26,6 +26,8 @@ void sim_disk_free(struct sim_disk *d);
 void sim_disk_hook_set(struct sim_disk *d, sim_disk_hook hook, void *arg);
 /* Puts that would go beyond fail with WEIR_EFULL. Each record costs its bytes and some overhead. */
 void sim_disk_limit(struct sim_disk *d, uint64_t size_bytes);
+/* Chance that a commit finds no room, as LMDB's may (WEIR_EFULL; nothing is changed). */
+void sim_disk_full_commits(struct sim_disk *d, double chance);
 uint64_t sim_disk_used(const struct sim_disk *d);
 uint64_t sim_disk_commits(const struct sim_disk *d);
 /* A lying disk, for mutants: from now on commits are shown to the process and lost at its end; false: it writes out what

@@ -263,10 +263,10 @@ static void gen_shape(struct source_gen *g, struct sim_line *l)
 	}
 }
 
-static void gen_time(struct source_gen *g, const struct sim_source *s, struct sim_line *l)
+static void gen_time(struct source_gen *g, const struct sim_source *s, struct sim_line *l, int64_t at_ns)
 {
 	struct sim_rand *r = &g->rand;
-	int64_t t = SIM_WALL_BASE_NS + l->release_ns;
+	int64_t t = SIM_WALL_BASE_NS + at_ns;
 	int64_t floor_t = g->highest_t - s->disorder_ns;
 	t -= s->disorder_ns ? sim_range(r, 0, s->disorder_ns) : 0;
 	if (t < floor_t)
@@ -363,6 +363,8 @@ static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand
 	int64_t at = 0, end = SIM_FAULTS_NS + sim_range(&g.rand, -5, 10) * NS_PER_SEC;
 	if (!s->steady && sim_chance(&g.rand, 0.3))
 		at = sim_range(&g.rand, 0, 20) * NS_PER_SEC; /* joins late */
+	if (sim_chance(&g.rand, 0.2))
+		at -= sim_range(&g.rand, 1, 40) * NS_PER_SEC; /* a backlog from before the start */
 	if (!s->steady && sim_chance(&g.rand, 0.2))
 		end = sim_range(&g.rand, 5, 50) * NS_PER_SEC;
 	size_t cap = 0;
@@ -373,17 +375,16 @@ static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand
 			s->lines = xrealloc(s->lines, cap * sizeof(*s->lines));
 		}
 		struct sim_line *l = &s->lines[s->count++];
-		*l = (struct sim_line){.release_ns = at};
+		*l = (struct sim_line){.release_ns = at > 0 ? at : 0};
 		gen_shape(&g, l);
 		l->bad = sim_chance(&g.rand, g.bad);
-		gen_time(&g, s, l);
+		gen_time(&g, s, l, at);
 		put_line(&g, &s->text, l);
 		l->end = s->text.len;
 		at += sim_range(&g.rand, g.every_ns / 2, g.every_ns * 3 / 2);
 		if (!s->steady && sim_chance(&g.rand, 0.004))
 			at += sim_range(&g.rand, 0, 3 * idle_after_ns);
 	}
-	/* A source that ends while others go on is as one that falls silent. */
 	p->line_total += s->count;
 }
 
@@ -408,6 +409,7 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->slow_disk_ns = sim_chance(r, 0.3) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
 	p->skew_max_ns = sim_chance(r, 0.5) ? 2 * NS_PER_SEC : 0;
 	p->small_disk = sim_chance(r, 0.25);
+	p->no_clock_until_ns = sim_chance(r, 0.1) ? sim_range(r, 2, 40) * NS_PER_SEC : 0;
 	double u = sim_unit(r);
 	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
 }

@@ -78,6 +78,7 @@ struct sim_plan {
 	/* Mean time between faults of a kind over the whole world; 0: never. */
 	int64_t edge_crash_ns, cloud_crash_ns, partition_ns, disk_full_ns, clock_jump_ns, stall_ns, slow_disk_ns;
 	int64_t skew_max_ns;
+	int64_t no_clock_until_ns; /* one edge has no clock: it wakes up in 1970 and is set right then */
 	bool small_disk;      /* the edges' disk limit is so low that it is reached */
 	size_t line_total;
 };

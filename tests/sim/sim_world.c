@@ -119,6 +119,10 @@ static void cloud_event(struct sim_world *w, const struct sim_event *ev)
 	case SIM_STATE_COMMIT:
 		sim_cloud_state_commit(c);
 		break;
+	case SIM_STATE_DURABLE:
+	case SIM_STATE_ABORTED:
+		sim_cloud_state_told(c, ev->type == SIM_STATE_ABORTED, ev->ptr);
+		break;
 	default:
 		break;
 	}
@@ -128,6 +132,8 @@ static void check_event(struct sim_world *w)
 {
 	char why[SIM_REASON_MAX] = "a node cannot be read";
 	sim_check_finals(w);
+	if (!w->failed)
+		sim_watch_follow(w);
 	if (w->failed)
 		return;
 	bool rest = w->no_faults && sim_check_at_rest(w, why, sizeof(why));
@@ -154,7 +160,12 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	case SIM_APPLY_RUN:
 	case SIM_APPLY_DONE:
 	case SIM_STATE_COMMIT:
+	case SIM_STATE_ABORTED:
 		cloud_event(w, ev);
+		break;
+	case SIM_STATE_DURABLE:
+		cloud_event(w, ev);
+		free(ev->ptr);
 		break;
 	case SIM_FRAME:
 		sim_net_deliver(w, ev->ptr);
@@ -201,6 +212,7 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	w->fault_rand = sim_fork(&r);
 	w->disk_rand = sim_fork(&r);
 	w->proc_rand = sim_fork(&r);
+	weir_assert(plan->topology->shards <= SIM_SHARDS_MAX && plan->topology->stream_count <= SIM_STREAMS_MAX);
 	w->cloud_count = (uint32_t)plan->topology->cloud_count;
 	w->edge_count = (uint32_t)plan->topology->edge_count;
 	w->group_logs = xcalloc(plan->topology->shards + 1, sizeof(*w->group_logs));
@@ -257,6 +269,8 @@ static void clear(struct sim_world *w)
 	while (sim_queue_take(&w->queue, &ev))
 		if (ev.type == SIM_FRAME)
 			sim_net_free_frame(ev.ptr);
+		else if (ev.type == SIM_STATE_DURABLE)
+			free(ev.ptr);
 	sim_queue_free(&w->queue);
 	for (size_t g = 0; g <= w->topology->shards; g++) {
 		for (size_t i = 0; i < w->group_logs[g].count; i++)
@@ -270,6 +284,7 @@ static void clear(struct sim_world *w)
 	free(w->conns);
 	free(w->grants);
 	free(w->finals);
+	free(w->watch.at);
 }
 
 void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct sim_outcome *ret)

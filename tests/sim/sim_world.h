@@ -17,6 +17,8 @@
 #define SIM_LINK_FRAMES_MAX 512 /* under way from one process to another; more: cannot send now */
 #define SIM_JOBS_MAX 4096
 #define SIM_REASON_MAX 400
+#define SIM_SHARDS_MAX 8
+#define SIM_STREAMS_MAX 3
 
 /* A rule of the product that the harness breaks, to show that the simulator would notice: sim_mutant.h. */
 enum sim_mutant {
@@ -115,7 +117,8 @@ struct sim_cloud {
 	size_t apply_first, apply_count;
 	bool apply_busy, commit_planned;
 	uint64_t peer_conn[SIM_CLOUDS_MAX];
-	bool frozen; /* EFULL met in state: waits for room */
+	bool refuse_next; /* a state commit found no room: the next job may rest on what was lost with it */
+	int64_t told_ns;  /* when the state writer's last message arrives */
 };
 
 struct sim_batch_note {
@@ -153,6 +156,20 @@ struct sim_final {
 	int64_t seen_at;
 };
 
+struct sim_cursor_at {
+	uint64_t index;
+	uint32_t n;
+};
+
+struct sim_told;
+
+/* What a watcher of everything was told last. */
+struct sim_watch {
+	struct sim_told *at; /* a hash table */
+	size_t count, cap;
+	struct sim_cursor_at cursors[SIM_SHARDS_MAX][SIM_STREAMS_MAX];
+};
+
 struct sim_world {
 	const struct sim_plan *plan;
 	const struct topology *topology;
@@ -183,6 +200,7 @@ struct sim_world {
 	struct sim_final *finals;
 	size_t final_count, final_cap;
 	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
+	struct sim_watch watch;
 	unsigned checks_at_rest;
 	bool done;
 	/* figures */
@@ -249,6 +267,7 @@ void sim_cloud_log_done(struct sim_cloud *c, void *job, int rc);
 void sim_cloud_apply_run(struct sim_cloud *c);
 void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc);
 void sim_cloud_state_commit(struct sim_cloud *c);
+void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *durable);
 void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len);
 void sim_cloud_free(struct sim_cloud *c);
 struct node_time sim_cloud_time(const struct sim_cloud *c);
@@ -267,5 +286,9 @@ void sim_check_state(struct sim_cloud *c);                  /* after a state com
 void sim_check_finals(struct sim_world *w);
 bool sim_check_at_rest(struct sim_world *w, char *why, size_t why_size);
 void sim_check_end(struct sim_world *w);
+
+/* sim_watch.c */
+void sim_watch_follow(struct sim_world *w);
+void sim_watch_check(struct sim_world *w);
 
 #endif
