@@ -292,13 +292,14 @@ static struct cell *table_cell(struct table *t, struct bytes group)
 static void table_sort(struct table *t)
 {
 	size_t n = 0;
+	if (!t->count)
+		return; /* there may be no cells at all */
 	for (size_t i = 0; i < t->size; i++) {
 		if (t->cells[i])
 			t->cells[n++] = t->cells[i];
 	}
 	memset(t->cells + n, 0, (t->size - n) * sizeof(*t->cells));
-	if (n)
-		qsort(t->cells, n, sizeof(*t->cells), cell_order);
+	qsort(t->cells, n, sizeof(*t->cells), cell_order);
 }
 
 static void table_free(struct table *t, const struct partial_spec *spec)
