@@ -16,7 +16,7 @@ static const char *const measurements[] = {"flow", "temp room", "ctr", "unmatche
 enum { M_FLOW, M_TEMP, M_CTR, M_UNMATCHED };
 static const char *const fields[] = {"v", "w x", "n"};
 static const char *const sensors[] = {
-    "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s 8", "s,9", "s=10", "s\xc3\xa9" "11", "12", "13", "x14", "x15"};
+    "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s 8", "s,9", "s=10", "s\303\25111", "12", "13", "x14", "x15"};
 static const char *const sites[] = {"north", "south", "sou th"};
 static const char *const kinds[] = {"a", "b"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
