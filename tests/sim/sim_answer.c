@@ -536,8 +536,9 @@ static void check_stream(struct sim_world *w, const struct sim_oracle *o, uint32
 		own.strict = plain ? TOTALS : BOUNDED;
 	else if (!plain || n->dropped[stream])
 		own.strict = BOUNDED;
-	if (s->retain_ns != RETAIN_FOREVER)
-		own.from_ns = stream_close(w, stream) - s->retain_ns + 2 * s->size_ns;
+	int64_t close_ns = stream_close(w, stream);
+	if (s->retain_ns != RETAIN_FOREVER && close_ns != WATERMARK_NONE)
+		own.from_ns = close_ns - s->retain_ns + 2 * s->size_ns;
 	if (own.strict == BOUNDED && (n->overflowed[stream] || n->dropped[stream]))
 		return;
 	struct rows_spec spec = own_spec(w, stream);

@@ -373,7 +373,8 @@ static void check_finals_of(struct sim_world *w, uint32_t stream, bool on_time)
 			sim_fail(w, "stream %s: expected %u is not contributed %u + idle %u + partitioned %u", s->name,
 			    r->edges.expected, r->edges.contributed, r->edges.idle, r->edges.partitioned);
 		/* Retention: shards are some advances apart in what they have forgotten. */
-		bool kept = s->retain_ns == RETAIN_FOREVER || r->start_ns >= rows.close_max_ns - s->retain_ns;
+		bool kept = s->retain_ns == RETAIN_FOREVER || rows.close_max_ns == WATERMARK_NONE ||
+		    r->start_ns >= rows.close_max_ns - s->retain_ns;
 		if (r->state == WINDOW_FINAL && kept)
 			check_final_row(w, stream, r, on_time, was_final);
 	}
