@@ -245,6 +245,12 @@ static void copy_history(struct sim_edge *dst, const struct sim_edge *src, size_
 	dst->cut_durable = dst->cut_pending = count;
 }
 
+/* The history that the disk holds now. */
+static size_t durable_cut(const struct sim_edge *e)
+{
+	return e->crash_committed && e->cut_pending <= e->log_count ? e->cut_pending : e->cut_durable;
+}
+
 /* A second process with a copy of the spool, and the same sources. */
 static void clone_edge(struct sim_world *w, struct sim_edge *e)
 {
@@ -257,7 +263,7 @@ static void clone_edge(struct sim_world *w, struct sim_edge *e)
 	c->disk = sim_disk_copy(e->disk);
 	c->exists = true;
 	sim_edge_disown(e, 0);
-	copy_history(c, e, e->cut_durable);
+	copy_history(c, e, durable_cut(e));
 	w->edge_count++;
 	sim_edge_start(c);
 }
@@ -268,7 +274,7 @@ static void restore_edge(struct sim_world *w, struct sim_edge *e)
 	if (!e->backup) {
 		sim_trace(w, "edge %u is backed up", e->pid);
 		e->backup = sim_disk_copy(e->disk);
-		e->backup_cut = e->cut_durable;
+		e->backup_cut = durable_cut(e);
 		plan_at(w, SIM_SCENARIO, sim_range(&w->fault_rand, 1000, 12000) * NS_PER_MS, e->pid, 1);
 		return;
 	}
@@ -360,6 +366,7 @@ static void watch_fenced(struct sim_world *w, struct sim_edge *e)
 		} else {
 			sim_edge_crash(e);
 			sim_plan_event(w, SIM_EDGE_START, 100 * NS_PER_MS, e->pid, e->life);
+			e->readmit_asked = false; /* where the first was used up by a grant whose answer was lost */
 		}
 	}
 	plan_at(w, SIM_SCENARIO, 3 * NS_PER_SEC, e->pid, 2);
