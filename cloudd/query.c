@@ -31,6 +31,7 @@ struct query {
 	uint32_t part_count;
 	enum stage stage;
 	int64_t watermark_ns; /* the least close of the shards read */
+	int64_t final_ns;     /* the least final */
 	uint32_t rows;        /* written */
 	int64_t last_start_ns;
 	struct buf last_group;
@@ -93,6 +94,16 @@ static int open_page(struct query *q, uint32_t shard, void *handle)
 	return rc;
 }
 
+/* Shards take in an advance one after the other. What one of them calls final another may still have to tell of: rows
+ * that are to be final end where the last of them stands. */
+static void end_at_final(struct query *q, struct part *part)
+{
+	if (q->args.spec.only_final && part->row && part->row->end_ns > q->final_ns) {
+		part->row = NULL;
+		part->more = false;
+	}
+}
+
 static int advance(struct query *q, uint32_t shard)
 {
 	struct part *part = &q->parts[shard];
@@ -102,10 +113,12 @@ static int advance(struct query *q, uint32_t shard)
 	int got = rows_reader_next(part->reader, &part->row);
 	if (got < 0)
 		return got;
-	if (got)
-		return 0;
-	part->row = NULL;
-	return part->more ? open_page(q, shard, start_page(q, shard, false)) : 0;
+	if (!got)
+		part->row = NULL;
+	int rc = !got && part->more ? open_page(q, shard, start_page(q, shard, false)) : 0;
+	if (!rc)
+		end_at_final(q, part);
+	return rc;
 }
 
 static int open_all(struct query *q)
@@ -123,9 +136,13 @@ static int open_all(struct query *q)
 		if (!rc) {
 			int64_t close_ns = rows_reader_close_ns(q->parts[i].reader);
 			q->watermark_ns = close_ns < q->watermark_ns ? close_ns : q->watermark_ns;
+			int64_t final_ns = rows_reader_final_ns(q->parts[i].reader);
+			q->final_ns = final_ns < q->final_ns ? final_ns : q->final_ns;
 		}
 	}
 	free(handles);
+	for (uint32_t i = 0; i < q->part_count && !rc; i++)
+		end_at_final(q, &q->parts[i]);
 	return rc;
 }
 
@@ -138,7 +155,7 @@ int query_open(const struct topology *t, const struct query_source *source, stru
 	*args = (struct query_args){0};
 	q->part_count = t->shards;
 	q->parts = xcalloc(t->shards, sizeof(*q->parts));
-	q->watermark_ns = INT64_MAX;
+	q->watermark_ns = q->final_ns = INT64_MAX;
 	partial_spec_of(q->args.stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &q->spec);
 	int rc = open_all(q);
 	if (rc) {
@@ -192,6 +209,16 @@ static void merge_row(struct query *q, struct row *to, const struct row *from)
 	partial_merge(&to->partial, &from->partial, &q->spec);
 }
 
+/* A row of groups that lie in several shards is no further than the last of these, though that one have no part in it: it
+ * may have one once it has caught up. */
+static enum window_state joint_state(const struct query *q, const struct row *row)
+{
+	enum window_state joint = row->end_ns <= q->final_ns ? WINDOW_FINAL :
+	    row->end_ns <= q->watermark_ns               ? WINDOW_PROVISIONAL :
+							   WINDOW_OPEN;
+	return joint < row->state ? joint : row->state;
+}
+
 static void note_last(struct query *q, const struct row *row)
 {
 	q->last_start_ns = row->start_ns;
@@ -212,13 +239,17 @@ static int put_row(struct query *q, const struct row *least, struct buf *out)
 	buf_printf(out, q->rows ? ",\n  " : "\n  ");
 	note_last(q, least);
 	if (count == 1) {
-		row_json_put(&q->args, &q->spec, least, out);
+		struct row row = *least; /* its parts stay the reader's */
+		if (!q->args.spec.own_by)
+			row.state = joint_state(q, &row);
+		row_json_put(&q->args, &q->spec, &row, out);
 	} else {
 		struct row merged = *least;
 		merged.partial = (struct partial){0};
 		for (uint32_t i = 0; i < q->part_count; i++)
 			if (has[i])
 				merge_row(q, &merged, q->parts[i].row);
+		merged.state = joint_state(q, &merged);
 		row_json_put(&q->args, &q->spec, &merged, out);
 		partial_clear(&merged.partial, &q->spec);
 	}

@@ -222,6 +222,7 @@ struct fake {
 	int fail_shard;   /* -1: none */
 	bool linearizable;
 	struct partial_spec spec;
+	int64_t behind_ns[3]; /* by shard: how far its close and final are before the first minute's end */
 };
 
 struct fake_handle {
@@ -281,7 +282,8 @@ static int fake_finish(void *arg, void *handle, struct buf *rows, bool *ret_more
 {
 	struct fake *f = arg;
 	struct fake_handle *h = handle;
-	struct rows_writer *w = rows_writer_new(&f->spec, T0 + (int64_t)h->shard, T0);
+	int64_t close_ns = T0 + 60 * NS_PER_SEC + (int64_t)h->shard - f->behind_ns[h->shard];
+	struct rows_writer *w = rows_writer_new(&f->spec, close_ns, close_ns);
 	f->pages++;
 	*ret_more = false;
 	for (size_t i = 0; i < f->count && !*ret_more; i++) {
@@ -355,7 +357,7 @@ static const char *text_at(const json_t *row, const char *object, const char *ke
 START_TEST(rows_of_shards_come_in_order_however_they_are_paged)
 {
 	for (size_t page = 1; page <= 4; page++) {
-		struct fake f = {own_rows, 6, page, 0, 0, -1, false, {0}};
+		struct fake f = {own_rows, 6, page, 0, 0, -1, false, {0}, {0}};
 		json_t *j = run_json(&f, ARGS("stream=speed"));
 		const json_t *rows = json_object_get(j, "rows");
 		ck_assert_uint_eq(json_array_size(rows), 6);
@@ -367,7 +369,7 @@ START_TEST(rows_of_shards_come_in_order_however_they_are_paged)
 			ck_assert_str_eq(
 			    json_string_value(json_object_get(row, "state")), window_state_text(own_rows[i].state));
 		}
-		ck_assert_str_eq(json_string_value(json_object_get(j, "watermark")), "2015-09-01T11:25:00Z");
+		ck_assert_str_eq(json_string_value(json_object_get(j, "watermark")), "2015-09-01T11:26:00Z");
 		ck_assert(json_is_null(json_object_get(j, "next")));
 		json_decref(j);
 	}
@@ -376,7 +378,7 @@ END_TEST
 
 START_TEST(values_are_as_documented)
 {
-	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}};
+	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}, {0}};
 	json_t *j = run_json(&f, ARGS("stream=speed", "select=count,mean,stddev,p99,distinct(lane)", "stale=ok"));
 	ck_assert(!f.linearizable && json_is_true(json_object_get(j, "stale")));
 	const json_t *row = json_array_get(json_object_get(j, "rows"), 0);
@@ -412,7 +414,7 @@ static const struct fake_row regrouped[] = {
 START_TEST(equal_rows_of_shards_are_one)
 {
 	for (size_t page = 1; page <= 3; page++) {
-		struct fake f = {regrouped, 6, page, 0, 0, -1, false, {0}};
+		struct fake f = {regrouped, 6, page, 0, 0, -1, false, {0}, {0}};
 		json_t *j = run_json(&f, ARGS("stream=speed", "by=site", "select=count,sum"));
 		const json_t *rows = json_object_get(j, "rows"), *row = json_array_get(rows, 0);
 		ck_assert_uint_eq(json_array_size(rows), 3);
@@ -427,12 +429,37 @@ START_TEST(equal_rows_of_shards_are_one)
 }
 END_TEST
 
+START_TEST(a_total_is_final_when_every_shard_says_so)
+{
+	static const struct fake_row parts[] = {
+	    {0, 0, "a", NULL, 1, WINDOW_FINAL, 0, 2},
+	    {1, 0, "a", NULL, 3, WINDOW_FINAL, 0, 2},
+	    {0, 0, "b", NULL, 3, WINDOW_FINAL, 0, 2},
+	};
+	for (int64_t behind_ns = 0; behind_ns <= 60 * NS_PER_SEC; behind_ns += 30 * NS_PER_SEC) {
+		/* shard 2 has no part in the rows yet, and may get one */
+		struct fake f = {parts, 3, 1, 0, 0, -1, false, {0}, {0, 0, behind_ns}};
+		json_t *j = run_json(&f, ARGS("stream=speed", "by=site", "state=final"));
+		ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), behind_ns ? 0 : 2);
+		ck_assert(json_is_null(json_object_get(j, "next")));
+		json_decref(j);
+		j = run_json(&f, ARGS("stream=speed", "by=site"));
+		const json_t *rows = json_object_get(j, "rows");
+		ck_assert_uint_eq(json_array_size(rows), 2);
+		for (size_t i = 0; i < 2; i++)
+			ck_assert_str_eq(json_string_value(json_object_get(json_array_get(rows, i), "state")),
+			    behind_ns ? "open" : "final");
+		json_decref(j);
+	}
+}
+END_TEST
+
 START_TEST(a_limit_goes_on_where_it_stopped)
 {
 	unsigned seen = 0;
 	char *cursor = NULL;
 	for (unsigned turn = 0; turn < 4; turn++) {
-		struct fake f = {own_rows, 6, 2, 0, 0, -1, false, {0}};
+		struct fake f = {own_rows, 6, 2, 0, 0, -1, false, {0}, {0}};
 		json_t *j = run_json(&f, cursor ? ARGS("stream=speed", "limit=2", cursor) : ARGS("stream=speed", "limit=2"));
 		const json_t *rows = json_object_get(j, "rows"), *next = json_object_get(j, "next");
 		for (size_t i = 0; i < json_array_size(rows); i++, seen++)
@@ -450,11 +477,11 @@ END_TEST
 
 START_TEST(no_rows_are_an_answer_and_a_lost_shard_is_none)
 {
-	struct fake f = {own_rows, 0, 10, 0, 0, -1, false, {0}};
+	struct fake f = {own_rows, 0, 10, 0, 0, -1, false, {0}, {0}};
 	json_t *j = run_json(&f, ARGS("stream=speed"));
 	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 0);
 	json_decref(j);
-	struct fake lost = {own_rows, 6, 10, 0, 0, 1, false, {0}};
+	struct fake lost = {own_rows, 6, 10, 0, 0, 1, false, {0}, {0}};
 	struct buf out = {0};
 	struct query_error e;
 	ck_assert_int_lt(run(&lost, ARGS("stream=speed"), &out, &e), 0);
@@ -479,6 +506,7 @@ int main(void)
 	tcase_add_test(tc, rows_of_shards_come_in_order_however_they_are_paged);
 	tcase_add_test(tc, values_are_as_documented);
 	tcase_add_test(tc, equal_rows_of_shards_are_one);
+	tcase_add_test(tc, a_total_is_final_when_every_shard_says_so);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
 	tcase_add_test(tc, no_rows_are_an_answer_and_a_lost_shard_is_none);
 	suite_add_tcase(s, tc);
