@@ -70,7 +70,7 @@ static void *page_start(void *arg, uint32_t shard, const struct rows_spec *spec,
 	return p;
 }
 
-static int page_remote(struct gather *g, struct page *p, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX])
+static int page_remote(struct gather *g, struct page *p, struct query_page *ret, char reason[QUERY_REASON_MAX])
 {
 	struct msg m;
 	int rc = finish_call(g, p->node, p->call, MSG_QUERY_REPLY, &m, reason);
@@ -78,8 +78,9 @@ static int page_remote(struct gather *g, struct page *p, struct buf *rows, bool 
 		return rc;
 	rc = code_of(g, p->node, p->shard, m.query_reply.verdict, m.query_reply.reason, reason);
 	if (!rc) {
-		buf_put(rows, m.query_reply.rows.p, m.query_reply.rows.n);
-		*ret_more = m.query_reply.more;
+		buf_put(&ret->rows, m.query_reply.rows.p, m.query_reply.rows.n);
+		ret->more = m.query_reply.more;
+		ret->behind_entries = m.query_reply.behind_entries;
 	}
 	msg_clear(&m);
 	return rc;
@@ -91,17 +92,17 @@ static void page_free(struct page *p)
 	free(p);
 }
 
-static int page_finish(void *arg, void *handle, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX])
+static int page_finish(void *arg, void *handle, struct query_page *ret, char reason[QUERY_REASON_MAX])
 {
 	struct gather *g = arg;
 	struct page *p = handle;
 	int rc;
 	if (p->call) {
-		rc = page_remote(g, p, rows, ret_more, reason);
+		rc = page_remote(g, p, ret, reason);
 	} else {
 		const char *text = "";
-		enum verdict v = serve_query(
-		    g->serve, p->shard, p->linearizable, bytes_of(p->spec.data, p->spec.len), rows, ret_more, &text);
+		enum verdict v = serve_query(g->serve, p->shard, p->linearizable, bytes_of(p->spec.data, p->spec.len),
+		    &ret->rows, &ret->more, &ret->behind_entries, &text);
 		rc = code_of(g, p->node, p->shard, v, text, reason);
 	}
 	page_free(p);

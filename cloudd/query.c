@@ -17,6 +17,7 @@ struct part {
 	struct rows_reader *reader;
 	struct row *row; /* at hand; NULL: the shard has no more */
 	bool more;       /* pages after this one */
+	uint64_t behind_entries;
 	int64_t last_start_ns;
 	struct buf last_group;
 };
@@ -32,6 +33,7 @@ struct query {
 	enum stage stage;
 	int64_t watermark_ns; /* the least close of the shards read */
 	int64_t final_ns;     /* the least final */
+	uint64_t behind_entries; /* of all shards, where the read did not wait */
 	uint32_t rows;        /* written */
 	int64_t last_start_ns;
 	struct buf last_group;
@@ -73,24 +75,24 @@ static void *start_page(struct query *q, uint32_t shard, bool first)
 static int open_page(struct query *q, uint32_t shard, void *handle)
 {
 	struct part *part = &q->parts[shard];
-	struct buf rows = {0};
-	bool more = false;
-	int rc = q->source.finish(q->source.arg, handle, &rows, &more, q->reason);
+	struct query_page page = {0};
+	int rc = q->source.finish(q->source.arg, handle, &page, q->reason);
 	rows_reader_close(part->reader);
 	part->reader = NULL;
 	part->row = NULL;
 	if (!rc) {
-		rc = rows_reader_open(bytes_of(rows.data, rows.len), &q->spec, &part->reader);
+		rc = rows_reader_open(bytes_of(page.rows.data, page.rows.len), &q->spec, &part->reader);
 		int got = rc ? rc : rows_reader_next(part->reader, &part->row);
-		if (got < 0 || (!got && more)) { /* an empty page with more to come would go on for ever */
+		if (got < 0 || (!got && page.more)) { /* an empty page with more to come would go on for ever */
 			rc = got < 0 ? got : WEIR_ECORRUPT;
 			snprintf(q->reason, sizeof(q->reason), "shard %u: its answer is damaged", shard);
 		}
-		part->more = more;
+		part->more = page.more;
 		if (!got)
 			part->row = NULL;
 	}
-	buf_free(&rows);
+	part->behind_entries = page.behind_entries;
+	buf_free(&page.rows);
 	return rc;
 }
 
@@ -136,6 +138,7 @@ static int open_all(struct query *q)
 		if (!rc) {
 			int64_t close_ns = rows_reader_close_ns(q->parts[i].reader);
 			q->watermark_ns = close_ns < q->watermark_ns ? close_ns : q->watermark_ns;
+			q->behind_entries += q->parts[i].behind_entries;
 			int64_t final_ns = rows_reader_final_ns(q->parts[i].reader);
 			q->final_ns = final_ns < q->final_ns ? final_ns : q->final_ns;
 		}
@@ -283,7 +286,7 @@ static void put_head(struct query *q, struct buf *out)
 	else
 		json_time(out, q->watermark_ns);
 	if (q->args.stale)
-		buf_printf(out, ", \"stale\": true");
+		buf_printf(out, ", \"stale\": {\"behind_entries\": %llu}", (unsigned long long)q->behind_entries);
 	buf_printf(out, ",\n \"rows\": [");
 }
 

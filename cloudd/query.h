@@ -11,13 +11,19 @@
 #define QUERY_PAGE_ROWS 2000
 #define QUERY_REASON_MAX 200
 
+struct query_page {
+	struct buf rows;
+	bool more;
+	uint64_t behind_entries; /* not linearizable: committed entries that the rows may lack */
+};
+
 struct query_source {
 	void *arg;
 	/* Begins to fetch a page; several shards may be begun before the first is finished. Never NULL. The spec lives for
 	 * the call. */
 	void *(*start)(void *arg, uint32_t shard, const struct rows_spec *spec, bool linearizable);
 	/* Ends what start began: waits, appends the encoded rows. 0, or an error with the reason written. */
-	int (*finish)(void *arg, void *handle, struct buf *rows, bool *ret_more, char reason[QUERY_REASON_MAX]);
+	int (*finish)(void *arg, void *handle, struct query_page *page, char reason[QUERY_REASON_MAX]);
 	/* Instead of finish: ends it without waiting. */
 	void (*cancel)(void *arg, void *handle);
 };

@@ -67,8 +67,16 @@ static enum verdict wait_linearizable(struct serve *s, uint32_t shard, const cha
 	return VERDICT_UNAVAILABLE;
 }
 
+static int behind(struct kv_txn *txn, uint32_t shard, uint64_t committed, uint64_t *ret_behind)
+{
+	struct apply_group_info info = {0};
+	int rc = apply_read_group(txn, shard + 1, &info);
+	*ret_behind = committed > info.applied ? committed - info.applied : 0;
+	return rc;
+}
+
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
-    bool *ret_more, const char **ret_reason)
+    bool *ret_more, uint64_t *ret_behind, const char **ret_reason)
 {
 	if (!holds(s, shard)) {
 		*ret_reason = "the shard is not held here";
@@ -81,6 +89,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 		answer_of(rc, ret_reason);
 		return VERDICT_REFUSED;
 	}
+	uint64_t committed = progress_committed(s->o.progress, shard + 1);
 	enum verdict v = linearizable ? wait_linearizable(s, shard, ret_reason) : VERDICT_OK;
 	if (v != VERDICT_OK)
 		return v;
@@ -88,7 +97,9 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 	rc = kv_begin(s->o.state, false, &txn);
 	if (rc)
 		return answer_of(rc, ret_reason);
-	rc = result_query(s->o.topology, txn, shard, stream, &decoded, rows, ret_more);
+	rc = behind(txn, shard, committed, ret_behind);
+	if (!rc)
+		rc = result_query(s->o.topology, txn, shard, stream, &decoded, rows, ret_more);
 	kv_abort(txn);
 	return answer_of(rc, ret_reason);
 }
@@ -273,8 +284,8 @@ static void handle_query(struct serve *s, const struct msg *m, struct msg *reply
 	bool more = false;
 	reply->type = MSG_QUERY_REPLY;
 	reply->query_reply.shard = m->query.shard;
-	reply->query_reply.verdict =
-	    serve_query(s, m->query.shard, m->query.linearizable, m->query.spec, body, &more, &reason);
+	reply->query_reply.verdict = serve_query(s, m->query.shard, m->query.linearizable, m->query.spec, body, &more,
+	    &reply->query_reply.behind_entries, &reason);
 	reply->query_reply.more = more;
 	reply->query_reply.reason = reason;
 	if (reply->query_reply.verdict == VERDICT_OK)

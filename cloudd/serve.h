@@ -42,9 +42,10 @@ void serve_frame(struct serve *s, struct bytes route, const void *frame, size_t 
 
 /* Local answers, on the caller's thread. Texts in *ret_reason are static. */
 
-/* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (not held here, the state cannot follow), REFUSED (bad spec). */
+/* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (not held here, the state cannot follow), REFUSED (bad spec).
+ * *ret_behind: entries committed when the call began that the rows lack; 0 where linearizable. */
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
-    bool *ret_more, const char **ret_reason);
+    bool *ret_more, uint64_t *ret_behind, const char **ret_reason);
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
 /* Groups held here, with digests. At most GROUPS_PER_STATUS_MAX; `node` points into the topology. */

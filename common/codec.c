@@ -437,6 +437,7 @@ static void put_query_reply(const struct msg *m, Weir__QueryReply *w)
 	w->verdict = put_verdict(m->query_reply.verdict);
 	w->rows = put_bytes(m->query_reply.rows);
 	w->more = m->query_reply.more;
+	w->behind_entries = m->query_reply.behind_entries;
 	w->reason = put_text(m->query_reply.reason);
 }
 
@@ -792,6 +793,7 @@ static void take_query_reply(struct taker *t, const Weir__QueryReply *w, struct 
 	m->query_reply.verdict = take_verdict(w->verdict);
 	m->query_reply.rows = take_bytes(w->rows);
 	m->query_reply.more = w->more;
+	m->query_reply.behind_entries = w->behind_entries;
 	m->query_reply.reason = take_text(t, w->reason);
 }
 

@@ -214,6 +214,7 @@ struct msg {
 			struct bytes rows; /* cloudd/query */
 			bool more;
 			const char *reason;
+			uint64_t behind_entries; /* of a read that did not wait: committed, and not in the rows yet */
 		} query_reply;
 		struct {
 			uint32_t shard;

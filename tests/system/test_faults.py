@@ -199,7 +199,8 @@ class Disks(unittest.TestCase):
                     self.assertTrue(d.running(), d.log_tail())
                 edge_ledger(c, "edge-1")
                 cloud_ledger(c)
-                c.query("cloud-1", "s", stale="ok")  # reads go on
+                stale = c.query("cloud-1", "s", stale="ok")["stale"]  # reads go on
+                self.assertGreaterEqual(stale["behind_entries"], 0)
                 os.unlink(os.path.join(small, "ballast"))
                 r = subprocess.run(["mount", "-o", "remount,size=512m", small], capture_output=True, text=True)
                 self.assertEqual(r.returncode, 0, r.stderr)

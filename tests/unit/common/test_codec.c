@@ -137,6 +137,7 @@ static struct msg sample(enum msg_type type)
 		m.query_reply.rows = BLOB;
 		m.query_reply.more = true;
 		m.query_reply.reason = "r";
+		m.query_reply.behind_entries = 7;
 		break;
 	case MSG_OUTBOX:
 		m.outbox.shard = 2;
@@ -268,7 +269,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		break;
 	case MSG_QUERY_REPLY:
 		NUM(query_reply.shard), NUM(query_reply.verdict), BYT(query_reply.rows), NUM(query_reply.more);
-		STR(query_reply.reason);
+		STR(query_reply.reason), NUM(query_reply.behind_entries);
 		break;
 	case MSG_OUTBOX:
 		NUM(outbox.shard), STR(outbox.stream), NUM(outbox.index), NUM(outbox.n), NUM(outbox.limit);
