@@ -102,7 +102,7 @@ struct stream_sum {
 struct stream_sums {
 	const struct topology *topology;
 	struct stream_sum *known;   /* as the topology's streams */
-	struct stream_sum *unknown; /* VIEW_UNKNOWN_STREAMS_MAX of them, and one for the rest */
+	struct stream_sum *unknown; /* VIEW_UNKNOWN_STREAMS_MAX of them, and one for the rest, counted once it is used */
 	size_t unknown_count;
 };
 
@@ -115,9 +115,9 @@ static struct stream_sum *sum_of(struct stream_sums *sums, const char *name)
 		if (strcmp(sums->unknown[i].name, name) == 0)
 			return &sums->unknown[i];
 	}
-	if (sums->unknown_count < VIEW_UNKNOWN_STREAMS_MAX) {
+	if (sums->unknown_count <= VIEW_UNKNOWN_STREAMS_MAX) {
 		struct stream_sum *s = &sums->unknown[sums->unknown_count++];
-		s->name = xstrdup(name);
+		s->name = xstrdup(sums->unknown_count > VIEW_UNKNOWN_STREAMS_MAX ? GROUP_OTHER : name);
 		return s;
 	}
 	return &sums->unknown[VIEW_UNKNOWN_STREAMS_MAX];
@@ -332,6 +332,15 @@ static void put_readings(struct buf *out, const struct stream_sums *sums)
 	}
 }
 
+static void put_partials(struct buf *out, const struct stream_sums *sums)
+{
+	struct stats_family f = {.name = "weir_cloud_partials_total", .help = "partials merged, by stream",
+	    .type = STATS_COUNTER, .labels = {"stream"}};
+	stats_write_head(out, &f);
+	for (size_t i = 0; i < sums->topology->stream_count; i++)
+		stats_write_u64(out, &f, (const char *const[]){sums->known[i].name}, sums->known[i].partials);
+}
+
 static void put_groups(struct buf *out, const struct msg_group_status *groups, size_t count)
 {
 	struct stats_family f = {.name = "weir_cloud_group_index", .help = "log indexes of the groups held here",
@@ -362,6 +371,7 @@ void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out)
 	if (count && groups[0].group == 0)
 		put_meta(out, &counters);
 	put_readings(out, &sums);
+	put_partials(out, &sums);
 	put_groups(out, groups, count);
 	sums_clear(&sums);
 	free(groups);

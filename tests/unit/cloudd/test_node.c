@@ -1060,6 +1060,7 @@ START_TEST(what_threads_and_people_see)
 	node_metrics(w.clouds[0].node, txn, &out);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_batches_total{verdict=\"ok\"} 1\n"));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_readings_total{stream=\"speed\",result=\"merged\"} 1\n"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_partials_total{stream=\"speed\"} 1\n"));
 	kv_abort(txn);
 	buf_free(&out);
 	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
