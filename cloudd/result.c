@@ -565,16 +565,29 @@ static bool is_before(struct outbox_place a, uint64_t index, uint32_t n)
 	return a.index < index || (a.index == index && a.n < n);
 }
 
-static int run_outbox(struct reading *r, struct outbox_place *at, uint32_t limit, struct rows_writer *w,
+/* Rows are told of applied entries only: a place beyond them was given by a shard that has since been made anew. */
+static int is_foreign(const struct reading *r, uint32_t shard, struct outbox_place at, bool *ret_foreign)
+{
+	struct apply_group_info info = {0};
+	int rc = apply_read_group(r->txn, shard + 1, &info);
+	*ret_foreign = at.index > info.applied;
+	return rc;
+}
+
+static int run_outbox(struct reading *r, uint32_t shard, struct outbox_place *at, uint32_t limit, struct rows_writer *w,
     bool *ret_reset)
 {
 	struct shard_sweep sweep = {0};
+	bool foreign;
 	int rc = shard_read_sweep(r->txn, r->db, r->id, &sweep);
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
 	if (at->index == UINT64_MAX)
 		return outbox_end(r, &sweep, at);
-	*ret_reset = sweep.trimmed_index && is_before(*at, sweep.trimmed_index, sweep.trimmed_n);
+	rc = is_foreign(r, shard, *at, &foreign);
+	if (rc)
+		return rc;
+	*ret_reset = foreign || (sweep.trimmed_index && is_before(*at, sweep.trimmed_index, sweep.trimmed_n));
 	if (*ret_reset)
 		*at = (struct outbox_place){sweep.trimmed_index, sweep.trimmed_n};
 	return outbox_scan(r, at, limit, w);
@@ -591,9 +604,11 @@ int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, 
 		return rc;
 	struct rows_writer *w = rows_writer_new(&r.spec, close_of(&r), final_of(&r));
 	if (r.id)
-		rc = run_outbox(&r, &at, limit, w, &reset);
-	else if (at.index == UINT64_MAX)
+		rc = run_outbox(&r, shard, &at, limit, w, &reset);
+	else {
+		reset = at.index && at.index != UINT64_MAX; /* never heard of here */
 		at = (struct outbox_place){0};
+	}
 	if (!rc) {
 		rows_writer_finish(w, out);
 		*index = at.index;

@@ -13,8 +13,8 @@ int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, c
     const struct rows_spec *spec, struct buf *out, bool *ret_more);
 
 /* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
- * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox (rows then start with the
- * oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end. */
+ * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox, or of a shard that was
+ * since made anew (rows then start with the oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end. */
 int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
     uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset);
 

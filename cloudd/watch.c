@@ -154,6 +154,14 @@ static void pause_ms(struct watch *w, int64_t ms)
 	pthread_mutex_unlock(&w->mutex);
 }
 
+/* With the place: what was passed over without a row to tell would else be asked for again after a long silence, when it
+ * has left the outbox. */
+static void put_keepalive(struct watch *w, struct buf *out)
+{
+	put_id(w, out);
+	buf_printf(out, ": still here\n\n");
+}
+
 /* Asks every shard once, from where the last piece ended. */
 static int poll_all(struct watch *w, struct buf *out)
 {
@@ -181,7 +189,7 @@ int watch_fill(void *watch, struct buf *out)
 		if (rc)
 			return rc;
 		if (!out->len && clock_mono_ns() - w->wrote_ns >= WATCH_KEEPALIVE_MS * NS_PER_MS)
-			buf_printf(out, ": still here\n\n");
+			put_keepalive(w, out);
 		if (out->len) {
 			w->wrote_ns = clock_mono_ns();
 			return 1;

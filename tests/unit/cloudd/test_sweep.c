@@ -447,6 +447,14 @@ START_TEST(the_outbox_is_read_in_pieces_from_anywhere)
 	r = kit_outbox(&k, "s", &end, &end_n, 10, &reset);
 	ck_assert(r.count == 4 && r.rows[0].start_ns == 30 * SEC && end == index && end_n == n);
 	kit_rows_clear(&r);
+	index = k.index[1]; /* the last entry: nothing was told of it, and yet it may be where someone stands */
+	r = kit_outbox(&k, "s", &index, &n, 10, &reset);
+	ck_assert(!reset && r.count == 0);
+	kit_rows_clear(&r);
+	index = k.index[1] + 1; /* nobody was ever given this place here */
+	r = kit_outbox(&k, "s", &index, &n, 10, &reset);
+	ck_assert(reset && r.count == 7 && index == end && n == end_n);
+	kit_rows_clear(&r);
 }
 END_TEST
 
