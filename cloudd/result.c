@@ -17,6 +17,8 @@
 /* Windows of up to so many slices are gone through group by group, with a cursor per slice, and so can be left and taken
  * up at any group. Beyond it, and where groups are merged into fewer, a window's groups are gathered in a table. */
 #define SCAN_SLICES_MAX 2000
+#define TABLE_MIN 64 /* groups */
+#define LOOK_RECORDS 512 /* between looks at the clock */
 
 /* What one answer needs of the shard, read once. */
 struct reading {
@@ -139,13 +141,30 @@ struct query {
 	struct reading r;
 	const struct rows_spec *spec;
 	struct rows_writer *rows;
-	bool full; /* the limit of rows or bytes is reached */
+	bool full; /* the limit of rows, bytes or records is reached */
+	int64_t deadline_ns;
+	uint64_t look_at; /* records examined when the clock is looked at next */
 };
 
 static bool is_full(const struct query *q)
 {
 	size_t n = rows_writer_count(q->rows);
 	return n && (n >= q->spec->limit || rows_writer_bytes(q->rows) >= ROWS_BYTES_MAX);
+}
+
+/* Enough was looked at for one reply. */
+static bool is_long(const struct query *q)
+{
+	return rows_writer_count(q->rows) && q->r.examined >= RESULT_EXAMINED_MAX;
+}
+
+/* 0 or WEIR_ETIMEOUT. */
+static int check_time(struct query *q)
+{
+	if (q->deadline_ns == INT64_MAX || q->r.examined < q->look_at)
+		return 0;
+	q->look_at = q->r.examined + LOOK_RECORDS;
+	return clock_mono_ns() > q->deadline_ns ? WEIR_ETIMEOUT : 0;
 }
 
 /* AND between tags, OR within one. A tag that the stream does not keep is "" everywhere. */
@@ -197,15 +216,19 @@ static int scan_one(struct query *q, struct scan *scan, int64_t start_ns, struct
 	uint8_t room[GROUP_KEY_MAX];
 	struct bytes out, value;
 	bool match;
-	int rc = project(q, group, room, &out, &match);
+	int rc = check_time(q);
+	if (!rc)
+		rc = project(q, group, room, &out, &match);
 	if (rc || !match)
 		return rc ? rc : 1;
-	q->full = is_full(q);
+	q->full = is_full(q) || is_long(q);
 	if (q->full)
 		return 0;
 	struct partial sum = {0};
 	while ((rc = scan_partial(scan, &q->r.examined, &value)) > 0) {
 		rc = merge_value(&q->r, value, &sum);
+		if (!rc)
+			rc = check_time(q);
 		if (rc)
 			break;
 	}
@@ -241,9 +264,14 @@ struct cell {
 	uint8_t group[];
 };
 
+/* Of a window with more groups than `keep`, only the first in their order are kept: those behind `bound` come with the next
+ * reply. */
 struct table {
 	struct cell **cells; /* open addressing; size is a power of two */
-	size_t size, count;
+	size_t size, count, keep;
+	bool bounded;
+	size_t bound_n;
+	uint8_t bound[GROUP_KEY_MAX];
 };
 
 static int cell_order(const void *a, const void *b)
@@ -264,7 +292,8 @@ static struct cell **table_slot(const struct table *t, const uint8_t *group, siz
 
 static void table_grow(struct table *t)
 {
-	struct table bigger = {.size = t->size ? 2 * t->size : 64, .count = t->count};
+	struct table bigger = *t;
+	bigger.size = t->size ? 2 * t->size : 64;
 	bigger.cells = xcalloc(bigger.size, sizeof(*bigger.cells));
 	for (size_t i = 0; i < t->size; i++) {
 		if (t->cells[i])
@@ -302,26 +331,71 @@ static void table_sort(struct table *t)
 	qsort(t->cells, n, sizeof(*t->cells), cell_order);
 }
 
+static void cell_free(struct cell *c, const struct partial_spec *spec)
+{
+	partial_clear(&c->partial, spec);
+	free(c);
+}
+
 static void table_free(struct table *t, const struct partial_spec *spec)
 {
 	for (size_t i = 0; i < t->size; i++) {
-		if (t->cells[i]) {
-			partial_clear(&t->cells[i]->partial, spec);
-			free(t->cells[i]);
-		}
+		if (t->cells[i])
+			cell_free(t->cells[i], spec);
 	}
 	free(t->cells);
 }
 
-static int gather_record(struct query *q, struct bytes group, struct bytes value, struct table *t)
+/* Back to the first `keep` groups. Who was dropped was incomplete from then on, and is behind the bound. */
+static void table_trim(struct table *t, const struct partial_spec *spec)
+{
+	struct table kept = *t;
+	table_sort(t);
+	const struct cell *first = t->cells[t->keep];
+	kept.bounded = true;
+	kept.bound_n = first->group_n;
+	memcpy(kept.bound, first->group, first->group_n);
+	kept.count = t->keep;
+	kept.cells = xcalloc(t->size, sizeof(*kept.cells));
+	for (size_t i = 0; i < t->count; i++) {
+		if (i < t->keep)
+			*table_slot(&kept, t->cells[i]->group, t->cells[i]->group_n) = t->cells[i];
+		else
+			cell_free(t->cells[i], spec);
+	}
+	free(t->cells);
+	*t = kept;
+}
+
+static int order(struct bytes a, struct bytes b)
+{
+	size_t n = a.n < b.n ? a.n : b.n;
+	int c = n ? memcmp(a.p, b.p, n) : 0;
+	return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+/* Whether the group is one of this reply's: behind what an earlier one gave, and before the bound. */
+static bool table_takes(const struct query *q, const struct table *t, int64_t start_ns, struct bytes group)
+{
+	if (resumes(q, start_ns) && order(group, q->spec->after_group) <= 0)
+		return false;
+	return !t->bounded || order(group, bytes_of(t->bound, t->bound_n)) < 0;
+}
+
+static int gather_record(struct query *q, int64_t start_ns, struct bytes group, struct bytes value, struct table *t)
 {
 	uint8_t room[GROUP_KEY_MAX];
 	struct bytes out;
 	bool match;
-	int rc = project(q, group, room, &out, &match);
-	if (rc || !match)
+	int rc = check_time(q);
+	if (!rc)
+		rc = project(q, group, room, &out, &match);
+	if (rc || !match || !table_takes(q, t, start_ns, out))
 		return rc;
-	return merge_value(&q->r, value, &table_cell(t, out)->partial);
+	rc = merge_value(&q->r, value, &table_cell(t, out)->partial);
+	if (t->count > 2 * t->keep)
+		table_trim(t, &q->r.spec);
+	return rc;
 }
 
 /* Merges what a level has in the window, in (start, group) order. */
@@ -344,7 +418,7 @@ static int gather_level(struct query *q, unsigned level, int64_t start_ns, struc
 			break;
 		}
 		if (!rc)
-			rc = gather_record(q, place.group, value, t);
+			rc = gather_record(q, start_ns, place.group, value, t);
 		if (rc)
 			break;
 		q->r.examined++;
@@ -354,29 +428,22 @@ static int gather_level(struct query *q, unsigned level, int64_t start_ns, struc
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
 }
 
-static bool is_behind(const struct cell *c, struct bytes after)
-{
-	size_t n = c->group_n < after.n ? c->group_n : after.n;
-	int order = n ? memcmp(c->group, after.p, n) : 0;
-	return order > 0 || (!order && c->group_n > after.n);
-}
-
 static int window_by_table(struct query *q, int64_t start_ns)
 {
-	struct table t = {0};
+	size_t limit = q->spec->limit < RESULT_TABLE_MAX ? q->spec->limit : RESULT_TABLE_MAX;
+	struct table t = {.keep = limit > TABLE_MIN ? limit : TABLE_MIN};
 	int rc = 0;
 	for (unsigned i = 0; i < q->r.levels.count && !rc; i++)
 		rc = gather_level(q, i, start_ns, &t);
 	table_sort(&t);
 	for (size_t i = 0; i < t.count && !rc; i++) {
 		const struct cell *c = t.cells[i];
-		if (resumes(q, start_ns) && !is_behind(c, q->spec->after_group))
-			continue;
 		q->full = is_full(q);
 		if (q->full)
 			break;
 		rc = add_row(&q->r, q->rows, start_ns, bytes_of(c->group, c->group_n), &c->partial, 0, 0);
 	}
+	q->full |= t.bounded;
 	table_free(&t, &q->r.spec);
 	return rc;
 }
@@ -417,8 +484,13 @@ static int run(struct query *q)
 		int rc = next_window(q, &at);
 		if (rc == WEIR_ENOTFOUND || (!rc && at >= q->spec->to_ns))
 			return 0;
+		if (!rc)
+			rc = check_time(q);
 		if (rc)
 			return rc;
+		q->full = is_long(q);
+		if (q->full)
+			return 0;
 		int64_t end = at + q->r.grid.size_ns;
 		if (q->spec->only_final && state_of(&q->r, end) != WINDOW_FINAL)
 			return 0; /* nor is any later one */
@@ -432,9 +504,9 @@ static int run(struct query *q)
 }
 
 int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
-    const struct rows_spec *spec, struct buf *out, bool *ret_more)
+    const struct rows_spec *spec, int64_t deadline_ns, struct buf *out, bool *ret_more)
 {
-	struct query q = {.spec = spec};
+	struct query q = {.spec = spec, .deadline_ns = deadline_ns};
 	int rc = reading_open(t, txn, shard, stream, &q.r);
 	if (rc)
 		return rc;
@@ -444,6 +516,10 @@ int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, c
 	q.rows = rows_writer_new(&q.r.spec, close_of(&q.r), final_of(&q.r));
 	if (q.r.id)
 		rc = run(&q);
+	if (rc == WEIR_ETIMEOUT && rows_writer_count(q.rows)) {
+		rc = 0; /* what there is; the rest is asked for again */
+		q.full = true;
+	}
 	if (!rc) {
 		rows_writer_finish(q.rows, out);
 		*ret_more = q.full;

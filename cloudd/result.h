@@ -7,10 +7,16 @@
 #include "common/kv.h"
 #include "common/model.h"
 
-/* Appends an encoded rows reply. *ret_more: the limit of rows or bytes was reached; ask again after the last row.
- * WEIR_ECORRUPT: a stored record is bad (the shard must not answer). */
+/* Records after which a reply ends with what rows it has, so that each is made in a bounded time; and groups of a window
+ * that are merged at a time where they need a table. */
+#define RESULT_EXAMINED_MAX 200000
+#define RESULT_TABLE_MAX 2000
+
+/* Appends an encoded rows reply. *ret_more: the limit of rows, bytes or records was reached; ask again after the last row.
+ * deadline_ns: of clock_mono_ns(), or INT64_MAX: never, and no clock is read. WEIR_ETIMEOUT: not a row could be made before
+ * it. WEIR_ECORRUPT: a stored record is bad (the shard must not answer). */
 int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
-    const struct rows_spec *spec, struct buf *out, bool *ret_more);
+    const struct rows_spec *spec, int64_t deadline_ns, struct buf *out, bool *ret_more);
 
 /* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
  * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox, or of a shard that was

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloudd/result.h"
+#include "common/clock.h"
 #include "common/err.h"
 
 struct request {
@@ -46,6 +47,9 @@ static enum verdict answer_of(int rc, const char **ret_reason)
 		return VERDICT_REFUSED;
 	case WEIR_ECORRUPT:
 		*ret_reason = "a stored record is damaged";
+		return VERDICT_UNAVAILABLE;
+	case WEIR_ETIMEOUT:
+		*ret_reason = "it takes too long: ask for shorter windows, or less (where, by)";
 		return VERDICT_UNAVAILABLE;
 	case WEIR_EBUSY:
 		*ret_reason = "too many readers";
@@ -89,6 +93,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 		answer_of(rc, ret_reason);
 		return VERDICT_REFUSED;
 	}
+	int64_t deadline_ns = clock_mono_ns() + SERVE_TIME_NS;
 	uint64_t committed = progress_committed(s->o.progress, shard + 1);
 	enum verdict v = linearizable ? wait_linearizable(s, shard, ret_reason) : VERDICT_OK;
 	if (v != VERDICT_OK)
@@ -99,7 +104,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 		return answer_of(rc, ret_reason);
 	rc = behind(txn, shard, committed, ret_behind);
 	if (!rc)
-		rc = result_query(s->o.topology, txn, shard, stream, &decoded, rows, ret_more);
+		rc = result_query(s->o.topology, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
 	return answer_of(rc, ret_reason);
 }

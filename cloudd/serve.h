@@ -17,6 +17,7 @@
 #define SERVE_THREADS 4
 #define SERVE_QUEUE_MAX 256
 #define SERVE_WAIT_NS (4 * INT64_C(1000000000)) /* for a linearizable read; below what the asker waits */
+#define SERVE_TIME_NS (4500 * INT64_C(1000000))  /* to make an answer, the wait included; below that too */
 
 struct serve;
 

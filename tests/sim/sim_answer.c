@@ -92,7 +92,7 @@ static bool read_page(struct sim_world *w, struct kv_txn *txn, uint32_t shard, c
 	struct rows_reader *reader = NULL;
 	bool more = false;
 	size_t before = rows->count;
-	int rc = result_query(w->topology, txn, shard, stream, spec, &out, &more);
+	int rc = result_query(w->topology, txn, shard, stream, spec, INT64_MAX, &out, &more);
 	if (!rc)
 		rc = rows_reader_open(bytes_of(out.data, out.len), &rows->spec, &reader);
 	buf_free(&out);

@@ -314,7 +314,7 @@ struct kit_rows kit_query(struct kit *k, const struct rows_spec *asked)
 		const struct stream_conf *s;
 		rows_spec_encode(&spec, &wire);
 		ck_assert_int_eq(rows_spec_decode(bytes_of(wire.data, wire.len), k->t, &back, &s), 0);
-		ck_assert_int_eq(result_query(k->t, txn, 0, s, &back, &page, &more), 0);
+		ck_assert_int_eq(result_query(k->t, txn, 0, s, &back, INT64_MAX, &page, &more), 0);
 		size_t before = out.count;
 		take_rows(&out, bytes_of(page.data, page.len));
 		ck_assert(!more || out.count > before);

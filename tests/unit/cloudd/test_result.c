@@ -1,6 +1,7 @@
 /* Queries against an independent oracle: it keeps every reading, and knows nothing of slices, levels or cursors. Also
  * states, completeness, paging. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -283,7 +284,7 @@ static struct buf answer_to(const struct rows_spec *spec)
 	bool more;
 	kit_commit(&k);
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
-	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, spec->stream), spec, &out, &more), 0);
+	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, spec->stream), spec, INT64_MAX, &out, &more), 0);
 	ck_assert(!more);
 	kv_abort(txn);
 	return out;
@@ -500,10 +501,10 @@ START_TEST(a_bad_record_is_never_told)
 	ck_assert_int_eq(kv_commit(txn), 0);
 	struct rows_spec spec = kit_spec(&k, "roll");
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
-	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, "roll"), &spec, &out, &more), WEIR_ECORRUPT);
+	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, "roll"), &spec, INT64_MAX, &out, &more), WEIR_ECORRUPT);
 	spec.own_by = false;
 	spec.by_count = 0;
-	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, "roll"), &spec, &out, &more), WEIR_ECORRUPT);
+	ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, "roll"), &spec, INT64_MAX, &out, &more), WEIR_ECORRUPT);
 	ck_assert_uint_eq(out.len, 0);
 	kv_abort(txn);
 }
@@ -532,6 +533,53 @@ START_TEST(pages_are_bounded_in_bytes)
 }
 END_TEST
 
+START_TEST(a_table_holds_so_many_groups_and_all_are_told)
+{
+	char name[8];
+	for (int pass = 0; pass < 2; pass++) {
+		struct kit_batch b = kit_batch(&k);
+		for (int i = 0; i < 700; i++) {
+			snprintf(name, sizeof(name), "%d", pass ? i : 699 - i);
+			kit_add(&b, "s", kit_group(2, "t", name), (5 + 10 * pass) * SEC, i);
+		}
+		kit_send(&k, &b);
+	}
+	struct rows_spec spec = kit_spec(&k, "s");
+	spec.own_by = false;
+	spec.by[0] = 1;
+	spec.by[1] = 0;
+	spec.limit = 7;
+	struct kit_rows r = kit_query(&k, &spec);
+	ck_assert_uint_eq(r.count, 700 * 4); /* [-50, 10) holds the first reading only, [10, 70) the second */
+	ck_assert_uint_ge(r.pages, 400);
+	for (size_t i = 0; i < r.count; i++) {
+		bool alone = r.rows[i].end_ns == 10 * SEC || r.rows[i].start_ns == 10 * SEC;
+		ck_assert_uint_eq(r.rows[i].partial.count, alone ? 1 : 2);
+	}
+	kit_rows_clear(&r);
+}
+END_TEST
+
+START_TEST(a_reply_takes_no_longer_than_it_may)
+{
+	struct kit_batch b = kit_batch(&k);
+	kit_add(&b, "s", A, 5 * SEC, 1);
+	kit_send(&k, &b);
+	kit_commit(&k);
+	struct rows_spec spec = kit_spec(&k, "s");
+	for (int table = 0; table < 2; table++) {
+		struct buf out = {0};
+		struct kv_txn *txn;
+		bool more;
+		spec.own_by = !table;
+		ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+		ck_assert_int_eq(result_query(k.t, txn, 0, kit_stream(&k, "s"), &spec, 1, &out, &more), WEIR_ETIMEOUT);
+		ck_assert_uint_eq(out.len, 0);
+		kv_abort(txn);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/result");
@@ -548,6 +596,8 @@ int main(void)
 	tcase_add_test(tc, intervals_of_one_list_are_one);
 	tcase_add_test(tc, a_bad_record_is_never_told);
 	tcase_add_test(tc, pages_are_bounded_in_bytes);
+	tcase_add_test(tc, a_table_holds_so_many_groups_and_all_are_told);
+	tcase_add_test(tc, a_reply_takes_no_longer_than_it_may);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
