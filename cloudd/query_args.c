@@ -177,6 +177,17 @@ static int parse_by(struct parse *p)
 	return 0;
 }
 
+/* Whether "" is among the values asked of the tag at the head of text ("tag=value"). */
+static bool asks_for_none(const struct parse *p, const char *text, size_t tag_len)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		const char *other = p->args[i].value;
+		if (!strcmp(p->args[i].name, "where") && strlen(other) == tag_len + 1 && !memcmp(other, text, tag_len + 1))
+			return true;
+	}
+	return false;
+}
+
 static int parse_where(struct parse *p)
 {
 	struct rows_spec *s = &p->q->spec;
@@ -191,9 +202,12 @@ static int parse_where(struct parse *p)
 		if (strlen(eq + 1) > GROUP_KEY_MAX)
 			return fail(p, 400, "bad_request", "a value of where is over %d bytes", GROUP_KEY_MAX);
 		char *tag = xstrndup(text, (size_t)(eq - text));
-		char *value = xstrdup(eq + 1);
+		uint32_t by = tag_index(p->q->stream, tag);
+		/* a tag that the stream does not keep is "" everywhere, and has no name in the question to OR its values by */
+		bool holds = by == UINT32_MAX && asks_for_none(p, text, (size_t)(eq - text));
+		char *value = xstrdup(holds ? "" : eq + 1);
 		p->q->where_values[s->where_count] = value;
-		s->where[s->where_count++] = (struct rows_where){tag_index(p->q->stream, tag), value};
+		s->where[s->where_count++] = (struct rows_where){by, value};
 		free(tag);
 	}
 	return 0;
