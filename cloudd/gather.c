@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 
 /* A page that was begun. */
@@ -118,9 +119,15 @@ static void page_cancel(void *arg, void *handle)
 	page_free(p);
 }
 
+static int64_t page_now_ns(void *arg)
+{
+	(void)arg;
+	return clock_mono_ns();
+}
+
 struct query_source gather_source(struct gather *g)
 {
-	return (struct query_source){g, page_start, page_finish, page_cancel};
+	return (struct query_source){g, page_start, page_finish, page_cancel, page_now_ns};
 }
 
 /* ---- outbox ---------------------------------------------------------------------------------------------------- */

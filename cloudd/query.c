@@ -34,6 +34,7 @@ struct query {
 	int64_t watermark_ns; /* the least close of the shards read */
 	int64_t final_ns;     /* the least final */
 	uint64_t behind_entries; /* of all shards, where the read did not wait */
+	int64_t spent_ns;        /* waiting for pages */
 	uint32_t rows;        /* written */
 	int64_t last_start_ns;
 	struct buf last_group;
@@ -69,6 +70,11 @@ static void *start_page(struct query *q, uint32_t shard, bool first)
 		spec.after_group = bytes_of(part->last_group.data, part->last_group.len);
 	}
 	return q->source.start(q->source.arg, shard, &spec, first && !q->args.stale);
+}
+
+static int64_t now_ns(const struct query *q)
+{
+	return q->source.now_ns ? q->source.now_ns(q->source.arg) : 0;
 }
 
 /* The page's first row is at hand afterwards, or NULL where the page is empty. */
@@ -117,7 +123,12 @@ static int advance(struct query *q, uint32_t shard)
 		return got;
 	if (!got)
 		part->row = NULL;
-	int rc = !got && part->more ? open_page(q, shard, start_page(q, shard, false)) : 0;
+	int rc = 0;
+	if (!got && part->more) {
+		int64_t before_ns = now_ns(q);
+		rc = open_page(q, shard, start_page(q, shard, false));
+		q->spent_ns += now_ns(q) - before_ns;
+	}
 	if (!rc)
 		end_at_final(q, part);
 	return rc;
@@ -126,6 +137,7 @@ static int advance(struct query *q, uint32_t shard)
 static int open_all(struct query *q)
 {
 	void **handles = xcalloc(q->part_count, sizeof(*handles));
+	int64_t before_ns = now_ns(q);
 	int rc = 0;
 	for (uint32_t i = 0; i < q->part_count; i++)
 		handles[i] = start_page(q, i, true);
@@ -144,6 +156,7 @@ static int open_all(struct query *q)
 		}
 	}
 	free(handles);
+	q->spent_ns = now_ns(q) - before_ns;
 	for (uint32_t i = 0; i < q->part_count && !rc; i++)
 		end_at_final(q, &q->parts[i]);
 	return rc;
@@ -306,7 +319,7 @@ static int put_rows(struct query *q, struct buf *out)
 {
 	while (out->len < PIECE_BYTES) {
 		const struct row *least = smallest(q);
-		if (!least || q->rows == q->args.limit) {
+		if (!least || q->rows == q->args.limit || (q->rows && q->spent_ns >= QUERY_TIME_MAX_NS)) {
 			q->stage = STAGE_TAIL;
 			return 0;
 		}

@@ -10,6 +10,7 @@
 
 #define QUERY_PAGE_ROWS 2000
 #define QUERY_REASON_MAX 200
+#define QUERY_TIME_MAX_NS (30 * INT64_C(1000000000)) /* of waiting for pages; then the answer ends, with `next` */
 
 struct query_page {
 	struct buf rows;
@@ -26,6 +27,8 @@ struct query_source {
 	int (*finish)(void *arg, void *handle, struct query_page *page, char reason[QUERY_REASON_MAX]);
 	/* Instead of finish: ends it without waiting. */
 	void (*cancel)(void *arg, void *handle);
+	/* A monotonic clock; NULL: an answer may take any time. */
+	int64_t (*now_ns)(void *arg);
 };
 
 struct query;

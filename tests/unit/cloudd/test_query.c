@@ -113,6 +113,12 @@ START_TEST(everything_asked_for_is_taken)
 	ck_assert(q.select[0].fn == FN_QUANTILE && q.select[0].q == 0.5);
 	ck_assert(q.spec.only_final && q.stale && q.limit == 7);
 	query_args_clear(&q);
+	/* OR within a tag that the stream does not keep: "" is its value everywhere */
+	ck_assert_int_eq(parse(ARGS("stream=speed", "where=color=red", "where=hue=red", "where=color="), &q, &e), 0);
+	ck_assert(q.spec.where_count == 3 && q.spec.where[0].by == UINT32_MAX && q.spec.where[1].by == UINT32_MAX);
+	ck_assert_str_eq(q.spec.where[0].value, "");
+	ck_assert_str_eq(q.spec.where[1].value, "red");
+	query_args_clear(&q);
 	ck_assert_int_eq(parse(ARGS("stream=speed", "by="), &q, &e), 0);
 	ck_assert(!q.spec.own_by && !q.spec.by_count);
 	query_args_clear(&q);
@@ -223,6 +229,7 @@ struct fake {
 	bool linearizable;
 	struct partial_spec spec;
 	int64_t behind_ns[3]; /* by shard: how far its close and final are before the first minute's end */
+	int64_t page_ns;      /* what a page takes */
 };
 
 struct fake_handle {
@@ -312,13 +319,19 @@ static void fake_cancel(void *arg, void *handle)
 	free(handle);
 }
 
+static int64_t fake_now_ns(void *arg)
+{
+	const struct fake *f = arg;
+	return f->pages * f->page_ns;
+}
+
 static int run(struct fake *f, const char *const *texts, struct buf *out, struct query_error *e)
 {
 	struct query_args args;
 	struct query *q;
 	ck_assert_int_eq(parse(texts, &args, e), 0);
 	partial_spec_of(args.stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &f->spec);
-	struct query_source source = {f, fake_start, fake_finish, fake_cancel};
+	struct query_source source = {f, fake_start, fake_finish, fake_cancel, fake_now_ns};
 	int rc = query_open(t, &source, &args, &q, e);
 	if (rc)
 		return rc;
@@ -357,7 +370,7 @@ static const char *text_at(const json_t *row, const char *object, const char *ke
 START_TEST(rows_of_shards_come_in_order_however_they_are_paged)
 {
 	for (size_t page = 1; page <= 4; page++) {
-		struct fake f = {own_rows, 6, page, 0, 0, -1, false, {0}, {0}};
+		struct fake f = {own_rows, 6, page, 0, 0, -1, false, {0}, {0}, 0};
 		json_t *j = run_json(&f, ARGS("stream=speed"));
 		const json_t *rows = json_object_get(j, "rows");
 		ck_assert_uint_eq(json_array_size(rows), 6);
@@ -378,7 +391,7 @@ END_TEST
 
 START_TEST(values_are_as_documented)
 {
-	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}, {0}};
+	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}, {0}, 0};
 	json_t *j = run_json(&f, ARGS("stream=speed", "select=count,mean,stddev,p99,distinct(lane)", "stale=ok"));
 	ck_assert(!f.linearizable && json_integer_value(json_object_get(json_object_get(j, "stale"), "behind_entries")) == 33);
 	const json_t *row = json_array_get(json_object_get(j, "rows"), 0);
@@ -414,7 +427,7 @@ static const struct fake_row regrouped[] = {
 START_TEST(equal_rows_of_shards_are_one)
 {
 	for (size_t page = 1; page <= 3; page++) {
-		struct fake f = {regrouped, 6, page, 0, 0, -1, false, {0}, {0}};
+		struct fake f = {regrouped, 6, page, 0, 0, -1, false, {0}, {0}, 0};
 		json_t *j = run_json(&f, ARGS("stream=speed", "by=site", "select=count,sum"));
 		const json_t *rows = json_object_get(j, "rows"), *row = json_array_get(rows, 0);
 		ck_assert_uint_eq(json_array_size(rows), 3);
@@ -438,7 +451,7 @@ START_TEST(a_total_is_final_when_every_shard_says_so)
 	};
 	for (int64_t behind_ns = 0; behind_ns <= 60 * NS_PER_SEC; behind_ns += 30 * NS_PER_SEC) {
 		/* shard 2 has no part in the rows yet, and may get one */
-		struct fake f = {parts, 3, 1, 0, 0, -1, false, {0}, {0, 0, behind_ns}};
+		struct fake f = {parts, 3, 1, 0, 0, -1, false, {0}, {0, 0, behind_ns}, 0};
 		json_t *j = run_json(&f, ARGS("stream=speed", "by=site", "state=final"));
 		ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), behind_ns ? 0 : 2);
 		ck_assert(json_is_null(json_object_get(j, "next")));
@@ -459,7 +472,7 @@ START_TEST(a_limit_goes_on_where_it_stopped)
 	unsigned seen = 0;
 	char *cursor = NULL;
 	for (unsigned turn = 0; turn < 4; turn++) {
-		struct fake f = {own_rows, 6, 2, 0, 0, -1, false, {0}, {0}};
+		struct fake f = {own_rows, 6, 2, 0, 0, -1, false, {0}, {0}, 0};
 		json_t *j = run_json(&f, cursor ? ARGS("stream=speed", "limit=2", cursor) : ARGS("stream=speed", "limit=2"));
 		const json_t *rows = json_object_get(j, "rows"), *next = json_object_get(j, "next");
 		for (size_t i = 0; i < json_array_size(rows); i++, seen++)
@@ -475,13 +488,30 @@ START_TEST(a_limit_goes_on_where_it_stopped)
 }
 END_TEST
 
+START_TEST(an_answer_that_takes_too_long_ends_with_its_next)
+{
+	/* three first pages of a row each, then one more: at the fourth it is enough */
+	struct fake f = {own_rows, 6, 1, 0, 0, -1, false, {0}, {0}, QUERY_TIME_MAX_NS / 4};
+	json_t *j = run_json(&f, ARGS("stream=speed"));
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 1);
+	char *cursor = xasprintf("cursor=%s", json_string_value(json_object_get(j, "next")));
+	json_decref(j);
+	f.pages = 0;
+	f.page_ns = 0;
+	j = run_json(&f, ARGS("stream=speed", cursor));
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 5);
+	json_decref(j);
+	free(cursor);
+}
+END_TEST
+
 START_TEST(no_rows_are_an_answer_and_a_lost_shard_is_none)
 {
-	struct fake f = {own_rows, 0, 10, 0, 0, -1, false, {0}, {0}};
+	struct fake f = {own_rows, 0, 10, 0, 0, -1, false, {0}, {0}, 0};
 	json_t *j = run_json(&f, ARGS("stream=speed"));
 	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 0);
 	json_decref(j);
-	struct fake lost = {own_rows, 6, 10, 0, 0, 1, false, {0}, {0}};
+	struct fake lost = {own_rows, 6, 10, 0, 0, 1, false, {0}, {0}, 0};
 	struct buf out = {0};
 	struct query_error e;
 	ck_assert_int_lt(run(&lost, ARGS("stream=speed"), &out, &e), 0);
@@ -508,6 +538,7 @@ int main(void)
 	tcase_add_test(tc, equal_rows_of_shards_are_one);
 	tcase_add_test(tc, a_total_is_final_when_every_shard_says_so);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
+	tcase_add_test(tc, an_answer_that_takes_too_long_ends_with_its_next);
 	tcase_add_test(tc, no_rows_are_an_answer_and_a_lost_shard_is_none);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
