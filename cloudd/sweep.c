@@ -282,8 +282,7 @@ static int first_mark(struct sweep *w, struct mark *ret)
 	struct rd r = rd_init(value.p, value.n);
 	ret->close_ns = rd_bei64(&r);
 	ret->index = rd_be64(&r);
-	if (rd_finish(&r) || !state_place_of(state_key_bytes(&ret->key), STATE_DIRTY, w->s->id, &ret->place) ||
-	    ret->place.level >= w->s->levels.count)
+	if (rd_finish(&r) || !state_place_of(state_key_bytes(&ret->key), STATE_DIRTY, w->s->id, &ret->place))
 		return WEIR_ECORRUPT;
 	return 0;
 }
@@ -327,6 +326,8 @@ static uint64_t marked_windows(const struct sweep *w, const struct mark *m, int6
 {
 	const struct window_grid *g = &w->s->grid;
 	int64_t first, last, closed = window_floor(g, m->close_ns - g->size_ns);
+	if (m->place.level >= w->s->levels.count)
+		return 0; /* marked when the stream had a rollup that it has no more */
 	if (!window_range(g, m->place.start_ns, w->s->levels.every_ns[m->place.level], &first, &last))
 		return 0;
 	last = lesser(last, closed);
@@ -412,13 +413,17 @@ static int sweep_level(struct sweep *w, unsigned level)
 	return STOPPED;
 }
 
-/* Below this no window of the stream's own can be answered any more: its data has gone to a level too coarse for it. */
+/* No window of the stream's own that starts before this can be answered any more: window_answerable(). One that ends in a
+ * level whose periods divide it may start in the next coarser. */
 static int64_t own_horizon(const struct shard_stream *s)
 {
-	int64_t horizon = s->levels.floor_ns[0];
-	for (unsigned i = 1; i < s->levels.count; i++) {
-		if (s->grid.size_ns % s->levels.every_ns[i] == 0 && s->grid.advance_ns % s->levels.every_ns[i] == 0)
-			horizon = lesser(horizon, s->levels.floor_ns[i]);
+	const struct window_levels *l = &s->levels;
+	int64_t horizon = INT64_MAX;
+	for (unsigned i = 0; i < l->count; i++) {
+		if (i && s->grid.size_ns % l->every_ns[i])
+			continue;
+		int64_t reach = i + 1 < l->count ? s->grid.size_ns : 0;
+		horizon = lesser(horizon, l->floor_ns[i] == INT64_MIN ? INT64_MIN : l->floor_ns[i] - reach);
 	}
 	return horizon;
 }

@@ -19,6 +19,10 @@ static const char streams[] =
     "     compute: [sum], retain: forever}\n"
     "  - {name: roll, from: {measurement: m, field: f}, by: [tag], window: 10s, lateness: 0s, compute: [sum, first],\n"
     "     retain: 2m, rollup: [{every: 1m, retain: 10m}, {every: 5m, retain: 1h}]}\n"
+    "  - {name: odd, from: {measurement: m, field: f}, by: [tag], window: {size: 90s, every: 30s}, lateness: 0s,\n"
+    "     compute: [sum], retain: 2m, rollup: [{every: 1m, retain: 10m}]}\n"
+    "  - {name: even, from: {measurement: m, field: f}, by: [tag], window: {size: 2m, every: 30s}, lateness: 0s,\n"
+    "     compute: [sum], retain: 2m, rollup: [{every: 1m, retain: 10m}]}\n"
     "  - {name: brief, from: {measurement: m, field: f}, by: [tag], window: 10s, lateness: 0s, compute: [sum],\n"
     "     retain: 2m, max_groups: 3}\n";
 
@@ -339,6 +343,35 @@ START_TEST(revisions_and_intervals_go_with_their_windows)
 }
 END_TEST
 
+START_TEST(a_revision_stays_while_its_window_can_be_told)
+{
+	static const struct {
+		const char *stream;
+		int64_t minutes; /* close: level 0 is kept from two minutes before */
+	} cases[] = {{"odd", 3}, {"even", 4}, {"even", 9}};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *stream = cases[i].stream;
+		struct rows_spec spec = kit_spec(&k, stream);
+		if (kit_counts(&k, stream).merged == 0) {
+			put(stream, A, 5 * SEC);
+			advance(stream, 2 * MIN, 2 * MIN);
+			put(stream, A, 6 * SEC); /* late: revises [0, ..), which starts in level 1 from now on */
+			kit_sweep_all(&k);
+		}
+		advance(stream, cases[i].minutes * MIN, cases[i].minutes * MIN);
+		struct kit_rows r = kit_query(&k, &spec);
+		const struct row *row = kit_row(&r, 0, A);
+		ck_assert_ptr_nonnull(row);
+		ck_assert_uint_eq(row->partial.count, 2);
+		ck_assert_uint_eq(row->revision, 2);
+		kit_rows_clear(&r);
+	}
+	advance("odd", 5 * MIN, 5 * MIN);
+	advance("even", 14 * MIN, 14 * MIN);
+	ck_assert_uint_eq(kit_count(&k, 1, STATE_REVISION), 0);
+}
+END_TEST
+
 START_TEST(deletion_is_bounded_too)
 {
 	put_many("brief", 5 * SEC, 10);
@@ -476,6 +509,7 @@ int main(void)
 	tcase_add_test(tc, rollup_adds_up_exactly);
 	tcase_add_test(tc, groups_make_room_when_their_data_are_gone);
 	tcase_add_test(tc, revisions_and_intervals_go_with_their_windows);
+	tcase_add_test(tc, a_revision_stays_while_its_window_can_be_told);
 	tcase_add_test(tc, deletion_is_bounded_too);
 	tcase_add_test(tc, older_advances_and_gaps_are_not_taken);
 	tcase_add_test(tc, old_rows_leave_the_outbox);
