@@ -571,10 +571,9 @@ static struct answer eval_distinct(const struct partial *p, const struct partial
 	if (i >= spec->distinct_count)
 		return no_value;
 	const struct sketch_distinct *s = p->distinct ? p->distinct[i] : NULL;
-	return (struct answer){
-	    .value = s ? floor(sketch_distinct_eval(s) + 0.5) : 0,
-	    .error = SKETCH_DISTINCT_ERROR,
-	};
+	struct answer a = value_if(true, s ? floor(sketch_distinct_eval(s) + 0.5) : 0); /* full registers have no estimate */
+	a.error = a.null ? 0 : SKETCH_DISTINCT_ERROR;
+	return a;
 }
 
 static struct answer eval(const struct partial *p, const struct partial_spec *spec, enum function fn, double q,

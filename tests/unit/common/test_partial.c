@@ -475,6 +475,27 @@ START_TEST(the_bytes_are_these)
 }
 END_TEST
 
+START_TEST(full_registers_have_no_estimate)
+{
+	const struct partial_spec spec = {.distinct_count = 1};
+	const uint8_t four[3] = {0x75, 0x5d, 0xd7}; /* registers of 53, the most that there can be */
+	struct buf b = {0};
+	struct partial p;
+	double value, error;
+	bool null;
+	buf_varint(&b, 1);
+	buf_varint(&b, 4096);
+	for (int i = 0; i < 1024; i++)
+		buf_put(&b, four, sizeof(four));
+	struct rd r = rd_init(b.data, b.len);
+	ck_assert_int_eq(partial_decode(&r, &spec, &p), 0);
+	partial_eval(&p, &spec, FN_DISTINCT, 0, 0, &value, &error, &null);
+	ck_assert(null && value == 0);
+	partial_clear(&p, &spec);
+	buf_free(&b);
+}
+END_TEST
+
 START_TEST(time_units)
 {
 	ck_assert_uint_eq(time_unit(0), 3);
@@ -501,6 +522,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, answers_of_a_few_readings);
+	tcase_add_test(tc, full_registers_have_no_estimate);
 	tcase_add_test(tc, nothing_known_is_null);
 	tcase_add_test(tc, spec_follows_from_the_functions);
 	tcase_add_test(tc, sums_are_compensated);
