@@ -14,6 +14,7 @@ struct request {
 	size_t route_len;
 	uint8_t *frame;
 	size_t frame_len;
+	int64_t arrived_ns;
 };
 
 struct serve {
@@ -394,7 +395,10 @@ static void *reader_run(void *arg)
 			s->last = &s->first;
 		s->queued--;
 		pthread_mutex_unlock(&s->mutex);
-		handle_request(s, q);
+		if (clock_mono_ns() - q->arrived_ns < SERVE_TIME_NS)
+			handle_request(s, q);
+		else
+			stats_add(s->o.busy, 1); /* the asker has given up */
 		request_free(q);
 		pthread_mutex_lock(&s->mutex);
 	}
@@ -464,6 +468,7 @@ void serve_frame(struct serve *s, struct bytes route, const void *frame, size_t 
 		q->route_len = route.n;
 		q->frame = copy_of(frame, len);
 		q->frame_len = len;
+		q->arrived_ns = clock_mono_ns();
 		*s->last = q;
 		s->last = &q->next;
 		s->queued++;

@@ -30,7 +30,7 @@ struct serve_options {
 	/* Answers a frame; called on reader threads. */
 	void *arg;
 	void (*reply)(void *arg, struct bytes route, const void *frame, size_t len);
-	struct stats_cell *busy; /* requests refused because the queue was full */
+	struct stats_cell *busy; /* requests refused because the queue was full, or dropped because their turn came too late */
 };
 
 struct serve *serve_new(const struct serve_options *o);

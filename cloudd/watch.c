@@ -21,6 +21,7 @@ struct watch {
 	struct watch_place *places; /* by shard */
 	uint32_t shards;
 	uint32_t next;              /* shard to ask next */
+	int64_t *ask_again_ns;      /* by node: one that did not answer */
 	bool greeted;
 	int64_t wrote_ns;           /* when bytes were last sent */
 	pthread_mutex_t mutex;
@@ -65,6 +66,7 @@ int watch_open(struct gather *g, struct http_server *server, struct query_args *
 	*args = (struct query_args){0};
 	w->shards = g->topology->shards;
 	w->places = xcalloc(w->shards, sizeof(*w->places));
+	w->ask_again_ns = xcalloc(g->topology->cloud_count, sizeof(*w->ask_again_ns));
 	partial_spec_of(w->args.stream, topology_distinct_seed(g->topology), PARTIAL_QUANTILE_CAP_CLOUD, &w->spec);
 	int rc;
 	if (last_id && *last_id) {
@@ -88,6 +90,7 @@ void watch_close(void *watch)
 	query_args_clear(&w->args);
 	pthread_cond_destroy(&w->never);
 	pthread_mutex_destroy(&w->mutex);
+	free(w->ask_again_ns);
 	free(w->places);
 	free(w);
 }
@@ -130,6 +133,9 @@ static int poll_shard(struct watch *w, uint32_t shard, struct buf *out)
 	int rc = gather_outbox(
 	    w->g, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, reason);
 	if (rc) {
+		uint32_t node = topology_shard_node(w->g->topology, shard);
+		if (node != w->g->self)
+			w->ask_again_ns[node] = clock_mono_ns() + WATCH_AWAY_MS * NS_PER_MS;
 		buf_free(&rows);
 		return 0;
 	}
@@ -166,7 +172,8 @@ static void put_keepalive(struct watch *w, struct buf *out)
 static int poll_all(struct watch *w, struct buf *out)
 {
 	for (uint32_t i = 0; i < w->shards && out->len < PIECE_BYTES && !http_stopping(w->server); i++) {
-		int rc = poll_shard(w, w->next, out);
+		uint32_t node = topology_shard_node(w->g->topology, w->next);
+		int rc = w->ask_again_ns[node] <= clock_mono_ns() ? poll_shard(w, w->next, out) : 0;
 		if (rc)
 			return rc;
 		w->next = (w->next + 1) % w->shards;

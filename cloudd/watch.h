@@ -12,6 +12,7 @@
 
 #define WATCH_POLL_MS 250
 #define WATCH_KEEPALIVE_MS 15000
+#define WATCH_AWAY_MS 5000 /* a node that did not answer is let be for so long, so that it does not hold up the others' rows */
 #define WATCHES_MAX 64 /* at a time */
 #define WATCH_ROWS 500 /* of one shard at a time */
 
