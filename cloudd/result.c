@@ -573,7 +573,7 @@ static int outbox_end(const struct reading *r, const struct shard_sweep *sweep, 
 }
 
 /* The window of one group, from all levels, by (level, start). */
-static int window_of_group(const struct reading *r, int64_t start_ns, struct bytes group, struct partial *sum)
+static int window_of_group(struct reading *r, int64_t start_ns, struct bytes group, struct partial *sum)
 {
 	int64_t end = start_ns + r->grid.size_ns;
 	for (unsigned level = 0; level < r->levels.count; level++) {
@@ -584,6 +584,7 @@ static int window_of_group(const struct reading *r, int64_t start_ns, struct byt
 			struct bytes value;
 			state_key_place(&k, STATE_PARTIAL, r->id, (uint8_t)level, at, group);
 			int rc = kv_get(r->txn, r->db, state_key_bytes(&k), &value);
+			r->examined++;
 			if (rc == WEIR_ENOTFOUND)
 				continue;
 			if (!rc)
@@ -623,7 +624,8 @@ static int outbox_scan(struct reading *r, struct outbox_place *at, uint32_t limi
 	rc = kv_cursor_seek(c, state_key_bytes(&k), &key, &value);
 	for (uint32_t scanned = 0; !rc && place_of(key, &prefix, &place); scanned++) {
 		bool is_new = place.index != at->index || place.n != at->n;
-		if (is_new && (scanned > limit || rows_writer_count(w) >= limit || rows_writer_bytes(w) >= ROWS_BYTES_MAX))
+		if (is_new && (scanned > limit || rows_writer_count(w) >= limit || rows_writer_bytes(w) >= ROWS_BYTES_MAX ||
+				  r->examined >= RESULT_EXAMINED_MAX))
 			break;
 		if (is_new)
 			rc = add_outbox_row(r, w, place, value);
