@@ -46,6 +46,8 @@ struct spool {
 	struct stale *stale;
 	size_t stale_count;
 	bool replace_damaged; /* some kept batch is damaged and has no record in its place yet */
+	const struct spool_shard *replacing; /* by the open checkpoint, spool_replace()'s: its metas [replaced, replaced_end) go */
+	size_t replaced, replaced_end;
 	/* the open checkpoint */
 	bool open, dropped_all;
 	struct kv_txn *txn; /* begun by its first write */
@@ -382,6 +384,7 @@ static void settle(struct spool *sp, bool committed)
 	for (uint32_t i = 0; i < sp->shard_count; i++)
 		shard_settle(sp, &sp->shards[i], committed);
 	sp->dropped_all = false;
+	sp->replacing = NULL;
 	sp->open = false;
 	sp->txn = NULL;
 	if (committed)
@@ -417,14 +420,19 @@ static void forget_stale(struct spool *sp)
 	sp->stale_count = 0;
 }
 
+static bool goes_anyway(const struct spool *sp, const struct spool_shard *sh, size_t k)
+{
+	return k < sh->removed || (sh == sp->replacing && k >= sp->replaced && k < sp->replaced_end);
+}
+
 /* An empty batch takes the number of each damaged one, so that what follows can be merged. */
 static void replace_damaged(struct spool *sp)
 {
 	for (uint32_t i = 0; i < sp->shard_count; i++) {
 		struct spool_shard *sh = &sp->shards[i];
-		for (size_t k = sh->removed; k < sh->count; k++) {
+		for (size_t k = 0; k < sh->count; k++) {
 			struct batch_meta *m = sh->metas[sh->first + k];
-			if (!m->damaged || m->body_bytes)
+			if (!m->damaged || m->body_bytes || goes_anyway(sp, sh, k))
 				continue;
 			struct cutter *c = cutter_new(i, sp->streams);
 			struct batch_meta *empty = cutter_finish(c, m->seq, &sp->value);
@@ -433,6 +441,17 @@ static void replace_damaged(struct spool *sp)
 			free(empty);
 			cutter_free(c);
 		}
+	}
+}
+
+/* They were not written after all. One that an earlier commit wrote is written again, with the same bytes. */
+static void replace_damaged_again(struct spool *sp)
+{
+	for (uint32_t i = 0; i < sp->shard_count; i++) {
+		const struct spool_shard *sh = &sp->shards[i];
+		for (size_t k = 0; k < sh->count; k++)
+			if (sh->metas[sh->first + k]->damaged)
+				sh->metas[sh->first + k]->body_bytes = 0;
 	}
 }
 
@@ -451,18 +470,21 @@ int spool_commit(struct spool *sp, bool *ret_wrote)
 	bool repair = sp->replace_damaged && !sp->dropped_all;
 	if (repair)
 		replace_damaged(sp);
-	if (sp->err) {
-		int rc = sp->err;
+	bool wrote = sp->txn != NULL;
+	int rc = sp->err;
+	if (rc < 0) {
 		spool_abort(sp);
+	} else if (wrote) {
+		rc = kv_commit(sp->txn);
+		if (rc < 0)
+			settle(sp, false);
+	}
+	if (rc < 0) {
+		if (repair)
+			replace_damaged_again(sp);
 		return rc;
 	}
-	bool wrote = sp->txn != NULL;
 	if (wrote) {
-		int rc = kv_commit(sp->txn);
-		if (rc < 0) {
-			settle(sp, false);
-			return rc;
-		}
 		forget_stale(sp);
 		sp->replace_damaged = false;
 	}
@@ -570,6 +592,9 @@ int spool_replace(struct spool *sp, uint32_t shard, uint64_t from, uint64_t to, 
 	size_t at = meta_index(sh, from), end = meta_index(sh, to + 1);
 	weir_assert(from > sh->now.sent && to >= from);
 	spool_begin(sp);
+	sp->replacing = sh;
+	sp->replaced = at;
+	sp->replaced_end = end;
 	for (size_t i = at; i < end; i++)
 		del(sp, SPOOL_BATCH, batch_key(&sp->key, shard, sh->metas[sh->first + i]->seq));
 	for (size_t i = 0; i < n; i++)
@@ -649,7 +674,8 @@ static int load_batch(struct spool *sp, struct bytes key, struct bytes value, bo
 	struct batch_meta *m = NULL;
 	int rc = ok && placed ? batch_value_decode(value, seq, sp->streams, &m, NULL) : WEIR_ECORRUPT;
 	struct spool_shard *sh = placed ? &sp->shards[shard] : NULL;
-	if (rc < 0 || seq < sh->now.low || seq >= sh->now.next) {
+	bool in_hole = placed && sh->now.rewrite != REWRITE_NONE && seq >= sh->now.hole && seq < sh->now.hole_end;
+	if (rc < 0 || in_hole || seq < sh->now.low || seq >= sh->now.next) {
 		free(m);
 		note_stale(sp, SPOOL_BATCH, key); /* one that belongs here is missed in fill_gaps() */
 		return rc == WEIR_ETOOBIG ? rc : 0;

@@ -276,6 +276,61 @@ START_TEST(a_damaged_batch_is_counted_and_its_number_kept)
 }
 END_TEST
 
+/* The number that a damaged batch had is given to what compaction makes of its neighbours. */
+START_TEST(compaction_passes_over_a_damaged_batch)
+{
+	for (int round = 0; round < 4; round++) {
+		struct rig *r = rig_new(CLUSTER EDGE(SMALL) BY_SENSOR_HOUR);
+		r->cloud.deaf = true;
+		feed_flush(r, 0, 2000);
+		feed_flush(r, 1, 2000);
+		rig_damage(r, SPOOL_BATCH, (size_t)round % 2); /* both of the shard that is compacted first */
+		double before = 0;
+		bool compacted = false;
+		for (int i = 2; i < 100 && !compacted; i++) {
+			feed_flush(r, i, 2000);
+			ck_assert_int_eq(rig_tick(r, 100), 0);
+			double batches = rig_metric(r, "weir_edge_spool_batches");
+			compacted = batches < before;
+			before = batches;
+		}
+		ck_assert(compacted);
+		ck_assert_uint_gt(rig_ledger(r).dropped, 0);
+		if (round >= 2) {
+			rig_crash(r);
+			ck_assert_int_eq(rig_open(r), 0);
+			ck_assert(rig_metric(r, "weir_edge_spool_damaged_records") == 0);
+		}
+		uint64_t aggregated = rig_ledger(r).aggregated;
+		r->cloud.deaf = false;
+		finish(r);
+		ck_assert(!pipeline_fenced(r->p, NULL));
+		ck_assert_uint_eq(rig_merged(r, "load"), aggregated);
+		ck_assert_uint_eq(rig_ledger(r).aggregated, aggregated);
+		rig_free(r);
+	}
+}
+END_TEST
+
+START_TEST(a_damaged_batch_found_on_a_full_disk_is_replaced_later)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR_HOUR);
+	r->cloud.deaf = true;
+	for (int i = 0; i < 3; i++)
+		feed_flush(r, i, 40);
+	rig_damage(r, SPOOL_BATCH, 1);
+	r->cloud.deaf = false;
+	r->disk_full = true;
+	feed(r, 3, 1); /* so that there is something that does not fit */
+	ck_assert_int_eq(rig_ticks(r, 20, 1000), 0);
+	ck_assert_uint_gt(rig_ledger(r).dropped, 0);
+	r->disk_full = false;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), rig_ledger(r).aggregated);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(a_damaged_mark_is_said_not_guessed)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR_HOUR);
@@ -345,6 +400,8 @@ int main(void)
 	tcase_add_test(tc, a_full_disk_that_gets_room_goes_on);
 	tcase_add_test(tc, a_damaged_delta_is_counted_and_the_rest_lives);
 	tcase_add_test(tc, a_damaged_batch_is_counted_and_its_number_kept);
+	tcase_add_test(tc, compaction_passes_over_a_damaged_batch);
+	tcase_add_test(tc, a_damaged_batch_found_on_a_full_disk_is_replaced_later);
 	tcase_add_test(tc, a_damaged_mark_is_said_not_guessed);
 	tcase_add_test(tc, a_damaged_step_is_forgotten);
 	tcase_add_test(tc, many_groups_make_several_batches_of_one_tick);
