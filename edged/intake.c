@@ -116,14 +116,15 @@ static bool same_series(const void *item, const void *key)
 
 /* ---- room ------------------------------------------------------------------------------------------------------ */
 
-/* The clock hand: a used series gets a second chance, the next one goes. Ends within two rounds. */
-static void evict_one(struct intake *in)
+/* The clock hand: a used series gets a second chance, the next one goes. Ends within two rounds: there is one that is not
+ * kept. */
+static void evict_one(struct intake *in, const struct intake_series *kept)
 {
 	for (;;) {
 		if (in->hand >= in->count)
 			in->hand = 0;
 		struct intake_series *s = in->list[in->hand];
-		if (!s->used) {
+		if (!s->used && s != kept) {
 			table_remove(&in->table, s->hash, s);
 			in->list[in->hand] = in->list[--in->count];
 			series_free(in, s);
@@ -137,7 +138,7 @@ static void evict_one(struct intake *in)
 static void make_room(struct intake *in, size_t bytes)
 {
 	while (in->count && (in->count >= INTAKE_SERIES_MAX || in->memory_bytes + bytes > in->bytes_max))
-		evict_one(in);
+		evict_one(in, NULL);
 	if (in->count == in->cap) {
 		in->cap = in->cap ? in->cap * 2 : 64;
 		in->list = xrealloc(in->list, in->cap * sizeof(in->list[0]));
@@ -345,6 +346,8 @@ static struct intake_field *field_new(struct intake *in, struct intake_series *s
 	bytes += size + key.n;
 	s->memory_bytes += (uint32_t)bytes;
 	in->memory_bytes += bytes;
+	while (in->count > 1 && in->memory_bytes > in->bytes_max)
+		evict_one(in, s);
 	return f;
 }
 

@@ -387,6 +387,24 @@ START_TEST(the_series_cache_is_bounded_and_forgets_nothing_that_counts)
 }
 END_TEST
 
+START_TEST(new_fields_of_known_series_are_bounded_too)
+{
+	struct rig *r = rig_new(CLUSTER EDGE("{memory: 1MiB, disk: 256MiB}")
+	    "  - {name: load, from: {measurement: load, field: \"v*\"}, by: [], window: 1m, lateness: 0s, compute: [count]}\n");
+	char text[200];
+	for (int field = 0; field < 100; field++) {
+		for (int n = 0; n < 200; n++) { /* few enough to be known all at once */
+			snprintf(text, sizeof(text), "load,sensor=s%d v%d=1 %%lld\n", n, field);
+			rig_line_at(r, 0, text, 1);
+		}
+	}
+	ck_assert(rig_metric(r, "weir_edge_series_cached") > 1);
+	ck_assert(rig_metric(r, "weir_edge_series_cached_bytes") < 512 * 1024);
+	ck_assert_uint_eq(rig_ledger(r).aggregated, 20000);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(open_slices_survive_a_crash)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED);
@@ -572,6 +590,7 @@ int main(void)
 	tcase_add_test(tc, an_acknowledged_batch_is_deleted_and_not_resent);
 	tcase_add_test(tc, memory_limit_cuts_the_largest_slices_at_once);
 	tcase_add_test(tc, the_series_cache_is_bounded_and_forgets_nothing_that_counts);
+	tcase_add_test(tc, new_fields_of_known_series_are_bounded_too);
 	tcase_add_test(tc, open_slices_survive_a_crash);
 	tcase_add_test(tc, a_stream_that_is_gone_or_new_loses_nothing);
 	tcase_add_test(tc, a_spool_of_another_edge_or_cluster_is_refused);
