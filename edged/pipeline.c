@@ -63,6 +63,7 @@ static void on_acked(void *arg, uint32_t shard, uint64_t seq)
 	struct spool_shard *sh = spool_shard(p->spool, shard);
 	weir_assert(seq >= sh->acked && seq < sh->now.next);
 	sh->acked = seq;
+	p->acked = true;
 }
 
 static void on_granted(void *arg, const struct uplink_grant *grant)
@@ -147,7 +148,10 @@ static int load_stream_marks(struct pipeline *p)
 		*ps = (struct pipeline_stream){.watermark_ns = WATERMARK_NONE,
 		    .flushed_end_ns = WATERMARK_NONE,
 		    .next_watermark_ns = WATERMARK_NONE,
-		    .next_flushed_end_ns = WATERMARK_NONE};
+		    .next_flushed_end_ns = WATERMARK_NONE,
+		    .told_watermark_ns = WATERMARK_NONE,
+		    .told_flushed_end_ns = WATERMARK_NONE,
+		    .told_phase = PHASE_JOINING};
 		char key[NAME_MAX_BYTES + 32];
 		snprintf(key, sizeof(key), "wm/%s/%u", p->streams.list[i]->conf->name, p->streams.list[i]->conf->version);
 		struct bytes raw = spool_mark(p->spool, key);
@@ -480,6 +484,7 @@ static void ask_skip(struct pipeline *p)
 /* A checkpoint and what follows from it; *ret_full: there was no room, all is as it was. */
 static int turn(struct pipeline *p, bool flush, struct pipeline_time now, bool *ret_full)
 {
+	p->wants_report = false;
 	ask_skip(p);
 	progress_update(&p->progress, p->paused, now.mono_ns);
 	p->clock_suspect = clock_is_suspect(p, now.wall_ns);
@@ -509,9 +514,12 @@ int pipeline_tick(struct pipeline *p, struct pipeline_time now)
 {
 	bool full;
 	int rc = turn(p, false, now, &full);
-	if (rc == 0)
-		uplink_tick(p->uplink, now.wall_ns, now.mono_ns);
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (uplink_may_report_early(p->uplink, now.mono_ns) && pipeline_has_news(p, false))
+		uplink_report_early(p->uplink);
+	uplink_tick(p->uplink, now.wall_ns, now.mono_ns);
+	return 0;
 }
 
 int pipeline_checkpoint(struct pipeline *p, bool flush, struct pipeline_time now)
@@ -525,25 +533,33 @@ bool pipeline_wants_tick(const struct pipeline *p)
 {
 	if (p->full) /* trying again at once would find no room either */
 		return false;
-	return p->has_grant || p->has_moves || uplink_wants_sent(p->uplink) || uplink_wants_claim(p->uplink) ||
+	return p->has_grant || p->has_moves || p->wants_report || uplink_wants_sent(p->uplink) || uplink_wants_claim(p->uplink) ||
 	    p->slices.memory_bytes > p->slices_bytes_max;
 }
 
-void pipeline_frame(struct pipeline *p, const void *frame, size_t len, struct pipeline_time now)
+static bool all_acked(const struct pipeline *p)
 {
-	uplink_frame(p->uplink, frame, len, now.wall_ns, now.mono_ns);
-}
-
-bool pipeline_drained(const struct pipeline *p)
-{
-	if (p->slices.entry_count)
-		return false;
 	for (uint32_t i = 0; i < spool_shards(p->spool); i++) {
 		const struct spool_shard *sh = spool_shard(p->spool, i);
 		if (sh->acked + 1 < sh->now.next)
 			return false;
 	}
 	return true;
+}
+
+void pipeline_frame(struct pipeline *p, const void *frame, size_t len, struct pipeline_time now)
+{
+	uplink_frame(p->uplink, frame, len, now.wall_ns, now.mono_ns);
+	if (!p->acked || !all_acked(p)) /* with more under way it would be looked at for each batch of a backlog */
+		return;
+	p->acked = false;
+	if (uplink_may_report_early(p->uplink, now.mono_ns))
+		p->wants_report = pipeline_has_news(p, true);
+}
+
+bool pipeline_drained(const struct pipeline *p)
+{
+	return !p->slices.entry_count && all_acked(p);
 }
 
 bool pipeline_fenced(const struct pipeline *p, const char **ret_reason)

@@ -22,6 +22,8 @@ struct pipeline_stream {
 	int64_t watermark_ns, flushed_end_ns;           /* committed */
 	int64_t next_watermark_ns, next_flushed_end_ns; /* in the checkpoint under way */
 	int64_t oldest_ns;                              /* start of the oldest slice not acknowledged; INT64_MAX: none */
+	int64_t told_watermark_ns, told_flushed_end_ns; /* in the last report */
+	enum edge_phase told_phase;
 };
 
 struct pipeline {
@@ -47,6 +49,8 @@ struct pipeline {
 	struct uplink_grant grant;
 	uint64_t *move_last; /* per shard: UINT64_MAX, or the cloud's last that the batches must follow */
 	bool has_moves;
+	bool acked; /* something, since it was looked whether that is worth a report */
+	bool wants_report; /* it is: a checkpoint commits what it tells */
 
 	/* Sources must start at their end: asked for by the mark `skip` until a checkpoint holds their new positions. */
 	bool skip_wanted, skip_asked;
@@ -76,5 +80,8 @@ void pipeline_find_oldest(struct pipeline *p);
 
 /* pipeline_report.c */
 void pipeline_report(void *arg, struct msg *m);
+/* Whether a report would let windows close that the last one did not: a stream's watermark has passed the end of one, or
+ * the edge is idle. after_commit: as of a checkpoint made now. */
+bool pipeline_has_news(struct pipeline *p, bool after_commit);
 
 #endif

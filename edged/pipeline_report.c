@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/stats.h"
 
@@ -18,6 +19,41 @@ static enum edge_phase phase_of(const struct pipeline *p, const struct pipeline_
 	return ps->watermark_ns == WATERMARK_NONE ? PHASE_JOINING : PHASE_LIVE;
 }
 
+static bool passes_window_end(const struct stream_conf *c, int64_t from_ns, int64_t to_ns)
+{
+	if (to_ns <= from_ns || from_ns < TIME_MIN_NS)
+		return to_ns > from_ns;
+	return time_floor(from_ns - c->size_ns, c->advance_ns, c->offset_ns) <
+	    time_floor(to_ns - c->size_ns, c->advance_ns, c->offset_ns);
+}
+
+static int64_t next_watermark(const struct pipeline *p, const struct pipeline_stream *ps, const struct stream_conf *c)
+{
+	int64_t event_ns;
+	if (progress_event_time(&p->progress, &event_ns) != PROGRESS_AT)
+		return ps->watermark_ns;
+	return progress_watermark(ps->watermark_ns, event_ns, c->lateness_ns, ps->oldest_ns);
+}
+
+bool pipeline_has_news(struct pipeline *p, bool after_commit)
+{
+	uint32_t self = (uint32_t)(p->edge - p->topology->edges);
+	pipeline_find_oldest(p);
+	for (size_t i = 0; i < p->topology->stream_count; i++) {
+		const struct stream_conf *c = &p->topology->streams[i];
+		const struct pipeline_stream *ps = &p->of_stream[i];
+		if (!stream_expects(c, self))
+			continue;
+		int64_t watermark_ns = after_commit ? next_watermark(p, ps, c) : ps->watermark_ns;
+		if (passes_window_end(c, ps->told_watermark_ns, watermark_ns))
+			return true;
+		if (phase_of(p, ps, ps->oldest_ns != INT64_MAX) == PHASE_IDLE &&
+		    (ps->told_phase != PHASE_IDLE || ps->told_flushed_end_ns != ps->flushed_end_ns))
+			return true;
+	}
+	return false;
+}
+
 void pipeline_report(void *arg, struct msg *m)
 {
 	struct pipeline *p = arg;
@@ -26,13 +62,16 @@ void pipeline_report(void *arg, struct msg *m)
 	pipeline_find_oldest(p);
 	for (size_t i = 0; i < p->topology->stream_count && n < REPORT_STREAMS_MAX; i++) {
 		const struct stream_conf *c = &p->topology->streams[i];
-		const struct pipeline_stream *ps = &p->of_stream[i];
+		struct pipeline_stream *ps = &p->of_stream[i];
 		if (!stream_expects(c, self))
 			continue;
 		bool unsent = ps->oldest_ns != INT64_MAX;
+		ps->told_watermark_ns = ps->watermark_ns;
+		ps->told_flushed_end_ns = ps->flushed_end_ns;
+		ps->told_phase = phase_of(p, ps, unsent);
 		p->report_streams[n++] = (struct msg_report_stream){.name = c->name,
 		    .version = c->version,
-		    .phase = phase_of(p, ps, unsent),
+		    .phase = ps->told_phase,
 		    .watermark_ns = ps->watermark_ns,
 		    .flushed_end_ns = ps->flushed_end_ns,
 		    .unsent = unsent};

@@ -43,7 +43,9 @@ struct uplink {
 	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
 	int64_t hello_backoff_ns;
-	int64_t report_ns; /* when the last report was sent */
+	int64_t report_ns; /* when the last heartbeat's report was sent */
+	int64_t early_ns;  /* when the last one ahead of the heartbeat */
+	bool report_early; /* with the next tick */
 	struct lane *lanes;
 	uint32_t lane_first; /* where the next turn of sending starts */
 	bool wants_sent;
@@ -75,6 +77,7 @@ struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct 
 	}
 	u->empty = empty;
 	u->report_ns = mono_ns;
+	u->early_ns = mono_ns - UPLINK_REPORT_EARLY_MS * NS_PER_MS;
 	u->lanes = xcalloc(t->shards, sizeof(u->lanes[0]));
 	return u;
 }
@@ -157,7 +160,18 @@ static void send_report(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 	m.report.incarnation = u->incarnation;
 	m.report.seq = ++u->report_seq;
 	send_msg(u, &m, mono_ns);
-	u->report_ns = mono_ns;
+}
+
+static void send_reports(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
+{
+	if (mono_ns - u->report_ns >= u->edge->heartbeat_ns) {
+		send_report(u, wall_ns, mono_ns);
+		u->report_ns = mono_ns;
+	} else if (u->report_early) {
+		send_report(u, wall_ns, mono_ns);
+		u->early_ns = mono_ns;
+	}
+	u->report_early = false;
 }
 
 static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char *what, const char *detail)
@@ -694,6 +708,16 @@ void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t
 			u->lanes[i].highest = 0;
 }
 
+bool uplink_may_report_early(const struct uplink *u, int64_t mono_ns)
+{
+	return u->state == UPLINK_READY && mono_ns - u->early_ns >= UPLINK_REPORT_EARLY_MS * NS_PER_MS;
+}
+
+void uplink_report_early(struct uplink *u)
+{
+	u->report_early = true;
+}
+
 static int64_t silent_limit(const struct uplink *u)
 {
 	int64_t limit = 3 * u->edge->heartbeat_ns;
@@ -710,8 +734,8 @@ void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
 	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)
 		send_hello(u, mono_ns);
-	if (u->state == UPLINK_READY && mono_ns - u->report_ns >= u->edge->heartbeat_ns)
-		send_report(u, wall_ns, mono_ns);
+	if (u->state == UPLINK_READY)
+		send_reports(u, wall_ns, mono_ns);
 	pump(u, mono_ns);
 }
 

@@ -32,6 +32,7 @@
 #define UPLINK_RESEND_MS 5000        /* a batch or OPEN without answer is sent again */
 #define UPLINK_SILENT_MIN_MS 3000    /* a cloud that answers nothing is left after this, or 3 heartbeats */
 #define UPLINK_FENCED_RETRY_MS 10000
+#define UPLINK_REPORT_EARLY_MS 200   /* between reports that do not wait for the heartbeat */
 #define UPLINK_FRAMES_PER_TURN_MAX 256
 #define UPLINK_SENT_AHEAD 4          /* the sent mark goes ahead by at most this many times the credit */
 
@@ -96,6 +97,10 @@ void uplink_free(struct uplink *u);
 bool uplink_wants_claim(const struct uplink *u);
 void uplink_claim_stored(struct uplink *u);
 void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t mono_ns);
+/* A report need not wait for the heartbeat: whether one may be sent ahead of it now, and to send one with the next tick.
+ * The heartbeat goes on as if it had not been. */
+bool uplink_may_report_early(const struct uplink *u, int64_t mono_ns);
+void uplink_report_early(struct uplink *u);
 /* Retries, times out, sends what may be sent, reports. After each commit. */
 void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns);
 void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_ns, int64_t mono_ns);

@@ -172,6 +172,52 @@ START_TEST(idle_edges_flush_and_say_what_they_have_flushed)
 }
 END_TEST
 
+START_TEST(what_closes_a_window_is_reported_at_once)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	for (uint32_t source = 0; source < 2; source++) {
+		rig_line_at(r, source, "load,sensor=a v=1 %lld\n", 1);
+		rig_line_at(r, source, "load,sensor=b v=1 %lld\n", 65);
+	}
+	uint64_t reports = r->cloud.reports;
+	rig_tick(r, 1000); /* cut, sent, acknowledged, committed, told */
+	ck_assert(rig_report(r, "load")->watermark_ns == rig_base_ns() + minute);
+	ck_assert_uint_eq(r->cloud.reports, reports + 2); /* the heartbeat was before the acknowledgement */
+	/* no window ends: the heartbeat is soon enough */
+	rig_line_at(r, 0, "load,sensor=b v=1 %lld\n", 70);
+	rig_ticks(r, 4, 200);
+	ck_assert_uint_eq(r->cloud.reports, reports + 2);
+	/* window after window: five a second, and the heartbeat */
+	reports = r->cloud.reports;
+	for (int i = 1; i <= 100; i++) {
+		for (uint32_t source = 0; source < 2; source++)
+			rig_line_at(r, source, "load,sensor=a v=1 %lld\n", 65 + i * 60);
+		rig_tick(r, 20);
+	}
+	ck_assert_uint_ge(r->cloud.reports, reports + 10);
+	ck_assert_uint_le(r->cloud.reports, reports + 13);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(an_edge_that_becomes_idle_says_so_at_once)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 1);
+	rig_tick(r, 1000);
+	ck_assert_int_ne(rig_report(r, "load")->phase, PHASE_IDLE);
+	pipeline_source_finished(r->p, 0, true);
+	pipeline_source_finished(r->p, 1, true);
+	rig_tick(r, 300);
+	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
+	ck_assert(rig_report(r, "load")->flushed_end_ns == rig_base_ns() + minute);
+	ck_assert(!rig_report(r, "load")->unsent);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(a_stopped_process_is_not_an_idle_one)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
@@ -582,6 +628,8 @@ int main(void)
 	tcase_add_test(tc, slices_leave_when_event_time_has_passed_them);
 	tcase_add_test(tc, the_watermark_waits_for_acknowledgements_and_never_falls);
 	tcase_add_test(tc, idle_edges_flush_and_say_what_they_have_flushed);
+	tcase_add_test(tc, what_closes_a_window_is_reported_at_once);
+	tcase_add_test(tc, an_edge_that_becomes_idle_says_so_at_once);
 	tcase_add_test(tc, a_stopped_process_is_not_an_idle_one);
 	tcase_add_test(tc, long_slices_are_flushed_before_they_end);
 	tcase_add_test(tc, works_without_a_cloud_and_catches_up);
