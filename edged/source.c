@@ -62,7 +62,7 @@ void source_mark(struct source *s, struct buf *out)
 static void end_log_period(struct source *s, int64_t now_ns)
 {
 	if (s->log_lines > SOURCE_LOG_LINES_MAX)
-		log_warn("source", "%u more bad lines were refused and not shown; source=%s", s->log_lines - SOURCE_LOG_LINES_MAX,
+		log_warn("source", "%u more messages like these were not shown; source=%s", s->log_lines - SOURCE_LOG_LINES_MAX,
 		    s->conf->name);
 	s->log_lines = 0;
 	s->log_period_start_ns = now_ns;

@@ -4,7 +4,8 @@
  *   WAITING -------> READING -----------------------------> DONE
  *      ^                |  ^
  *      | nothing        |  | next file (rotation.h): the younger sibling, else the path itself
- *      +----------------+--+ end, and the path names another file for ROTATE_WAIT_NS (its writer may still have this one open)
+ *      +----------------+--+ end, and the path names another file, and nothing came for ROTATE_WAIT_NS (its writer may still
+ *                            have this one open)
  *
  * Reading compares: each read begins with the last bytes of the one before. Where they are no longer there, the file was
  * truncated or overwritten in place; what was missed of it is then read from the copy that was made before, if there is one,
@@ -42,7 +43,7 @@ struct file {
 	bool known;            /* id is of a file read before (with fd -1: by an earlier run) */
 	struct rotation_id id; /* its position: bytes read; ahead of the mark's by what the parser holds */
 	struct rotation_done finished;
-	bool left;             /* the path names another file, since left_ns (mono) */
+	bool left;             /* the path names another file, and nothing came since left_ns (mono) */
 	int64_t left_ns;
 	bool told_missing;
 	struct loop_timer *pump, *poll;
@@ -143,8 +144,9 @@ static void replaced_in_place(struct file *f)
 	struct stat st;
 	int copy = f->base.conf->follow ? rotation_find(f->folder, f->name, &f->id, &st) : -1;
 	uint64_t inode = f->id.inode;
-	log_info("source", "the file was truncated or overwritten; source=%s path=%s position=%llu copy=%s", f->base.conf->name,
-	    path_of(f), (unsigned long long)f->id.position, copy >= 0 ? "found" : "none");
+	if (source_may_log(&f->base))
+		log_info("source", "the file was truncated or overwritten; source=%s path=%s position=%llu copy=%s",
+		    f->base.conf->name, path_of(f), (unsigned long long)f->id.position, copy >= 0 ? "found" : "none");
 	if (copy >= 0) {
 		close(f->fd);
 		f->fd = copy;
@@ -254,6 +256,7 @@ static void on_pump(void *arg)
 		switch (read_chunk(f, &n)) {
 		case GOT_BYTES:
 			done += n;
+			f->left = f->left && !n;
 			break;
 		case GOT_END:
 			if (f->base.conf->follow)

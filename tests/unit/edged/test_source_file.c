@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "edged/rotation.h"
 #include "tests/unit/edged/source_lib.h"
@@ -118,6 +119,28 @@ START_TEST(follows_through_rename_and_create)
 	sink_expect(&k, "b v=2\nhalf v=3\nc v=4\n");
 	sink_append(&k, "log", "d v=5\n");
 	sink_expect(&k, "d v=5\n");
+}
+END_TEST
+
+START_TEST(a_rotated_file_is_read_as_long_as_it_grows)
+{
+	char text[100];
+	struct buf expected = {0};
+	sink_write(&k, "log", "a v=1\n");
+	sink_start(&k, &conf, NULL);
+	sink_expect(&k, "a v=1\n");
+	sink_rename(&k, "log", "log.1");
+	sink_write(&k, "log", "c v=1\n");
+	for (int i = 0; i < 6; i++) { /* its writer is told late to open the new one */
+		snprintf(text, sizeof(text), "b v=%d\n", i);
+		sink_append(&k, "log.1", text);
+		buf_printf(&expected, "%s", text);
+		for (int64_t end = clock_mono_ns() + 500 * NS_PER_MS; clock_mono_ns() < end;)
+			loop_turn(k.loop, true);
+	}
+	buf_printf(&expected, "c v=1\n");
+	sink_expect(&k, buf_cstr(&expected));
+	buf_free(&expected);
 }
 END_TEST
 
@@ -382,6 +405,7 @@ int main(void)
 	tcase_add_test(tc, follows_what_is_appended);
 	tcase_add_test(tc, goes_on_exactly_from_any_mark);
 	tcase_add_test(tc, follows_through_rename_and_create);
+	tcase_add_test(tc, a_rotated_file_is_read_as_long_as_it_grows);
 	tcase_add_test(tc, follows_through_truncation);
 	tcase_add_test(tc, what_a_copy_holds_is_not_missed);
 	tcase_add_test(tc, rotated_while_it_was_down);
