@@ -20,7 +20,8 @@
 #include "common/model.h"
 
 #define SOURCE_CHUNK_BYTES (64 * 1024)       /* one read */
-#define SOURCE_TURN_BYTES (256 * 1024)       /* what a source reads at most in one turn of the loop, per connection */
+#define SOURCE_TURN_BYTES (256 * 1024)       /* what a source reads at most in one turn of the loop, but for: */
+#define SOURCE_TCP_SHARE_MIN_BYTES 4096      /* its connections share that, each has this at least */
 #define SOURCE_TCP_CONNECTIONS_MAX 512       /* of one source; further ones are closed at once */
 #define SOURCE_LOG_LINES_MAX 10              /* messages about the input logged per source and SOURCE_LOG_PERIOD */
 #define SOURCE_LOG_PERIOD_NS (10 * NS_PER_SEC)

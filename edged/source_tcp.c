@@ -1,6 +1,6 @@
 /* Line protocol over TCP: a listener, and a parser for each connection.
  *
- * accept -> read, up to SOURCE_TURN_BYTES a turn -> parser -> ... -> end of stream: a last line without newline counts.
+ * accept -> read, up to a share of SOURCE_TURN_BYTES a turn -> parser -> ... -> end of stream: a last line without newline counts.
  * A connection that breaks within a line: that piece is refused as truncated, for it may be half a number.
  * Backpressure is not reading: the sender's window fills. Out of descriptors: no accepting for ACCEPT_RETRY_MS; who
  * wants to connect waits in the backlog. */
@@ -87,12 +87,20 @@ static void broken(struct connection *c, int error)
 	connection_free(c);
 }
 
+/* What came in a turn is bounded, however many send at once: limits are looked after between turns. */
+static size_t share_of_turn(const struct tcp *t)
+{
+	size_t share = SOURCE_TURN_BYTES / (size_t)t->base.counters.connections_open;
+	return share > SOURCE_TCP_SHARE_MIN_BYTES ? share : SOURCE_TCP_SHARE_MIN_BYTES;
+}
+
 static void on_readable(void *arg, unsigned events)
 {
 	(void)events;
 	struct connection *c = arg;
-	for (size_t done = 0; done < SOURCE_TURN_BYTES;) {
-		ssize_t n = read(c->fd, c->tcp->chunk, SOURCE_CHUNK_BYTES);
+	size_t share = share_of_turn(c->tcp), once = share < SOURCE_CHUNK_BYTES ? share : SOURCE_CHUNK_BYTES;
+	for (size_t done = 0; done + once <= share;) {
+		ssize_t n = read(c->fd, c->tcp->chunk, once);
 		if (n == 0) {
 			end_of_stream(c);
 			return;
@@ -105,7 +113,7 @@ static void on_readable(void *arg, unsigned events)
 			return;
 		}
 		source_feed(&c->parser, c->tcp->chunk, (size_t)n);
-		if (n < SOURCE_CHUNK_BYTES)
+		if ((size_t)n < once)
 			return;
 		done += (size_t)n;
 	}

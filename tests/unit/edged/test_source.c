@@ -217,6 +217,36 @@ START_TEST(out_of_descriptors_it_waits_and_does_not_spin)
 }
 END_TEST
 
+START_TEST(many_that_send_at_once_share_a_turn)
+{
+	enum { SENDERS = 100 };
+	int fds[SENDERS];
+	struct buf lines = {0};
+	struct source_counters c;
+	while (lines.len < 40000)
+		buf_printf(&lines, "a v=1\n");
+	sink_start(&k, &conf, NULL);
+	for (int i = 0; i < SENDERS; i++)
+		fds[i] = dial();
+	sink_settle(&k);
+	ck_assert_uint_eq(open_connections(), SENDERS);
+	for (int i = 0; i < SENDERS; i++)
+		ck_assert_int_eq(write(fds[i], lines.data, lines.len), (ssize_t)lines.len);
+	uint64_t before = 0, most = 0;
+	for (int turn = 0; turn < 1000 && before < SENDERS * lines.len; turn++) {
+		loop_turn(k.loop, true);
+		source_counters(k.source, &c);
+		most = c.bytes - before > most ? c.bytes - before : most;
+		before = c.bytes;
+	}
+	ck_assert_uint_eq(before, SENDERS * lines.len);
+	ck_assert_uint_le(most, SENDERS * SOURCE_TCP_SHARE_MIN_BYTES);
+	for (int i = 0; i < SENDERS; i++)
+		close(fds[i]);
+	buf_free(&lines);
+}
+END_TEST
+
 START_TEST(garbage_is_refused_and_counted)
 {
 	sink_start(&k, &conf, NULL);
@@ -392,6 +422,7 @@ int main(void)
 	tcase_add_test(tc, an_address_in_use_is_told);
 	tcase_add_test(tc, connections_are_limited);
 	tcase_add_test(tc, out_of_descriptors_it_waits_and_does_not_spin);
+	tcase_add_test(tc, many_that_send_at_once_share_a_turn);
 	tcase_add_test(tc, garbage_is_refused_and_counted);
 	tcase_add_test(tc, stdin_as_a_pipe);
 	tcase_add_test(tc, stdin_as_a_file);
