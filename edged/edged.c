@@ -359,7 +359,7 @@ static int make_folder(const char *path, char **ret_why)
 {
 	char *p = xstrdup(path);
 	int rc = 0;
-	for (char *s = p + 1; !rc; s++) {
+	for (char *s = *p ? p + 1 : p; !rc; s++) {
 		if (*s && *s != '/')
 			continue;
 		bool end = !*s;
