@@ -21,7 +21,7 @@
 
 #define TEXT_MAX 80
 #define RETRIES_MAX 8
-#define PENDING_KEEP_BYTES 4096 /* a larger buffer is not kept while it is empty */
+#define BUFFER_KEEP_BYTES 4096 /* a larger buffer is not kept while it is empty */
 
 /* Within a line of several physical lines: where looking for its end has come to. */
 enum extent_state { EXTENT_STRING, EXTENT_CLOSED, EXTENT_KEY, EXTENT_VALUE_START, EXTENT_VALUE, EXTENT_TAIL };
@@ -332,14 +332,26 @@ static void consume_pending(struct line_parser *p, bool last)
 {
 	struct buf *b = &p->state->pending;
 	size_t done = consume(p, b->data, b->len, last);
+	if (!done)
+		return;
 	b->len -= done;
 	if (b->len)
 		memmove(b->data, b->data + done, b->len);
-	else if (b->cap > PENDING_KEEP_BYTES)
+	else if (b->cap > BUFFER_KEEP_BYTES)
 		buf_free(b);
 }
 
-void line_parser_feed(struct line_parser *p, const void *data, size_t len)
+/* What a long line needed would else stay with each of many connections. */
+static void give_back(struct line_parser *p)
+{
+	struct line_grammar *g = &p->state->grammar;
+	struct buf *const buffers[] = {&g->text, &g->series_text, &g->digits};
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+		if (buffers[i]->cap > BUFFER_KEEP_BYTES)
+			buf_free(buffers[i]);
+}
+
+static void feed(struct line_parser *p, const void *data, size_t len)
 {
 	struct buf *b = &p->state->pending;
 	const uint8_t *d = data;
@@ -365,12 +377,19 @@ void line_parser_feed(struct line_parser *p, const void *data, size_t len)
 	}
 }
 
+void line_parser_feed(struct line_parser *p, const void *data, size_t len)
+{
+	feed(p, data, len);
+	give_back(p);
+}
+
 void line_parser_finish(struct line_parser *p)
 {
 	if (p->state->skipping)
 		end_skipping(p);
 	if (p->state->pending.len)
 		consume_pending(p, true);
+	give_back(p);
 }
 
 enum line_error line_resolve_series(struct line_parser *p, const struct line *l, struct bytes *ret_measurement,

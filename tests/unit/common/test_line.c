@@ -1,6 +1,7 @@
 #include <check.h>
 #include <inttypes.h>
 #include <locale.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -476,6 +477,33 @@ START_TEST(long_lines_are_skipped_in_bounded_memory)
 END_TEST
 
 /* Whatever a quote swallows, the same bytes are parsed again a bounded number of times only. */
+/* Hundreds of connections may each have sent one. */
+START_TEST(a_long_line_leaves_no_memory_behind)
+{
+	struct record r = {.lazy = true};
+	struct line_parser p;
+	struct buf text = {0};
+	buf_printf(&text, "m,t=");
+	for (int i = 0; i < 10000; i++)
+		buf_printf(&text, "\\,");
+	buf_printf(&text, " v=\"");
+	for (int i = 0; i < 10000; i++)
+		buf_printf(&text, "\\\"");
+	buf_printf(&text, "\"\n");
+	buf_reserve(&r.out, 256 * 1024);
+	parser_of(&p, &r, 1);
+	size_t before = mallinfo2().uordblks;
+	for (size_t i = 0; i < text.len; i += 1000)
+		line_parser_feed(&p, text.data + i, text.len - i < 1000 ? text.len - i : 1000);
+	size_t after = mallinfo2().uordblks;
+	ck_assert_uint_eq(r.lines, 1);
+	ck_assert_uint_lt(after - before, 16 * 1024);
+	line_parser_free(&p);
+	buf_free(&text);
+	buf_free(&r.out);
+}
+END_TEST
+
 START_TEST(swallowed_lines_come_back_in_linear_time)
 {
 	static const char *const lines[] = {"a v=\"\\\"\n", "a v=1,s=\"   \\\\\n", "a\",t=1 v=\"\n", "a v=\",w=\"\n"};
@@ -587,6 +615,7 @@ int main(void)
 	tcase_add_test(tc, going_on_at_the_position_is_exact);
 	tcase_add_test(tc, an_unbalanced_quote_costs_one_line);
 	tcase_add_test(tc, long_lines_are_skipped_in_bounded_memory);
+	tcase_add_test(tc, a_long_line_leaves_no_memory_behind);
 	tcase_add_test(tc, swallowed_lines_come_back_in_linear_time);
 	tcase_add_test(tc, what_is_written_parses_back);
 	tcase_add_test(tc, floats_are_written_short_and_exact);
