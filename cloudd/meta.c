@@ -385,10 +385,11 @@ static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, i
 
 /* Frames may be reordered and doubled: only what is newer than the last counts. Each start claims anew, so another
  * incarnation of the same epoch is a later one, unless it is the one before. In a new epoch everything is new: a holder
- * that was fenced and is readmitted goes on under its old incarnation. */
-static bool is_newer(const struct meta_row *row, const struct msg *msg)
+ * that was fenced and is readmitted goes on under its old incarnation. And after a silence anything is: two processes on
+ * copies of one spool, made while its claim was not answered, hold the same epoch; once one has gone the other is heard. */
+static bool is_newer(const struct meta_row *row, const struct msg *msg, int64_t silent_ns, int64_t limit_ns)
 {
-	if (!row->reported || msg->report.epoch != row->report_epoch)
+	if (!row->reported || msg->report.epoch != row->report_epoch || silent_ns >= limit_ns)
 		return true;
 	if (msg->report.incarnation == row->incarnation)
 		return msg->report.seq > row->seq;
@@ -429,7 +430,7 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 		                                   : "the cloud has not granted this epoch: it lost data, or the edge did");
 		return;
 	}
-	if (is_newer(row, msg)) {
+	if (is_newer(row, msg, now.mono_ns - row->heard_ns, m->topology->partitioned_after_ns)) {
 		m->counters.reports++;
 		pthread_mutex_lock(&m->lock);
 		keep_report(m, o->edge, msg, now.mono_ns);

@@ -47,6 +47,7 @@ enum edge_flag {
 struct edge_record {
 	uint64_t epoch; /* 0: never granted */
 	uint8_t claim[CLAIM_BYTES];
+	uint8_t first_claim[CLAIM_BYTES]; /* of the present spool, when it was new: until a grant it has no other */
 	unsigned flags;
 };
 
@@ -60,11 +61,12 @@ static int edge_decode(struct bytes value, struct edge_record *ret)
 {
 	struct rd r = rd_init(value.p, value.n);
 	struct edge_record e = {.epoch = rd_u64(&r)};
-	const uint8_t *claim = rd_raw(&r, CLAIM_BYTES);
+	const uint8_t *claim = rd_raw(&r, CLAIM_BYTES), *first_claim = rd_raw(&r, CLAIM_BYTES);
 	e.flags = rd_u8(&r);
 	if (rd_finish(&r) || e.flags & ~(unsigned)EDGE_ALL_FLAGS)
 		return WEIR_ECORRUPT;
 	memcpy(e.claim, claim, CLAIM_BYTES);
+	memcpy(e.first_claim, first_claim, CLAIM_BYTES);
 	*ret = e;
 	return 0;
 }
@@ -88,11 +90,13 @@ static int edge_write(struct state *s, struct bytes name, const struct edge_reco
 	edge_key(&k, name);
 	buf_u64(&value, e->epoch);
 	buf_put(&value, e->claim, CLAIM_BYTES);
+	buf_put(&value, e->first_claim, CLAIM_BYTES);
 	buf_u8(&value, (uint8_t)e->flags);
 	return put(s, &k, &value);
 }
 
-/* Decides on a claim; true: edge holds a new grant. */
+/* Decides on a claim; true: edge holds a new grant. A spool without an epoch is a new one, unless its claim is that under
+ * which the present spool was new: then it is a copy from that time, and what it holds may be counted already. */
 static bool grant(struct edge_record *edge, const struct entry *e)
 {
 	unsigned flags;
@@ -100,12 +104,14 @@ static bool grant(struct edge_record *edge, const struct entry *e)
 		flags = EDGE_RESUMED | EDGE_READMITTED; /* whatever epoch the spool has */
 	else if (edge->epoch == e->claim.epoch)
 		flags = 0;
-	else if (e->claim.empty && !e->claim.epoch)
+	else if (e->claim.empty && !e->claim.epoch && memcmp(edge->first_claim, e->claim.claim.p, CLAIM_BYTES))
 		flags = EDGE_RESUMED;
 	else
 		return false;
 	edge->epoch = (edge->epoch > e->claim.epoch ? edge->epoch : e->claim.epoch) + 1;
 	memcpy(edge->claim, e->claim.claim.p, CLAIM_BYTES);
+	if (!e->claim.epoch)
+		memcpy(edge->first_claim, e->claim.claim.p, CLAIM_BYTES);
 	edge->flags = flags;
 	return true;
 }

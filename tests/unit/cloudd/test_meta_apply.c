@@ -82,6 +82,17 @@ START_TEST(a_claim_is_granted_once)
 }
 END_TEST
 
+START_TEST(a_copy_from_before_the_first_grant_is_fenced)
+{
+	CHECK_GRANT(claim(0, 1, true), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(1, 2, false), VERDICT_OK, 2, false, false);
+	CHECK_GRANT(claim(0, 1, true), VERDICT_FENCED, 2, false, false); /* what it holds came already */
+	CHECK_GRANT(claim(0, 3, true), VERDICT_OK, 3, true, false);      /* a new disk */
+	CHECK_GRANT(claim(3, 4, false), VERDICT_OK, 4, false, false);
+	CHECK_GRANT(claim(0, 3, true), VERDICT_FENCED, 4, false, false); /* the same of the new one */
+}
+END_TEST
+
 START_TEST(another_claim_is_fenced_unless_its_epoch_is_the_last)
 {
 	CHECK_GRANT(claim(0, 1, false), VERDICT_OK, 1, false, false);
@@ -305,6 +316,7 @@ int main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_claim_is_granted_once);
+	tcase_add_test(tc, a_copy_from_before_the_first_grant_is_fenced);
 	tcase_add_test(tc, another_claim_is_fenced_unless_its_epoch_is_the_last);
 	tcase_add_test(tc, an_empty_spool_resumes);
 	tcase_add_test(tc, a_readmission_is_taken_once);
