@@ -162,7 +162,8 @@ class Disks(unittest.TestCase):
         edges = {"edge-1": {"sources": [{"type": "file", "path": "in.lp"}], "tick": "50ms", "flush": "100ms",
                             "idle_after": "1s", "limits": {"disk": "1MiB", "memory": "1MiB"}}}
         lines = make_wide_lines(90000, 5000, NS // 400)
-        with Cluster(edges=edges, streams=[stream()]) as c:
+        sketched = stream(compute=["count", "sum", "min", "max", "first", "last", "mean", "stddev", "p50"])
+        with Cluster(edges=edges, streams=[sketched]) as c:
             with open(os.path.join(c.dir, "in.lp"), "w") as f:
                 f.writelines(lines)
             c.start_edges()
