@@ -37,7 +37,7 @@ static void put_group(const struct query_args *q, const struct row *row, struct 
 		buf_printf(out, i ? ", " : "");
 		json_text(out, q->stream->by[q->spec.by[i]]);
 		buf_printf(out, ": ");
-		json_string(out, v ? (const char *)v : "", n);
+		json_bytes(out, v ? (const char *)v : "", n);
 	}
 	buf_printf(out, "}");
 }
@@ -89,7 +89,7 @@ static void put_edges(const struct rows_edges *e, struct buf *out)
 	    e->expected, e->contributed, e->idle, e->partitioned);
 	for (uint32_t i = 0; i < e->missing_count; i++) {
 		buf_printf(out, i ? ", " : "");
-		json_string(out, (const char *)e->missing[i].p, e->missing[i].n);
+		json_bytes(out, (const char *)e->missing[i].p, e->missing[i].n);
 	}
 	buf_printf(out, "]}");
 }

@@ -32,7 +32,7 @@ static void put_control(struct buf *out, uint8_t c)
 		buf_printf(out, "\\u%04x", c);
 }
 
-void json_string(struct buf *out, const char *s, size_t len)
+void json_bytes(struct buf *out, const char *s, size_t len)
 {
 	const uint8_t *p = (const uint8_t *)s;
 	buf_put(out, "\"", 1);
@@ -55,7 +55,7 @@ void json_string(struct buf *out, const char *s, size_t len)
 
 void json_text(struct buf *out, const char *s)
 {
-	json_string(out, s, strlen(s));
+	json_bytes(out, s, strlen(s));
 }
 
 void json_double(struct buf *out, double v)

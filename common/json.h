@@ -8,7 +8,7 @@
 #include "common/buf.h"
 
 /* With its quotes. Bytes that are not UTF-8 become U+FFFD, one for each. */
-void json_string(struct buf *out, const char *s, size_t len);
+void json_bytes(struct buf *out, const char *s, size_t len);
 void json_text(struct buf *out, const char *s); /* the same, of a NUL-terminated text */
 /* The fewest digits that read back as the same double; infinities and NaN, which JSON has not, are null. */
 void json_double(struct buf *out, double v);

@@ -83,7 +83,7 @@ END_TEST
 static void expect_json(const char *s, size_t n, const char *want)
 {
 	struct buf b = {0};
-	json_string(&b, s, n);
+	json_bytes(&b, s, n);
 	ck_assert_str_eq(buf_cstr(&b), want);
 	buf_free(&b);
 }
