@@ -39,6 +39,10 @@ struct group {
 	struct buf scratch;
 };
 
+/* After a full disk a job does one thing only, and the two take turns until one works: removing entries takes some room
+ * too, for copies of the pages above them and for the list of what it frees; the fewer, the less. */
+enum log_turn { LOG_ANYTHING, LOG_TRUNCATES, LOG_APPENDS };
+
 struct consensus {
 	const struct topology *topology;
 	struct kv *log;
@@ -50,7 +54,8 @@ struct consensus {
 	struct log_job *log_job;
 	struct apply_job *apply_job;
 	int64_t log_retry_ns, apply_retry_ns; /* monotonic; 0: not waiting */
-	bool truncate_first;  /* the log disk was full: free before writing */
+	enum log_turn next_log; /* what the next log job may do; anything unless the disk was full */
+	uint64_t truncate_max;  /* entries that a job removes at the most */
 	bool has_id, id_dirty, id_writing;
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool node_record_dirty, announced;
@@ -236,6 +241,7 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, cons
 	c->topology = t;
 	c->log = log;
 	c->io = *io;
+	c->truncate_max = LOG_JOB_TRUNCATES_MAX;
 	c->group_count = t->shards + 1;
 	c->groups = xcalloc(c->group_count, sizeof(*c->groups));
 	c->groups[0].held = self == META_NODE;
@@ -382,7 +388,7 @@ static void gather_appends(struct consensus *c, struct log_job *job)
 /* Removes what state holds durably: where enough has gathered, or all there is when room is short. */
 static void gather_truncates(struct consensus *c, struct log_job *job, bool all)
 {
-	uint64_t room = LOG_JOB_TRUNCATES_MAX;
+	uint64_t room = c->truncate_max;
 	for (uint32_t i = 0; i < c->group_count && room; i++) {
 		struct group *g = &c->groups[i];
 		uint64_t n = g->held ? g->state_durable - g->truncated : 0;
@@ -418,8 +424,9 @@ static void start_log_job(struct consensus *c, int64_t mono_ns)
 		return;
 	c->log_retry_ns = 0;
 	struct log_job *job = log_job_new();
-	gather_truncates(c, job, c->truncate_first);
-	if (!c->truncate_first || !job->truncate_count)
+	if (c->next_log != LOG_APPENDS)
+		gather_truncates(c, job, c->next_log == LOG_TRUNCATES);
+	if (c->next_log != LOG_TRUNCATES || !job->truncate_count)
 		gather_appends(c, job);
 	gather_records(c, job);
 	if (!job->append_count && !job->truncate_count && !job->record_count) {
@@ -454,10 +461,22 @@ static void log_job_done(struct consensus *c, const struct log_job *job)
 	c->node_record_dirty = false;
 	if (c->id_writing)
 		c->has_id = true, c->id_dirty = c->id_writing = false;
-	/* After a full disk, one job only freed: now the entries, at once. */
-	if (job->append_count || !job->truncate_count)
-		c->truncate_first = false;
+	/* After a full disk: all that can be freed is, then come the entries, at once. */
+	if (c->next_log == LOG_APPENDS || !job->truncate_count)
+		c->next_log = LOG_ANYTHING;
+	if (job->truncate_count && c->truncate_max < LOG_JOB_TRUNCATES_MAX)
+		c->truncate_max *= 2;
 	c->counters.log_jobs++;
+}
+
+static void log_job_was_full(struct consensus *c, const struct log_job *job, int64_t mono_ns)
+{
+	c->counters.log_full++;
+	c->log_retry_ns = mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;
+	bool only_truncated = job->truncate_count && !job->append_count;
+	c->next_log = only_truncated ? LOG_APPENDS : LOG_TRUNCATES;
+	if (only_truncated && c->truncate_max > 1)
+		c->truncate_max /= 2;
 }
 
 static void log_job_undone(struct consensus *c)
@@ -478,13 +497,10 @@ void consensus_log_written(struct consensus *c, struct log_job *job, int rc, int
 		log_job_done(c, job);
 	} else {
 		log_job_undone(c);
-		if (rc == WEIR_EFULL) {
-			c->counters.log_full++;
-			c->truncate_first = true;
-			c->log_retry_ns = mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;
-		} else {
+		if (rc == WEIR_EFULL)
+			log_job_was_full(c, job, mono_ns);
+		else
 			fail(c, "the log cannot be written", rc);
-		}
 	}
 	log_job_free(job);
 	if (!rc)

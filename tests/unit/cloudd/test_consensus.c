@@ -368,6 +368,43 @@ START_TEST(a_full_log_disk_is_truncated_before_it_is_written)
 }
 END_TEST
 
+/* Truncation needs room too: when it finds none it asks for less, and the entries are tried in turns with it. */
+START_TEST(a_full_log_disk_without_room_to_truncate_is_tried_in_smaller_steps)
+{
+	for (int i = 0; i < 10; i++)
+		propose(1);
+	run_all(0);
+	commit_state();
+	propose(1);
+	consensus_flush(w.c, 0);
+	int64_t now_ns = 0;
+	uint64_t removed = 10;
+	size_t appends = 0;
+	for (int i = 0; i < 40; i++) {
+		struct log_job *job = w.log_job;
+		ck_assert_ptr_nonnull(job);
+		ck_assert(!job->truncate_count || !job->append_count);
+		appends += job->append_count;
+		if (job->truncate_count)
+			removed = job->truncates[0].upto - job->truncates[0].from + 1;
+		w.log_job = NULL;
+		consensus_log_written(w.c, job, WEIR_EFULL, now_ns);
+		now_ns += RETRY_NS;
+		consensus_flush(w.c, now_ns);
+	}
+	ck_assert_uint_eq(removed, 1);
+	ck_assert_uint_ge(appends, 10);
+	ck_assert_uint_eq(log_entries(1), 10);
+	run_all(now_ns);
+	for (int i = 0; i < 3; i++) {
+		propose(1);
+		run_all(now_ns);
+	}
+	ck_assert_uint_eq(w.applied[1], 14);
+	ck_assert(!consensus_full(w.c));
+}
+END_TEST
+
 START_TEST(a_full_state_disk_is_replayed_and_told_once)
 {
 	for (int i = 0; i < 5; i++)
@@ -555,6 +592,7 @@ int main(void)
 	tcase_add_test(tc, proposals_over_the_quota_are_busy_until_applied);
 	tcase_add_test(tc, a_full_log_disk_loses_nothing_and_is_tried_again);
 	tcase_add_test(tc, a_full_log_disk_is_truncated_before_it_is_written);
+	tcase_add_test(tc, a_full_log_disk_without_room_to_truncate_is_tried_in_smaller_steps);
 	tcase_add_test(tc, a_full_state_disk_is_replayed_and_told_once);
 	tcase_add_test(tc, a_state_commit_without_room_is_replayed_too);
 	tcase_add_test(tc, another_error_stops_everything);
