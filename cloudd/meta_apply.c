@@ -557,29 +557,50 @@ static int queued_entry(uint64_t meta_index, uint64_t before, struct bytes value
 	return 0;
 }
 
+/* The last of the queue that is at most `after`; 0: none. */
+static int queue_before(struct kv_cursor *c, const struct state_key *prefix, const struct state_key *first,
+    uint64_t *ret_before)
+{
+	struct bytes key, value, rest;
+	*ret_before = 0;
+	int rc = kv_cursor_seek(c, state_key_bytes(first), &key, &value);
+	if (!rc)
+		rc = kv_cursor_prev(c, &key, &value);
+	else if (rc == WEIR_ENOTFOUND)
+		rc = kv_cursor_last(c, &key, &value);
+	if (rc || !state_key_rest(key, prefix, &rest))
+		return rc == WEIR_ENOTFOUND ? 0 : rc;
+	struct rd r = rd_init(rest.p, rest.n);
+	*ret_before = rd_be64(&r);
+	return 0;
+}
+
 int meta_read_advances(struct kv_txn *txn, uint32_t shard, uint64_t after,
     bool (*each)(void *arg, uint64_t meta_index, struct bytes entry), void *arg)
 {
 	(void)shard; /* every shard takes every advance */
 	struct kv_cursor *c;
+	if (after == UINT64_MAX)
+		return 0;
 	int rc = kv_cursor_open(txn, STATE_DB_GROUP(0), &c);
 	if (rc)
 		return rc;
-	struct state_key prefix;
+	struct state_key prefix, first;
 	struct bytes key, value, rest;
 	struct buf entry = {0};
-	uint64_t before = 0;
+	uint64_t before;
 	bool go_on = true;
 	state_key_start(&prefix, STATE_QUEUE);
-	rc = kv_cursor_seek(c, state_key_bytes(&prefix), &key, &value);
+	queue_key(&first, after + 1);
+	rc = queue_before(c, &prefix, &first, &before);
+	if (!rc)
+		rc = kv_cursor_seek(c, state_key_bytes(&first), &key, &value);
 	while (!rc && go_on && state_key_rest(key, &prefix, &rest)) {
 		struct rd r = rd_init(rest.p, rest.n);
 		uint64_t meta_index = rd_be64(&r);
-		if (meta_index > after) {
-			buf_clear(&entry);
-			rc = queued_entry(meta_index, before, value, &entry);
-			go_on = !rc && each(arg, meta_index, bytes_of(entry.data, entry.len));
-		}
+		buf_clear(&entry);
+		rc = queued_entry(meta_index, before, value, &entry);
+		go_on = !rc && each(arg, meta_index, bytes_of(entry.data, entry.len));
 		before = meta_index;
 		if (!rc)
 			rc = kv_cursor_next(c, &key, &value);

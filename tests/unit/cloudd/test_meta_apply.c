@@ -296,6 +296,25 @@ START_TEST(advances_of_one_list_are_one)
 }
 END_TEST
 
+/* Read from any place, each names the one before it: also where the place itself is no longer, or not yet, queued. */
+START_TEST(the_queue_is_read_from_any_place)
+{
+	uint64_t at[6];
+	for (int i = 0; i < 6; i++)
+		at[i] = close_one("s", 100 + i, 50, i % 2 ? EDGE_IDLE : EDGE_LIVE);
+	for (int i = 0; i < 6; i++) {
+		for (uint64_t after = at[i]; after < (i < 5 ? at[i + 1] : at[i] + 2); after++) {
+			struct advances a = queued(after);
+			ck_assert_uint_eq(a.count, (size_t)(5 - i));
+			ck_assert(!a.count || (a.meta_index[0] == at[i + 1] && a.after[0] == at[i]));
+		}
+	}
+	struct advances a = queued(at[0] - 1);
+	ck_assert(a.count == 6 && a.meta_index[0] == at[0] && a.after[0] == 0);
+	ck_assert_uint_eq(queued(UINT64_MAX).count, 0);
+}
+END_TEST
+
 START_TEST(the_queue_is_bounded)
 {
 	uint64_t t = close_one("t", 5, 5, EDGE_LIVE), last = 0;
@@ -326,6 +345,7 @@ int main(void)
 	tcase_add_test(tc, each_stream_of_a_close_is_an_advance_of_its_own);
 	tcase_add_test(tc, the_queue_waits_for_every_shard);
 	tcase_add_test(tc, advances_of_one_list_are_one);
+	tcase_add_test(tc, the_queue_is_read_from_any_place);
 	tcase_add_test(tc, the_queue_is_bounded);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
