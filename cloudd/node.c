@@ -252,6 +252,9 @@ void node_close(struct node *n)
 {
 	if (!n)
 		return;
+	for (size_t i = 0; i < READMITS_MAX; i++)
+		readmit_answered(n, n->readmits[i].id,
+		    &(struct answer){.verdict = VERDICT_UNAVAILABLE, .reason = "the node is stopping"});
 	for (uint32_t s = 0; n->leaders && s < n->topology->shards; s++)
 		leader_free(n->leaders[s]);
 	free(n->leaders);

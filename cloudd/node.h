@@ -90,7 +90,8 @@ int log_job_run(struct kv *log, struct log_job *job);
 int apply_job_run(struct apply *a, struct apply_job *job);
 size_t apply_job_count(const struct apply_job *job);
 
-/* Asks the meta group to readmit an edge; done() is called once, on the loop, within READMIT_TIMEOUT_MS. */
+/* Asks the meta group to readmit an edge; done() is called once, on the loop, within READMIT_TIMEOUT_MS, or by
+ * node_close(). */
 #define READMIT_TIMEOUT_MS 10000
 void node_readmit(struct node *n, const char *edge, struct node_time now,
     void (*done)(void *arg, enum verdict verdict, const char *reason), void *arg);

@@ -643,6 +643,11 @@ START_TEST(readmission_is_the_way_back_from_any_node)
 	run(11 * S);
 	ck_assert_int_eq(w.readmits, 3);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
+	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	ck_assert_int_eq(w.readmits, 3);
+	stop(2); /* whoever asked is not left waiting */
+	ck_assert_int_eq(w.readmits, 4);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
 }
 END_TEST
 
