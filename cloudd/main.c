@@ -86,6 +86,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 		return bad_use("unexpected argument: ", argv[optind]);
 	if (!ret->config)
 		return bad_use("--config is missing", "");
+	if (ret->data && !*ret->data)
+		return bad_use("--data is empty", "");
 	if (!ret->node && !ret->check)
 		return bad_use("--node is missing", "");
 	return -1;

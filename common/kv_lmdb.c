@@ -402,6 +402,8 @@ static int make_folders(const char *path)
 
 static int check_folder(const struct kv_lmdb_options *o, char **ret_why)
 {
+	if (!*o->path)
+		return why(ret_why, WEIR_EINVAL, xstrdup("the path of the data folder is empty"));
 	int err = o->read_only ? 0 : make_folders(o->path);
 	struct stat st;
 	if (!err && stat(o->path, &st))

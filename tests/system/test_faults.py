@@ -301,6 +301,9 @@ class Config(unittest.TestCase):
                 r = subprocess.run([program, "--config", c.config, "--node", "nobody"], capture_output=True, text=True)
                 self.assertEqual(r.returncode, 2)
                 self.assertIn("nobody", r.stderr)
+            r = subprocess.run([CLOUDD, "--config", c.config, "--node", "cloud-1", "--data="], capture_output=True, text=True)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("--data", r.stderr)
             self.assertEqual(c.ctl("check", c.config).returncode, 0)
             c.spec["streams"][0]["windw"] = "5m"
             c.spec["cloud"][0]["listen"] = "tcp://192.0.2.1:7101"

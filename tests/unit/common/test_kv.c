@@ -384,6 +384,7 @@ START_TEST(folders_are_made_private)
 {
 	char *path = xasprintf("%s/sub/dir", folder);
 	struct kv *kv;
+	ck_assert_int_eq(open_at("", false, &kv), WEIR_EINVAL);
 	ck_assert_int_eq(open_at(path, true, &kv), WEIR_ENOTFOUND);
 	ck_assert_int_eq(open_at(path, false, &kv), 0);
 	struct stat st;
