@@ -69,7 +69,8 @@ void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, ui
 
 /* An entry of group 0 was applied. */
 void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now);
-/* state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO. */
+/* state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO,
+ * WEIR_EBUSY (too many readers; once more). */
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now);
 
 /* Once created. */

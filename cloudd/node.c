@@ -638,7 +638,7 @@ static void tick_meta(struct node *n)
 	if (!n->meta || n->failed)
 		return;
 	int rc = meta_tick(n->meta, n->state, consensus_durable(n->consensus, META_GROUP), meta_now(n));
-	if (rc)
+	if (rc && rc != WEIR_EBUSY) /* too many readers: the next tick is soon */
 		n->failed = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
 }
 

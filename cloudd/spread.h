@@ -38,7 +38,7 @@ void spread_taken(struct spread *sp, uint32_t shard, uint64_t meta_index);
 /* It refused, is busy or has a gap: starts over from what it has taken. */
 void spread_refused(struct spread *sp, uint32_t shard);
 /* Feeds those behind. complete: the state that a read transaction sees now holds every advance pushed so far. 0,
- * WEIR_ECORRUPT, WEIR_EIO. */
+ * WEIR_ECORRUPT, WEIR_EIO, WEIR_EBUSY (too many readers). */
 int spread_tick(struct spread *sp, struct kv *state, bool complete, int64_t mono_ns);
 
 /* 0: not known yet. */

@@ -234,18 +234,6 @@ const char *msgq_endpoint(const struct msgq_socket *s)
 
 /* ---- receiving ----------------------------------------------------------------------------------------------- */
 
-/* The parts of one message are there all at once: libzmq delivers whole messages. */
-static void skip_parts(struct msgq_socket *s)
-{
-	zmq_msg_t part;
-	bool more = true;
-	while (more) {
-		zmq_msg_init(&part);
-		more = zmq_msg_recv(&part, s->zmq, ZMQ_DONTWAIT) >= 0 && zmq_msg_more(&part);
-		zmq_msg_close(&part);
-	}
-}
-
 /* Receives one part into msg (initialised). False: nothing there now. */
 static bool receive_part(struct msgq_socket *s, zmq_msg_t *msg)
 {
@@ -254,6 +242,18 @@ static bool receive_part(struct msgq_socket *s, zmq_msg_t *msg)
 		rc = zmq_msg_recv(msg, s->zmq, ZMQ_DONTWAIT);
 	while (rc < 0 && errno == EINTR);
 	return rc >= 0;
+}
+
+/* The parts of one message are there all at once: libzmq delivers whole messages. */
+static void skip_parts(struct msgq_socket *s)
+{
+	zmq_msg_t part;
+	bool more = true;
+	while (more) {
+		zmq_msg_init(&part);
+		more = receive_part(s, &part) && zmq_msg_more(&part);
+		zmq_msg_close(&part);
+	}
 }
 
 /* The frame behind a route, or alone. Adds its bytes to *bytes. */
