@@ -40,7 +40,8 @@ struct group {
 };
 
 /* After a full disk a job does one thing only, and the two take turns until one works: removing entries takes some room
- * too, for copies of the pages above them and for the list of what it frees; the fewer, the less. */
+ * too, for copies of the pages above them and for the list of what it frees; the fewer, the less. Of both, less is tried
+ * each time. */
 enum log_turn { LOG_ANYTHING, LOG_TRUNCATES, LOG_APPENDS };
 
 struct consensus {
@@ -55,7 +56,7 @@ struct consensus {
 	struct apply_job *apply_job;
 	int64_t log_retry_ns, apply_retry_ns; /* monotonic; 0: not waiting */
 	enum log_turn next_log; /* what the next log job may do; anything unless the disk was full */
-	uint64_t truncate_max;  /* entries that a job removes at the most */
+	uint64_t truncate_max, append_max; /* entries that a job removes, and adds, at the most */
 	bool has_id, id_dirty, id_writing;
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool node_record_dirty, announced;
@@ -242,6 +243,7 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, cons
 	c->log = log;
 	c->io = *io;
 	c->truncate_max = LOG_JOB_TRUNCATES_MAX;
+	c->append_max = LOG_JOB_ENTRIES_MAX;
 	c->group_count = t->shards + 1;
 	c->groups = xcalloc(c->group_count, sizeof(*c->groups));
 	c->groups[0].held = self == META_NODE;
@@ -375,7 +377,7 @@ static void gather_appends(struct consensus *c, struct log_job *job)
 		struct group *g = &c->groups[number];
 		while (g->held && g->logging < g->last) {
 			const struct tail_entry *e = tail_at(g, g->logging + 1);
-			if (job->append_count == LOG_JOB_ENTRIES_MAX || job->append_bytes + e->len > LOG_JOB_BYTES_MAX) {
+			if (job->append_count == c->append_max || job->append_bytes + e->len > LOG_JOB_BYTES_MAX) {
 				c->log_turn = number;
 				return;
 			}
@@ -466,6 +468,8 @@ static void log_job_done(struct consensus *c, const struct log_job *job)
 		c->next_log = LOG_ANYTHING;
 	if (job->truncate_count && c->truncate_max < LOG_JOB_TRUNCATES_MAX)
 		c->truncate_max *= 2;
+	if (job->append_count)
+		c->append_max = c->append_max < LOG_JOB_ENTRIES_MAX / 2 ? c->append_max * 2 : LOG_JOB_ENTRIES_MAX;
 	c->counters.log_jobs++;
 }
 
@@ -474,9 +478,12 @@ static void log_job_was_full(struct consensus *c, const struct log_job *job, int
 	c->counters.log_full++;
 	c->log_retry_ns = mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;
 	bool only_truncated = job->truncate_count && !job->append_count;
-	c->next_log = only_truncated ? LOG_APPENDS : LOG_TRUNCATES;
+	bool only_appended = job->append_count && !job->truncate_count;
 	if (only_truncated && c->truncate_max > 1)
 		c->truncate_max /= 2;
+	if (only_appended && c->next_log != LOG_ANYTHING)
+		c->append_max = (job->append_count + 1) / 2;
+	c->next_log = only_truncated ? LOG_APPENDS : LOG_TRUNCATES;
 }
 
 static void log_job_undone(struct consensus *c)

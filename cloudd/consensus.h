@@ -9,10 +9,11 @@
  * One log job and one apply job are under way at a time; what is proposed meanwhile goes into the next one: group
  * commit. Proposals that are not applied yet count against quotas; over them a proposal is WEIR_EBUSY.
  *
- * Full disks. Log (a job returns WEIR_EFULL): nothing was written; the entries wait. Each CONSENSUS_RETRY_MS
- * truncation alone is tried, of fewer entries each time that it finds no room either, in turns with the entries alone. State (an apply job returns WEIR_EFULL; the runner has called apply_abort):
- * everything since the last state commit is forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable
- * are read back from the log and applied again. Results of entries that were reported before are not reported again.
+ * Full disks. Log (a job returns WEIR_EFULL): nothing was written; the entries wait. Each CONSENSUS_RETRY_MS truncation
+ * alone is tried in turns with the entries alone, of fewer entries each time. State (an apply job returns WEIR_EFULL; the
+ * runner has called apply_abort): everything since the last state commit is forgotten there; after CONSENSUS_RETRY_MS the
+ * entries above what is durable are read back from the log and applied again. Results of entries that were reported
+ * before are not reported again.
  *
  * Pure but for reading the log environment at open and when it replays. On the loop thread. Callbacks may call
  * consensus_propose, nothing else of this header that changes state. */

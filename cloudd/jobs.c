@@ -130,7 +130,19 @@ static int write_records(struct kv_txn *txn, const struct log_job *j)
 	return 0;
 }
 
-int log_job_run(struct kv *log, struct log_job *job)
+#define APPEND_OVERHEAD_BYTES 64 /* of an entry: its key, heads and place in a page */
+#define TREE_PATH_BYTES 8192     /* pages from a database's root to its end: written anew by who changes it */
+
+/* How much the transaction of these appends writes. */
+static uint64_t append_need(const struct log_job *j)
+{
+	uint64_t trees = 2; /* of the node's records, and of the databases' roots */
+	for (size_t i = 0; i < j->append_count; i++)
+		trees += i == 0 || j->appends[i].group != j->appends[i - 1].group;
+	return j->append_bytes + j->append_count * APPEND_OVERHEAD_BYTES + trees * TREE_PATH_BYTES;
+}
+
+static int write_job(struct kv *log, const struct log_job *job)
 {
 	struct kv_txn *txn;
 	int rc = kv_begin(log, true, &txn);
@@ -146,6 +158,35 @@ int log_job_run(struct kv *log, struct log_job *job)
 		return rc;
 	}
 	return kv_commit(txn);
+}
+
+/* What a transaction freed can be used by the next but one, and one that fails does not count. So where there is room
+ * that cannot be used yet, something small is written: whose log this is, once more. */
+static void let_room_ripen(struct kv *log)
+{
+	struct bytes key = bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), value;
+	struct kv_txn *txn;
+	if (kv_begin(log, true, &txn))
+		return;
+	int rc = kv_get(txn, LOG_DB_NODE, key, &value);
+	if (!rc)
+		rc = kv_put(txn, LOG_DB_NODE, key, value);
+	if (rc)
+		kv_abort(txn);
+	else
+		(void)kv_commit(txn); /* full too: as before */
+}
+
+int log_job_run(struct kv *log, struct log_job *job)
+{
+	/* A log that is full of what is no longer needed must be able to get rid of it. */
+	int rc = job->append_count ? kv_make_room(log, append_need(job)) : 0;
+	if (rc)
+		return rc;
+	rc = write_job(log, job);
+	if (rc == WEIR_EFULL)
+		let_room_ripen(log);
+	return rc;
 }
 
 struct apply_job *apply_job_new(void)

@@ -191,6 +191,11 @@ uint64_t kv_size_bytes(struct kv *kv)
 	return kv->ops->size_bytes(kv);
 }
 
+int kv_make_room(struct kv *kv, uint64_t bytes)
+{
+	return kv->ops->make_room ? kv->ops->make_room(kv, bytes) : 0;
+}
+
 int kv_maintain(struct kv *kv)
 {
 	return kv->ops->maintain ? kv->ops->maintain(kv) : 0;

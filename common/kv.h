@@ -61,6 +61,7 @@ struct kv_ops {
 	uint64_t (*size_bytes)(struct kv *kv);
 	void (*close)(struct kv *kv);
 	int (*maintain)(struct kv *kv); /* may be NULL */
+	int (*make_room)(struct kv *kv, uint64_t bytes); /* may be NULL */
 };
 
 struct kv_lmdb_options {
@@ -110,6 +111,12 @@ void kv_cursor_close(struct kv_cursor *c);
  * ask at each commit: it reads the list of free pages, not the data. */
 uint64_t kv_used_bytes(struct kv *kv);
 uint64_t kv_size_bytes(struct kv *kv);
+/* To be called by the writing thread before a transaction that adds about `bytes`, those of the pages above included:
+ * sees to it that one that only deletes still finds KV_RESERVE_BYTES on the disk and in the map afterwards, for deleting
+ * takes room too. WEIR_EFULL: it would not. Takes blocks ahead of the file; on a disk that cannot, only its free space is
+ * looked at, which others may use up. */
+#define KV_RESERVE_BYTES (256 * 1024)
+int kv_make_room(struct kv *kv, uint64_t bytes);
 /* Housekeeping, to be called about once a minute: gives up the snapshots of readers that died. Any thread. */
 int kv_maintain(struct kv *kv);
 

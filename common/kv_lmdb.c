@@ -34,6 +34,8 @@ struct kv_lmdb {
 	bool read_only;
 	atomic_bool writing;
 	atomic_uint_fast64_t used_bytes; /* as last computed */
+	int data_fd;                     /* for taking space ahead; -1: cannot be done here */
+	uint64_t taken_bytes;            /* up to here the file has its blocks; the writer's */
 	MDB_dbi dbs[KV_DBS_MAX];
 };
 
@@ -315,6 +317,68 @@ static uint64_t lmdb_used_bytes(struct kv *kv)
 	return used;
 }
 
+/* Blocks for the file up to there, its size unchanged. On a disk that cannot do that data_fd becomes -1. */
+static int take_ahead(struct kv_lmdb *k, uint64_t upto)
+{
+	if (k->data_fd < 0 || k->taken_bytes >= upto)
+		return 0;
+	int rc;
+	do
+		rc = fallocate(k->data_fd, FALLOC_FL_KEEP_SIZE, (off_t)k->taken_bytes, (off_t)(upto - k->taken_bytes));
+	while (rc && errno == EINTR);
+	if (rc && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+		return WEIR_EFULL; /* what it took of this stays the file's */
+	if (rc) {
+		close(k->data_fd);
+		k->data_fd = -1;
+		return 0;
+	}
+	k->taken_bytes = upto;
+	return 0;
+}
+
+/* What the file has blocks for and does not use. Not what its size says: it may have holes. */
+static uint64_t spare_bytes(struct kv_lmdb *k, uint64_t map_bytes)
+{
+	char *file = xasprintf("%s/data.mdb", k->path);
+	struct stat st;
+	struct statvfs fs;
+	uint64_t has = stat(file, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	if (k->data_fd < 0 && !statvfs(k->path, &fs))
+		has += (uint64_t)fs.f_bavail * fs.f_frsize;
+	free(file);
+	has = has < map_bytes ? has : map_bytes;
+	uint64_t used = lmdb_used_bytes(&k->kv);
+	return has > used ? has - used : 0;
+}
+
+#define TAKE_STEP_BYTES (1024 * 1024)
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What is written goes behind the file's last page or into pages that are free, and LMDB finds out too late when the
+ * disk has no more. So space is taken ahead of it, and free pages are counted only when there is none to take. What
+ * the last transaction freed counts too: it cannot be used by the next one, which was left the reserve by its
+ * predecessor, but by the one that comes then. */
+static int lmdb_make_room(struct kv *kv, uint64_t bytes)
+{
+	struct kv_lmdb *k = kv_of(kv);
+	MDB_envinfo info;
+	MDB_stat stat;
+	if (mdb_env_info(k->env, &info) || mdb_env_stat(k->env, &stat) || bytes > info.me_mapsize)
+		return WEIR_EFULL;
+	uint64_t end = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+	uint64_t room = 2 * bytes + KV_RESERVE_BYTES; /* twice: a value of half a page may take a whole one */
+	uint64_t upto = least(end + room, info.me_mapsize);
+	bool taken = !take_ahead(k, least(upto + TAKE_STEP_BYTES, info.me_mapsize)) || !take_ahead(k, upto);
+	if (taken && k->data_fd >= 0 && upto == end + room)
+		return 0;
+	return spare_bytes(k, info.me_mapsize) >= room ? 0 : WEIR_EFULL;
+}
+
 static uint64_t lmdb_size_bytes(struct kv *kv)
 {
 	MDB_envinfo info;
@@ -333,6 +397,8 @@ static void lmdb_close(struct kv *kv)
 	weir_assert(!atomic_load(&k->writing));
 	if (k->env)
 		mdb_env_close(k->env);
+	if (k->data_fd >= 0)
+		close(k->data_fd);
 	if (k->lock_fd >= 0)
 		close(k->lock_fd);
 	free(k->path);
@@ -356,6 +422,7 @@ static const struct kv_ops lmdb_ops = {
     .size_bytes = lmdb_size_bytes,
     .close = lmdb_close,
     .maintain = lmdb_maintain,
+    .make_room = lmdb_make_room,
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
@@ -621,6 +688,8 @@ static int open_all(struct kv_lmdb *k, const struct kv_lmdb_options *o, char **r
 		forget_readers(k);
 	if (!code)
 		code = open_checked(k, o, file, &shape, ret_why);
+	if (!code && !o->read_only)
+		k->data_fd = open(file, O_RDWR | O_CLOEXEC);
 	free(file);
 	if (!code && !o->read_only)
 		sync_folder(o->path);
@@ -632,7 +701,7 @@ int kv_lmdb_open(const struct kv_lmdb_options *o, struct kv **ret_kv, char **ret
 	weir_assert(o->db_count >= 1 && o->db_count <= KV_DBS_MAX);
 	struct kv_lmdb *k = xcalloc(1, sizeof(*k));
 	k->kv.ops = &lmdb_ops;
-	k->lock_fd = -1;
+	k->lock_fd = k->data_fd = -1;
 	k->path = xstrdup(o->path);
 	k->db_count = o->db_count;
 	k->read_only = o->read_only;

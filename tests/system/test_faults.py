@@ -213,6 +213,42 @@ class Disks(unittest.TestCase):
                         d.kill()
                 subprocess.run(["umount", small], check=True)
 
+    def test_full_log_of_a_cloud(self):
+        """The log alone on a disk where little more than one entry fits: it makes its own room, without any help."""
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small tmpfs needs root")
+        lines = make_wide_lines(90000, 5000, NS // 400)
+        edges = {"edge-1": {"sources": [{"type": "file", "path": "in.lp"}], "tick": "50ms", "flush": "100ms",
+                            "idle_after": "2s"}}
+        with Cluster(edges=edges, streams=[stream()]) as c:
+            with open(os.path.join(c.dir, "in.lp"), "w") as f:
+                f.writelines(lines)
+            log = os.path.join(c.dir, "run", "cloud-2", "log")
+            os.makedirs(log)
+            r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "weir-test", log], capture_output=True, text=True)
+            if r.returncode != 0:
+                self.skipTest(f"no tmpfs can be mounted here: {r.stderr.strip()}")
+            try:
+                # It starts last, to much that waits for it.
+                for name in ("cloud-1", "cloud-3"):
+                    c.clouds[name].start()
+                c.start_edges()
+                wait_for("all is in the spool", lambda: edge_ledger(c, "edge-1")["accepted"] == len(lines))
+                c.clouds["cloud-2"].start()
+                check_exact(self, c, lines)
+                found = c.metrics("cloud-2")
+                self.assertGreaterEqual(metric_sum(found, "weir_cloud_disk_full_total", environment="log"), 1)
+                self.assertEqual(metric_sum(found, "weir_cloud_disk_full_total", environment="state"), 0)
+                wait_for("room", lambda: metric_sum(c.metrics("cloud-2"), "weir_cloud_disk_full") == 0)
+                self.assertTrue(c.clouds["cloud-2"].running())
+                self.assertEqual(edge_ledger(c, "edge-1")["accepted"], len(lines))
+                cloud_ledger(c)
+            finally:
+                for d in list(c.clouds.values()) + list(c.edges.values()):
+                    if d.process is not None:
+                        d.kill()
+                subprocess.run(["umount", log], check=True)
+
     def test_full_disk_of_an_edge(self):
         self.full_disk("edge-1")
 

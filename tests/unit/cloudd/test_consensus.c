@@ -393,7 +393,7 @@ START_TEST(a_full_log_disk_without_room_to_truncate_is_tried_in_smaller_steps)
 		consensus_flush(w.c, now_ns);
 	}
 	ck_assert_uint_eq(removed, 1);
-	ck_assert_uint_ge(appends, 10);
+	ck_assert(appends >= 10 && appends < 40); /* the last ones of one entry */
 	ck_assert_uint_eq(log_entries(1), 10);
 	run_all(now_ns);
 	for (int i = 0; i < 3; i++) {

@@ -204,6 +204,17 @@ START_TEST(a_full_state_gives_the_job_back)
 }
 END_TEST
 
+static void remove_env(const char *path)
+{
+	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
+	for (size_t i = 0; i < 3; i++) {
+		char *file = xasprintf("%s/%s", path, files[i]);
+		unlink(file);
+		free(file);
+	}
+	rmdir(path);
+}
+
 static struct log_job *log_job_of(uint64_t from, uint64_t to, struct bytes entry)
 {
 	struct log_job *j = log_job_new();
@@ -239,14 +250,82 @@ START_TEST(the_log_is_written_whole_or_not_at_all)
 	kv_cursor_close(c);
 	kv_abort(txn);
 	kv_close(log);
-	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
-	for (size_t i = 0; i < 3; i++) {
-		char *file = xasprintf("%s/%s", path, files[i]);
-		unlink(file);
-		free(file);
-	}
-	rmdir(path);
+	remove_env(path);
 	free(names);
+	free(path);
+}
+END_TEST
+
+static struct kv *open_log(char **ret_path, uint64_t map_bytes)
+{
+	char *path = xasprintf("%s-log", k.folder);
+	const char **names = apply_db_names(1);
+	struct kv_lmdb_options o = {path, names, LOG_DBS(1), map_bytes, false};
+	struct kv *log;
+	char *why;
+	ck_assert_int_eq(kv_lmdb_open(&o, &log, &why), 0);
+	free(names);
+	*ret_path = path;
+	return log;
+}
+
+static int run_and_free(struct kv *log, struct log_job *j)
+{
+	int rc = log_job_run(log, j);
+	log_job_free(j);
+	return rc;
+}
+
+static struct log_job *truncating(uint64_t from, uint64_t upto)
+{
+	struct log_job *j = log_job_new();
+	log_job_truncate(j, SHARD_GROUP, from, upto);
+	log_job_group(j, SHARD_GROUP, 1, upto);
+	return j;
+}
+
+static uint64_t fill_log(struct kv *log, uint64_t last, struct bytes entry)
+{
+	int rc;
+	while (!(rc = run_and_free(log, log_job_of(last + 1, last + 1, entry))))
+		last++;
+	ck_assert_int_eq(rc, WEIR_EFULL);
+	return last;
+}
+
+/* Deleting takes room too: it is kept, so that a log full of what is no longer needed gets rid of it. */
+START_TEST(a_full_log_can_be_truncated)
+{
+	static const uint8_t raw[5000];
+	char *path;
+	struct kv *log = open_log(&path, 4 * 1024 * 1024);
+	uint64_t last = fill_log(log, 0, bytes_of(raw, sizeof(raw)));
+	for (uint64_t round = 0; round < 3; round++)
+		ck_assert_int_eq(run_and_free(log, truncating(1 + round * 100, (round + 1) * 100)), 0);
+	ck_assert_int_eq(run_and_free(log, log_job_of(last + 1, last + 50, bytes_of(raw, sizeof(raw)))), 0);
+	kv_close(log);
+	remove_env(path);
+	free(path);
+}
+END_TEST
+
+/* LMDB can use what the last transaction freed only when another one has come. */
+START_TEST(a_full_log_without_anything_to_truncate_takes_what_there_is_room_for)
+{
+	static const uint8_t small[1000], large[700 * 1024];
+	char *path;
+	struct kv *log = open_log(&path, 2 * 1024 * 1024);
+	struct log_job *j = log_job_new();
+	log_job_record(j, bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), bytes_of(small, 10));
+	ck_assert_int_eq(run_and_free(log, j), 0);
+	uint64_t last = fill_log(log, 0, bytes_of(small, sizeof(small)));
+	ck_assert_int_eq(run_and_free(log, truncating(1, last)), 0);
+	int tries = 1;
+	while (run_and_free(log, log_job_of(last + 1, last + 1, bytes_of(large, sizeof(large)))) == WEIR_EFULL)
+		ck_assert_int_lt(++tries, 4);
+	ck_assert_int_gt(tries, 1);
+	kv_close(log);
+	remove_env(path);
 	free(path);
 }
 END_TEST
@@ -262,6 +341,8 @@ int main(void)
 	tcase_add_test(tc, many_entries_are_committed_without_anybody_waiting);
 	tcase_add_test(tc, a_full_state_gives_the_job_back);
 	tcase_add_test(tc, the_log_is_written_whole_or_not_at_all);
+	tcase_add_test(tc, a_full_log_can_be_truncated);
+	tcase_add_test(tc, a_full_log_without_anything_to_truncate_takes_what_there_is_room_for);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

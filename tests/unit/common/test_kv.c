@@ -484,6 +484,103 @@ START_TEST(a_sync_that_fails_is_told)
 }
 END_TEST
 
+/* A file system that cannot take blocks ahead, while this is set; else the real one. */
+static int take_fails;
+
+__attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (!take_fails)
+		return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+	errno = take_fails;
+	return -1;
+}
+
+/* Small transactions until there is no room, then one that deletes `n` records: each finds its room. Returns the next
+ * record's number. */
+static unsigned fill_and_delete(struct kv *kv, unsigned from, unsigned n)
+{
+	static const uint8_t value[1500];
+	char key[32];
+	unsigned i = from;
+	int rc;
+	while (!(rc = kv_make_room(kv, sizeof(value) + 16384))) {
+		struct kv_txn *t = begin(kv, true);
+		snprintf(key, sizeof(key), "room-%08u", i++);
+		ck_assert_int_eq(kv_append(t, 1, KEY(key), bytes_of(value, sizeof(value))), 0);
+		ck_assert_int_eq(kv_commit(t), 0); /* what was promised */
+	}
+	ck_assert_int_eq(rc, WEIR_EFULL);
+	ck_assert_uint_gt(i, from + n);
+	struct kv_txn *t = begin(kv, true);
+	for (unsigned d = 0; d < n; d++) {
+		snprintf(key, sizeof(key), "room-%08u", from + d);
+		ck_assert_int_eq(kv_del(t, 1, KEY(key)), 0);
+	}
+	ck_assert_int_eq(kv_commit(t), 0);
+	return i;
+}
+
+START_TEST(room_to_delete_is_kept_in_the_map)
+{
+	struct kv *kv = open_kv();
+	ck_assert_int_eq(kv_make_room(kv, MAP_BYTES + 1), WEIR_EFULL);
+	ck_assert_int_eq(kv_make_room(kv, MAP_BYTES), WEIR_EFULL);
+	unsigned count = fill_and_delete(kv, 0, 500);
+	ck_assert_uint_gt(count, 3000); /* most of the map was used */
+	ck_assert_int_eq(kv_make_room(kv, 100 * 1000), 0);
+	kv_close(kv);
+}
+END_TEST
+
+static bool mount_small(const char *options)
+{
+	if (!mount("weir-test", folder, "tmpfs", 0, options))
+		return true;
+	fprintf(stderr, "skipped: cannot mount a tmpfs here: %s\n", strerror(errno));
+	return false;
+}
+
+START_TEST(room_to_delete_is_kept_on_the_disk)
+{
+	if (!mount_small("size=3m"))
+		return;
+	struct kv *kv = open_kv();
+	unsigned count = fill_and_delete(kv, 0, 400);
+	ck_assert_uint_gt(count, 900);
+	kv_close(kv);
+	kv = open_kv();
+	(void)fill_and_delete(kv, count, 1);
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+START_TEST(a_disk_that_cannot_be_taken_ahead_is_asked_how_much_it_has)
+{
+	if (!mount_small("size=3m"))
+		return;
+	take_fails = EOPNOTSUPP;
+	struct kv *kv = open_kv();
+	unsigned count = fill_and_delete(kv, 0, 400);
+	take_fails = 0;
+	ck_assert_uint_gt(count, 900);
+	ck_assert_int_eq(kv_make_room(kv, 100 * 1000), 0);
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+START_TEST(a_quota_is_a_full_disk)
+{
+	struct kv *kv = open_kv();
+	take_fails = EDQUOT;
+	ck_assert_int_eq(kv_make_room(kv, 1000), WEIR_EFULL);
+	take_fails = 0;
+	ck_assert_int_eq(kv_make_room(kv, 1000), 0);
+	kv_close(kv);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common/kv");
@@ -504,6 +601,10 @@ int main(void)
 	tcase_add_test(tc, a_full_map_keeps_the_data_and_lets_room_be_made);
 	tcase_add_test(tc, a_full_disk_is_told_from_a_broken_one);
 	tcase_add_test(tc, a_sync_that_fails_is_told);
+	tcase_add_test(tc, room_to_delete_is_kept_in_the_map);
+	tcase_add_test(tc, room_to_delete_is_kept_on_the_disk);
+	tcase_add_test(tc, a_disk_that_cannot_be_taken_ahead_is_asked_how_much_it_has);
+	tcase_add_test(tc, a_quota_is_a_full_disk);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
