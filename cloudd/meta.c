@@ -845,11 +845,3 @@ void meta_edges_json(struct meta *m, struct buf *out)
 	}
 	pthread_mutex_unlock(&m->lock);
 }
-
-void meta_stream_marks(struct meta *m, uint32_t stream, int64_t *ret_close_ns, int64_t *ret_final_ns)
-{
-	pthread_mutex_lock(&m->lock);
-	*ret_close_ns = m->streams[stream].close_ns;
-	*ret_final_ns = m->streams[stream].final_ns;
-	pthread_mutex_unlock(&m->lock);
-}

@@ -9,7 +9,7 @@
  * then, and a shard's advances are read from the state's queue until the shard has caught up; later ones go out as
  * they are applied. One ENTRY_CLOSE is in flight at a time.
  *
- * On the loop thread, but for meta_edges_json and meta_stream_marks, which any thread may call. */
+ * On the loop thread, but for meta_edges_json, which any thread may call. */
 #ifndef WEIR_CLOUDD_META_H
 #define WEIR_CLOUDD_META_H
 
@@ -82,7 +82,5 @@ const struct spread_counters *meta_spread_counters(const struct meta *m);
 
 /* See node_edges_json. */
 void meta_edges_json(struct meta *m, struct buf *out);
-/* Committed close and final of the topology's stream. */
-void meta_stream_marks(struct meta *m, uint32_t stream, int64_t *ret_close_ns, int64_t *ret_final_ns);
 
 #endif

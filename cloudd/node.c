@@ -714,11 +714,6 @@ void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
 		meta_edges_json(n->meta, out);
 }
 
-void node_streams_json(struct node *n, struct kv_txn *txn, struct buf *out)
-{
-	view_streams_json(n->view, n->meta, txn, out);
-}
-
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out)
 {
 	view_metrics(n->view, txn, out);

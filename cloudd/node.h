@@ -109,14 +109,6 @@ size_t node_groups(struct node *n, struct msg_group_status *out);
  *    "readmit":bool,"streams":[{"name","state","watermark":"RFC 3339"|null}]}
  * state: the worst of its streams. */
 void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
-/* Appends the "streams" array's objects, with commas between them:
- *   {"name","version","slice":"1m","watermark":T|null,"final":T|null,
- *    "dropped":{"beyond_retain":n,"unknown_stream":n,"invalid":n},
- *    "received":n,"merged":n,"partials":n,"groups":n,"overflowed":n}
- * One for each stream of the topology, in its order, then those that only the state knows (version, slice, watermark
- * and final null). watermark (close) and final are known on META_NODE, null elsewhere; the numbers are sums over the shards
- * that this node holds: whoever wants the cluster's sums them over all nodes, by name. */
-void node_streams_json(struct node *n, struct kv_txn *txn, struct buf *out);
 /* Prometheus text (names weir_cloud_...) of this node. */
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out);
 /* The cluster id, once known. */

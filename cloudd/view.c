@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/err.h"
-#include "common/json.h"
 #include "common/stats.h"
 
 struct view {
@@ -96,7 +94,7 @@ bool view_cluster_id(struct view *v, uint8_t ret_id[CLUSTER_ID_BYTES])
 
 struct stream_sum {
 	const char *name; /* the topology's, or owned where unknown */
-	uint64_t received, merged, partials, beyond_retain, unknown_stream, invalid, groups, overflowed;
+	uint64_t received, merged, partials, beyond_retain, unknown_stream, invalid;
 };
 
 struct stream_sums {
@@ -132,8 +130,6 @@ static void add_counts(void *arg, const struct shard_stream_counts *c)
 	s->beyond_retain += c->dropped_beyond_retain;
 	s->unknown_stream += c->dropped_unknown_stream;
 	s->invalid += c->dropped_invalid;
-	s->groups += c->groups;
-	s->overflowed += c->overflowed;
 }
 
 static void sums_read(struct view *v, struct kv_txn *txn, struct stream_sums *ret)
@@ -159,65 +155,6 @@ static void sums_clear(struct stream_sums *sums)
 		free((void *)(uintptr_t)sums->unknown[i].name);
 	free(sums->known);
 	free(sums->unknown);
-}
-
-/* ---- JSON --------------------------------------------------------------------------------------------------------- */
-
-static void time_or_null(struct buf *out, int64_t t_ns)
-{
-	if (t_ns == WATERMARK_NONE)
-		buf_printf(out, "null");
-	else
-		json_time(out, t_ns);
-}
-
-static void put_sum(struct buf *out, const struct stream_sum *s)
-{
-	buf_printf(out,
-	    "\"dropped\":{\"beyond_retain\":%llu,\"unknown_stream\":%llu,\"invalid\":%llu},\"received\":%llu,"
-	    "\"merged\":%llu,\"partials\":%llu,\"groups\":%llu,\"overflowed\":%llu}",
-	    (unsigned long long)s->beyond_retain, (unsigned long long)s->unknown_stream,
-	    (unsigned long long)s->invalid, (unsigned long long)s->received, (unsigned long long)s->merged,
-	    (unsigned long long)s->partials, (unsigned long long)s->groups, (unsigned long long)s->overflowed);
-}
-
-static void put_stream(struct view *v, struct meta *meta, uint32_t stream, const struct stream_sum *sum,
-    struct buf *out)
-{
-	const struct stream_conf *conf = &v->topology->streams[stream];
-	char slice[TIME_TEXT_MAX];
-	int64_t close_ns = WATERMARK_NONE, final_ns = WATERMARK_NONE;
-	if (meta)
-		meta_stream_marks(meta, stream, &close_ns, &final_ns);
-	duration_format(conf->slice_ns, slice);
-	buf_printf(out, "{\"name\":");
-	json_text(out, conf->name);
-	buf_printf(out, ",\"version\":%u,\"slice\":\"%s\",\"watermark\":", conf->version, slice);
-	time_or_null(out, close_ns);
-	buf_printf(out, ",\"final\":");
-	time_or_null(out, final_ns);
-	buf_printf(out, ",");
-	put_sum(out, sum);
-}
-
-void view_streams_json(struct view *v, struct meta *meta, struct kv_txn *txn, struct buf *out)
-{
-	struct stream_sums sums;
-	const char *comma = "";
-	sums_read(v, txn, &sums);
-	for (uint32_t i = 0; i < v->topology->stream_count; i++) {
-		buf_printf(out, "%s", comma);
-		put_stream(v, meta, i, &sums.known[i], out);
-		comma = ",";
-	}
-	for (size_t i = 0; i < sums.unknown_count; i++) {
-		buf_printf(out, "%s{\"name\":", comma);
-		json_text(out, sums.unknown[i].name);
-		buf_printf(out, ",\"version\":null,\"slice\":null,\"watermark\":null,\"final\":null,");
-		put_sum(out, &sums.unknown[i]);
-		comma = ",";
-	}
-	sums_clear(&sums);
 }
 
 /* ---- metrics -------------------------------------------------------------------------------------------------------- */

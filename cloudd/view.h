@@ -50,12 +50,10 @@ void view_put(struct view *v, const struct view_counters *counters, const struct
     size_t group_count, const char *why);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
-/* Any thread; as node_ready, node_groups, node_cluster_id, node_metrics, node_streams_json say. meta: NULL on other
- * nodes. */
+/* Any thread; as node_ready, node_groups, node_cluster_id, node_metrics say. */
 bool view_ready(struct view *v, char **ret_why);
 size_t view_groups(struct view *v, struct msg_group_status *out);
 bool view_cluster_id(struct view *v, uint8_t ret_id[CLUSTER_ID_BYTES]);
 void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out);
-void view_streams_json(struct view *v, struct meta *meta, struct kv_txn *txn, struct buf *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cloudd/meta.h"
+#include "cloudd/serve.h"
 #include "common/batch.h"
 #include "common/clock.h"
 #include "tests/unit/cloudd/cloud_disk.h"
@@ -1039,6 +1040,54 @@ END_TEST
 
 /* ---- what others see ----------------------------------------------------------------------------------------------------------------- */
 
+static struct serve *serve_of(struct cloud *c)
+{
+	struct serve_options o = {.topology = w.t, .self = (uint32_t)(c - w.clouds), .state = c->disk.state, .node = c->node};
+	return serve_new(&o);
+}
+
+/* What that node's answer adds to `streams`. */
+static void add_streams(struct serve *s, struct serve_stream *streams)
+{
+	struct buf raw = {0};
+	const char *reason = "";
+	ck_assert_int_eq(serve_status(s, "streams", &raw, &reason), VERDICT_OK);
+	ck_assert_int_eq(serve_streams_add(bytes_of(raw.data, raw.len), w.t, streams), 0);
+	ck_assert_int_ne(serve_streams_add(bytes_of(raw.data, raw.len - 1), w.t, streams + w.t->stream_count), 0);
+	buf_free(&raw);
+}
+
+START_TEST(streams_are_summed_over_the_nodes)
+{
+	/* The second half is for what comes of answers that are cut. */
+	struct serve_stream *streams = xcalloc(2 * w.t->stream_count, sizeof(*streams));
+	for (size_t i = 0; i < w.t->stream_count; i++)
+		streams[i].close_ns = streams[i].final_ns = WATERMARK_NONE;
+	const struct serve_stream *speed = &streams[topology_stream(w.t, "speed")];
+	const struct serve_stream *alone = &streams[topology_stream(w.t, "alone")];
+	three_join();
+	for (uint32_t shard = 0; shard < SHARDS; shard++) {
+		ck_assert_int_eq(open_shard(0, "a", 1, shard, 1, 1), VERDICT_OK);
+		ck_assert_int_eq(batch(0, "a", 1, shard, 1), VERDICT_OK);
+	}
+	report("a", 10 * MIN);
+	run(2 * S);
+	for (uint32_t i = w.count; i-- > 0;) {
+		struct serve *s = serve_of(&w.clouds[i]);
+		add_streams(s, streams);
+		serve_free(s);
+		ck_assert_uint_eq(speed->received, w.count - i);
+		if (i > 0) /* only the meta node knows */
+			ck_assert(alone->close_ns == WATERMARK_NONE && alone->final_ns == WATERMARK_NONE);
+	}
+	ck_assert(speed->merged == 3 && speed->groups == 3);
+	ck_assert(!speed->beyond_retain && !speed->unknown_stream && !speed->invalid && !speed->overflowed);
+	ck_assert(speed->close_ns == WATERMARK_NONE && speed->final_ns == WATERMARK_NONE);
+	ck_assert(alone->close_ns == 10 * MIN && alone->final_ns == 10 * MIN && !alone->received);
+	free(streams);
+}
+END_TEST
+
 START_TEST(what_threads_and_people_see)
 {
 	struct buf out = {0};
@@ -1055,13 +1104,6 @@ START_TEST(what_threads_and_people_see)
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "{\"name\":\"b\",\"state\":\"joining\""));
 	buf_clear(&out);
 	ck_assert_int_eq(kv_begin(w.clouds[0].disk.state, false, &txn), 0);
-	node_streams_json(w.clouds[0].node, txn, &out);
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "{\"name\":\"speed\",\"version\":"));
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "\"slice\":\"1m\",\"watermark\":null,\"final\":null,"
-	                                             "\"dropped\":{\"beyond_retain\":0,\"unknown_stream\":0,\"invalid\":0},"
-	                                             "\"received\":1,\"merged\":1,\"partials\":1,\"groups\":1,"));
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "\"watermark\":\"1970-01-01T00:10:00Z\"")); /* of alone */
-	buf_clear(&out);
 	node_metrics(w.clouds[0].node, txn, &out);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_batches_total{verdict=\"ok\"} 1\n"));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "weir_cloud_readings_total{stream=\"speed\",result=\"merged\"} 1\n"));
@@ -1087,21 +1129,25 @@ static void *read_all_the_time(void *arg)
 	struct buf out = {0};
 	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
 	uint8_t id[CLUSTER_ID_BYTES];
+	struct serve *s = serve_of(c);
 	while (!readers_stop) {
 		struct kv_txn *txn;
 		char *why = NULL;
 		if (kv_begin(c->disk.state, false, &txn))
-			return NULL;
+			break;
 		buf_clear(&out);
 		node_edges_json(c->node, txn, &out);
-		node_streams_json(c->node, txn, &out);
 		node_metrics(c->node, txn, &out);
 		node_groups(c->node, groups);
 		node_cluster_id(c->node, id);
 		if (!node_ready(c->node, &why))
 			free(why);
 		kv_abort(txn);
+		const char *reason;
+		buf_clear(&out);
+		ck_assert_int_eq(serve_status(s, "streams", &out, &reason), VERDICT_OK);
 	}
+	serve_free(s);
 	buf_free(&out);
 	return NULL;
 }
@@ -1170,6 +1216,7 @@ int main(void)
 	tcase_add_test(tc, a_readmitted_edge_is_heard_under_its_old_incarnation);
 	tcase_add_test(tc, no_frame_can_harm);
 	tcase_add_test(tc, clouds_are_served_and_others_are_not);
+	tcase_add_test(tc, streams_are_summed_over_the_nodes);
 	tcase_add_test(tc, what_threads_and_people_see);
 	tcase_add_test(tc, other_threads_may_look_while_the_loop_works);
 	suite_add_tcase(s, tc);
