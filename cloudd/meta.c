@@ -48,7 +48,7 @@ struct stream_row {
 	struct watermark_committed *next;    /* scratch */
 	int64_t close_ns, final_ns;          /* committed */
 	bool dirty;                          /* something was heard since it was looked at */
-	int64_t looked_ns, behind_ns;        /* when it was looked at; when watermarks behind were last committed */
+	int64_t looked_ns, told_ns;          /* when it was looked at; when it was last part of a close */
 };
 
 struct meta {
@@ -448,10 +448,26 @@ static bool holds_final_only(enum edge_state s)
 	return s == EDGE_PARTITIONED || s == EDGE_CATCHING_UP;
 }
 
-/* Works out the next state of a stream; true when it differs from what is committed in a way that shards must know. */
-static bool look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns, int64_t *ret_final_ns)
+/* Windows end at slices' ends: a step within one moves none of them. */
+static bool crosses(const struct stream_row *s, int64_t from_ns, int64_t to_ns)
 {
-	bool changed = false, behind_moved = false;
+	if (from_ns == to_ns)
+		return false;
+	return from_ns == WATERMARK_NONE ||
+	    time_floor(from_ns, s->watermark.slice_ns, s->watermark.offset_ns) !=
+	    time_floor(to_ns, s->watermark.slice_ns, s->watermark.offset_ns);
+}
+
+enum look {
+	LOOK_SAME,
+	LOOK_MOVED, /* watermarks did; that can wait */
+	LOOK_CHANGED,
+};
+
+/* Works out the next state of a stream, and how it differs from what is committed. */
+static enum look look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns, int64_t *ret_final_ns)
+{
+	bool changed = false, moved = false;
 	s->dirty = false;
 	s->looked_ns = mono_ns;
 	for (uint32_t i = 0; i < s->edge_count; i++) {
@@ -459,18 +475,17 @@ static bool look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns, i
 		watermark_edge(&s->watermark, was, &s->heard[i], s->close_ns, mono_ns, &s->next[i]);
 		changed = changed || s->next[i].state != was->state;
 		/* Completeness of windows already closed: has it contributed by now? */
-		behind_moved = behind_moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
+		moved = moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
 	}
 	*ret_close_ns = s->close_ns;
 	*ret_final_ns = s->final_ns;
 	watermark_close(s->next, s->edge_count, ret_close_ns, ret_final_ns);
-	if (behind_moved && mono_ns - s->behind_ns >= META_BEHIND_EVERY_MS * NS_PER_MS) {
-		s->behind_ns = mono_ns;
-		changed = true;
-	}
-	if (behind_moved && !changed)
-		s->dirty = true;
-	return changed || *ret_close_ns != s->close_ns || *ret_final_ns != s->final_ns;
+	changed = changed || crosses(s, s->close_ns, *ret_close_ns) || crosses(s, s->final_ns, *ret_final_ns);
+	moved = moved || *ret_close_ns != s->close_ns || *ret_final_ns != s->final_ns;
+	if (changed || (moved && mono_ns - s->told_ns >= META_MOVED_EVERY_MS * NS_PER_MS))
+		return LOOK_CHANGED;
+	s->dirty = moved;
+	return moved ? LOOK_MOVED : LOOK_SAME;
 }
 
 static void build_close(const struct meta *m, const struct stream_row *s, int64_t close_ns, int64_t final_ns,
@@ -497,8 +512,8 @@ static bool looks_due(const struct stream_row *s, int64_t mono_ns)
 
 #define CLOSE_OVERHEAD_MAX 64 /* bytes of an entry beside its closes */
 
-/* Gathers the streams that changed, as many as one entry holds; the rest stays dirty. */
-static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_close *closes)
+/* Gathers the streams that changed, as many as one entry holds; the rest stays dirty. *ret_moved: some only moved. */
+static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_close *closes, bool *ret_moved)
 {
 	uint32_t count = 0, streams = (uint32_t)m->topology->stream_count, turn = m->close_turn;
 	size_t room = ENTRY_MAX - CLOSE_OVERHEAD_MAX;
@@ -507,7 +522,9 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		uint32_t number = (turn + i) % streams;
 		struct stream_row *s = &m->streams[number];
 		int64_t close_ns, final_ns;
-		if (!looks_due(s, mono_ns) || !look(s, mono_ns, &close_ns, &final_ns))
+		enum look found = looks_due(s, mono_ns) ? look(s, mono_ns, &close_ns, &final_ns) : LOOK_SAME;
+		*ret_moved = *ret_moved || found == LOOK_MOVED;
+		if (found != LOOK_CHANGED)
 			continue;
 		build_close(m, s, close_ns, final_ns, &closes[count]);
 		buf_clear(&encoded);
@@ -523,6 +540,7 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 			break;
 		}
 		room -= encoded.len;
+		s->told_ns = mono_ns;
 		count++;
 	}
 	buf_free(&encoded);
@@ -541,7 +559,8 @@ static void propose_close(struct meta *m, struct meta_time now)
 		return;
 	struct entry e = {.kind = ENTRY_CLOSE, .time_ns = now.wall_ns};
 	e.closes.closes = xcalloc(m->topology->stream_count, sizeof(*e.closes.closes));
-	e.closes.count = gather_closes(m, now.mono_ns, e.closes.closes);
+	bool moved = false;
+	e.closes.count = gather_closes(m, now.mono_ns, e.closes.closes, &moved);
 	uint64_t index;
 	if (e.closes.count && !m->io.propose(m->io.arg, META_GROUP, &e, true, &index)) {
 		pending_push(&m->pending, index)->kind = ENTRY_CLOSE;
@@ -552,6 +571,8 @@ static void propose_close(struct meta *m, struct meta_time now)
 		m->close_due_ns = now.mono_ns + META_RETRY_MS * NS_PER_MS;
 		for (size_t i = 0; i < m->topology->stream_count; i++)
 			m->streams[i].dirty = true;
+	} else if (moved) {
+		m->close_due_ns = now.mono_ns + META_CLOSE_EVERY_MS * NS_PER_MS; /* looking costs, too */
 	}
 	entry_clear(&e);
 }

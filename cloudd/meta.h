@@ -26,7 +26,7 @@
 #define META_CLOSE_EVERY_MS 200     /* at most 5 closes a second */
 #define META_CLOSE_EVERY_MAX_MS 10000 /* while a shard is far behind: its queue grows slower */
 #define META_BACKLOG_STEP 500       /* entries of lag that stretch the interval by its length */
-#define META_BEHIND_EVERY_MS 1000   /* watermarks of edges that hold final alone are committed this often */
+#define META_MOVED_EVERY_MS 1000    /* watermarks that pass no slice's end are committed this often */
 #define META_TIMEOUTS_EVERY_MS 1000 /* streams without reports are looked at this often */
 #define META_TAKEN_EVERY_MS 1000    /* per shard */
 #define META_RETRY_MS 100

@@ -833,6 +833,21 @@ START_TEST(close_reaches_every_shard_and_the_queue_empties)
 }
 END_TEST
 
+static uint64_t node_closes(void)
+{
+	struct buf out = {0};
+	struct kv_txn *txn;
+	static const char name[] = "\nweir_cloud_closes_total ";
+	ck_assert_int_eq(kv_begin(w.clouds[0].disk.state, false, &txn), 0);
+	node_metrics(w.clouds[0].node, txn, &out);
+	kv_abort(txn);
+	const char *at = strstr(buf_cstr(&out), name);
+	ck_assert_ptr_nonnull(at);
+	uint64_t n = strtoull(at + strlen(name), NULL, 10);
+	buf_free(&out);
+	return n;
+}
+
 START_TEST(closes_are_at_most_five_a_second)
 {
 	three_join();
@@ -848,6 +863,36 @@ START_TEST(closes_are_at_most_five_a_second)
 	ck_assert_uint_le(w.clouds[0].committed[0] - before, 10 * 5 + 11 * 3);
 	run(2 * S);
 	ck_assert(shard_close_ns(1) == 199 * MIN);
+}
+END_TEST
+
+/* No window ends within a slice: what moves there is told once a second, what passes its end at once. */
+START_TEST(steps_within_a_slice_cost_one_close_a_second)
+{
+	three_join();
+	report("b", 1000 * MIN);
+	report("c", 1000 * MIN);
+	report("a", MIN);
+	run(2 * S);
+	uint64_t before = node_closes();
+	for (int i = 1; i <= 100; i++) {
+		report("a", MIN + i * MIN / 200);
+		run(100 * NS_PER_MS);
+	}
+	uint64_t closes = node_closes() - before;
+	ck_assert(closes >= 9 && closes <= 11);
+	run(1500 * NS_PER_MS);
+	ck_assert(shard_close_ns(1) == MIN + MIN / 2);
+	for (int i = 2; i <= 4; i++) {
+		report("a", i * MIN);
+		run(500 * NS_PER_MS);
+		ck_assert(shard_close_ns(1) == i * MIN);
+	}
+	report("a", 4 * MIN + 1);
+	run(400 * NS_PER_MS);
+	ck_assert(shard_close_ns(1) == 4 * MIN);
+	run(1500 * NS_PER_MS);
+	ck_assert(shard_close_ns(1) == 4 * MIN + 1);
 }
 END_TEST
 
@@ -1209,6 +1254,7 @@ int main(void)
 	tcase_add_test(tc, a_forwarded_frame_is_never_forwarded_again);
 	tcase_add_test(tc, close_reaches_every_shard_and_the_queue_empties);
 	tcase_add_test(tc, closes_are_at_most_five_a_second);
+	tcase_add_test(tc, steps_within_a_slice_cost_one_close_a_second);
 	tcase_add_test(tc, lost_frames_between_nodes_are_made_good);
 	tcase_add_test(tc, a_shard_that_was_away_gets_what_it_missed_in_order);
 	tcase_add_test(tc, a_restarted_meta_node_keeps_close_and_hears_everyone_anew);
