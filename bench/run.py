@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Measures what docs/performance.md quotes, with the real daemons on loopback. ./dev bench [NAME ...]
 
-Names: line partial edge commit latency uplink memory (default: all). Every figure is printed with what it means; nothing here
+Names: line partial edge commit latency uplink memory replicate (default: all). Every figure is printed with what it means; nothing here
 passes or fails by time."""
 
 import argparse
 import os
 import platform
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -138,6 +139,12 @@ def bench_uplink(w):
                     f"{sent:.0f} of {len(data)} bytes, window {window}")
 
 
+def bench_replicate(w):
+    """Writes that three nodes hold before they are acknowledged: Weir, etcd and NATS JetStream in turn, on this machine and disk."""
+    import replicate
+    replicate.bench(w, say)
+
+
 def bench_program(w, program):
     path = os.path.join(w.BUILD, "bench", program)
     if subprocess.run([path]).returncode:
@@ -149,11 +156,12 @@ def main():
     p.add_argument("--build", default=os.path.join(HERE, "..", "build"))
     p.add_argument("names", nargs="*")
     args = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: what was started is stopped
     os.environ["WEIR_BUILD"] = os.path.abspath(args.build)
     import weirtest as w
     benches = {"line": lambda w: bench_program(w, "bench_line"), "partial": lambda w: bench_program(w, "bench_partial"),
                "edge": bench_edge, "commit": bench_commit, "latency": bench_latency, "uplink": bench_uplink,
-               "memory": bench_memory}
+               "memory": bench_memory, "replicate": bench_replicate}
     unknown = [n for n in args.names if n not in benches]
     if unknown:
         p.error(f"unknown: {' '.join(unknown)}; there are: {' '.join(benches)}")
