@@ -41,7 +41,7 @@
 	/* membership (D 4.1, 4.2) */                                                                                    \
 	X(CONFIG_OWN_TERM, "a change waits for a committed entry of the leader's term")                                  \
 	X(ONE_CHANGE, "a change waits for the one before")                                                               \
-	X(CONFIG_AT_ONCE, "a configuration is in force when it is in the log")                                           \
+	X(CONFIG_AT_ONCE, "a configuration is in force when it is in the log (live)")                                    \
 	X(TRUNCATE_CONFIG, "a truncated configuration is no longer in force")                                            \
 	X(LEARNER, "learners count in no majority")                                                                      \
 	X(REMOVED_LEADER, "a leader that is removed steps down")                                                         \
