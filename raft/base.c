@@ -56,7 +56,7 @@ void raft_entries_release(struct raft_entry *entries, size_t count)
 		raft_data_release(entries[i].data);
 }
 
-/* ---- what raft.h gives to its users ---------------------------------------------------------------------------- */
+/* ---- what raft.h gives to its users ----------------------------------------------------------- */
 
 struct raft_data *raft_data_take(uint8_t *bytes, size_t len)
 {

@@ -14,7 +14,8 @@ _Noreturn void raft_assert_failed(const char *condition, const char *file, int l
 /* Zeroed; abort when memory is out. raft_resize keeps what is there and zeroes nothing. */
 void *raft_alloc(size_t count, size_t size);
 void *raft_resize(void *p, size_t count, size_t size);
-/* For an array that holds `used` of *capacity items and shall take one more: grows it by doubling. Returns the array. */
+/* For an array that holds `used` of *capacity items and shall take one more: grows it by doubling. Returns
+ * the array. */
 void *raft_grow(void *array, size_t used, size_t *capacity, size_t size);
 
 /* The next number of a seeded sequence (splitmix64: Steele, Lea, Flood 2014). */

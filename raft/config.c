@@ -7,7 +7,8 @@
 #define CONFIG_HEAD_BYTES 2
 #define CONFIG_MEMBER_BYTES 9
 
-_Static_assert(CONFIG_HEAD_BYTES + RAFT_MEMBERS_MAX * CONFIG_MEMBER_BYTES <= RAFT_CONFIG_BYTES_MAX, "room for all members");
+_Static_assert(CONFIG_HEAD_BYTES + RAFT_MEMBERS_MAX * CONFIG_MEMBER_BYTES <= RAFT_CONFIG_BYTES_MAX,
+    "room for all members");
 
 size_t raft_config_encode(const struct raft_config *c, uint8_t out[RAFT_CONFIG_BYTES_MAX])
 {

@@ -1,4 +1,5 @@
-/* The disk: one durable write at a time, and what waits for it. A leader's entries leave while they are written (D 10.2.1). */
+/* The disk: one durable write at a time, and what waits for it. A leader's entries leave while they are
+ * written (D 10.2.1). */
 #include "raft/internal.h"
 
 static bool same(const struct raft_hard_state *a, const struct raft_hard_state *b)

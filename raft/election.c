@@ -1,7 +1,8 @@
-/* Elections: D 3.4; the voter's restriction, D 3.6.1; pre-vote, D 9.6; whom a live leader protects, D 4.2.3. */
+/* Elections: D 3.4; the voter's restriction, D 3.6.1; pre-vote, D 9.6; whom a live leader protects, D 4.2.3.
+ */
 #include "raft/internal.h"
 
-/* ---- terms and roles ---------------------------------------------------------------------------------------------- */
+/* ---- terms and roles -------------------------------------------------------------------------- */
 
 void raft_set_term(struct raft *r, uint64_t term, uint64_t vote)
 {
@@ -37,10 +38,11 @@ bool raft_sticky(const struct raft *r)
 {
 	if (!RULE(RAFT_RULE_STICKY))
 		return false;
-	return r->role == RAFT_LEADER || (r->leader != RAFT_NOBODY && r->heard_ticks < r->options.election_ticks);
+	return r->role == RAFT_LEADER ||
+	       (r->leader != RAFT_NOBODY && r->heard_ticks < r->options.election_ticks);
 }
 
-/* ---- the timer -------------------------------------------------------------------------------------------------------- */
+/* ---- the timer -------------------------------------------------------------------------------- */
 
 void raft_restart_timer(struct raft *r)
 {
@@ -60,7 +62,7 @@ void raft_election_tick(struct raft *r)
 	raft_campaign(r);
 }
 
-/* ---- the candidate ------------------------------------------------------------------------------------------------------ */
+/* ---- the candidate ---------------------------------------------------------------------------- */
 
 static bool may_campaign(const struct raft *r)
 {
@@ -150,7 +152,8 @@ static void pre_campaign(struct raft *r)
 	count_votes(r);
 }
 
-/* D 3.4: a new term, and a vote for itself, in one durable step; RequestVote leaves and the vote counts after it. */
+/* D 3.4: a new term, and a vote for itself, in one durable step; RequestVote leaves and the vote counts after
+ * it. */
 static void campaign(struct raft *r, bool force)
 {
 	raft_set_term(r, r->hard.term + 1, r->options.id);
@@ -203,7 +206,7 @@ void raft_on_vote_result(struct raft *r, const struct raft_message *m)
 	count_votes(r);
 }
 
-/* ---- the voter ------------------------------------------------------------------------------------------------------------ */
+/* ---- the voter -------------------------------------------------------------------------------- */
 
 /* D 3.6.1: the log with the later last term, or of two with the same the longer one. */
 static bool up_to_date(const struct raft *r, const struct raft_message *m)
@@ -214,8 +217,8 @@ static bool up_to_date(const struct raft *r, const struct raft_message *m)
 	return m->log_term > own_term || (m->log_term == own_term && m->index >= r->log.last);
 }
 
-/* Promises nothing: it may grant many, and says so at once. A refusal carries its term, so that a candidate that is behind
- * catches up and can be elected. */
+/* Promises nothing: it may grant many, and says so at once. A refusal carries its term, so that a candidate
+ * that is behind catches up and can be elected. */
 void raft_on_pre_vote(struct raft *r, const struct raft_message *m)
 {
 	bool grant = m->term > r->hard.term && up_to_date(r, m);

@@ -1,4 +1,5 @@
-/* raft/internal: struct raft, and what its files do for each other. Nothing outside of raft/ includes this but its tests.
+/* raft/internal: struct raft, and what its files do for each other. Nothing outside of raft/ includes this
+ * but its tests.
  *
  *   raft.c         making, proposing, ticking, asking
  *   step.c         what comes in: which messages are possible, the rules of terms, who handles which
@@ -31,8 +32,8 @@ struct raft_ballot {
 	bool granted;
 };
 
-/* Reads in the order they were asked for: first those that are answered, then those that wait for their round, then
- * those that wait for a committed entry of the term. */
+/* Reads in the order they were asked for: first those that are answered, then those that wait for their
+ * round, then those that wait for a committed entry of the term. */
 struct raft_pending_read {
 	struct raft_read read;
 	uint64_t round;
@@ -48,14 +49,14 @@ struct raft_offer { /* of a snapshot; index 0: none */
 };
 
 struct raft_leadership { /* exists while role is RAFT_LEADER */
-	uint64_t since;         /* index of the NOOP */
+	uint64_t since; /* index of the NOOP */
 	uint64_t ticks;
 	uint32_t heartbeat_ticks, check_ticks, transfer_ticks; /* since the last, since it began */
 	uint64_t transfer_to;
-	uint64_t round;         /* of the heartbeats sent last */
-	bool round_due;         /* another one is to be sent */
-	bool send_due;          /* some follower may be sent something */
-	uint32_t turn;          /* whose turn it is */
+	uint64_t round; /* of the heartbeats sent last */
+	bool round_due; /* another one is to be sent */
+	bool send_due; /* some follower may be sent something */
+	uint32_t turn; /* whose turn it is */
 	struct raft_quota quota;
 	uint32_t progress_count;
 	struct raft_progress progress[RAFT_MEMBERS_MAX];
@@ -73,7 +74,7 @@ struct raft {
 
 	enum raft_role role;
 	uint64_t leader;
-	uint32_t heard_ticks;               /* since a message of the leader */
+	uint32_t heard_ticks; /* since a message of the leader */
 	uint32_t election_ticks, timeout_ticks; /* since the timer began; when it ends */
 	uint32_t ballot_count;
 	struct raft_ballot ballots[RAFT_MEMBERS_MAX]; /* of this campaign */
@@ -91,13 +92,14 @@ bool raft_own_term_committed(const struct raft *r);
 /* The storage failed: the end. */
 void raft_fail(struct raft *r, const char *why);
 
-/* ---- outgoing messages: `from` and, where it is 0, the term are filled in -------------------------------------------- */
+/* ---- outgoing messages: `from` and, where it is 0, the term are filled in --------------------- */
 
 void raft_send(struct raft *r, struct raft_message m);
-/* As soon as the hard state, and the log up to `index`, are durable as they are now; never if the term moves on. */
+/* As soon as the hard state, and the log up to `index`, are durable as they are now; never if the term moves
+ * on. */
 void raft_promise(struct raft *r, struct raft_message m, uint64_t index);
 
-/* ---- election.c --------------------------------------------------------------------------------------------------------- */
+/* ---- election.c ------------------------------------------------------------------------------- */
 
 /* `term` is not below the own. */
 void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader);
@@ -115,7 +117,7 @@ void raft_on_request_vote(struct raft *r, const struct raft_message *m);
 void raft_on_vote_result(struct raft *r, const struct raft_message *m); /* of either kind */
 void raft_on_timeout_now(struct raft *r, const struct raft_message *m);
 
-/* ---- leader.c ------------------------------------------------------------------------------------------------------------- */
+/* ---- leader.c --------------------------------------------------------------------------------- */
 
 void raft_lead(struct raft *r);
 void raft_lead_end(struct raft *r);
@@ -131,7 +133,7 @@ void raft_on_heartbeat(struct raft *r, const struct raft_message *m);
 void raft_on_heartbeat_result(struct raft *r, const struct raft_message *m);
 void raft_transfer_check(struct raft *r, const struct raft_progress *p);
 
-/* ---- replication.c ---------------------------------------------------------------------------------------------------------- */
+/* ---- replication.c ---------------------------------------------------------------------------- */
 
 bool raft_next_append(struct raft *r, struct raft_message *ret_message);
 /* May end the leadership. */
@@ -142,24 +144,24 @@ bool raft_append_impossible(const struct raft *r, const struct raft_message *m);
 void raft_on_append(struct raft *r, const struct raft_message *m);
 void raft_on_append_result(struct raft *r, const struct raft_message *m);
 
-/* ---- read.c ------------------------------------------------------------------------------------------------------------------- */
+/* ---- read.c ----------------------------------------------------------------------------------- */
 
-void raft_reads_begin(struct raft *r);   /* those that waited for an entry of the term */
+void raft_reads_begin(struct raft *r); /* those that waited for an entry of the term */
 void raft_reads_confirm(struct raft *r); /* those whose round a majority has answered */
 void raft_reads_fail(struct raft *r);
 
-/* ---- membership.c --------------------------------------------------------------------------------------------------------------- */
+/* ---- membership.c ----------------------------------------------------------------------------- */
 
 /* A configuration was committed: a leader that is no voter in it steps down. */
 void raft_leave_if_removed(struct raft *r);
 
-/* ---- snapshot.c ------------------------------------------------------------------------------------------------------------------- */
+/* ---- snapshot.c ------------------------------------------------------------------------------- */
 
 bool raft_next_offer(struct raft *r, struct raft_progress *p, struct raft_message *ret_message);
 void raft_on_install_snapshot(struct raft *r, const struct raft_message *m);
 void raft_on_install_snapshot_result(struct raft *r, const struct raft_message *m);
 
-/* ---- disk.c ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- disk.c ----------------------------------------------------------------------------------- */
 
 bool raft_promises_durable(const struct raft *r); /* all but the log's entries */
 

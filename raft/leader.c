@@ -1,9 +1,10 @@
-/* A leadership: its beginning (D 3.4, 6.4) and end, its heartbeats, its check of itself (D 6.2), its hand-over (D 3.10). */
+/* A leadership: its beginning (D 3.4, 6.4) and end, its heartbeats, its check of itself (D 6.2), its
+ * hand-over (D 3.10). */
 #include "raft/internal.h"
 
 #include <stdlib.h>
 
-/* ---- beginning and end ---------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------ */
 
 void raft_lead(struct raft *r)
 {
@@ -63,7 +64,7 @@ void raft_lead_members(struct raft *r)
 	l->send_due = true;
 }
 
-/* ---- its entries ------------------------------------------------------------------------------------------------------ */
+/* ---- its entries ------------------------------------------------------------------------------ */
 
 /* The last eighth is for the program's own proposals. */
 bool raft_lead_room(const struct raft *r, size_t len, bool own)
@@ -86,7 +87,7 @@ uint64_t raft_lead_append(struct raft *r, enum raft_entry_kind kind, struct raft
 	return e.index;
 }
 
-/* ---- heartbeats --------------------------------------------------------------------------------------------------------- */
+/* ---- heartbeats ------------------------------------------------------------------------------- */
 
 void raft_lead_round(struct raft *r)
 {
@@ -99,11 +100,10 @@ void raft_lead_round(struct raft *r)
 	for (uint32_t i = 0; i < l->progress_count; i++) {
 		const struct raft_progress *p = &l->progress[i];
 		uint64_t known = RULE(RAFT_RULE_HEARTBEAT_COMMIT) ? p->match : r->log.last;
-		raft_send(r,
-		    (struct raft_message){.kind = RAFT_HEARTBEAT,
-			.to = p->id,
-			.commit = raft_min(r->commit, known),
-			.round = l->round});
+		raft_send(r, (struct raft_message){.kind = RAFT_HEARTBEAT,
+				 .to = p->id,
+				 .commit = raft_min(r->commit, known),
+				 .round = l->round});
 	}
 }
 
@@ -129,7 +129,7 @@ void raft_on_heartbeat_result(struct raft *r, const struct raft_message *m)
 	raft_reads_confirm(r);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------- */
 
 static uint64_t heard(const void *arg, uint64_t id)
 {
@@ -180,7 +180,7 @@ void raft_unreachable(struct raft *r, uint64_t id)
 	r->lead->send_due = true;
 }
 
-/* ---- handing it over (D 3.10) ---------------------------------------------------------------------------------------------- */
+/* ---- handing it over (D 3.10) ----------------------------------------------------------------- */
 
 void raft_transfer_check(struct raft *r, const struct raft_progress *p)
 {

@@ -8,7 +8,7 @@
 
 #define RING_MIN 8
 
-/* ---- terms ------------------------------------------------------------------------------------------------------- */
+/* ---- terms ------------------------------------------------------------------------------------ */
 
 /* How many runs begin at or below `index`. */
 static size_t runs_up_to(const struct raft_log *l, uint64_t index)
@@ -69,7 +69,7 @@ static void compact_terms(struct raft_log *l, uint64_t index)
 	memmove(l->runs, l->runs + gone, l->run_count * sizeof(*l->runs));
 }
 
-/* ---- configurations (D 4.1) ---------------------------------------------------------------------------------------- */
+/* ---- configurations (D 4.1) ------------------------------------------------------------------- */
 
 const struct raft_config *raft_log_config(const struct raft_log *l)
 {
@@ -122,7 +122,7 @@ static void compact_configs(struct raft_log *l, uint64_t index)
 	}
 }
 
-/* ---- the entries in memory --------------------------------------------------------------------------------------------- */
+/* ---- the entries in memory -------------------------------------------------------------------- */
 
 static struct raft_entry *in_ring(const struct raft_log *l, uint64_t index)
 {
@@ -197,7 +197,7 @@ static void set_durable(struct raft_log *l, uint64_t index)
 	evict(l);
 }
 
-/* ---- changes --------------------------------------------------------------------------------------------------------------- */
+/* ---- changes ---------------------------------------------------------------------------------- */
 
 void raft_log_append(struct raft_log *l, const struct raft_entry *e)
 {
@@ -246,7 +246,8 @@ void raft_log_compact(struct raft_log *l, uint64_t index)
 	shrink_ring(l);
 }
 
-/* Nothing above `index` was durable yet, and what is under way was for the log of before: all is written again. */
+/* Nothing above `index` was durable yet, and what is under way was for the log of before: all is written
+ * again. */
 static void reset_keeping(struct raft_log *l, uint64_t index)
 {
 	l->write.counts_to = 0;
@@ -276,7 +277,7 @@ void raft_log_reset(struct raft_log *l, uint64_t index, uint64_t term, const str
 	l->reset_pending = true;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
 static size_t from_memory(const struct raft_log *l, uint64_t first, uint64_t last, size_t bytes_max,
     struct raft_entry *out, size_t room)
@@ -311,8 +312,8 @@ static int from_storage(const struct raft_log *l, uint64_t first, uint64_t last,
 	return 0;
 }
 
-int raft_log_entries(const struct raft_log *l, uint64_t first, uint64_t last, size_t bytes_max, struct raft_entry *out,
-    size_t room, size_t *ret_count)
+int raft_log_entries(const struct raft_log *l, uint64_t first, uint64_t last, size_t bytes_max,
+    struct raft_entry *out, size_t room, size_t *ret_count)
 {
 	RAFT_ASSERT(first > l->base_index && first <= last && last <= l->last && room);
 	if (first < l->tail)
@@ -321,7 +322,7 @@ int raft_log_entries(const struct raft_log *l, uint64_t first, uint64_t last, si
 	return 0;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------- */
 
 bool raft_log_write_needed(const struct raft_log *l)
 {
@@ -338,7 +339,8 @@ static size_t take_entries(struct raft_log *l, size_t bytes_max, size_t entries_
 	return from_memory(l, l->durable + 1, l->last, bytes_max, l->write.entries, room);
 }
 
-void raft_log_write_begin(struct raft_log *l, size_t bytes_max, size_t entries_max, struct raft_write *ret_write)
+void raft_log_write_begin(
+    struct raft_log *l, size_t bytes_max, size_t entries_max, struct raft_write *ret_write)
 {
 	struct raft_log_write *w = &l->write;
 	RAFT_ASSERT(!w->active);
@@ -388,7 +390,7 @@ bool raft_log_base_durable(const struct raft_log *l)
 	return !l->reset_pending && !l->write.reset;
 }
 
-/* ---- beginning and end --------------------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------ */
 
 static bool terms_fit(const struct raft_start *s)
 {
@@ -405,8 +407,9 @@ static bool terms_fit(const struct raft_start *s)
 
 static bool base_fits(const struct raft_start *s)
 {
-	return s->last < RAFT_TERM_MAX && s->term < RAFT_TERM_MAX && s->base_index <= s->last && s->base_term <= s->term &&
-	    !s->base_index == !s->base_term && s->base_config.count <= RAFT_MEMBERS_MAX;
+	return s->last < RAFT_TERM_MAX && s->term < RAFT_TERM_MAX && s->base_index <= s->last &&
+	       s->base_term < RAFT_TERM_MAX && !s->base_index == !s->base_term &&
+	       s->base_config.count <= RAFT_MEMBERS_MAX;
 }
 
 static int start_configs(struct raft_log *l, const struct raft_start *s)

@@ -1,12 +1,12 @@
 /* raft/log: the log as this member has it, and how much of that its disk has. Internal.
  *
  *     base        durable        last
- *      |  on disk    |  to write   |          entries base + 1 .. last; of these the ones from `tail` on are in memory:
- *      +-------------+-------------+          all above `durable`, and below it a cache of cache_bytes_max
- *              | in memory         |
+ *      |  on disk    |  to write   |          entries base + 1 .. last; of these from `tail` on
+ *      +-------------+-------------+          are in memory: all above `durable`, and
+ *              | in memory         |          below it a cache of cache_bytes_max
  *             tail
  *
- * One write at a time is under way (log_write_begin). What it wrote counts when it is done, except for what was replaced
+ * One write at a time is under way (raft_log_write_begin). What it wrote counts when it is done, except for what was replaced
  * in memory meanwhile: `write_counts_to` follows each truncation. The disk may then hold entries above `durable` that the
  * log no longer has (up to `disk_last`): the next write begins by removing them. */
 #ifndef RAFT_LOG_H

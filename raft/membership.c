@@ -1,16 +1,18 @@
-/* Changes of the members, one server at a time: D 4.1; learners: D 4.2.1; a leader that removes itself: D 4.2.2. */
+/* Changes of the members, one server at a time: D 4.1; learners: D 4.2.1; a leader that removes itself:
+ * D 4.2.2. */
 #include "raft/internal.h"
 
 const struct raft_config *raft_config_of(const struct raft *r)
 {
-	/* D 4.1: "a server always uses the latest configuration in its log, regardless of whether the entry is committed". */
+	/* D 4.1: "a server always uses the latest configuration in its log, regardless of whether the entry
+	 * is committed". */
 	if (RULE(RAFT_RULE_CONFIG_AT_ONCE))
 		return raft_log_config(&r->log);
 	return raft_log_config_at(&r->log, r->commit);
 }
 
-/* The amendment to D 4.1 (Ongaro, raft-dev, 2015): without a committed entry of the own term, changes of two leaders might
- * have majorities that do not overlap. */
+/* The amendment to D 4.1 (Ongaro, raft-dev, 2015): without a committed entry of the own term, changes of two
+ * leaders might have majorities that do not overlap. */
 static int may_change(const struct raft *r)
 {
 	if (r->role != RAFT_LEADER || r->lead->transfer_to != RAFT_NOBODY)

@@ -7,7 +7,7 @@
 
 #define INFLIGHT_KEPT 8 /* room that an empty window keeps */
 
-/* ---- the window -------------------------------------------------------------------------------------------------- */
+/* ---- the window ------------------------------------------------------------------------------- */
 
 static bool window_full(const struct raft_progress *p, const struct raft_window *w)
 {
@@ -60,7 +60,7 @@ static void window_free_to(struct raft_progress *p, uint64_t index)
 		window_drop(p);
 }
 
-/* ---- states --------------------------------------------------------------------------------------------------------- */
+/* ---- states ----------------------------------------------------------------------------------- */
 
 void raft_progress_init(struct raft_progress *p, uint64_t id, uint64_t next, uint64_t now)
 {

@@ -3,13 +3,14 @@
 
 #include <stdlib.h>
 
-/* ---- making one ---------------------------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------- */
 
 static bool options_possible(const struct raft_options *o)
 {
 	return o->id != RAFT_NOBODY && o->heartbeat_ticks && o->heartbeat_ticks < o->election_ticks &&
-	    o->election_ticks <= UINT32_MAX / 4 && o->priority_ticks <= UINT32_MAX / 4 && o->inflight_messages_max &&
-	    o->inflight_bytes_max && o->proposed_max && o->proposed_bytes_max && o->storage.entries;
+	       o->election_ticks <= UINT32_MAX / 4 && o->priority_ticks <= UINT32_MAX / 4 &&
+	       o->inflight_messages_max && o->inflight_bytes_max && o->proposed_max &&
+	       o->proposed_bytes_max && o->storage.entries;
 }
 
 static bool start_possible(const struct raft_start *s)
@@ -30,6 +31,9 @@ int raft_new(const struct raft_options *o, const struct raft_start *s, struct ra
 	r->options = *o;
 	r->random = o->seed;
 	r->hard = r->disk_hard = (struct raft_hard_state){.term = s->term, .vote = s->vote};
+	if (s->base_term >
+	    s->term) /* a state that was installed before the term was written: no vote of it left */
+		r->hard = (struct raft_hard_state){.term = s->base_term, .vote = RAFT_NOBODY};
 	r->commit = r->applied = s->applied;
 	r->state_void = s->state_void;
 	raft_restart_timer(r);
@@ -61,7 +65,7 @@ const char *raft_failed(const struct raft *r)
 	return r->failed;
 }
 
-/* ---- input ------------------------------------------------------------------------------------------------------------------- */
+/* ---- input ------------------------------------------------------------------------------------ */
 
 void raft_tick(struct raft *r)
 {
@@ -95,7 +99,7 @@ void raft_applied(struct raft *r, uint64_t index)
 		raft_quota_applied(&r->lead->quota, r->applied);
 }
 
-/* ---- output -------------------------------------------------------------------------------------------------------------------- */
+/* ---- output ----------------------------------------------------------------------------------- */
 
 bool raft_pop_message(struct raft *r, struct raft_message *ret_message)
 {
@@ -114,8 +118,8 @@ uint64_t raft_committed(const struct raft *r)
 	return raft_min(r->commit, RULE(RAFT_RULE_APPLY_DURABLE) ? r->log.durable : r->log.last);
 }
 
-int raft_entries(struct raft *r, uint64_t first, uint64_t last, size_t bytes_max, struct raft_entry *out, size_t room,
-    size_t *ret_count)
+int raft_entries(struct raft *r, uint64_t first, uint64_t last, size_t bytes_max, struct raft_entry *out,
+    size_t room, size_t *ret_count)
 {
 	RAFT_ASSERT(last <= raft_committed(r));
 	if (r->failed)
@@ -126,7 +130,7 @@ int raft_entries(struct raft *r, uint64_t first, uint64_t last, size_t bytes_max
 	return rc;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- asking ----------------------------------------------------------------------------------- */
 
 bool raft_own_term_committed(const struct raft *r)
 {

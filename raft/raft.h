@@ -167,7 +167,10 @@ struct raft_term_start { /* the log's entries from `index` up to the next start 
 };
 
 /* What is durable. Everything is copied. A new member of no group yet: all zero, an empty config. The founder of a group:
- * term 1, one entry (index 1, term 1, CONFIG with all its members). */
+ * term 1, one entry (index 1, term 1, CONFIG with all its members).
+ * After a crash between a state's installation at (S, its term) and the log's reset: if the log has that very entry, it is
+ * as any other start; else base = last = applied = S, with that term and configuration, and no entries (they are to be
+ * removed); its term may be above the hard state's. */
 struct raft_start {
 	uint64_t term, vote;               /* hard state */
 	uint64_t base_index, base_term;    /* the log begins behind it: the last entry that was compacted or installed */

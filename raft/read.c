@@ -1,4 +1,5 @@
-/* Linearizable reads without entries: D 6.4's ReadIndex. No clock is trusted: D 6.4.1's leases are not used. */
+/* Linearizable reads without entries: D 6.4's ReadIndex. No clock is trusted: D 6.4.1's leases are not used.
+ */
 #include "raft/internal.h"
 
 #include <stdlib.h>
@@ -35,8 +36,9 @@ int raft_read_index(struct raft *r, uint64_t context)
 	return 0;
 }
 
-/* Until an entry of its term is committed, a leader may not know of all that is (D 6.4, step 1). From then on its commit
- * index, as of the call, is the read's (step 2), and the next round of heartbeats is to confirm it (step 3). */
+/* Until an entry of its term is committed, a leader may not know of all that is (D 6.4, step 1). From then on
+ * its commit index, as of the call, is the read's (step 2), and the next round of heartbeats is to confirm it
+ * (step 3). */
 void raft_reads_begin(struct raft *r)
 {
 	struct raft_reads *q = &r->reads;
@@ -78,7 +80,8 @@ void raft_reads_fail(struct raft *r)
 {
 	struct raft_reads *q = &r->reads;
 	for (; q->answered < q->count; q->answered++)
-		read_at(q, q->answered)->read = (struct raft_read){.context = read_at(q, q->answered)->read.context};
+		read_at(q, q->answered)->read =
+		    (struct raft_read){.context = read_at(q, q->answered)->read.context};
 	q->begun = q->count;
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* ---- the leader sends ------------------------------------------------------------------------------------------------ */
+/* ---- the leader sends ------------------------------------------------------------------------- */
 
 static int take_entries(struct raft *r, uint64_t first, struct raft_message *m)
 {
@@ -76,7 +76,7 @@ bool raft_next_append(struct raft *r, struct raft_message *ret_message)
 	return false;
 }
 
-/* ---- the follower checks and appends (D 3.5) ---------------------------------------------------------------------------- */
+/* ---- the follower checks and appends (D 3.5) -------------------------------------------------- */
 
 /* What is at or below the base is committed: every leader has it (D 3.6.3), as far as it is known here. */
 static bool matches(const struct raft *r, uint64_t index, uint64_t term)
@@ -89,7 +89,7 @@ static size_t first_new(const struct raft *r, const struct raft_message *m)
 {
 	size_t i = 0;
 	while (i < m->entry_count && m->entries[i].index <= r->log.last &&
-	    matches(r, m->entries[i].index, m->entries[i].term))
+	       matches(r, m->entries[i].index, m->entries[i].term))
 		i++;
 	return i;
 }
@@ -103,8 +103,8 @@ bool raft_append_impossible(const struct raft *r, const struct raft_message *m)
 	return i < m->entry_count && m->entries[i].index <= settled;
 }
 
-/* Conflicting entries go, with all that follow them; those that match stay, since this message may be an old one, and
- * others may have been acknowledged since. */
+/* Conflicting entries go, with all that follow them; those that match stay, since this message may be an old
+ * one, and others may have been acknowledged since. */
 static void append_new(struct raft *r, const struct raft_message *m)
 {
 	size_t i = first_new(r, m);
@@ -117,25 +117,26 @@ static void append_new(struct raft *r, const struct raft_message *m)
 		raft_log_append(&r->log, &m->entries[i]);
 }
 
-/* The hint lets the leader skip a term of its own and one of ours for each refusal (D 3.5, its last paragraphs). */
+/* The hint lets the leader skip a term of its own and one of ours for each refusal (D 3.5, its last
+ * paragraphs). */
 static void refuse(struct raft *r, const struct raft_message *m)
 {
 	uint64_t hint = raft_max(raft_log_find_term(&r->log, m->index, m->log_term), r->log.base_index);
 	r->counters.appends_refused++;
-	raft_send(r,
-	    (struct raft_message){.kind = RAFT_APPEND_ENTRIES_RESULT,
-		.to = m->from,
-		.reject = true,
-		.index = m->index,
-		.log_term = m->log_term,
-		.hint_index = hint,
-		.hint_term = raft_log_term(&r->log, hint)});
+	raft_send(r, (struct raft_message){.kind = RAFT_APPEND_ENTRIES_RESULT,
+			 .to = m->from,
+			 .reject = true,
+			 .index = m->index,
+			 .log_term = m->log_term,
+			 .hint_index = hint,
+			 .hint_term = raft_log_term(&r->log, hint)});
 }
 
 void raft_on_append(struct raft *r, const struct raft_message *m)
 {
 	raft_follow(r, m->from);
-	if (!matches(r, m->index, m->log_term) && (RULE(RAFT_RULE_PREVIOUS_CHECK) || m->index > r->log.last)) {
+	if (!matches(r, m->index, m->log_term) &&
+	    (RULE(RAFT_RULE_PREVIOUS_CHECK) || m->index > r->log.last)) {
 		refuse(r, m);
 		return;
 	}
@@ -152,7 +153,7 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
 		raft_send(r, result);
 }
 
-/* ---- the leader learns ------------------------------------------------------------------------------------------------------ */
+/* ---- the leader learns ------------------------------------------------------------------------ */
 
 static void refused(struct raft *r, struct raft_progress *p, const struct raft_message *m)
 {
@@ -176,7 +177,7 @@ void raft_on_append_result(struct raft *r, const struct raft_message *m)
 	raft_advance_commit(r);
 }
 
-/* ---- commitment (D 3.6.2) ------------------------------------------------------------------------------------------------------ */
+/* ---- commitment (D 3.6.2) --------------------------------------------------------------------- */
 
 static uint64_t match(const void *arg, uint64_t id)
 {
@@ -191,7 +192,8 @@ static uint64_t match(const void *arg, uint64_t id)
 void raft_advance_commit(struct raft *r)
 {
 	uint64_t index = raft_quorum_reached(raft_config_of(r), match, r);
-	/* Not by counting for entries of earlier terms (D figure 3.7); they are committed by one of this term behind them. */
+	/* Not by counting for entries of earlier terms (D figure 3.7); they are committed by one of this term
+	 * behind them. */
 	if (raft_log_term(&r->log, index) != r->hard.term && RULE(RAFT_RULE_OWN_TERM_COMMIT))
 		return;
 	raft_set_commit(r, index);

@@ -1,7 +1,8 @@
-/* Snapshots: D 5. Here are their (index, term) and configuration only; the contents travel beside this library. */
+/* Snapshots: D 5. Here are their (index, term) and configuration only; the contents travel beside this
+ * library. */
 #include "raft/internal.h"
 
-/* ---- the leader offers ------------------------------------------------------------------------------------------------ */
+/* ---- the leader offers ------------------------------------------------------------------------ */
 
 bool raft_next_offer(struct raft *r, struct raft_progress *p, struct raft_message *ret_message)
 {
@@ -40,7 +41,7 @@ void raft_compact(struct raft *r, uint64_t index)
 	raft_log_compact(&r->log, raft_min(index, r->log.durable));
 }
 
-/* ---- the follower is offered one ------------------------------------------------------------------------------------------ */
+/* ---- the follower is offered one -------------------------------------------------------------- */
 
 static void tell_reached(struct raft *r, uint64_t to, uint64_t index)
 {
@@ -65,10 +66,12 @@ void raft_on_install_snapshot(struct raft *r, const struct raft_message *m)
 
 static bool offer_open(const struct raft *r)
 {
-	return r->offer.index && (r->state_void || r->offer.index > r->commit || !RULE(RAFT_RULE_SNAPSHOT_OLD));
+	return r->offer.index &&
+	       (r->state_void || r->offer.index > r->commit || !RULE(RAFT_RULE_SNAPSHOT_OLD));
 }
 
-/* Without a state it needs one, offered or not: its log may reach back to the leader's, who then offers nothing. */
+/* Without a state it needs one, offered or not: its log may reach back to the leader's, who then offers
+ * nothing. */
 bool raft_snapshot_wanted(const struct raft *r, uint64_t *ret_from, uint64_t *ret_index)
 {
 	bool void_of_any = r->state_void && r->leader != RAFT_NOBODY && r->leader != r->options.id;
@@ -136,10 +139,9 @@ void raft_snapshot_failed(struct raft *r)
 {
 	if (!r->offer.index)
 		return;
-	raft_send(r,
-	    (struct raft_message){.kind = RAFT_INSTALL_SNAPSHOT_RESULT,
-		.to = r->offer.from,
-		.index = r->offer.index,
-		.reject = true});
+	raft_send(r, (struct raft_message){.kind = RAFT_INSTALL_SNAPSHOT_RESULT,
+			 .to = r->offer.from,
+			 .index = r->offer.index,
+			 .reject = true});
 	r->offer = (struct raft_offer){0};
 }

@@ -1,12 +1,13 @@
-/* What comes in from others: which messages are possible, what their terms mean (D 3.3), and who handles them. Nothing in a
- * message is trusted to be possible; what it says is believed (D assumes no liars). */
+/* What comes in from others: which messages are possible, what their terms mean (D 3.3), and who handles
+ * them. Nothing in a message is trusted to be possible; what it says is believed (D assumes no liars). */
 #include "raft/internal.h"
 
-/* ---- possible ----------------------------------------------------------------------------------------------------------- */
+/* ---- possible --------------------------------------------------------------------------------- */
 
 static bool from_leader(const struct raft_message *m)
 {
-	return m->kind == RAFT_APPEND_ENTRIES || m->kind == RAFT_HEARTBEAT || m->kind == RAFT_INSTALL_SNAPSHOT;
+	return m->kind == RAFT_APPEND_ENTRIES || m->kind == RAFT_HEARTBEAT ||
+	       m->kind == RAFT_INSTALL_SNAPSHOT;
 }
 
 static bool is_result(const struct raft_message *m)
@@ -42,7 +43,7 @@ static bool numbers_possible(const struct raft_message *m)
 static bool addressed(const struct raft *r, const struct raft_message *m)
 {
 	return m->kind >= RAFT_PRE_VOTE && m->kind <= RAFT_TIMEOUT_NOW && m->to == r->options.id &&
-	    m->from != RAFT_NOBODY && m->from != r->options.id;
+	       m->from != RAFT_NOBODY && m->from != r->options.id;
 }
 
 /* An entry has a term, at most the sender's; before the first there is none. */
@@ -86,11 +87,14 @@ static bool entries_possible(const struct raft_message *m)
 	return true;
 }
 
-/* Given what is known here: a term has one leader, who has all that is committed; nobody matches more than the leader has. */
+/* Given what is known here: a term has one leader, who has all that is committed; nobody matches more than
+ * the leader has. */
 static bool fits(const struct raft *r, const struct raft_message *m)
 {
-	bool acknowledges = (m->kind == RAFT_APPEND_ENTRIES_RESULT || m->kind == RAFT_INSTALL_SNAPSHOT_RESULT) && !m->reject;
-	if (r->role == RAFT_LEADER && m->term == r->hard.term && (from_leader(m) || (acknowledges && m->index > r->log.last)))
+	bool acknowledges =
+	    (m->kind == RAFT_APPEND_ENTRIES_RESULT || m->kind == RAFT_INSTALL_SNAPSHOT_RESULT) && !m->reject;
+	if (r->role == RAFT_LEADER && m->term == r->hard.term &&
+	    (from_leader(m) || (acknowledges && m->index > r->log.last)))
 		return false;
 	if (m->kind == RAFT_APPEND_ENTRIES && m->term >= r->hard.term)
 		return !raft_append_impossible(r, m);
@@ -108,7 +112,7 @@ static bool possible(const struct raft *r, const struct raft_message *m)
 	return fits(r, m);
 }
 
-/* ---- terms (D 3.3) -------------------------------------------------------------------------------------------------------- */
+/* ---- terms (D 3.3) ---------------------------------------------------------------------------- */
 
 /* A pre-vote, and its grant, name a term that nobody has yet (D 9.6). */
 static bool term_is_senders(const struct raft_message *m)
@@ -128,9 +132,9 @@ static void answer_old(struct raft *r, const struct raft_message *m)
 	if (is_result(m) || m->kind == RAFT_TIMEOUT_NOW)
 		return;
 	bool named = m->kind == RAFT_APPEND_ENTRIES || m->kind == RAFT_INSTALL_SNAPSHOT;
-	raft_send(r,
-	    (struct raft_message){
-		.kind = result_of(m->kind), .to = m->from, .reject = true, .index = named ? m->index : 0});
+	raft_send(
+	    r, (struct raft_message){
+		   .kind = result_of(m->kind), .to = m->from, .reject = true, .index = named ? m->index : 0});
 }
 
 static void adopt_term(struct raft *r, uint64_t term)
