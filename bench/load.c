@@ -16,8 +16,17 @@ double load_now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static double cpu_s(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
 void load_start(struct load *l)
 {
+	l->cpu_before_s = cpu_s();
 	l->start_s = load_now_s();
 	l->end_s = l->start_s + l->warmup_s + l->seconds;
 }
@@ -97,10 +106,6 @@ static double percentile_ms(const struct load *l, double q)
 
 int load_print(struct load *l)
 {
-	struct rusage u;
-	getrusage(RUSAGE_SELF, &u);
-	double cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-		     (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
 	double counted_s = l->end_s - l->start_s - l->warmup_s;
 	uint64_t lost = l->sent - l->done - l->failed;
 	if (lost)
@@ -113,8 +118,8 @@ int load_print(struct load *l)
 	       ", \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"client_cpu_s\": %.2f, \"failure\": \"%s\"}\n",
 	    counted_s > 0 ? (double)l->units / counted_s : 0,
 	    counted_s > 0 ? (double)l->counted / counted_s : 0, counted_s, l->done,
-	    l->failed + (lost ? lost - 1 : 0), percentile_ms(l, 0.5), percentile_ms(l, 0.99), cpu,
-	    l->failure);
+	    l->failed + (lost ? lost - 1 : 0), percentile_ms(l, 0.5), percentile_ms(l, 0.99),
+	    cpu_s() - l->cpu_before_s, l->failure);
 	return l->counted ? 0 : 1;
 }
 

@@ -18,9 +18,10 @@
 
 struct load {
 	double warmup_s, seconds, rate; /* rate: requests/s; 0: closed */
-	double start_s, end_s;		/* set by load_start; sending ends at end_s */
-	uint64_t sent, done, failed;	/* requests, the warm-up's included */
-	uint64_t counted, units;	/* completions in the counted time; units: what they stand for */
+	/* Set by load_start; sending ends at end_s. */
+	double start_s, end_s, cpu_before_s;
+	uint64_t sent, done, failed; /* requests, the warm-up's included */
+	uint64_t counted, units;     /* completions in the counted time; units: what they stand for */
 	uint64_t latency[LOAD_BUCKETS];
 	char failure[LOAD_TEXT_MAX]; /* the first */
 };

@@ -33,7 +33,7 @@ def run_load(w, program, *args, timeout_s=60):
     r = subprocess.run([os.path.join(w.BUILD, "bench", program), *map(str, args)], capture_output=True, text=True, timeout=timeout_s)
     if not r.stdout.strip():
         raise AssertionError(f"{program} {' '.join(map(str, args))}: exit {r.returncode}: {r.stderr.strip()}")
-    return json.loads(r.stdout)
+    return {k: v for line in r.stdout.splitlines() for k, v in json.loads(line).items()}
 
 
 class Servers:
