@@ -5,6 +5,7 @@
 #include "raft/base.h"
 
 #define LETTERS_MIN 4
+#define LETTERS_KEPT 8 /* room that an empty queue keeps: idle groups allocate nothing */
 
 static void letters_free(struct raft_letters *l)
 {
@@ -27,7 +28,7 @@ static struct raft_letter letters_pop(struct raft_letters *l)
 	struct raft_letter oldest = l->at[l->head];
 	l->head = (l->head + 1) % l->capacity;
 	l->count--;
-	if (!l->count && l->capacity > LETTERS_MIN)
+	if (!l->count && l->capacity > LETTERS_KEPT)
 		letters_free(l);
 	return oldest;
 }

@@ -77,14 +77,14 @@ void raft_progress_probe(struct raft_progress *p)
 	window_drop(p);
 	p->state = RAFT_PROBE;
 	p->next = p->match + 1;
-	p->paused = p->offer_due = false;
+	p->paused = p->again = p->offer_due = false;
 }
 
 void raft_progress_snapshot(struct raft_progress *p)
 {
 	window_drop(p);
 	p->state = RAFT_SNAPSHOT;
-	p->paused = false;
+	p->paused = p->again = false;
 	p->offer_due = true;
 }
 
@@ -92,7 +92,7 @@ static void replicate(struct raft_progress *p)
 {
 	p->state = RAFT_REPLICATE;
 	p->next = p->match + 1;
-	p->paused = p->offer_due = false;
+	p->paused = p->again = p->offer_due = false;
 }
 
 bool raft_progress_may_send(const struct raft_progress *p, const struct raft_window *w)
@@ -143,6 +143,7 @@ bool raft_progress_refused(struct raft_progress *p, uint64_t index, uint64_t gue
 
 void raft_progress_alive(struct raft_progress *p, const struct raft_window *w)
 {
+	p->again |= p->paused;
 	p->paused = false;
 	if (p->state == RAFT_REPLICATE && p->inflight_count && window_full(p, w))
 		window_free_one(p);

@@ -26,6 +26,7 @@ struct raft_progress {
 	uint64_t match; /* acknowledged: durable there */
 	uint64_t next;  /* to be sent */
 	bool paused;    /* PROBE: a probe is out */
+	bool again;     /* PROBE: one was not answered: the next goes without entries, which a slow disk would hold up */
 	bool offer_due; /* SNAPSHOT: to be offered (again) */
 	bool stalled;   /* nothing was acknowledged since the leader looked last, though something is out */
 	uint64_t heard_at; /* leader's ticks */

@@ -195,7 +195,8 @@ void raft_free(struct raft *r);
 
 void raft_tick(struct raft *r);
 /* Keeps references to m's data, nothing else. 0; RAFT_EINVAL: not for this member, impossible numbers, entries that do not
- * follow each other: dropped, nothing changed, counted. Old, double and foreign messages are no error. */
+ * follow each other: dropped, nothing changed, counted; RAFT_ESTORAGE: see raft_failed(). Old, double and foreign messages
+ * are no error. */
 int raft_step(struct raft *r, const struct raft_message *m);
 /* Appends to the leader's log; takes over the caller's reference on success only. RAFT_ENOTLEADER (also while leadership
  * is handed over), RAFT_EBUSY, RAFT_ETOOBIG. own: may use the last eighth of the quotas. What becomes of it: it is
@@ -275,7 +276,8 @@ bool raft_pop_message(struct raft *r, struct raft_message *ret_message);
 
 /* ---- output: what is committed --------------------------------------------------------------------------------------------- */
 
-/* Highest index that may be applied: min(committed, durable here); 0 .. applied while the state is void. Never falls. */
+/* Highest index that may be applied: min(committed, durable here). Never falls, but to the applied index while the state is
+ * void. */
 uint64_t raft_committed(const struct raft *r);
 /* Entries first .. last, as struct raft_storage's: from memory, else from storage. first is above the base; last <=
  * raft_committed(). 0, RAFT_ESTORAGE. */

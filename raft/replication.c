@@ -34,7 +34,7 @@ static bool make_append(
 	    .index = previous,
 	    .log_term = raft_log_term(&r->log, previous),
 	    .commit = r->commit};
-	if (take_entries(r, p->next, &m))
+	if (!p->again && take_entries(r, p->next, &m))
 		return false;
 	size_t bytes = 0;
 	for (size_t i = 0; i < m.entry_count; i++)

@@ -23,7 +23,7 @@
 	X(REFUSAL_TERM, "a refused pre-vote tells the voter's higher term (live)")                                       \
 	X(STICKY, "who hears its leader ignores candidates (live)")                                                      \
 	X(CHECK_QUORUM, "a leader that hears no majority steps down (live)")                                             \
-	X(VOID_CAMPAIGN, "who lost its state to an unfinished snapshot does not lead")                                   \
+	X(VOID_CAMPAIGN, "who lost its state to an unfinished snapshot does not lead (live)")                            \
 	/* replication (D 3.5, 3.6.2, 10.2.1) */                                                                         \
 	X(PREVIOUS_CHECK, "entries are appended behind a matching one only")                                             \
 	X(TRUNCATE_ON_CONFLICT, "entries that match are kept")                                                           \
@@ -44,11 +44,10 @@
 	X(CONFIG_AT_ONCE, "a configuration is in force when it is in the log (live)")                                    \
 	X(TRUNCATE_CONFIG, "a truncated configuration is no longer in force")                                            \
 	X(LEARNER, "learners count in no majority")                                                                      \
-	X(REMOVED_LEADER, "a leader that is removed steps down")                                                         \
+	X(REMOVED_LEADER, "a leader that is removed steps down (live)")                                                  \
 	/* snapshots (D 5) */                                                                                            \
-	X(SNAPSHOT_OLD, "an offered snapshot that the log already reaches is not wanted")                                \
-	X(SNAPSHOT_SUFFIX, "an installed snapshot keeps the entries that go on behind it")                               \
-	X(SNAPSHOT_RESULT_WAITS, "an installed snapshot is told when the log begins behind it durably")
+	X(SNAPSHOT_OLD, "an offered snapshot that the log already reaches is not wanted (live)")                         \
+	X(SNAPSHOT_SUFFIX, "an installed snapshot keeps the entries that go on behind it")
 
 #define RAFT_RULE_ENUM(name, text) RAFT_RULE_##name,
 enum raft_rule { RAFT_RULE_NONE, RAFT_RULES(RAFT_RULE_ENUM) RAFT_RULE_COUNT };

@@ -95,10 +95,7 @@ static void tell_installed(struct raft *r, uint64_t index)
 		return; /* the next leader asks */
 	struct raft_message m = {.kind = RAFT_INSTALL_SNAPSHOT_RESULT, .to = r->leader, .index = index};
 	m.log_term = raft_log_term(&r->log, index);
-	if (RULE(RAFT_RULE_SNAPSHOT_RESULT_WAITS))
-		raft_promise(r, m, index);
-	else
-		raft_send(r, m);
+	raft_promise(r, m, index);
 }
 
 static bool installable(const struct raft *r, uint64_t index, uint64_t term, const struct raft_config *c)
