@@ -68,7 +68,7 @@ static bool may_campaign(const struct raft *r)
 {
 	if (r->failed || r->role == RAFT_LEADER || (r->state_void && RULE(RAFT_RULE_VOID_CAMPAIGN)))
 		return false;
-	return raft_quorum_is_voter(raft_config_of(r), r->options.id) && r->hard.term + 1 < RAFT_TERM_MAX;
+	return raft_may_be_needed(r) && r->hard.term + 1 < RAFT_TERM_MAX;
 }
 
 static bool own_vote_durable(const struct raft *r)
@@ -110,13 +110,14 @@ static uint64_t refused(const void *arg, uint64_t id)
 	return 0;
 }
 
-/* A voter's first answer counts. */
+/* A voter's first answer counts. Its own is noted, and counts if it is a voter (D 4.2.2). */
 static void record(struct raft *r, uint64_t id, bool grants)
 {
 	for (uint32_t i = 0; i < r->ballot_count; i++)
 		if (r->ballots[i].id == id)
 			return;
-	if (r->ballot_count < RAFT_MEMBERS_MAX && raft_quorum_is_voter(raft_config_of(r), id))
+	bool counts = id == r->options.id || raft_quorum_is_voter(raft_config_of(r), id);
+	if (counts && r->ballot_count < sizeof(r->ballots) / sizeof(r->ballots[0]))
 		r->ballots[r->ballot_count++] = (struct raft_ballot){.id = id, .granted = grants};
 }
 

@@ -77,7 +77,7 @@ struct raft {
 	uint32_t heard_ticks; /* since a message of the leader */
 	uint32_t election_ticks, timeout_ticks; /* since the timer began; when it ends */
 	uint32_t ballot_count;
-	struct raft_ballot ballots[RAFT_MEMBERS_MAX]; /* of this campaign */
+	struct raft_ballot ballots[RAFT_MEMBERS_MAX + 1]; /* of this campaign */
 
 	struct raft_leadership *lead;
 	struct raft_reads reads;
@@ -152,6 +152,8 @@ void raft_reads_fail(struct raft *r);
 
 /* ---- membership.c ----------------------------------------------------------------------------- */
 
+/* It has a vote, or had one in a configuration that may still be the committed one (D 4.2.2). */
+bool raft_may_be_needed(const struct raft *r);
 /* A configuration was committed: a leader that is no voter in it steps down. */
 void raft_leave_if_removed(struct raft *r);
 

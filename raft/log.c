@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "raft/base.h"
+#include "raft/quorum.h"
 #include "raft/rule.h"
 
 #define RING_MIN 8
@@ -93,6 +94,16 @@ const struct raft_config *raft_log_config_at(const struct raft_log *l, uint64_t 
 {
 	size_t count = configs_up_to(l, index);
 	return count ? &l->configs[count - 1].config : &l->base_config;
+}
+
+bool raft_log_voter_since(const struct raft_log *l, uint64_t index, uint64_t id)
+{
+	if (raft_quorum_is_voter(raft_log_config_at(l, index), id))
+		return true;
+	for (size_t i = configs_up_to(l, index); i < l->config_count; i++)
+		if (raft_quorum_is_voter(&l->configs[i].config, id))
+			return true;
+	return false;
 }
 
 static void append_config(struct raft_log *l, uint64_t index, const struct raft_config *c)

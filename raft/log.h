@@ -64,6 +64,8 @@ const struct raft_config *raft_log_config(const struct raft_log *l);
 uint64_t raft_log_config_index(const struct raft_log *l);
 /* The latest at or below an index: what is committed. */
 const struct raft_config *raft_log_config_at(const struct raft_log *l, uint64_t index);
+/* Is it a voter in that one, or in any later one? */
+bool raft_log_voter_since(const struct raft_log *l, uint64_t index, uint64_t id);
 
 /* Behind the last; keeps a reference to e's data. A CONFIG's bytes were checked before. */
 void raft_log_append(struct raft_log *l, const struct raft_entry *e);

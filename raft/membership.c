@@ -88,6 +88,16 @@ int raft_remove(struct raft *r, uint64_t id)
 	return 0;
 }
 
+/* D 4.2.2: "a server that is not part of its own latest configuration should still start new elections, as it
+ * might still be needed until the Cnew entry is committed": the others may lack that entry, and the votes for
+ * themselves that they would need of this one, whose log is longer. */
+bool raft_may_be_needed(const struct raft *r)
+{
+	if (raft_quorum_is_voter(raft_config_of(r), r->options.id))
+		return true;
+	return raft_log_voter_since(&r->log, r->commit, r->options.id) && RULE(RAFT_RULE_NEEDED);
+}
+
 void raft_leave_if_removed(struct raft *r)
 {
 	if (raft_log_config_index(&r->log) > r->commit || !RULE(RAFT_RULE_REMOVED_LEADER))

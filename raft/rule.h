@@ -43,6 +43,7 @@
 	X(ONE_CHANGE, "a change waits for the one before")                                                               \
 	X(CONFIG_AT_ONCE, "a configuration is in force when it is in the log (live)")                                    \
 	X(TRUNCATE_CONFIG, "a truncated configuration is no longer in force")                                            \
+	X(NEEDED, "who is removed campaigns until that is committed (live)")                                         \
 	X(LEARNER, "learners count in no majority")                                                                      \
 	X(REMOVED_LEADER, "a leader that is removed steps down (live)")                                                  \
 	/* snapshots (D 5) */                                                                                            \

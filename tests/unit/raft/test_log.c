@@ -202,6 +202,11 @@ START_TEST(the_latest_configuration_is_in_force_and_truncation_reverts_it)
 	ck_assert_uint_eq(raft_log_config_index(&l), 3);
 	ck_assert_uint_eq(raft_log_config_at(&l, 2)->members[0].id, 7);
 	ck_assert_uint_eq(raft_log_config_at(&l, 0)->count, 0);
+	ck_assert(!raft_log_voter_since(&l, 0, 9));
+	ck_assert(raft_log_voter_since(&l, 0, 7));
+	ck_assert(raft_log_voter_since(&l, 2, 7)); /* 1 may be the committed one */
+	ck_assert(!raft_log_voter_since(&l, 3, 7));
+	ck_assert(raft_log_voter_since(&l, 1, 8));
 	raft_log_truncate(&l, 4);
 	ck_assert_uint_eq(raft_log_config_index(&l), 3);
 	raft_log_truncate(&l, 3);
