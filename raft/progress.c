@@ -20,7 +20,6 @@ static void window_drop(struct raft_progress *p)
 	p->inflight = NULL;
 	p->inflight_capacity = p->inflight_head = p->inflight_count = 0;
 	p->inflight_bytes = 0;
-	p->stalled = false;
 }
 
 static void window_grow(struct raft_progress *p)
@@ -72,27 +71,34 @@ void raft_progress_free(struct raft_progress *p)
 	window_drop(p);
 }
 
-void raft_progress_probe(struct raft_progress *p)
+static void enter(struct raft_progress *p, enum raft_progress_state state)
 {
 	window_drop(p);
-	p->state = RAFT_PROBE;
+	p->state = state;
+	p->paused = p->bare = p->quiet = p->stalled = false;
+	p->offer_due = state == RAFT_SNAPSHOT;
+}
+
+void raft_progress_probe(struct raft_progress *p)
+{
+	enter(p, RAFT_PROBE);
 	p->next = p->match + 1;
-	p->paused = p->again = p->offer_due = false;
 }
 
 void raft_progress_snapshot(struct raft_progress *p)
 {
-	window_drop(p);
-	p->state = RAFT_SNAPSHOT;
-	p->paused = p->again = false;
-	p->offer_due = true;
+	enter(p, RAFT_SNAPSHOT);
 }
 
 static void replicate(struct raft_progress *p)
 {
-	p->state = RAFT_REPLICATE;
+	enter(p, RAFT_REPLICATE);
 	p->next = p->match + 1;
-	p->paused = p->again = p->offer_due = false;
+}
+
+static bool something_is_out(const struct raft_progress *p)
+{
+	return p->state == RAFT_REPLICATE && p->next > p->match + 1;
 }
 
 bool raft_progress_may_send(const struct raft_progress *p, const struct raft_window *w)
@@ -101,7 +107,7 @@ bool raft_progress_may_send(const struct raft_progress *p, const struct raft_win
 	case RAFT_PROBE:
 		return !p->paused;
 	case RAFT_REPLICATE:
-		return !window_full(p, w);
+		return p->bare || !window_full(p, w);
 	case RAFT_SNAPSHOT:
 		return false;
 	}
@@ -115,6 +121,9 @@ void raft_progress_sent(struct raft_progress *p, uint64_t last, size_t bytes, co
 		p->paused = true; /* `next` stays: a refusal is matched against it */
 		return;
 	}
+	p->bare = false;
+	if (last < p->next)
+		return;
 	window_add(p, last, bytes);
 	p->next = last + 1; /* optimistically (D 10.2.1) */
 }
@@ -122,7 +131,7 @@ void raft_progress_sent(struct raft_progress *p, uint64_t last, size_t bytes, co
 void raft_progress_accepted(struct raft_progress *p, uint64_t index, uint64_t base)
 {
 	if (index > p->match)
-		p->stalled = false;
+		p->stalled = p->quiet = p->bare = false;
 	p->match = raft_max(p->match, index);
 	p->next = raft_max(p->next, p->match + 1);
 	window_free_to(p, index);
@@ -143,8 +152,9 @@ bool raft_progress_refused(struct raft_progress *p, uint64_t index, uint64_t gue
 
 void raft_progress_alive(struct raft_progress *p, const struct raft_window *w)
 {
-	p->again |= p->paused;
+	p->bare |= p->paused || p->quiet;
 	p->paused = false;
+	p->quiet = something_is_out(p);
 	if (p->state == RAFT_REPLICATE && p->inflight_count && window_full(p, w))
 		window_free_one(p);
 }
@@ -156,6 +166,6 @@ void raft_progress_check(struct raft_progress *p)
 	} else if (p->stalled) {
 		raft_progress_probe(p);
 	} else {
-		p->stalled = p->state == RAFT_REPLICATE && p->next > p->match + 1;
+		p->stalled = something_is_out(p);
 	}
 }

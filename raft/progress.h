@@ -26,7 +26,9 @@ struct raft_progress {
 	uint64_t match; /* acknowledged: durable there */
 	uint64_t next;  /* to be sent */
 	bool paused;    /* PROBE: a probe is out */
-	bool again;     /* PROBE: one was not answered: the next goes without entries, which a slow disk would hold up */
+	bool bare;      /* the next message goes without entries: it only asks. PROBE: one with entries was not answered, as a slow
+	                   disk holds it up, or the network lost it; REPLICATE: so it is with the stream */
+	bool quiet;     /* REPLICATE: nothing was acknowledged since the last heartbeat came back, though something is out */
 	bool offer_due; /* SNAPSHOT: to be offered (again) */
 	bool stalled;   /* nothing was acknowledged since the leader looked last, though something is out */
 	uint64_t heard_at; /* leader's ticks */
@@ -57,7 +59,8 @@ void raft_progress_sent(struct raft_progress *p, uint64_t last, size_t bytes, co
 void raft_progress_accepted(struct raft_progress *p, uint64_t index, uint64_t base);
 /* The entry at `index` is not there as it is here; `guess` might be. False: an old message, nothing was changed. */
 bool raft_progress_refused(struct raft_progress *p, uint64_t index, uint64_t guess);
-/* A heartbeat came back: one more message may go, where a lost one or a lost result would hold all up. */
+/* A heartbeat came back: one more message may go, where a lost one or a lost result would hold all up. Two came back, and
+ * no acknowledgement in between: it is asked for. */
 void raft_progress_alive(struct raft_progress *p, const struct raft_window *w);
 /* To be called now and then: a stream that got no acknowledgement in between is given up. */
 void raft_progress_check(struct raft_progress *p);

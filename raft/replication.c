@@ -34,14 +34,14 @@ static bool make_append(
 	    .index = previous,
 	    .log_term = raft_log_term(&r->log, previous),
 	    .commit = r->commit};
-	if (!p->again && take_entries(r, p->next, &m))
+	if (!p->bare && take_entries(r, p->next, &m))
 		return false;
 	size_t bytes = 0;
 	for (size_t i = 0; i < m.entry_count; i++)
 		bytes += raft_entry_len(&m.entries[i]);
 	r->counters.appends_sent++;
 	r->counters.append_bytes_sent += bytes;
-	r->counters.probes += p->state == RAFT_PROBE;
+	r->counters.probes += p->bare || p->state == RAFT_PROBE;
 	raft_progress_sent(p, previous + m.entry_count, bytes, w);
 	*ret_message = m;
 	return true;
@@ -54,7 +54,7 @@ static bool next_for(struct raft *r, struct raft_progress *p, struct raft_messag
 		raft_progress_snapshot(p);
 	if (p->state == RAFT_SNAPSHOT)
 		return raft_next_offer(r, p, ret_message);
-	if (p->state == RAFT_REPLICATE && p->next > r->log.last)
+	if (p->state == RAFT_REPLICATE && p->next > r->log.last && !p->bare)
 		return false;
 	return raft_progress_may_send(p, &w) && make_append(r, p, &w, ret_message);
 }

@@ -33,13 +33,13 @@ START_TEST(a_probe_waits_for_its_answer_or_a_heartbeat)
 	send(12, 5);
 	ck_assert_uint_eq(p.next, 11);
 	ck_assert(!raft_progress_may_send(&p, &window));
-	ck_assert(!p.again);
+	ck_assert(!p.bare);
 	raft_progress_alive(&p, &window);
-	ck_assert(p.again); /* without entries now */
+	ck_assert(p.bare); /* without entries now */
 	send(10, 0);
 	ck_assert(!raft_progress_may_send(&p, &window));
 	raft_progress_accepted(&p, 12, 0);
-	ck_assert(!p.again);
+	ck_assert(!p.bare);
 	ck_assert_int_eq(p.state, RAFT_REPLICATE);
 	ck_assert_uint_eq(p.match, 12);
 	ck_assert_uint_eq(p.next, 13);
@@ -128,6 +128,28 @@ START_TEST(a_heartbeat_frees_one_of_a_full_window_only)
 }
 END_TEST
 
+START_TEST(a_stream_that_is_quiet_is_asked)
+{
+	stream_from(10);
+	send(12, 1);
+	raft_progress_alive(&p, &window);
+	ck_assert(!p.bare); /* perhaps it was sent just now */
+	raft_progress_accepted(&p, 11, 0);
+	raft_progress_alive(&p, &window);
+	ck_assert(!p.bare);
+	raft_progress_alive(&p, &window);
+	ck_assert(p.bare);
+	send(12, 0); /* asks for what is at `next` - 1 */
+	ck_assert(!p.bare);
+	ck_assert_uint_eq(p.next, 13);
+	ck_assert_uint_eq(p.inflight_count, 1);
+	raft_progress_accepted(&p, 12, 0);
+	raft_progress_alive(&p, &window);
+	raft_progress_alive(&p, &window);
+	ck_assert(!p.bare); /* nothing is out */
+}
+END_TEST
+
 START_TEST(an_old_result_takes_nothing_back)
 {
 	stream_from(10);
@@ -191,6 +213,7 @@ int main(void)
 	tcase_add_test(t, the_window_is_of_messages_and_bytes);
 	tcase_add_test(t, a_window_of_many_messages_grows_and_empties);
 	tcase_add_test(t, a_heartbeat_frees_one_of_a_full_window_only);
+	tcase_add_test(t, a_stream_that_is_quiet_is_asked);
 	tcase_add_test(t, an_old_result_takes_nothing_back);
 	tcase_add_test(t, a_stream_without_acknowledgement_is_given_up);
 	tcase_add_test(t, a_snapshot_is_offered_until_the_base_is_there);
