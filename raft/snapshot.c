@@ -121,6 +121,8 @@ int raft_snapshot_installed(struct raft *r, uint64_t index, uint64_t term, const
 {
 	if (!installable(r, index, term, config))
 		return RAFT_EINVAL;
+	if (term > r->hard.term) /* a leader of that term committed it: no log has entries of terms to come */
+		raft_become_follower(r, term, RAFT_NOBODY);
 	take_over(r, index, term, config);
 	r->commit = raft_max(r->commit, index);
 	r->applied = index;
