@@ -130,8 +130,10 @@ void raft_progress_sent(struct raft_progress *p, uint64_t last, size_t bytes, co
 
 void raft_progress_accepted(struct raft_progress *p, uint64_t index, uint64_t base)
 {
-	if (index > p->match)
+	if (index > p->match) {
 		p->stalled = p->quiet = p->bare = false;
+		p->offer_due = p->state == RAFT_SNAPSHOT; /* the log was compacted meanwhile: another one */
+	}
 	p->match = raft_max(p->match, index);
 	p->next = raft_max(p->next, p->match + 1);
 	window_free_to(p, index);
@@ -141,8 +143,12 @@ void raft_progress_accepted(struct raft_progress *p, uint64_t index, uint64_t ba
 
 bool raft_progress_refused(struct raft_progress *p, uint64_t index, uint64_t guess)
 {
-	if (p->state == RAFT_SNAPSHOT || index <= p->match)
+	if (p->state == RAFT_SNAPSHOT)
 		return false;
+	if (index <= p->match) { /* old, or it came in the wrong order there and is lost: asked for, to be sure */
+		p->bare |= something_is_out(p);
+		return false;
+	}
 	if (p->state == RAFT_PROBE && index != p->next - 1)
 		return false;
 	raft_progress_probe(p);

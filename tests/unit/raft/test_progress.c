@@ -65,7 +65,9 @@ START_TEST(what_matched_is_never_probed_again)
 	stream_from(10);
 	send(15, 1);
 	ck_assert(!raft_progress_refused(&p, 10, 3));
+	ck_assert(p.bare); /* but it is asked, whether it has what was sent since */
 	ck_assert(raft_progress_refused(&p, 15, 3));
+	ck_assert(!p.bare);
 	ck_assert_int_eq(p.state, RAFT_PROBE);
 	ck_assert_uint_eq(p.match, 10);
 	ck_assert_uint_eq(p.next, 11);
@@ -193,6 +195,10 @@ START_TEST(a_snapshot_is_offered_until_the_base_is_there)
 	ck_assert(!raft_progress_refused(&p, 10, 3));
 	raft_progress_accepted(&p, 19, 20);
 	ck_assert_int_eq(p.state, RAFT_SNAPSHOT);
+	ck_assert(p.offer_due); /* it got one, but needs a later one by now */
+	p.offer_due = false;
+	raft_progress_accepted(&p, 19, 20);
+	ck_assert(!p.offer_due);
 	raft_progress_check(&p);
 	ck_assert(p.offer_due);
 	raft_progress_accepted(&p, 25, 20);
