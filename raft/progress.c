@@ -145,7 +145,8 @@ bool raft_progress_refused(struct raft_progress *p, uint64_t index, uint64_t gue
 {
 	if (p->state == RAFT_SNAPSHOT)
 		return false;
-	if (index <= p->match) { /* old, or it came in the wrong order there and is lost: asked for, to be sure */
+	if (index <= p->match) {
+		/* Old; or messages were swapped, and one is lost: it is asked, to be sure. */
 		p->bare |= something_is_out(p);
 		return false;
 	}
