@@ -174,6 +174,7 @@ struct rs_replica {
 	struct rs_state flush;
 	enum rs_install install;
 	uint64_t fetch_from, fetch_index;
+	bool fetch_unasked; /* there is no leader to want it from */
 	struct rs_state incoming;
 	uint64_t committed_seen; /* raft_committed */
 	uint64_t counted;	 /* what the core took for durable */

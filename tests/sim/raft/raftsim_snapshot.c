@@ -39,21 +39,46 @@ void rs_snapshot_flushed(struct rs_replica *r)
 	rs_replica_input(r);
 }
 
-void rs_snapshot_turn(struct rs_replica *r)
+static void begin_fetch(struct rs_replica *r, uint64_t from, uint64_t index, uint64_t in)
 {
-	begin_flush(r);
-	uint64_t from, index;
-	if (r->install != RS_NO_INSTALL || !raft_snapshot_wanted(r->raft, &from, &index))
-		return;
-	if (!r->disk.state_void && index <= r->committed_seen) {
-		rs_fail(r->w, "member %u wants a snapshot of what it has: %llu", r->node + 1,
-		    (unsigned long long)index);
-		return;
-	}
 	r->install = RS_FETCHING;
 	r->fetch_from = from;
 	r->fetch_index = index;
-	put(r, rs_between(&r->w->disk_rand, RS_MS, r->w->healing ? 20 * RS_MS : 800 * RS_MS), RS_EV_FETCHED);
+	put(r, in, RS_EV_FETCHED);
+}
+
+/* Without a state and without a leader: its log may be the longest of all, and it votes for nobody else. Any
+ * member's state that its log goes on from will do; then it can be elected itself. */
+static void help_oneself(struct rs_replica *r)
+{
+	struct rs_world *w = r->w;
+	if (!r->disk.state_void || raft_leader(r->raft) != RAFT_NOBODY)
+		return;
+	uint64_t index = r->disk.base_index ? r->disk.base_index : 1;
+	r->fetch_unasked = true;
+	begin_fetch(r, 1 + sim_below(&w->disk_rand, w->node_count), index,
+	    rs_between(&w->disk_rand, 2 * RS_S, 4 * RS_S));
+}
+
+void rs_snapshot_turn(struct rs_replica *r)
+{
+	struct rs_world *w = r->w;
+	begin_flush(r);
+	uint64_t from, index;
+	if (r->install != RS_NO_INSTALL && !(r->install == RS_FETCHING && r->fetch_unasked))
+		return;
+	if (!raft_snapshot_wanted(r->raft, &from, &index)) {
+		if (r->install == RS_NO_INSTALL)
+			help_oneself(r);
+		return;
+	}
+	if (!r->disk.state_void && index <= r->committed_seen) {
+		rs_fail(w, "member %u wants a snapshot of what it has: %llu", r->node + 1,
+		    (unsigned long long)index);
+		return;
+	}
+	r->fetch_unasked = false;
+	begin_fetch(r, from, index, rs_between(&w->disk_rand, RS_MS, w->healing ? 20 * RS_MS : 800 * RS_MS));
 }
 
 static bool fetch(struct rs_replica *r)
@@ -72,18 +97,29 @@ static bool fetch(struct rs_replica *r)
 	return w->healing || !sim_chance(&w->disk_rand, w->plan.install_fails);
 }
 
+static bool still_wanted(struct rs_replica *r)
+{
+	uint64_t from, index;
+	if (r->fetch_unasked)
+		return r->disk.state_void && r->disk.base_index <= r->fetch_index;
+	return raft_snapshot_wanted(r->raft, &from, &index) && from == r->fetch_from &&
+	       index <= r->fetch_index;
+}
+
 void rs_snapshot_fetched(struct rs_replica *r)
 {
 	struct rs_world *w = r->w;
-	uint64_t from, index;
-	r->install = RS_NO_INSTALL;
-	if (!raft_snapshot_wanted(r->raft, &from, &index))
+	if (r->install != RS_FETCHING)
 		return;
-	if (from != r->fetch_from || index > r->fetch_index || !fetch(r)) {
+	r->install = RS_NO_INSTALL;
+	if (!still_wanted(r)) {
+		rs_replica_input(r);
+		return;
+	}
+	if (!fetch(r)) {
 		rs_say(w, "node %u group %u: no snapshot from %u", r->node + 1, r->group,
 		    (unsigned)r->fetch_from);
-		if (from == r->fetch_from && index <= r->fetch_index)
-			raft_snapshot_failed(r->raft);
+		raft_snapshot_failed(r->raft);
 		rs_replica_input(r);
 		return;
 	}
