@@ -39,8 +39,7 @@
 #define RS_TERM_SANE 4096 /* more elections than that in two minutes: nothing holds them back */
 #define RS_FAILOVERS_MAX 8
 
-/* ---- a seed's plan
- * --------------------------------------------------------------------------------------------- */
+/* ---- a seed's plan --------------------------------------------------------------------------- */
 
 enum rs_fault {
 	RS_CRASH,
@@ -95,8 +94,7 @@ struct rs_plan {
 void rs_plan_make(struct rs_plan *p, uint64_t seed);
 const char *rs_fault_name(enum rs_fault f);
 
-/* ---- events
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 enum rs_event_kind {
 	RS_EV_TICK,	 /* node */
@@ -127,8 +125,7 @@ struct rs_queue {
 void rs_queue_put(struct rs_queue *q, uint64_t at, enum rs_event_kind kind, uint32_t which, uint32_t life);
 bool rs_queue_take(struct rs_queue *q, struct rs_event *ret_event);
 
-/* ---- what survives
- * --------------------------------------------------------------------------------------------- */
+/* ---- what survives --------------------------------------------------------------------------- */
 
 struct rs_state { /* of the state machine */
 	uint64_t index, term;
@@ -147,8 +144,7 @@ struct rs_disk {
 	bool state_lost; /* it is void, and no snapshot was the reason */
 };
 
-/* ---- nodes
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 struct rs_proposal {
 	uint64_t index, term, value;
@@ -198,8 +194,7 @@ struct rs_node {
 	uint32_t crash_at_write; /* 0: no; counts down */
 };
 
-/* ---- oracle
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- oracle ---------------------------------------------------------------------------------- */
 
 struct rs_truth { /* of one committed index */
 	uint64_t term, commit_term;
@@ -222,8 +217,7 @@ struct rs_oracle {
 	uint64_t max_term;
 };
 
-/* ---- the world
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 struct rs_slot {
 	struct raft_message m;

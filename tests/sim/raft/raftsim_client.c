@@ -5,8 +5,7 @@
 
 #define LLU(x) ((unsigned long long)(x))
 
-/* ---- writes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 static void check_quota(struct rs_replica *r)
 {
@@ -88,8 +87,7 @@ void rs_client_applied(struct rs_replica *r, const struct raft_entry *e, uint64_
 	}
 }
 
-/* ---- reads
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- reads ----------------------------------------------------------------------------------- */
 
 /* All that was committed anywhere before the question is covered by the answer. */
 static void ask(struct rs_replica *r)
@@ -162,8 +160,7 @@ void rs_client_extra(struct rs_world *w, uint32_t group)
 		rs_replica_input(r);
 }
 
-/* ---- the operator
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the operator ---------------------------------------------------------------------------- */
 
 static bool lives(const struct rs_world *w, uint64_t id)
 {

@@ -89,8 +89,7 @@ static double seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- one seed
- * -------------------------------------------------------------------------------------------------- */
+/* ---- one seed -------------------------------------------------------------------------------- */
 
 static int run_one(const struct options *o)
 {
@@ -114,8 +113,7 @@ static int run_one(const struct options *o)
 	return failed;
 }
 
-/* ---- many seeds
- * ------------------------------------------------------------------------------------------------ */
+/* ---- many seeds ------------------------------------------------------------------------------ */
 
 static void put_report(int fd, const struct report *r)
 {
@@ -319,8 +317,7 @@ static void run_many(const struct options *o, bool stop_at_first, struct totals 
 	}
 }
 
-/* ---- figures
- * --------------------------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -378,8 +375,7 @@ static int run_mutants(struct options o)
 	return missed ? 1 : 0;
 }
 
-/* ---- the command line
- * ------------------------------------------------------------------------------------------ */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 static bool parse_mutant(const char *name, enum raft_rule *ret)
 {

@@ -120,8 +120,7 @@ struct rs_replica *rs_leader(struct rs_world *w, uint32_t group)
 	return best;
 }
 
-/* ---- a turn
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- a turn ---------------------------------------------------------------------------------- */
 
 static uint64_t write_latency(struct rs_world *w, const struct rs_node *node)
 {

@@ -74,8 +74,7 @@ static struct rs_truth *truth_at(struct rs_oracle *o, uint64_t index)
 	return &o->truth[index];
 }
 
-/* ---- log matching
- * ---------------------------------------------------------------------------------------------- */
+/* ---- log matching ---------------------------------------------------------------------------- */
 
 static struct rs_known *known_at(struct rs_oracle *o, uint64_t index, uint64_t term)
 {
@@ -121,8 +120,7 @@ void rs_oracle_entry(struct rs_replica *r, const struct raft_entry *e, uint64_t 
 		rs_fail(r->w, "terms fall within a log: member %u, entry %llu", r->node + 1, LLU(e->index));
 }
 
-/* ---- commitment
- * ------------------------------------------------------------------------------------------------ */
+/* ---- commitment ------------------------------------------------------------------------------ */
 
 void rs_oracle_dropped(struct rs_replica *r, const struct raft_entry *e)
 {
@@ -313,8 +311,7 @@ void rs_oracle_step(struct rs_replica *r)
 	check_committed(r);
 }
 
-/* ---- now and then
- * ---------------------------------------------------------------------------------------------- */
+/* ---- now and then ---------------------------------------------------------------------------- */
 
 /* What the leader takes for acknowledged is there, unless a later leader came between. */
 static void check_match(
@@ -375,8 +372,7 @@ void rs_oracle_tick(struct rs_replica *r)
 		check_leader(r);
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* An accepted AppendEntries says: my disk equals your log up to there. */
 static void check_result(struct rs_replica *r, const struct raft_message *m)
@@ -473,8 +469,7 @@ void rs_oracle_message(struct rs_replica *r, const struct raft_message *m)
 	}
 }
 
-/* ---- writes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 static bool same_config(const struct raft_config *a, const struct raft_config *b)
 {

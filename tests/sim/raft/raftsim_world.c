@@ -31,8 +31,7 @@ void rs_say(struct rs_world *w, const char *format, ...)
 	putchar('\n');
 }
 
-/* ---- the beginning
- * --------------------------------------------------------------------------------------------- */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 static void found_groups(struct rs_world *w)
 {
@@ -102,8 +101,7 @@ static void clear(struct rs_world *w)
 	w->healing = w->clients_stopped = w->reads_only = false;
 }
 
-/* ---- events
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void replica_event(struct rs_world *w, const struct rs_event *e)
 {

@@ -51,8 +51,7 @@ struct raft_data *rig_text(const char *text)
 	return raft_data_copy(text, strlen(text));
 }
 
-/* ---- disks
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- disks ----------------------------------------------------------------------------------- */
 
 static void put(struct rig_member *m, const struct raft_entry *e)
 {
@@ -194,8 +193,7 @@ void rig_write(struct rig *g, uint64_t id)
 		rig_write_end(g, id);
 }
 
-/* ---- the box
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the box --------------------------------------------------------------------------------- */
 
 void rig_collect(struct rig *g, uint64_t id)
 {
@@ -262,6 +260,22 @@ void rig_apply(struct rig *g, uint64_t id)
 	}
 }
 
+void rig_compact(struct rig *g, uint64_t id, uint64_t index)
+{
+	struct rig_member *m = &g->m[id];
+	raft_compact(m->raft, index);
+	for (uint64_t i = m->base_index + 1; i <= index; i++) {
+		struct raft_config c;
+		if (m->log[i].kind == RAFT_ENTRY_CONFIG &&
+		    !raft_config_decode(m->log[i].data->bytes, m->log[i].data->len, &c))
+			m->base_config = c;
+		raft_data_release(m->log[i].data);
+		m->log[i].data = NULL;
+	}
+	m->base_term = m->log[index].term;
+	m->base_index = index;
+}
+
 static bool turn(struct rig *g, uint64_t id)
 {
 	size_t had = g->box_count;
@@ -313,8 +327,7 @@ void rig_isolate(struct rig *g, uint64_t id, bool cut)
 			g->cut[id][other] = g->cut[other][id] = cut;
 }
 
-/* ---- by hand
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 int rig_say(struct rig *g, struct raft_message m)
 {

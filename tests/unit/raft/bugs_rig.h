@@ -59,6 +59,7 @@ void rig_deliver(struct rig *g, struct raft_message *m); /* and clears it */
 void rig_settle(struct rig *g);
 void rig_tick(struct rig *g, uint64_t id, uint32_t n);
 void rig_apply(struct rig *g, uint64_t id);
+void rig_compact(struct rig *g, uint64_t id, uint64_t index);
 void rig_elect(struct rig *g, uint64_t id);
 void rig_isolate(struct rig *g, uint64_t id, bool cut);
 
