@@ -360,7 +360,7 @@ END_TEST
 START_TEST(bug4_a_compacted_log_has_the_configuration_of_its_base)
 {
 	struct raft_config four = rig_voters(4);
-	struct raft *r = alone(3, 1, 1);
+	alone(3, 1, 1);
 	append_config(2, 2, 2, 1, &four);
 	rig_say(
 	    &g, (struct raft_message){.kind = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 2, .commit = 2});
