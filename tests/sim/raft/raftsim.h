@@ -301,6 +301,13 @@ struct rs_world {
 void rs_world_run(uint64_t seed, bool verbose, struct rs_outcome *ret_outcome);
 /* The first failure is kept, the run ends. */
 __attribute__((format(printf, 2, 3))) void rs_fail(struct rs_world *w, const char *format, ...);
+/* What is wrong, but has not harmed anybody yet: no failure when only consequences count (--blind). */
+extern bool rs_blind;
+#define rs_suspect(w, ...)                                                                                   \
+	do {                                                                                                 \
+		if (!rs_blind)                                                                               \
+			rs_fail(w, __VA_ARGS__);                                                             \
+	} while (0)
 __attribute__((format(printf, 2, 3))) void rs_say(struct rs_world *w, const char *format, ...);
 static inline void rs_trace(struct rs_world *w, uint64_t x)
 {

@@ -319,7 +319,7 @@ void rs_operator_turn(struct rs_world *w, uint32_t group)
 		rs_say(w, "group %u: leader %u changes the membership: %u members", group, leader->node + 1,
 		    after.config.count);
 		if (v.s.config_pending || v.s.commit < v.s.leader_since)
-			rs_fail(w,
+			rs_suspect(w,
 			    "member %u begins a second change of the membership, or one before its term's "
 			    "first entry is committed",
 			    leader->node + 1);

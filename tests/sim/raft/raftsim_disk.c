@@ -73,7 +73,7 @@ static void apply_hard_state(struct rs_replica *r, const struct raft_write *writ
 		rs_fail(r->w, "the durable term falls: %llu to %llu", (unsigned long long)d->term,
 		    (unsigned long long)write->term);
 	if (write->term == d->term && d->vote && write->vote != d->vote)
-		rs_fail(r->w, "voted twice: member %u in term %llu for %llu, then %llu", r->node + 1,
+		rs_suspect(r->w, "voted twice: member %u in term %llu for %llu, then %llu", r->node + 1,
 		    (unsigned long long)d->term, (unsigned long long)d->vote,
 		    (unsigned long long)write->vote);
 	d->term = write->term;

@@ -74,6 +74,7 @@ static void usage(FILE *f)
 	    "seeds\n"
 	    "\n"
 	    "  --verify    each seed twice: both must go the same way (else one in %d)\n"
+	    "  --blind     only consequences count: lost or different states, stale reads, no recovery\n"
 	    "  --figures   how long groups take to recover, and to go on after a leader's crash\n"
 	    "\n"
 	    "mutants:\n",
@@ -410,6 +411,9 @@ static bool parse_option(int c, struct options *o)
 		return true;
 	case 'm':
 		return parse_mutant(optarg, &o->rule);
+	case 'b':
+		rs_blind = true;
+		return true;
 	case 'M':
 		o->all_mutants = true;
 		return true;
@@ -427,7 +431,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
 	    {"seeds", required_argument, NULL, 'S'}, {"jobs", required_argument, NULL, 'j'},
 	    {"verbose", no_argument, NULL, 'v'}, {"verify", no_argument, NULL, 'V'},
 	    {"figures", no_argument, NULL, 'f'}, {"mutant", required_argument, NULL, 'm'},
-	    {"mutants", no_argument, NULL, 'M'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	    {"mutants", no_argument, NULL, 'M'}, {"blind", no_argument, NULL, 'b'},
+	    {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.first = 1, .last = 100, .jobs = 2};
 	int c;
 	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1)

@@ -126,7 +126,7 @@ void rs_oracle_dropped(struct rs_replica *r, const struct raft_entry *e)
 {
 	struct rs_oracle *o = oracle_of(r);
 	if (e->index <= o->commit && truth_at(o, e->index)->term == e->term)
-		rs_fail(r->w, "a committed entry is removed: member %u, %llu of term %llu", r->node + 1,
+		rs_suspect(r->w, "a committed entry is removed: member %u, %llu of term %llu", r->node + 1,
 		    LLU(e->index), LLU(e->term));
 }
 
@@ -135,9 +135,11 @@ void rs_oracle_applied(struct rs_replica *r, const struct raft_entry *e, uint64_
 	struct rs_oracle *o = oracle_of(r);
 	struct rs_group *g = &r->w->groups[r->group];
 	if (e->index > o->commit) {
-		rs_fail(r->w, "applies what nobody committed: member %u, %llu above %llu", r->node + 1,
+		rs_suspect(r->w, "applies what nobody committed: member %u, %llu above %llu", r->node + 1,
 		    LLU(e->index), LLU(o->commit));
-		return;
+		o->commit = e->index;
+		*truth_at(o, e->index) =
+		    (struct rs_truth){.term = e->term, .commit_term = raft_term(r->raft)};
 	}
 	struct rs_truth *t = truth_at(o, e->index);
 	if (t->term != e->term) {
@@ -190,11 +192,11 @@ static void check_majority(struct rs_replica *r, const struct raft_status *s)
 		have += holds(rs_replica(r->w, (uint32_t)m->id - 1, r->group), s->commit, term);
 	}
 	if (have * 2 <= voters)
-		rs_fail(r->w,
+		rs_suspect(r->w,
 		    "committed without a majority: member %u, %llu of term %llu is durable on %u of %u",
 		    r->node + 1, LLU(s->commit), LLU(term), have, voters);
 	if (term != s->term)
-		rs_fail(r->w,
+		rs_suspect(r->w,
 		    "an entry of term %llu is committed by counting in term %llu (D 3.6.2): member %u, %llu",
 		    LLU(term), LLU(s->term), r->node + 1, LLU(s->commit));
 }
@@ -231,8 +233,8 @@ static void check_votes(struct rs_replica *r, const struct raft_status *s)
 		votes += d->term > s->term || (d->term == s->term && d->vote == (uint64_t)r->node + 1);
 	}
 	if (votes * 2 <= voters)
-		rs_fail(r->w, "elected without a majority: member %u in term %llu, by %u of %u", r->node + 1,
-		    LLU(s->term), votes, voters);
+		rs_suspect(r->w, "elected without a majority: member %u in term %llu, by %u of %u",
+		    r->node + 1, LLU(s->term), votes, voters);
 }
 
 static void elected(struct rs_replica *r, const struct raft_status *s)
@@ -241,7 +243,7 @@ static void elected(struct rs_replica *r, const struct raft_status *s)
 	rs_say(r->w, "node %u group %u leads term %llu", r->node + 1, r->group, LLU(s->term));
 	rs_trace(r->w, s->term * 64 + r->node);
 	r->led_term = s->term;
-	r->led_commit = s->commit;
+	r->led_commit = s->commit < o->commit ? s->commit : o->commit;
 	r->alone = 0;
 	r->led_members = 0;
 	r->w->out->elections++;
@@ -255,19 +257,19 @@ static void elected(struct rs_replica *r, const struct raft_status *s)
 		    o->leaders[s->term], r->node + 1);
 	o->leaders[s->term] = r->node + 1;
 	if (s->commit > o->commit)
-		rs_fail(r->w, "member %u knows of a commit that no leader made: %llu above %llu", r->node + 1,
-		    LLU(s->commit), LLU(o->commit));
+		rs_suspect(r->w, "member %u knows of a commit that no leader made: %llu above %llu",
+		    r->node + 1, LLU(s->commit), LLU(o->commit));
 	if (r->disk.term != s->term || r->disk.vote != (uint64_t)r->node + 1)
-		rs_fail(r->w, "member %u leads term %llu before its own vote is durable", r->node + 1,
+		rs_suspect(r->w, "member %u leads term %llu before its own vote is durable", r->node + 1,
 		    LLU(s->term));
 	check_votes(r, s);
 	if (s->state_void || r->install == RS_INSTALLING)
-		rs_fail(r->w, "member %u leads without a state", r->node + 1);
+		rs_suspect(r->w, "member %u leads without a state", r->node + 1);
 	uint64_t i = o->commit;
 	while (i && truth_at(o, i)->commit_term >= s->term)
 		i--;
 	if (i > s->base && raft_term_at(r->raft, i) != truth_at(o, i)->term)
-		rs_fail(r->w, "leader completeness: member %u leads term %llu without %llu of term %llu",
+		rs_suspect(r->w, "leader completeness: member %u leads term %llu without %llu of term %llu",
 		    r->node + 1, LLU(s->term), LLU(i), LLU(truth_at(o, i)->term));
 }
 
@@ -282,14 +284,14 @@ static void check_committed(struct rs_replica *r)
 		    LLU(r->committed_seen), LLU(c));
 	uint64_t durable = rs_disk_last(d) > d->state.index ? rs_disk_last(d) : d->state.index;
 	if (c > durable)
-		rs_fail(r->w, "may apply what is not durable: member %u, %llu of %llu", r->node + 1, LLU(c),
-		    LLU(durable));
+		rs_suspect(r->w, "may apply what is not durable: member %u, %llu of %llu", r->node + 1,
+		    LLU(c), LLU(durable));
 	if (is_void && c > r->state.index)
-		rs_fail(r->w, "may apply to a void state: member %u, %llu", r->node + 1, LLU(c));
+		rs_suspect(r->w, "may apply to a void state: member %u, %llu", r->node + 1, LLU(c));
 	if (c > r->committed_seen && !is_void) {
 		r->committed_seen = c;
 		if (c > o->commit)
-			rs_fail(r->w, "member %u knows of a commit that no leader made: %llu above %llu",
+			rs_suspect(r->w, "member %u knows of a commit that no leader made: %llu above %llu",
 			    r->node + 1, LLU(c), LLU(o->commit));
 	}
 }
@@ -322,7 +324,7 @@ static void check_match(
 	if (d->term > s->term || p->match <= d->base_index || p->match <= d->state.index || !term)
 		return;
 	if (rs_disk_term_at(d, p->match) != term)
-		rs_fail(r->w, "member %u takes %llu for acknowledged by %u, which has not got it",
+		rs_suspect(r->w, "member %u takes %llu for acknowledged by %u, which has not got it",
 		    r->node + 1, LLU(p->match), (unsigned)p->id);
 }
 
@@ -346,16 +348,16 @@ static void check_leader(struct rs_replica *r)
 	r->led_members = members;
 	r->alone = near * 2 > voters ? 0 : r->alone + 1;
 	if (r->alone > RS_ELECTION_TICKS + 2)
-		rs_fail(r->w, "member %u leads on without a majority", r->node + 1);
+		rs_suspect(r->w, "member %u leads on without a majority", r->node + 1);
 	for (uint32_t i = 0; i < s.progress_count; i++) {
 		const struct raft_progress_status *p = &s.progress[i];
 		if (p->inflight_messages > l->inflight_messages_max ||
 		    p->inflight_bytes > l->inflight_bytes_max + l->message_bytes_max)
-			rs_fail(r->w, "member %u has %u messages, %zu bytes under way to %u", r->node + 1,
+			rs_suspect(r->w, "member %u has %u messages, %zu bytes under way to %u", r->node + 1,
 			    p->inflight_messages, p->inflight_bytes, (unsigned)p->id);
 		check_match(r, &s, p);
 		if (p->match >= p->next || p->next > s.last + 1)
-			rs_fail(r->w, "member %u: next %llu, match %llu, last %llu", r->node + 1,
+			rs_suspect(r->w, "member %u: next %llu, match %llu, last %llu", r->node + 1,
 			    LLU(p->next), LLU(p->match), LLU(s.last));
 	}
 }
@@ -381,7 +383,7 @@ static void check_result(struct rs_replica *r, const struct raft_message *m)
 	if (d->term != m->term)
 		return;
 	if (rs_disk_last(d) < m->index && d->state.index < m->index)
-		rs_fail(r->w, "acknowledges what is not durable: member %u, %llu of %llu", r->node + 1,
+		rs_suspect(r->w, "acknowledges what is not durable: member %u, %llu of %llu", r->node + 1,
 		    LLU(m->index), LLU(rs_disk_last(d)));
 	uint64_t mine = rs_disk_term_at(d, m->index);
 	struct rs_replica *leader = rs_replica(r->w, (uint32_t)m->to - 1, r->group);
@@ -389,7 +391,7 @@ static void check_result(struct rs_replica *r, const struct raft_message *m)
 		return;
 	uint64_t its = raft_term_at(leader->raft, m->index);
 	if (its && its != mine)
-		rs_fail(r->w,
+		rs_suspect(r->w,
 		    "acknowledges what differs: member %u, %llu is of term %llu, the leader's of %llu",
 		    r->node + 1, LLU(m->index), LLU(mine), LLU(its));
 }
@@ -407,9 +409,9 @@ static void check_append(struct rs_replica *r, const struct raft_message *m)
 		bytes += e->data ? e->data->len : 0;
 	}
 	if (m->entry_count > 1 && bytes > r->w->plan.limits.message_bytes_max)
-		rs_fail(r->w, "member %u sends %zu bytes at once", r->node + 1, bytes);
+		rs_suspect(r->w, "member %u sends %zu bytes at once", r->node + 1, bytes);
 	if (m->commit > oracle_of(r)->commit)
-		rs_fail(r->w, "member %u tells of a commit that no leader made", r->node + 1);
+		rs_suspect(r->w, "member %u tells of a commit that no leader made", r->node + 1);
 }
 
 static void check_heartbeat(struct rs_replica *r, const struct raft_message *m)
@@ -417,7 +419,7 @@ static void check_heartbeat(struct rs_replica *r, const struct raft_message *m)
 	uint32_t to = (uint32_t)m->to - 1;
 	const struct rs_disk *d = &rs_replica(r->w, to, r->group)->disk;
 	if (rs_disk_last(d) < m->commit && d->state.index < m->commit)
-		rs_fail(r->w, "member %u tells %u of commit %llu, which has %llu", r->node + 1, to + 1,
+		rs_suspect(r->w, "member %u tells %u of commit %llu, which has %llu", r->node + 1, to + 1,
 		    LLU(m->commit), LLU(rs_disk_last(d)));
 }
 
@@ -425,7 +427,7 @@ static void check_vote(struct rs_replica *r, const struct raft_message *m, uint6
 {
 	const struct rs_disk *d = &r->disk;
 	if (d->term < m->term || (d->term == m->term && d->vote != whom))
-		rs_fail(r->w, "a vote leaves before it is durable: member %u for %llu in term %llu",
+		rs_suspect(r->w, "a vote leaves before it is durable: member %u for %llu in term %llu",
 		    r->node + 1, LLU(whom), LLU(m->term));
 }
 
@@ -457,7 +459,8 @@ void rs_oracle_message(struct rs_replica *r, const struct raft_message *m)
 	case RAFT_INSTALL_SNAPSHOT_RESULT:
 		if (!m->reject && r->disk.base_index < m->index &&
 		    rs_disk_term_at(&r->disk, m->index) != m->log_term)
-			rs_fail(r->w, "member %u tells of a snapshot behind which its log does not begin yet",
+			rs_suspect(r->w,
+			    "member %u tells of a snapshot behind which its log does not begin yet",
 			    r->node + 1);
 		break;
 	case RAFT_PRE_VOTE:
@@ -491,10 +494,10 @@ void rs_oracle_written(struct rs_replica *r)
 	if (s.durable != s.last || s.base != r->disk.base_index)
 		return;
 	if (s.durable != rs_disk_last(&r->disk))
-		rs_fail(r->w, "member %u takes %llu for durable, the disk has %llu", r->node + 1,
+		rs_suspect(r->w, "member %u takes %llu for durable, the disk has %llu", r->node + 1,
 		    LLU(s.durable), LLU(rs_disk_last(&r->disk)));
 	rs_disk_config(&r->disk, &disk);
 	if (!same_config(&s.config, &disk))
-		rs_fail(r->w, "member %u goes by a configuration that is not the last of its log, at %llu",
+		rs_suspect(r->w, "member %u goes by a configuration that is not the last of its log, at %llu",
 		    r->node + 1, LLU(s.last));
 }

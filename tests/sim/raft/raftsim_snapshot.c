@@ -25,7 +25,7 @@ void rs_snapshot_flushed(struct rs_replica *r)
 	if (r->install == RS_INSTALLING || r->flush.index <= r->disk.state.index)
 		return;
 	if (r->flush.index > rs_disk_last(&r->disk)) {
-		rs_fail(r->w, "the applied state is ahead of the durable log: member %u, %llu of %llu",
+		rs_suspect(r->w, "the applied state is ahead of the durable log: member %u, %llu of %llu",
 		    r->node + 1, (unsigned long long)r->flush.index,
 		    (unsigned long long)rs_disk_last(&r->disk));
 		return;
@@ -73,7 +73,7 @@ void rs_snapshot_turn(struct rs_replica *r)
 		return;
 	}
 	if (!r->disk.state_void && index <= r->committed_seen) {
-		rs_fail(w, "member %u wants a snapshot of what it has: %llu", r->node + 1,
+		rs_suspect(w, "member %u wants a snapshot of what it has: %llu", r->node + 1,
 		    (unsigned long long)index);
 		return;
 	}

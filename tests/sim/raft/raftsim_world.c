@@ -5,6 +5,8 @@
 
 #include "tests/sim/raft/raftsim.h"
 
+bool rs_blind;
+
 void rs_fail(struct rs_world *w, const char *format, ...)
 {
 	char text[200];
