@@ -979,6 +979,34 @@ START_TEST(bug9_who_lost_its_state_neither_applies_nor_leads)
 }
 END_TEST
 
+/* Its log is the longest, so it votes for nobody, and without a state it does not lead: no leader will ever
+ * offer it one. Any member's that its log goes on from mends it. Found by raftsim, seed 32158. */
+START_TEST(bug9_who_lost_its_state_may_take_any_members)
+{
+	struct raft_config two = rig_voters(2);
+	rig_make(&g);
+	for (uint64_t id = 1; id <= 2; id++) {
+		rig_found(&g, id, &two);
+		rig_log(&g, id, 1, "committed");
+	}
+	rig_log(&g, 1, 1, "only here");
+	g.m[1].state_void = true;
+	rig_start(&g, 1);
+	rig_start(&g, 2);
+	raft_campaign(g.m[1].raft);
+	raft_campaign(g.m[2].raft);
+	rig_settle(&g);
+	ck_assert(!raft_is_leader(g.m[1].raft) && !raft_is_leader(g.m[2].raft));
+	g.m[1].state_void = false;
+	g.m[1].applied = 2;
+	ck_assert_int_eq(raft_snapshot_installed(g.m[1].raft, 2, 1, &two), 0);
+	ck_assert_uint_eq(rig_status(&g, 1).last, 3);
+	rig_elect(&g, 1);
+	heartbeat_round(1);
+	ck_assert_uint_eq(g.m[2].applied, 4);
+}
+END_TEST
+
 /* ---- 10: two leaders ------------------------------------------------------------------------- */
 
 START_TEST(bug10_a_removed_leader_leads_until_that_is_committed)
@@ -1446,6 +1474,7 @@ int main(void)
 	tcase_add_test(tc, bug9_a_log_that_contradicts_the_snapshot_goes);
 	tcase_add_test(tc, bug9_a_snapshot_below_what_is_applied_is_refused);
 	tcase_add_test(tc, bug9_who_lost_its_state_neither_applies_nor_leads);
+	tcase_add_test(tc, bug9_who_lost_its_state_may_take_any_members);
 	tcase_add_test(tc, bug10_a_removed_leader_leads_until_that_is_committed);
 	tcase_add_test(tc, bug10_a_leader_that_hears_no_majority_steps_down);
 	tcase_add_test(tc, bug10_who_is_cut_off_answers_no_read);
