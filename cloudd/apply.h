@@ -25,6 +25,14 @@ const char **apply_db_names(uint32_t shards);
 
 struct apply;
 
+/* A group's head: what a snapshot says of the state as a whole. */
+struct snapshot_head {
+	uint64_t index, term;
+	struct bytes config; /* raft_config_encode's bytes, as of index */
+	uint64_t digest_hi, digest_lo;
+	uint64_t meta_index, skipped;
+};
+
 /* What applying one entry answers; plain values but for `edge`, which is owned (free with apply_result_clear). */
 struct apply_result {
 	uint32_t group;
@@ -54,6 +62,23 @@ uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term
  * says. */
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
     struct apply_result *ret_result);
+/* The entries of consensus itself: they move the applied index; a configuration is kept in the head. The result's kind is
+ * ENTRY_NOOP or ENTRY_CONFIG, its meta_index, more and dirty are as of any entry. Errors as apply_entry. */
+int apply_noop(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result);
+int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes config,
+    struct apply_result *ret_result);
+
+/* A snapshot replaces a group's state: begin empties it and marks it void (so it stays, durably, until the end), records
+ * come in any number of calls and transactions, end checks the digest of all of them and gives the group its head. Between
+ * begin and end the group has no other entries. Errors as apply_entry; WEIR_ECORRUPT from records and end: the bytes are
+ * not what the sender had; the state stays void, begin again. */
+int apply_snapshot_begin(struct apply *a, uint32_t group);
+int apply_snapshot_records(struct apply *a, uint32_t group, struct bytes records);
+int apply_snapshot_end(struct apply *a, uint32_t group, const struct snapshot_head *head);
+/* What is durable: the configuration as of the last CONFIG entry applied (empty: none yet), and whether the state is void. The
+ * pointer lives until the next call for the group. */
+void apply_group_start(const struct apply *a, uint32_t group, struct bytes *ret_config, bool *ret_void);
+
 bool apply_uncommitted(const struct apply *a);
 int apply_commit(struct apply *a);
 void apply_abort(struct apply *a); /* forgets all since the last commit: the caller replays */
@@ -65,6 +90,9 @@ struct apply_group_info {
 	uint64_t digest_hi, digest_lo; /* at index `applied` */
 	uint64_t meta_index; /* shards: of the last advance taken */
 	uint64_t skipped;    /* entries that could not be read */
+	bool is_void;        /* a snapshot is being installed: nothing may be read of the group */
+	uint8_t config[SNAPSHOT_CONFIG_MAX];
+	size_t config_len;
 };
 int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info *ret);
 

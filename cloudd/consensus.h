@@ -1,22 +1,37 @@
-/* Consensus: the logs of the groups that this node holds. What is proposed here is committed once it is durable (in
- * this version a group has one replica, so its own log is its quorum), and handed to apply in order of its index.
+/* Consensus: the replicas of all groups that this node holds. Joins the core (raft/raft.h: only cloudd/consensus*.[ch] include
+ * it) to the log environment, to the state machines and to the other nodes.
  *
- * The seam where Raft slides in: propose -> committed -> applied. Nothing above knows how an entry is committed.
+ *     propose --> raft --log job, one fsync for all groups--> messages that waited for it --> other nodes
+ *                  |  <--------------------- messages, one frame per peer and turn -------------'
+ *                  '--> committed --apply job--> applied (result) ... state durable --> log truncated below it
  *
- *     propose --> tail (memory) --log job, one fsync for all groups--> committed --apply job--> applied
- *                                        ^ hard state, truncation below what `state` holds durably
+ * One log job and one apply job are under way at a time; what comes meanwhile goes into the next: group commit. A turn of the
+ * loop is: node frames in, ticks, proposals, then consensus_flush(): messages that need no write leave, a log job with the
+ * writes of all groups is handed over; its completion lets the messages that waited leave. Proposals that are not applied yet
+ * count against quotas; over them a proposal is WEIR_EBUSY.
  *
- * One log job and one apply job are under way at a time; what is proposed meanwhile goes into the next one: group
- * commit. Proposals that are not applied yet count against quotas; over them a proposal is WEIR_EBUSY.
+ * Members. A data folder has a random member number (consensus_member); the node's place in the topology is its low
+ * CONSENSUS_NODE_BITS. A folder that was lost comes back as another member: the leader adds it as a learner, removes the old
+ * number and promotes the new one. Founding: a group begins when its first replica in the topology holds nothing of it and has
+ * heard, in this start, from the nodes of all other replicas that they hold nothing either (else a node that lost its disk could
+ * found again what others still have). It then writes entry 1, a configuration of all members. A replica that holds nothing
+ * otherwise waits until a leader speaks to it.
  *
- * Full disks. Log (a job returns WEIR_EFULL): nothing was written; the entries wait. Each CONSENSUS_RETRY_MS truncation
- * alone is tried in turns with the entries alone, of fewer entries each time. State (an apply job returns WEIR_EFULL; the
- * runner has called apply_abort): everything since the last state commit is forgotten there; after CONSENSUS_RETRY_MS the
- * entries above what is durable are read back from the log and applied again. Results of entries that were reported
- * before are not reported again.
+ * Leaders. `role(true)` comes when this replica leads and its first entry of the term is applied: from then on it serves.
+ * `role(false)` comes at once when it no longer leads: what was proposed and not applied may or may not be committed later.
+ * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up.
  *
- * Pure but for reading the log environment at open and when it replays. On the loop thread. Callbacks may call
- * consensus_propose, nothing else of this header that changes state. */
+ * A replica that the leader's log cannot serve fetches the state (cloudd/fetch) and applies it through apply jobs, beside the
+ * entries of other groups; `reloaded` is called when it is durable.
+ *
+ * Full disks. Log (a job returns WEIR_EFULL): nothing was written; what waits stays. Each CONSENSUS_RETRY_MS
+ * truncation alone is tried in turns with the entries alone, of fewer entries each time. State
+ * (an apply job returns WEIR_EFULL; the runner has called apply_abort): everything since the last state commit is
+ * forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable are read again and applied again. Results
+ * of entries that were reported before are not reported again.
+ *
+ * Pure but for reading the log environment. On the loop thread. Callbacks may call consensus_propose, nothing else of this
+ * header that changes state. */
 #ifndef WEIR_CLOUDD_CONSENSUS_H
 #define WEIR_CLOUDD_CONSENSUS_H
 
@@ -26,13 +41,14 @@
 #include "cloudd/apply.h"
 #include "cloudd/entry.h"
 #include "cloudd/jobs.h"
+#include "common/codec.h"
 #include "common/kv.h"
 #include "common/model.h"
 
+#define CONSENSUS_NODE_BITS 16
 #define CONSENSUS_GROUP_BYTES_MAX (8 * 1024 * 1024)   /* proposed and not applied, per group */
 #define CONSENSUS_GROUP_ENTRIES_MAX 4096
 #define CONSENSUS_BYTES_MAX (128 * 1024 * 1024)       /* of all groups */
-#define CONSENSUS_RESERVE_BYTES (1024 * 1024)         /* of a group's quota: for consensus_propose_own only */
 #define LOG_JOB_BYTES_MAX (16 * 1024 * 1024)
 #define LOG_JOB_ENTRIES_MAX 16384
 #define LOG_JOB_TRUNCATES_MAX 8192
@@ -40,17 +56,37 @@
 #define APPLY_JOB_ENTRIES_MAX 1024
 #define APPLY_JOB_GROUP_ENTRIES_MAX 256               /* of one group in a row, so that no group starves another */
 #define CONSENSUS_TRUNCATE_MIN 256                    /* entries: fewer are not worth a write of their own */
+#define CONSENSUS_KEEP_ENTRIES 4096                   /* kept in the log behind what is durable, so that a follower that was */
+#define CONSENSUS_KEEP_BYTES (16 * 1024 * 1024)       /* away shortly needs no snapshot; given up when room is short */
 #define CONSENSUS_RETRY_MS 500
+#define CONSENSUS_TICK_MS 50           /* consensus_tick is called each; Raft's tick */
+#define CONSENSUS_ELECTION_TICKS 20    /* 1 s .. 2 s */
+#define CONSENSUS_HEARTBEAT_TICKS 4    /* 200 ms */
+#define CONSENSUS_PRIORITY_TICKS 6     /* per rank */
+#define CONSENSUS_BALANCE_MS 5000      /* a leader hands over after it led, and the better one followed, for so long */
+#define CONSENSUS_MEMBERS_MS 500       /* a leader looks whether its members are those that exist */
 
 struct consensus;
+
+struct consensus_time {
+	int64_t wall_ns, mono_ns;
+};
 
 struct consensus_io {
 	void *arg;
 	void (*log_write)(void *arg, struct log_job *job);
 	void (*apply)(void *arg, struct apply_job *job);
+	/* MSG_RAFT and MSG_SNAPSHOT, envelope to be filled in by the callee. bulk: on the socket for snapshots. False: cannot
+	 * now (lost). The message lives for the call. */
+	bool (*send)(void *arg, uint32_t node, bool bulk, struct msg *m);
 	void (*committed)(void *arg, uint32_t group, uint64_t index);
-	/* An entry was applied; in order of its index within a group. entry: its bytes, for the call. */
+	/* An entry was applied, on leaders and followers; in order of its index within a group; kind may be ENTRY_NOOP and
+	 * ENTRY_CONFIG. entry: its bytes, for the call. */
 	void (*applied)(void *arg, const struct apply_result *r, struct bytes entry);
+	void (*role)(void *arg, uint32_t group, bool leads, uint64_t term);
+	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
+	/* The group's durable state is a snapshot's now; entries between were never seen by applied(). */
+	void (*reloaded)(void *arg, uint32_t group, uint64_t index);
 };
 
 struct consensus_counters {
@@ -60,39 +96,81 @@ struct consensus_counters {
 	uint64_t apply_jobs, apply_full;
 	uint64_t applied, undecodable; /* entries; entries that apply skipped as undecodable */
 	uint64_t truncated;
-	uint64_t replayed;             /* entries read back from the log */
+	uint64_t replayed;             /* entries read back from the log to be applied */
+	uint64_t frames_in, frames_out, frames_lost, messages_in, messages_out;
+	uint64_t frames_foreign;       /* for another member than this one, or of a group not held */
+	uint64_t messages_bad;         /* dropped: impossible numbers */
+	uint64_t elections, leader_changes, transfers, replaced; /* of all groups */
+	uint64_t snapshots_fetched, snapshot_bytes, snapshots_failed;
 };
 
-/* Checks the whole log: no gaps, no bad record, nothing applied that is not in it, nothing truncated that is not
- * applied, and that it is this node's. WEIR_ECORRUPT, WEIR_EVERSION, WEIR_EINVAL (another node's or topology's), WEIR_EIO;
- * *ret_why: text, the caller's to free. No callback is made before the first flush. The kv, the apply and the
- * topology outlive it; `apply` is only asked apply_applied(), and only here. */
+/* random: for the member number of a new data folder, and seeds. Checks the whole log: no gaps, no bad record, nothing applied
+ * that is not in it (but what a snapshot brought), nothing truncated that is not applied, and that it is this node's.
+ * WEIR_ECORRUPT, WEIR_EVERSION, WEIR_EINVAL (another node's or topology's), WEIR_EIO; *ret_why: text, the caller's to free. No
+ * callback is made before the first flush or tick. The kv, the apply and the topology outlive it; `apply` is only asked
+ * apply_applied() and apply_group_start(), and only here. */
 int consensus_open(const struct topology *t, uint32_t self, struct kv *log, const struct apply *apply,
-    const struct consensus_io *io, struct consensus **ret_consensus, char **ret_why);
+    const uint8_t random[16], const struct consensus_io *io, struct consensus **ret_consensus, char **ret_why);
 void consensus_close(struct consensus *c); /* frees jobs under way too: their runners have stopped */
 
 bool consensus_holds(const struct consensus *c, uint32_t group);
 
-/* Takes a copy. WEIR_EBUSY: over a quota. WEIR_ETOOBIG: over ENTRY_MAX. WEIR_ECLOSED: failed. */
+/* Takes a copy. WEIR_ENOTLEADER: not the leader, or not serving yet; WEIR_EBUSY: over a quota. WEIR_ETOOBIG: over ENTRY_MAX.
+ * WEIR_ECLOSED: failed. The index is above that of every earlier proposal of this leadership; not always by one. */
 int consensus_propose(struct consensus *c, uint32_t group, const struct entry *e, uint64_t *ret_index);
 /* For entries that the node itself needs to go on (sweeps, advances, closes): may use the reserve of the quota. */
 int consensus_propose_own(struct consensus *c, uint32_t group, const struct entry *e, uint64_t *ret_index);
+/* io.read() answers, maybe within the call. */
+void consensus_read(struct consensus *c, uint32_t group, uint64_t context);
 
-/* Hands over what waits, where the log writer and the state writer are free. */
-void consensus_flush(struct consensus *c, int64_t mono_ns);
-/* Completions. They free the job, call back, and do not hand over more: call consensus_flush. */
-void consensus_log_written(struct consensus *c, struct log_job *job, int rc, int64_t mono_ns);
-void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, int64_t mono_ns);
+/* A MSG_RAFT or MSG_SNAPSHOT_REPLY of a node of this cluster. */
+void consensus_receive(struct consensus *c, uint32_t node, const struct msg *m, struct consensus_time now);
+/* What another node said of itself, in answer to a question of this start (answered), or unasked. */
+void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *info, bool answered,
+    struct consensus_time now);
+/* Fills in member number, `has` and `leads` of this node. The pointers live until the next call of this header. */
+void consensus_info(struct consensus *c, struct msg_info *ret_info);
+/* The node that leads the group and serves, as far as is known here: by Raft where it is held, else by what nodes said. -1:
+ * not known. */
+int consensus_leader(const struct consensus *c, uint32_t group);
+
+/* Every CONSENSUS_TICK_MS. */
+void consensus_tick(struct consensus *c, struct consensus_time now);
+/* At the end of a turn of the loop: sends what may leave, hands over jobs where the writers are free. */
+void consensus_flush(struct consensus *c, struct consensus_time now);
+/* Completions. They free the job and call back; call consensus_flush afterwards. */
+void consensus_log_written(struct consensus *c, struct log_job *job, int rc, struct consensus_time now);
+void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, struct consensus_time now);
 void consensus_state_durable(struct consensus *c, uint32_t group, uint64_t index);
 /* What was applied since the last state commit is forgotten there. */
-void consensus_state_aborted(struct consensus *c, int64_t mono_ns);
+void consensus_state_aborted(struct consensus *c, struct consensus_time now);
 
-/* Everything that was in the group's log at open has been applied. */
-bool consensus_replayed(const struct consensus *c, uint32_t group);
-uint64_t consensus_term(const struct consensus *c, uint32_t group);
-uint64_t consensus_committed(const struct consensus *c, uint32_t group);
-uint64_t consensus_applied(const struct consensus *c, uint32_t group);
-uint64_t consensus_durable(const struct consensus *c, uint32_t group); /* in the state environment */
+/* As far as this replica knows. */
+struct group_status {
+	bool held;
+	enum replica_role role;  /* FORMING: not founded yet, or nothing of it here yet */
+	uint64_t term;
+	int leader;              /* node, -1: none known */
+	bool serving;            /* this replica leads and has said role(true) */
+	bool quorum;             /* see msg_group_status */
+	bool replaying;          /* what was in the log at open is not applied yet */
+	bool fetching;           /* a snapshot */
+	uint64_t fetched_bytes, fetch_total_bytes;
+	uint64_t committed, applied, durable; /* durable: in the state environment */
+	uint64_t last;           /* of the log */
+	uint64_t heard_ns;       /* follower: since the leader was heard; leader: 0 */
+	uint32_t replica_count;  /* leader: others */
+	struct {
+		uint32_t node;
+		uint64_t replica, match;
+		enum replica_role role;
+		bool active;
+	} replicas[REPLICAS_PER_STATUS_MAX];
+	char waits_for[64];      /* FORMING: the name of a node that was not heard yet, or "" */
+};
+void consensus_status(const struct consensus *c, uint32_t group, struct group_status *ret_status);
+uint64_t consensus_member(const struct consensus *c);
+uint64_t consensus_durable(const struct consensus *c, uint32_t group);
 /* An error after which nothing is written any more; NULL while fine. Lives as long as c. */
 const char *consensus_failed(const struct consensus *c);
 /* Waiting for room on a disk. */

@@ -36,6 +36,9 @@ enum entry_kind {
 	ENTRY_READMIT = 34,
 	ENTRY_CLOSE = 35,  /* edge states, close and final of one or more streams */
 	ENTRY_TAKEN = 36,  /* a shard has applied the advances up to a meta index */
+	/* any; never encoded here: entries of consensus itself, seen as results of apply only */
+	ENTRY_NOOP = 64,   /* a new leader's first */
+	ENTRY_CONFIG = 65, /* a change of the group's replicas */
 };
 
 /* State of one (edge, stream): semantics.md 3.3. Also the order of "worst". */

@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "cloudd/apply.h"
+#include "cloudd/consensus.h"
 #include "common/kv.h"
 #include "common/model.h"
 
@@ -56,8 +57,12 @@ struct node_io {
 	/* MSG_QUERY, MSG_OUTBOX, MSG_STATUS from another node (already checked to decode): to be served on a reader
 	 * thread and answered with reply(). The frame lives for the call only. */
 	void (*serve)(void *arg, struct bytes route, const void *frame, size_t len);
-	/* Group `group` is committed up to `index` (for linearizable readers). */
+	/* Sends to another node on the socket of bulk transfers (snapshots). False: cannot now. */
+	bool (*send_bulk)(void *arg, uint32_t node, const void *frame, size_t len);
+	/* Group `group` is committed up to `index`, as far as is known here. */
 	void (*committed)(void *arg, uint32_t group, uint64_t index);
+	/* What came of node_read: reads that have seen what is applied up to `index` are linearizable. */
+	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
 };
 
 /* Loads both environments (which stay the caller's) and replays what is in the log and not in the state as apply jobs.
@@ -68,7 +73,9 @@ void node_close(struct node *n);
 
 void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now);
 void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t len, struct node_time now);
-/* Every NODE_TICK_MS: timeouts, sweeps, watermarks. */
+/* Asks for a read index of a group; io.read() is called once, maybe within the call. */
+void node_read(struct node *n, uint32_t group, uint64_t context, struct node_time now);
+/* Every NODE_TICK_MS: Raft's tick, timeouts, sweeps, watermarks. */
 #define NODE_TICK_MS 50
 void node_tick(struct node *n, struct node_time now);
 /* Hands gathered proposals to the log writer if it is free; call at the end of each loop turn. */
@@ -98,6 +105,12 @@ void node_readmit(struct node *n, const char *edge, struct node_time now,
 
 /* ---- for HTTP and other reader threads: thread-safe -------------------------------------------------------- */
 
+/* Consensus as of the last tick. The node that leads a group and serves it; -1: none known. */
+int node_leader(struct node *n, uint32_t group);
+/* This node leads it and serves. */
+bool node_serves(struct node *n, uint32_t group);
+/* Of every group (topology_groups), by number. */
+void node_group_statuses(struct node *n, struct group_status *out);
 /* Every group this node holds has a leader it can reach. ret_why: what is wrong, the caller's to free. */
 bool node_ready(struct node *n, char **ret_why);
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a

@@ -25,6 +25,19 @@ uint64_t progress_durable(struct progress *p, uint32_t group);
 int progress_wait(struct progress *p, uint32_t group, uint64_t index, int64_t timeout_ns);
 /* Whether a reader asked for an index of the group that is not durable, and is within `applied`. */
 bool progress_wanted(struct progress *p, uint32_t group, uint64_t applied);
+/* ---- linearizable reads: ReadIndex (raft.md) ---- */
+
+/* Reader: asks the loop for a read index of the group that is confirmed after this call, and waits for it. Readers that come
+ * while one is under way share the next. 0, WEIR_ENOTLEADER (this replica does not lead, or stopped leading meanwhile),
+ * WEIR_ETIMEOUT, WEIR_ECLOSED. Calls wake() when the loop has to act. */
+int progress_read_index(struct progress *p, uint32_t group, int64_t timeout_ns, uint64_t *ret_index);
+/* Loop: the ticket of readers that wait and for which nothing was begun; false: none. Begun from now on. */
+bool progress_read_begin(struct progress *p, uint32_t group, uint64_t *ret_ticket);
+/* Loop: what came of it. */
+void progress_read_done(struct progress *p, uint32_t group, uint64_t ticket, bool ok, uint64_t index);
+
+/* ---- end ---- */
+
 /* Ends all waiting, now and later. */
 void progress_stop(struct progress *p);
 

@@ -24,6 +24,11 @@
 #define REASON_COUNTS_MAX 64
 #define REPORT_STREAMS_MAX 256
 #define GROUPS_PER_STATUS_MAX 300
+#define REPLICAS_PER_STATUS_MAX 16
+#define RAFT_MESSAGES_PER_FRAME_MAX 1024
+#define RAFT_ENTRIES_PER_FRAME_MAX 4096
+#define SNAPSHOT_CHUNK_MAX (128 * 1024)
+#define SNAPSHOT_CONFIG_MAX 256
 #define TEXT_MAX_BYTES 1024 /* reason and software: longer ones are cut when encoded, refused when decoded */
 #define DECODE_MEMORY_MAX (1024 * 1024) /* what decoding one frame may allocate: over it WEIR_ETOOBIG */
 
@@ -51,6 +56,9 @@ enum msg_type {
 	MSG_OUTBOX_REPLY,
 	MSG_STATUS,
 	MSG_STATUS_REPLY,
+	MSG_RAFT,           /* messages of consensus, many groups' in one frame; no reply of its own */
+	MSG_SNAPSHOT,       /* a replica fetches a group's state, chunk by chunk */
+	MSG_SNAPSHOT_REPLY,
 	/* any: the frame could not be served at all (decoded, but refused): verdict and reason */
 	MSG_ERROR,
 };
@@ -66,6 +74,9 @@ enum verdict {
 	VERDICT_UNAVAILABLE,     /* the node that serves it cannot be reached */
 };
 const char *verdict_text(enum verdict v);
+
+enum replica_role { REPLICA_FOLLOWER, REPLICA_CANDIDATE, REPLICA_LEADER, REPLICA_LEARNER, REPLICA_FORMING };
+const char *replica_role_text(enum replica_role r); /* "follower", "candidate", "leader", "learner", "forming" */
 
 enum edge_phase {
 	PHASE_JOINING,      /* no reading yet */
@@ -91,13 +102,52 @@ struct msg_count {
 	uint64_t value;
 };
 
+struct msg_replica_status { /* a leader's view of one other replica */
+	const char *node;
+	uint64_t replica, match;
+	enum replica_role role;
+	bool active;   /* heard within the last election timeout */
+};
 struct msg_group_status {
 	uint32_t group;          /* 0: meta; shard s: s + 1 */
-	bool leader;
+	enum replica_role role;  /* of the replica that says so */
 	uint64_t term, committed, applied;
 	uint64_t digest_hi, digest_lo; /* at digest_index */
 	uint64_t digest_index;
 	const char *node;        /* name of the node that says so */
+	uint64_t replica;        /* its member number */
+	const char *leader;      /* name of the leader's node, "" where none is known */
+	bool quorum;             /* leader: a majority of voters is active; else: the leader was heard within an election timeout */
+	size_t replica_count;    /* leader only */
+	struct msg_replica_status *replicas;
+};
+
+/* A node's facts about itself: in INFO and INFO_REPLY. */
+struct msg_lead {
+	uint32_t group;
+	uint64_t term;
+};
+struct msg_info {
+	const char *cluster;     /* the cluster's name */
+	uint64_t replica;        /* the node's member number in all its groups: one per data folder, never used twice */
+	struct bytes has;        /* bitmap by group, lowest bit first: groups of which it holds anything */
+	size_t lead_count;
+	struct msg_lead *leads;  /* groups that it leads and serves now */
+};
+
+/* The messages of raft/raft.h (cloudd/consensus_wire translates); numbers of members, kinds and roles as there. */
+struct msg_raft_entry { /* its index follows from the message's */
+	uint64_t term;
+	uint32_t kind;
+	struct bytes data;
+};
+struct msg_raft {
+	uint32_t group;
+	uint32_t kind;
+	uint64_t term, index, log_term, commit, hint_index, hint_term, round;
+	bool reject, force;
+	size_t entry_count;
+	struct msg_raft_entry *entries;
 };
 
 struct msg {
@@ -197,12 +247,32 @@ struct msg {
 			enum verdict verdict;
 			const char *reason;
 		} readmit_reply;
+		struct msg_info info;       /* of who asks; the envelope's cluster id: empty while not known */
+		struct msg_info info_reply; /* of who answers; likewise */
 		struct {
-			const char *cluster;
-		} info;
+			uint64_t from, to; /* member numbers */
+			size_t message_count;
+			struct msg_raft *messages;
+		} raft;
 		struct {
-			struct bytes cluster_id; /* empty: not known here */
-		} info_reply;
+			uint32_t group;
+			uint64_t id;    /* of the snapshot that is being fetched; 0: a new one */
+			uint64_t chunk; /* from 0 */
+		} snapshot;
+		struct {
+			uint32_t group;
+			enum verdict verdict; /* OK; REFUSED: no such id (any more), start over; BUSY, UNAVAILABLE: later */
+			uint64_t id, chunk;
+			uint64_t index, term;           /* the state's last entry */
+			struct bytes config;            /* as of there: raft_config_encode's bytes */
+			uint64_t digest_hi, digest_lo;
+			uint64_t meta_index, skipped;   /* the rest of the state's head */
+			uint64_t total_bytes;           /* of all chunks, for progress */
+			uint64_t checksum;              /* XXH3-64 of records */
+			struct bytes records;           /* cloudd/snapshot */
+			bool last;
+			const char *reason;
+		} snapshot_reply;
 		struct {
 			uint32_t shard;
 			bool linearizable;
@@ -214,7 +284,8 @@ struct msg {
 			struct bytes rows; /* cloudd/query */
 			bool more;
 			const char *reason;
-			uint64_t behind_entries; /* of a read that did not wait: committed, and not in the rows yet */
+			uint64_t behind_entries; /* of a read that did not wait: known to be committed, and not in the rows yet */
+			int64_t age_ns;          /* ... and how long ago this replica last heard from its leader; 0: it leads */
 		} query_reply;
 		struct {
 			uint32_t shard;

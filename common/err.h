@@ -23,7 +23,8 @@ enum weir_err {
 	WEIR_EEXIST = -11,   /* already there */
 	WEIR_EFENCED = -12,  /* another holder of this name, or an old copy of it */
 	WEIR_ECLOSED = -13,  /* the peer or the object is closed */
-	WEIR_ETRUNCATED = -14 /* input ended in the middle */
+	WEIR_ETRUNCATED = -14, /* input ended in the middle */
+	WEIR_ENOTLEADER = -15 /* this replica does not lead its group, or no longer */
 };
 
 /* Text of a code, for people; never NULL; static. */

@@ -165,12 +165,23 @@ int topology_edge(const struct topology *t, const char *name);
 int topology_stream(const struct topology *t, const char *name);
 bool stream_expects(const struct stream_conf *s, uint32_t edge);
 
-/* Which node holds a shard, and the meta group: in this version each has one replica. */
-static inline uint32_t topology_shard_node(const struct topology *t, uint32_t shard)
+/* Placement, static from the topology. Group 0 is meta, shard s is group s + 1. Replica `rank` of a group; rank 0 is the
+ * preferred leader, so leaders spread over all nodes. Meta's is node 0. */
+static inline uint32_t topology_groups(const struct topology *t)
 {
-	return shard % (uint32_t)t->cloud_count;
+	return t->shards + 1;
 }
-#define META_NODE 0
+static inline uint32_t topology_replica(const struct topology *t, uint32_t group, uint32_t rank)
+{
+	uint32_t first = group ? (group - 1) % (uint32_t)t->cloud_count : 0;
+	return (first + rank) % (uint32_t)t->cloud_count;
+}
+/* The node's rank in the group, or -1: it holds no replica of it. */
+static inline int topology_rank(const struct topology *t, uint32_t group, uint32_t node)
+{
+	uint32_t n = (uint32_t)t->cloud_count, rank = (node + n - topology_replica(t, group, 0)) % n;
+	return rank < t->replicas ? (int)rank : -1;
+}
 
 /* A group: for each tag of the stream's `by`, varint length and value ("" where the tag is missing), in order.
  * The shard: XXH3-64 of the stream's name, a NUL and the group, modulo shards. */

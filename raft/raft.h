@@ -327,6 +327,8 @@ uint64_t raft_leader(const struct raft *r);
 uint64_t raft_term(const struct raft *r);
 /* The term of an entry of the log, or of the base; 0: not known. */
 uint64_t raft_term_at(const struct raft *r, uint64_t index);
+/* The configuration as of an index: the latest at or below it. base <= index <= last. */
+void raft_config_at(const struct raft *r, uint64_t index, struct raft_config *ret_config);
 /* NULL, or why nothing can go on (the storage failed). */
 const char *raft_failed(const struct raft *r);
 
