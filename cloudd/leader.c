@@ -22,6 +22,7 @@ struct leader {
 	uint32_t shard, group;
 	struct leader_io io;
 	struct leader_counters *counters;
+	bool leads;
 	struct leader_edge **edges; /* by index in the topology, made when first needed */
 	uint64_t advanced;         /* meta index of the last advance taken; 0: not known yet */
 	uint64_t advance_proposed; /* meta index of the last one proposed, or advanced; 0: not known yet */
@@ -40,16 +41,23 @@ struct leader *leader_new(const struct topology *t, uint32_t shard,
 	s->io = *io;
 	s->counters = counters;
 	s->edges = xcalloc(t->edge_count, sizeof(struct leader_edge *));
-	s->sweep_due_ns = INT64_MIN; /* a sweep may have been cut short by the last stop */
+	s->sweep_due_ns = INT64_MAX;
 	return s;
+}
+
+static void forget_edges(struct leader *s)
+{
+	for (size_t i = 0; i < s->topology->edge_count; i++) {
+		free(s->edges[i]);
+		s->edges[i] = NULL;
+	}
 }
 
 void leader_free(struct leader *s)
 {
 	if (!s)
 		return;
-	for (size_t i = 0; i < s->topology->edge_count; i++)
-		free(s->edges[i]);
+	forget_edges(s);
 	free(s->edges);
 	pending_free(&s->pending);
 	free(s);
@@ -94,6 +102,48 @@ static void wait_for(struct leader *s, struct pending_item *item, const struct o
 	struct origin dropped;
 	if (!pending_wait(item, o, &dropped))
 		answer(s, &dropped, VERDICT_BUSY, 0, 0, "asked again too often");
+}
+
+/* ---- leadership ------------------------------------------------------------------------------------------------- */
+
+void leader_stop(struct leader *s)
+{
+	if (!s->leads)
+		return;
+	struct pending left = s->pending;
+	s->pending = (struct pending){0};
+	s->leads = false;
+	s->sweep_due_ns = INT64_MAX;
+	forget_edges(s);
+	for (struct pending_item *item; (item = pending_at(&left, 0)); pending_pop(&left)) {
+		for (uint32_t i = 0; i < item->waiter_count; i++) {
+			const struct origin *o = &item->waiters[i];
+			s->counters->busy += o->type == MSG_BATCH;
+			s->io.answer(s->io.arg, o, &(struct answer){.verdict = VERDICT_UNAVAILABLE, .meta_index = s->advanced,
+			    .reason = "the shard's leader changed: asked again, it is answered"});
+		}
+	}
+	pending_free(&left);
+}
+
+void leader_lead(struct leader *s, struct leader_time now)
+{
+	leader_stop(s); /* led in another term */
+	s->leads = true;
+	s->advance_proposed = s->advanced;
+	s->sweeping = false;
+	s->sweep_due_ns = now.mono_ns; /* a sweep may have been cut short by the last leader's end */
+}
+
+/* True: answered, because another replica leads. */
+static bool not_leading(struct leader *s, const struct origin *o)
+{
+	if (s->leads)
+		return false;
+	s->counters->busy++;
+	s->io.answer(s->io.arg, o, &(struct answer){.verdict = VERDICT_UNAVAILABLE, .meta_index = s->advanced,
+	    .reason = "this node does not lead the shard"});
+	return true;
 }
 
 /* ---- OPEN ------------------------------------------------------------------------------------------------------ */
@@ -145,6 +195,8 @@ static void propose_open(struct leader *s, const struct origin *o, const struct 
 
 void leader_open(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now)
 {
+	if (not_leading(s, o))
+		return;
 	struct leader_edge *edge = edge_of(s, o->edge);
 	if (m->open.epoch == 0 || m->open.low == 0 || m->open.high == UINT64_MAX || m->open.low > m->open.high + 1) {
 		s->counters->refused++;
@@ -266,6 +318,8 @@ static void repeated_batch(struct leader *s, const struct origin *o, const struc
 
 void leader_batch(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now)
 {
+	if (not_leading(s, o))
+		return;
 	struct leader_edge *edge = edge_of(s, o->edge);
 	if (m->batch.epoch < edge->epoch) {
 		s->counters->fenced++;
@@ -366,6 +420,8 @@ static void propose_advance(struct leader *s, const struct origin *o, struct ent
 void leader_advance(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now)
 {
 	struct entry e;
+	if (not_leading(s, o))
+		return;
 	if (entry_decode(m->advance.entry, &e)) {
 		s->counters->refused++;
 		answer_advance(s, o, VERDICT_REFUSED);
@@ -435,7 +491,9 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 	case ENTRY_READMIT:
 	case ENTRY_CLOSE:
 	case ENTRY_TAKEN:
-		break; /* never proposed by a shard */
+	case ENTRY_NOOP:
+	case ENTRY_CONFIG:
+		break; /* never proposed by a shard's leader */
 	}
 }
 
@@ -461,6 +519,8 @@ static void note_advanced(struct leader *s, uint64_t meta_index)
 void leader_applied(struct leader *s, const struct apply_result *r, struct leader_time now)
 {
 	note_advanced(s, r->meta_index);
+	if (!s->leads)
+		return;
 	struct pending_item *first = pending_first(&s->pending, r->index);
 	if (first) {
 		weir_assert(first->index == r->index);
@@ -476,7 +536,7 @@ void leader_applied(struct leader *s, const struct apply_result *r, struct leade
 
 void leader_tick(struct leader *s, struct leader_time now)
 {
-	if (s->sweeping || s->sweep_due_ns > now.mono_ns)
+	if (!s->leads || s->sweeping || s->sweep_due_ns > now.mono_ns)
 		return;
 	struct entry e = {.kind = ENTRY_SWEEP, .time_ns = now.wall_ns};
 	uint64_t index;
@@ -491,5 +551,5 @@ void leader_tick(struct leader *s, struct leader_time now)
 
 int64_t leader_due_ns(const struct leader *s)
 {
-	return s->sweeping ? INT64_MAX : s->sweep_due_ns;
+	return !s->leads || s->sweeping ? INT64_MAX : s->sweep_due_ns;
 }

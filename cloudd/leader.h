@@ -2,8 +2,12 @@
  * what passes, and answers when the entry is applied: never before (semantics.md 1.4, 1.5).
  *
  * The state machine that decides is apply; the leader only keeps out of the log what cannot pass, and answers
- * duplicates without logging them again. So it needs no state of its own from disk: after a start it knows no edge,
- * answers NOT_OPEN, and learns (epoch, last) from the edge's next OPEN, which comes after all that was in the log.
+ * duplicates without logging them again. So it needs no state of its own from disk: when it begins to lead it knows no
+ * edge, answers NOT_OPEN, and learns (epoch, last) from the edge's next OPEN, which comes after all that was in the log.
+ *
+ * There is one for each shard that this node holds, also while another replica leads: then every request is answered
+ * UNAVAILABLE at once. When leadership is lost all that waits is answered so too: what was proposed may be committed later or
+ * not, and who asks again learns it.
  *
  *     BATCH: epoch lower ------------------------------> FENCED
  *            edge not open, or epoch higher -----------> NOT_OPEN
@@ -43,7 +47,7 @@ struct leader_time {
 
 /* Counted over all shards of a node. */
 struct leader_counters {
-	uint64_t merged, duplicates, fenced, out_of_sequence, not_open, busy, refused;
+	uint64_t merged, duplicates, fenced, out_of_sequence, not_open, busy, refused; /* busy: also not led here (any more) */
 	uint64_t opens, advances, sweeps;
 };
 
@@ -51,14 +55,19 @@ struct leader *leader_new(const struct topology *t, uint32_t shard,
     const struct leader_io *io, struct leader_counters *counters);
 void leader_free(struct leader *s);
 
+/* This replica leads, and its first entry is applied. Nothing is remembered from an earlier time. */
+void leader_lead(struct leader *s, struct leader_time now);
+/* It no longer does. Answers all that waits. Nothing to do where it did not lead. */
+void leader_stop(struct leader *s);
+
 /* Each request is answered once, at once or later. */
 void leader_open(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now);
 void leader_batch(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now);
 void leader_advance(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now);
 
-/* An entry of the shard's group was applied. */
+/* An entry of the shard's group was applied, whoever leads. */
 void leader_applied(struct leader *s, const struct apply_result *r, struct leader_time now);
-/* Proposes sweeps that are due. */
+/* Proposes sweeps that are due, while it leads. */
 void leader_tick(struct leader *s, struct leader_time now);
 /* When leader_tick has work next (monotonic), INT64_MAX: none. */
 int64_t leader_due_ns(const struct leader *s);

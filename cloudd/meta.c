@@ -55,7 +55,7 @@ struct meta {
 	const struct topology *topology;
 	struct meta_io io;
 	uint8_t random[CLUSTER_ID_BYTES];
-	bool started, created, creating;
+	bool leads, created, creating;
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct meta_row *rows;
 	struct stream_row *streams;
@@ -69,7 +69,7 @@ struct meta {
 	uint64_t *taken;       /* by shard: last proposed */
 	int64_t *taken_due_ns;
 	struct meta_counters counters;
-	pthread_mutex_t lock;  /* of rows, streams' committed and heard, now_ns */
+	pthread_mutex_t lock;  /* of leads, rows, streams' committed and heard, now_ns */
 	int64_t now_ns;
 };
 
@@ -204,6 +204,21 @@ static void load_stream(struct meta *m, const struct meta_stream *from)
 	}
 }
 
+static void forget_committed(struct meta *m)
+{
+	m->newest = 0;
+	for (size_t i = 0; i < m->topology->edge_count; i++) {
+		m->rows[i].epoch = 0;
+		m->rows[i].readmit = false;
+	}
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		struct stream_row *s = &m->streams[i];
+		s->close_ns = s->final_ns = WATERMARK_NONE;
+		for (uint32_t e = 0; e < s->edge_count; e++)
+			s->committed[e] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
+	}
+}
+
 int meta_load(struct meta *m, struct kv_txn *txn)
 {
 	struct meta_state state;
@@ -211,6 +226,7 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&m->lock);
+	forget_committed(m);
 	m->created = state.created;
 	memcpy(m->id, state.cluster_id, CLUSTER_ID_BYTES);
 	for (size_t i = 0; i < state.edge_count; i++) {
@@ -228,20 +244,62 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 	return 0;
 }
 
-void meta_start(struct meta *m, struct meta_time now)
+static void forget_heard(struct meta *m, int64_t mono_ns)
 {
-	pthread_mutex_lock(&m->lock);
-	m->started = true;
-	m->now_ns = now.mono_ns;
-	for (size_t i = 0; i < m->topology->edge_count; i++)
-		m->rows[i].heard_ns = now.mono_ns;
+	for (size_t i = 0; i < m->topology->edge_count; i++) {
+		struct meta_row *row = &m->rows[i];
+		row->reported = row->has_before = row->clock_suspect = false;
+		row->heard_ns = mono_ns;
+		row->spool_bytes = row->accepted = 0;
+		clear_refused(row);
+	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
 		for (uint32_t e = 0; e < s->edge_count; e++)
-			watermark_start(&s->heard[e], now.mono_ns);
+			watermark_start(&s->heard[e], mono_ns);
 		s->dirty = true;
 	}
+}
+
+void meta_stop(struct meta *m)
+{
+	if (!m->leads)
+		return;
+	struct pending left = m->pending;
+	m->pending = (struct pending){0};
+	m->counters.lag = 0;
+	pthread_mutex_lock(&m->lock);
+	m->leads = false;
 	pthread_mutex_unlock(&m->lock);
+	for (struct pending_item *item; (item = pending_at(&left, 0)); pending_pop(&left)) {
+		for (uint32_t i = 0; i < item->waiter_count; i++)
+			m->io.answer(m->io.arg, &item->waiters[i], &(struct answer){.verdict = VERDICT_UNAVAILABLE,
+			    .reason = "the meta group's leader changed: asked again, it is answered"});
+	}
+	pending_free(&left);
+}
+
+/* Whatever an earlier time had in flight is applied by now, or never will be: nothing is in flight. */
+void meta_lead(struct meta *m, struct meta_time now)
+{
+	meta_stop(m); /* led in another term */
+	m->creating = m->closing = false;
+	m->close_due_ns = now.mono_ns;
+	for (uint32_t i = 0; i < m->topology->shards; i++) {
+		m->taken[i] = 0;
+		m->taken_due_ns[i] = now.mono_ns;
+	}
+	spread_start(m->spread);
+	pthread_mutex_lock(&m->lock);
+	m->leads = true;
+	m->now_ns = now.mono_ns;
+	forget_heard(m, now.mono_ns);
+	pthread_mutex_unlock(&m->lock);
+}
+
+bool meta_leads(const struct meta *m)
+{
+	return m->leads;
 }
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
@@ -278,9 +336,10 @@ static struct pending_item *propose_for(struct meta *m, const struct origin *o, 
 
 static bool ready(struct meta *m, const struct origin *o)
 {
-	if (m->started && m->created)
+	if (m->leads && m->created)
 		return true;
-	answer(m, o, VERDICT_UNAVAILABLE, 0, "the meta group is starting");
+	answer(m, o, VERDICT_UNAVAILABLE, 0,
+	    m->leads ? "the cluster is being created" : "this node does not lead the meta group");
 	return false;
 }
 
@@ -611,8 +670,10 @@ static void close_applied(struct meta *m, uint64_t index, const struct entry *e,
 		a.advance.after = m->newest;
 		a.advance.close = e->closes.closes[i];
 		buf_clear(&advance);
-		entry_encode(&a, &advance);
 		m->newest = a.advance.meta_index;
+		if (!m->leads)
+			continue;
+		entry_encode(&a, &advance);
 		spread_push(m->spread, a.advance.meta_index, bytes_of(advance.data, advance.len), now.mono_ns);
 	}
 	buf_free(&advance);
@@ -623,7 +684,7 @@ static void close_applied(struct meta *m, uint64_t index, const struct entry *e,
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now)
 {
 	(void)now;
-	if (shard >= m->topology->shards || meta_index > m->newest)
+	if (!m->leads || shard >= m->topology->shards || meta_index > m->newest)
 		return;
 	spread_taken(m->spread, shard, meta_index);
 	if (verdict != VERDICT_OK)
@@ -663,10 +724,10 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 	if (!row)
 		return;
 	if (r->verdict != VERDICT_OK) {
-		m->counters.fenced++;
+		m->counters.fenced += m->leads;
 		return;
 	}
-	m->counters.claims++;
+	m->counters.claims += m->leads;
 	pthread_mutex_lock(&m->lock);
 	if (r->epoch > row->epoch) {
 		row->epoch = r->epoch;
@@ -681,7 +742,7 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 static void readmit_applied(struct meta *m, const struct apply_result *r)
 {
 	struct meta_row *row = r->edge ? row_of(m, r->edge) : NULL;
-	m->counters.readmits++;
+	m->counters.readmits += m->leads;
 	if (!row || r->verdict != VERDICT_OK)
 		return;
 	pthread_mutex_lock(&m->lock);
@@ -720,6 +781,8 @@ static void answer_waiters(struct meta *m, const struct pending_item *item, cons
 void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now)
 {
 	entry_applied(m, r, entry, now);
+	if (!m->leads)
+		return;
 	struct pending_item *first = pending_first(&m->pending, r->index);
 	if (!first)
 		return;
@@ -748,7 +811,7 @@ static void propose_create(struct meta *m, struct meta_time now)
 
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now)
 {
-	if (!m->started)
+	if (!m->leads)
 		return 0;
 	pthread_mutex_lock(&m->lock);
 	m->now_ns = now.mono_ns;
@@ -859,7 +922,7 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 void meta_edges_json(struct meta *m, struct buf *out)
 {
 	pthread_mutex_lock(&m->lock);
-	for (uint32_t i = 0; i < m->topology->edge_count; i++) {
+	for (uint32_t i = 0; m->leads && i < m->topology->edge_count; i++) {
 		if (i)
 			buf_printf(out, ",");
 		put_edge(m, i, out);

@@ -1,13 +1,16 @@
-/* Meta: the leader of group 0. Grants epochs (CLAIM), readmits edges, keeps each edge's last report, runs the watermarks
- * of all streams, proposes what changed (CLOSE) and sends the committed advances to every shard until it has taken them.
+/* Meta: group 0 on a node that holds a replica of it. Every replica keeps what is committed in memory, from the entries as
+ * they are applied. The one that leads grants epochs (CLAIM), readmits edges, keeps each edge's last report, runs the
+ * watermarks of all streams, proposes what changed (CLOSE) and sends the committed advances to every shard until it has
+ * taken them.
  *
  *     report --> heard --watermark--> ENTRY_CLOSE --committed, applied--> committed state --> ADVANCE to each shard
  *                                                                                               |
  *     queue in the state <------------- ENTRY_TAKEN <------------- ADVANCE_REPLY <--------------+
  *
- * What is decided rests on committed entries alone; reports live in memory. After a start everyone counts as heard
- * then, and a shard's advances are read from the state's queue until the shard has caught up; later ones go out as
- * they are applied. One ENTRY_CLOSE is in flight at a time.
+ * What is decided rests on committed entries alone; reports live in the leader's memory. Who begins to lead counts everyone as
+ * heard then, and reads each shard's advances from the state's queue until the shard has caught up; later ones go out as
+ * they are applied. One ENTRY_CLOSE is in flight at a time. So a change of leader loses and repeats nothing: what the one
+ * before had proposed is applied before the next begins, or never.
  *
  * On the loop thread, but for meta_edges_json, which any thread may call. */
 #ifndef WEIR_CLOUDD_META_H
@@ -37,7 +40,7 @@ struct meta_io {
 	void *arg;
 	int (*propose)(void *arg, uint32_t group, const struct entry *e, bool own, uint64_t *ret_index);
 	void (*answer)(void *arg, const struct origin *o, const struct answer *a);
-	/* Sends an ADVANCE to the node of a shard; false: cannot now. */
+	/* Sends an ADVANCE to the node that leads a shard; false: cannot now. */
 	bool (*advance)(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry);
 };
 
@@ -56,10 +59,14 @@ struct meta_counters {
 /* random: the cluster id, should it have to be created. */
 struct meta *meta_new(const struct topology *t, const struct meta_io *io, const uint8_t random[CLUSTER_ID_BYTES]);
 void meta_free(struct meta *m);
-/* What was durable when the node opened, before entries are replayed. */
+/* What is durable: when the node opened, before entries are replayed; and after the state was replaced by a snapshot. What was
+ * known before is forgotten. WEIR_ECORRUPT, WEIR_EIO: then nothing is forgotten. */
 int meta_load(struct meta *m, struct kv_txn *txn);
-/* All that was in the log is applied: the leader starts. Until then requests are answered UNAVAILABLE. */
-void meta_start(struct meta *m, struct meta_time now);
+/* This replica leads, and its first entry is applied. Nothing that was heard in an earlier time is remembered. */
+void meta_lead(struct meta *m, struct meta_time now);
+/* It no longer does: all that waits is answered UNAVAILABLE, as are requests from now on. */
+void meta_stop(struct meta *m);
+bool meta_leads(const struct meta *m);
 
 /* Each request is answered once, at once or later. */
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
@@ -67,9 +74,9 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now); /* o->edge says whom */
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now);
 
-/* An entry of group 0 was applied. */
+/* An entry of group 0 was applied, whoever leads. */
 void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now);
-/* state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO,
+/* Nothing while it does not lead. state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO,
  * WEIR_EBUSY (too many readers; once more). */
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now);
 
@@ -80,7 +87,7 @@ const struct spread_counters *meta_spread_counters(const struct meta *m);
 
 /* ---- any thread ---------------------------------------------------------------------------------------------- */
 
-/* See node_edges_json. */
+/* See node_edges_json. Nothing while it does not lead. */
 void meta_edges_json(struct meta *m, struct buf *out);
 
 #endif

@@ -27,7 +27,7 @@ struct pending_item *pending_push(struct pending *p, uint64_t index)
 {
 	if (p->count == p->cap)
 		grow(p);
-	weir_assert(!p->count || pending_at(p, p->count - 1)->index + 1 == index);
+	weir_assert(!p->count || pending_at(p, p->count - 1)->index < index);
 	struct pending_item *item = &p->items[(p->head + p->count) % p->cap];
 	p->count++;
 	*item = (struct pending_item){.index = index, .edge = ORIGIN_NO_EDGE};

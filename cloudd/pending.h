@@ -1,7 +1,7 @@
 /* The proposals of one group that are not applied yet, in the order of their index, and who waits for each.
  *
- * Every entry that a group's leader proposes has an item, so indexes are contiguous and the item of an index is found
- * by subtraction. Not thread-safe: the loop's. */
+ * Every entry that a group's leader proposes has an item; indexes rise, with gaps where consensus has entries of its own.
+ * Not thread-safe: the loop's. */
 #ifndef WEIR_CLOUDD_PENDING_H
 #define WEIR_CLOUDD_PENDING_H
 
@@ -36,7 +36,7 @@ struct pending {
 };
 
 void pending_free(struct pending *p);
-/* A new last item, zeroed but for index; valid until the next push. index: one above the last item's. */
+/* A new last item, zeroed but for index; valid until the next push. index: above the last item's. */
 struct pending_item *pending_push(struct pending *p, uint64_t index);
 /* Items in order: 0 is the oldest; NULL beyond the last. */
 struct pending_item *pending_at(const struct pending *p, size_t i);

@@ -145,6 +145,41 @@ void route_reply(struct route *r, uint32_t node, const struct msg *m)
 	r->io.answered(r->io.arg, &o, &a);
 }
 
+static uint32_t group_of(const struct origin *o)
+{
+	return o->type == MSG_OPEN || o->type == MSG_BATCH ? o->shard + 1 : 0;
+}
+
+/* Takes an unanswered request, which goes at the next drop_answered(). */
+static void give_up(struct route *r, struct waiting *w, const char *reason)
+{
+	struct origin o = w->origin;
+	w->open = false;
+	r->counters.waiting--;
+	r->counters.moved++;
+	r->io.answered(r->io.arg, &o, &(struct answer){.verdict = VERDICT_UNAVAILABLE, .reason = reason});
+}
+
+void route_group_led(struct route *r, uint32_t group, int node)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct waiting *w = &r->ring[(r->head + i) % r->cap];
+		if (w->open && (int)w->node != node && group_of(&w->origin) == group)
+			give_up(r, w, "its leader changed: asked again, it is answered");
+	}
+	drop_answered(r);
+}
+
+void route_node_restarted(struct route *r, uint32_t node)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct waiting *w = &r->ring[(r->head + i) % r->cap];
+		if (w->open && w->node == node)
+			give_up(r, w, "the node that serves it has restarted: asked again, it is answered");
+	}
+	drop_answered(r);
+}
+
 void route_tick(struct route *r, int64_t mono_ns)
 {
 	drop_answered(r);

@@ -2,7 +2,8 @@
  *
  * A request that belongs to another node is sent there under a request id of our own; its reply is matched by that id
  * and goes back to who asked. Ids go up by one, so the waiting requests are a queue: an id is found by subtraction, and
- * the oldest times out first. A request that came from another cloud is never forwarded again.
+ * the oldest times out first. A request that came from another cloud is never forwarded again. Where it can be known that no
+ * answer will come (the group is led elsewhere now, the node has restarted), who asked is told at once and asks again.
  * Pure; on the loop thread. */
 #ifndef WEIR_CLOUDD_ROUTE_H
 #define WEIR_CLOUDD_ROUTE_H
@@ -29,6 +30,7 @@ struct route_io {
 struct route_counters {
 	uint64_t forwarded, answered;
 	uint64_t timeouts, unreachable, busy;
+	uint64_t moved;     /* given up because another node leads, or the node restarted */
 	uint64_t unmatched; /* replies to nothing that waits: late, doubled or foreign */
 	uint64_t waiting;   /* gauge */
 };
@@ -41,6 +43,10 @@ void route_free(struct route *r);
 int route_forward(struct route *r, uint32_t node, const struct msg *m, const struct origin *o, int64_t mono_ns);
 /* A HELLO_, OPEN_, BATCH_, REPORT_ or READMIT_REPLY of node `node`. */
 void route_reply(struct route *r, uint32_t node, const struct msg *m);
+/* Another node leads the group now (-1: none): what waits for the group at others is answered UNAVAILABLE. */
+void route_group_led(struct route *r, uint32_t group, int node);
+/* A node has lost what it was asked: what waits there is answered UNAVAILABLE. */
+void route_node_restarted(struct route *r, uint32_t node);
 void route_tick(struct route *r, int64_t mono_ns);
 const struct route_counters *route_counters(const struct route *r);
 

@@ -29,9 +29,14 @@ struct spread *spread_new(uint32_t shards, const struct spread_io *io)
 	struct spread *sp = xcalloc(1, sizeof(*sp) + shards * sizeof(sp->shard[0]));
 	sp->io = *io;
 	sp->shards = shards;
-	for (uint32_t i = 0; i < shards; i++)
-		sp->shard[i] = (struct spread_shard){.behind = true, .wants_read = true, .read_ns = INT64_MIN / 2};
+	spread_start(sp);
 	return sp;
+}
+
+void spread_start(struct spread *sp)
+{
+	for (uint32_t i = 0; i < sp->shards; i++)
+		sp->shard[i] = (struct spread_shard){.behind = true, .wants_read = true, .read_ns = INT64_MIN / 2};
 }
 
 void spread_free(struct spread *sp)

@@ -3,7 +3,8 @@
  *
  * The queue itself is in the meta group's state (meta_read_advances). A shard that keeps up gets each advance as it is
  * applied; one that is behind (after a start, a lost frame, a node that was down, or too much at once) is fed from the
- * queue, a window at a time, until nothing is left there that it has not been sent. Replies are cumulative.
+ * queue, a window at a time, until nothing is left there that it has not been sent. Replies are cumulative, and true whichever
+ * replica of the shard they come from: each has applied what it says.
  * Pure but for reading the state; on the loop thread. */
 #ifndef WEIR_CLOUDD_SPREAD_H
 #define WEIR_CLOUDD_SPREAD_H
@@ -21,7 +22,7 @@ struct spread;
 
 struct spread_io {
 	void *arg;
-	/* Sends an ADVANCE to the node of a shard; false: cannot now. The reply may come before it returns. */
+	/* Sends an ADVANCE to the node that leads a shard; false: cannot now. The reply may come before it returns. */
 	bool (*advance)(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry);
 };
 
@@ -31,6 +32,8 @@ struct spread_counters {
 
 struct spread *spread_new(uint32_t shards, const struct spread_io *io);
 void spread_free(struct spread *sp);
+/* Begins anew, from the queue: nothing is known of any shard. */
+void spread_start(struct spread *sp);
 /* A new advance, the newest of all: goes to the shards that keep up. */
 void spread_push(struct spread *sp, uint64_t meta_index, struct bytes entry, int64_t mono_ns);
 /* The shard has taken everything up to meta_index; 0: it did not say. */
