@@ -11,6 +11,10 @@
 #define CHUNK_BYTES 4096
 #define VERDICT_COUNT (VERDICT_UNAVAILABLE + 1)
 #define PHASE_COUNT (PHASE_BACKPRESSURED + 1)
+#define ROLE_COUNT (REPLICA_FORMING + 1)
+#define RAFT_GROUPS_MAX (SHARDS_MAX + 1)
+
+_Static_assert(INFO_HAS_MAX * 8 >= RAFT_GROUPS_MAX, "each group has its bit");
 
 const char *verdict_text(enum verdict v)
 {
@@ -27,6 +31,18 @@ const char *verdict_text(enum verdict v)
 	return (unsigned)v < VERDICT_COUNT ? texts[v] : "unknown";
 }
 
+const char *replica_role_text(enum replica_role r)
+{
+	static const char *const texts[ROLE_COUNT] = {
+	    [REPLICA_FOLLOWER] = "follower",
+	    [REPLICA_CANDIDATE] = "candidate",
+	    [REPLICA_LEADER] = "leader",
+	    [REPLICA_LEARNER] = "learner",
+	    [REPLICA_FORMING] = "forming",
+	};
+	return (unsigned)r < ROLE_COUNT ? texts[r] : "unknown";
+}
+
 /* ---- memory of one decoded frame: zeroed, capped, freed at once ---- */
 
 struct chunk {
@@ -38,7 +54,8 @@ struct chunk {
 struct arena {
 	struct chunk *chunks;
 	size_t total;
-	bool over; /* the cap refused an allocation */
+	size_t step; /* of a new chunk, at least: grows with the frame, so that a large one needs few */
+	bool over;   /* the cap refused an allocation */
 };
 
 static void *arena_alloc(struct arena *a, size_t size)
@@ -49,11 +66,12 @@ static void *arena_alloc(struct arena *a, size_t size)
 	}
 	size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
 	if (!a->chunks || a->chunks->size - a->chunks->used < size) {
-		size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
-		if (a->total + room > DECODE_MEMORY_MAX) {
+		size_t left = DECODE_MEMORY_MAX - a->total, room = size > a->step ? size : a->step;
+		if (size > left) {
 			a->over = true;
 			return NULL;
 		}
+		room = room < left ? room : left;
 		struct chunk *c = xcalloc(1, sizeof(*c) + room);
 		*c = (struct chunk){.next = a->chunks, .size = room};
 		a->chunks = c;
@@ -125,16 +143,65 @@ static int check_report(const struct msg *m)
 	return ok ? 0 : WEIR_EINVAL;
 }
 
+static bool role_ok(enum replica_role r)
+{
+	return (unsigned)r < ROLE_COUNT;
+}
+
+static int check_group_status(const struct msg_group_status *g)
+{
+	if (g->replica_count > REPLICAS_PER_STATUS_MAX)
+		return WEIR_ETOOBIG;
+	bool ok = g->group < RAFT_GROUPS_MAX && role_ok(g->role) && name_ok(g->node) && name_ok(g->leader);
+	for (size_t i = 0; i < g->replica_count; i++)
+		ok = ok && name_ok(g->replicas[i].node) && role_ok(g->replicas[i].role);
+	return ok ? 0 : WEIR_EINVAL;
+}
+
 static int check_status_reply(const struct msg *m)
 {
 	if (m->status_reply.group_count > GROUPS_PER_STATUS_MAX)
 		return WEIR_ETOOBIG;
-	bool ok = verdict_ok(m->status_reply.verdict);
-	for (size_t i = 0; i < m->status_reply.group_count; i++)
-		ok = ok && name_ok(m->status_reply.groups[i].node) && m->status_reply.groups[i].group <= SHARDS_MAX;
+	int err = verdict_ok(m->status_reply.verdict) ? 0 : WEIR_EINVAL;
+	for (size_t i = 0; i < m->status_reply.group_count && !err; i++)
+		err = check_group_status(&m->status_reply.groups[i]);
+	return err;
+}
+
+static int check_info(const struct msg_info *info)
+{
+	if (info->has.n > INFO_HAS_MAX || info->lead_count > RAFT_GROUPS_MAX)
+		return WEIR_ETOOBIG;
+	bool ok = name_ok(info->cluster);
+	for (size_t i = 0; i < info->lead_count; i++)
+		ok = ok && info->leads[i].group < RAFT_GROUPS_MAX;
 	return ok ? 0 : WEIR_EINVAL;
 }
 
+static int check_raft(const struct msg *m)
+{
+	if (m->raft.message_count > RAFT_MESSAGES_PER_FRAME_MAX)
+		return WEIR_ETOOBIG;
+	size_t entries = 0;
+	bool ok = true;
+	for (size_t i = 0; i < m->raft.message_count; i++) {
+		if (m->raft.messages[i].entry_count > RAFT_ENTRIES_PER_FRAME_MAX - entries)
+			return WEIR_ETOOBIG;
+		entries += m->raft.messages[i].entry_count;
+		ok = ok && m->raft.messages[i].group < RAFT_GROUPS_MAX;
+	}
+	return ok ? 0 : WEIR_EINVAL;
+}
+
+static int check_snapshot_reply(const struct msg *m)
+{
+	if (m->snapshot_reply.config.n > SNAPSHOT_CONFIG_MAX || m->snapshot_reply.records.n > SNAPSHOT_CHUNK_MAX)
+		return WEIR_ETOOBIG;
+	bool ok = verdict_ok(m->snapshot_reply.verdict) && m->snapshot_reply.group < RAFT_GROUPS_MAX;
+	return ok ? 0 : WEIR_EINVAL;
+}
+
+/* Bodies of plain fields; those with lists or maxima of their own have functions of their own. */
 static bool body_ok(const struct msg *m)
 {
 	switch (m->type) {
@@ -157,7 +224,13 @@ static bool body_ok(const struct msg *m)
 		    m->batch_reply.shard < SHARDS_MAX;
 	case MSG_REPORT:
 	case MSG_STATUS_REPLY:
-		return true; /* check_report, check_status_reply */
+	case MSG_INFO:
+	case MSG_INFO_REPLY:
+	case MSG_RAFT:
+	case MSG_SNAPSHOT_REPLY:
+		return true; /* check_lists */
+	case MSG_SNAPSHOT:
+		return m->snapshot.group < RAFT_GROUPS_MAX;
 	case MSG_REPORT_REPLY:
 		return name_ok(m->report_reply.edge) && verdict_ok(m->report_reply.verdict);
 	case MSG_ADVANCE:
@@ -168,10 +241,6 @@ static bool body_ok(const struct msg *m)
 		return name_ok(m->readmit.edge);
 	case MSG_READMIT_REPLY:
 		return name_ok(m->readmit_reply.edge) && verdict_ok(m->readmit_reply.verdict);
-	case MSG_INFO:
-		return name_ok(m->info.cluster);
-	case MSG_INFO_REPLY:
-		return id_ok(m->info_reply.cluster_id, CLUSTER_ID_BYTES);
 	case MSG_QUERY:
 		return m->query.shard < SHARDS_MAX;
 	case MSG_QUERY_REPLY:
@@ -188,15 +257,28 @@ static bool body_ok(const struct msg *m)
 	return false;
 }
 
-static int check_msg(const struct msg *m)
+static int check_lists(const struct msg *m)
 {
-	if (!name_ok(m->from) || !id_ok(m->cluster_id, CLUSTER_ID_BYTES) || !body_ok(m))
-		return WEIR_EINVAL;
 	if (m->type == MSG_REPORT)
 		return check_report(m);
 	if (m->type == MSG_STATUS_REPLY)
 		return check_status_reply(m);
+	if (m->type == MSG_INFO)
+		return check_info(&m->info);
+	if (m->type == MSG_INFO_REPLY)
+		return check_info(&m->info_reply);
+	if (m->type == MSG_RAFT)
+		return check_raft(m);
+	if (m->type == MSG_SNAPSHOT_REPLY)
+		return check_snapshot_reply(m);
 	return 0;
+}
+
+static int check_msg(const struct msg *m)
+{
+	if (!name_ok(m->from) || !id_ok(m->cluster_id, CLUSTER_ID_BYTES) || !body_ok(m))
+		return WEIR_EINVAL;
+	return check_lists(m);
 }
 
 /* ---- to the wire ---- */
@@ -244,7 +326,10 @@ struct body {
 		Weir__Readmit readmit;
 		Weir__ReadmitReply readmit_reply;
 		Weir__Info info;
-		Weir__InfoReply info_reply;
+		struct {
+			Weir__InfoReply info_reply;
+			Weir__Info info_of_reply;
+		};
 		Weir__Query query;
 		Weir__QueryReply query_reply;
 		Weir__Outbox outbox;
@@ -252,6 +337,9 @@ struct body {
 		Weir__Status status;
 		Weir__StatusReply status_reply;
 		Weir__Error error;
+		Weir__Raft raft;
+		Weir__Snapshot snapshot;
+		Weir__SnapshotReply snapshot_reply;
 	};
 	Weir__Count *counts;
 	Weir__Count **count_refs;
@@ -259,6 +347,14 @@ struct body {
 	Weir__ReportStream **stream_refs;
 	Weir__GroupStatus *groups;
 	Weir__GroupStatus **group_refs;
+	Weir__ReplicaStatus *replicas;
+	Weir__ReplicaStatus **replica_refs;
+	Weir__Lead *leads;
+	Weir__Lead **lead_refs;
+	Weir__RaftMessage *messages;
+	Weir__RaftMessage **message_refs;
+	Weir__RaftEntry *entries;
+	Weir__RaftEntry **entry_refs;
 };
 
 static void body_free(struct body *b)
@@ -269,6 +365,14 @@ static void body_free(struct body *b)
 	free(b->stream_refs);
 	free(b->groups);
 	free(b->group_refs);
+	free(b->replicas);
+	free(b->replica_refs);
+	free(b->leads);
+	free(b->lead_refs);
+	free(b->messages);
+	free(b->message_refs);
+	free(b->entries);
+	free(b->entry_refs);
 }
 
 static void put_hello(const struct msg *m, Weir__Hello *w)
@@ -438,6 +542,7 @@ static void put_query_reply(const struct msg *m, Weir__QueryReply *w)
 	w->rows = put_bytes(m->query_reply.rows);
 	w->more = m->query_reply.more;
 	w->behind_entries = m->query_reply.behind_entries;
+	w->age_ns = m->query_reply.age_ns;
 	w->reason = put_text(m->query_reply.reason);
 }
 
@@ -463,24 +568,73 @@ static void put_outbox_reply(const struct msg *m, Weir__OutboxReply *w)
 	w->reason = put_text(m->outbox_reply.reason);
 }
 
+static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
+{
+	b->leads = xcalloc(info->lead_count, sizeof(*b->leads));
+	b->lead_refs = xcalloc(info->lead_count, sizeof(Weir__Lead *));
+	for (size_t i = 0; i < info->lead_count; i++) {
+		weir__lead__init(&b->leads[i]);
+		b->leads[i].group = info->leads[i].group;
+		b->leads[i].term = info->leads[i].term;
+		b->lead_refs[i] = &b->leads[i];
+	}
+	weir__info__init(w);
+	w->cluster = put_name(info->cluster);
+	w->replica = info->replica;
+	w->has = put_bytes(info->has);
+	w->n_leads = info->lead_count;
+	w->leads = b->lead_refs;
+}
+
+static void put_info_reply(const struct msg *m, struct body *b)
+{
+	weir__info_reply__init(&b->info_reply);
+	put_info(&m->info_reply, &b->info_of_reply, b);
+	b->info_reply.info = &b->info_of_reply;
+}
+
+/* `at`: how many replicas of the groups before are there. */
+static void put_group_status(const struct msg_group_status *g, Weir__GroupStatus *w, struct body *b, size_t at)
+{
+	weir__group_status__init(w);
+	w->group = g->group;
+	w->term = g->term;
+	w->committed = g->committed;
+	w->applied = g->applied;
+	w->digest_hi = g->digest_hi;
+	w->digest_lo = g->digest_lo;
+	w->digest_index = g->digest_index;
+	w->node = put_name(g->node);
+	w->role = (Weir__Role)g->role;
+	w->replica = g->replica;
+	w->leader = put_name(g->leader);
+	w->quorum = g->quorum;
+	w->n_replicas = g->replica_count;
+	w->replicas = b->replica_refs + at;
+	for (size_t i = 0; i < g->replica_count; i++) {
+		const struct msg_replica_status *r = &g->replicas[i];
+		Weir__ReplicaStatus *wr = b->replica_refs[at + i] = &b->replicas[at + i];
+		weir__replica_status__init(wr);
+		wr->node = put_name(r->node);
+		wr->replica = r->replica;
+		wr->match = r->match;
+		wr->role = (Weir__Role)r->role;
+		wr->active = r->active;
+	}
+}
+
 static void put_status_reply(const struct msg *m, struct body *b)
 {
-	size_t groups = m->status_reply.group_count;
+	size_t groups = m->status_reply.group_count, replicas = 0;
+	for (size_t i = 0; i < groups; i++)
+		replicas += m->status_reply.groups[i].replica_count;
 	b->groups = xcalloc(groups, sizeof(*b->groups));
 	b->group_refs = xcalloc(groups, sizeof(*b->group_refs));
-	for (size_t i = 0; i < groups; i++) {
-		const struct msg_group_status *g = &m->status_reply.groups[i];
-		Weir__GroupStatus *w = b->group_refs[i] = &b->groups[i];
-		weir__group_status__init(w);
-		w->group = g->group;
-		w->leader = g->leader;
-		w->term = g->term;
-		w->committed = g->committed;
-		w->applied = g->applied;
-		w->digest_hi = g->digest_hi;
-		w->digest_lo = g->digest_lo;
-		w->digest_index = g->digest_index;
-		w->node = put_name(g->node);
+	b->replicas = xcalloc(replicas, sizeof(*b->replicas));
+	b->replica_refs = xcalloc(replicas, sizeof(*b->replica_refs));
+	for (size_t i = 0, at = 0; i < groups; at += m->status_reply.groups[i++].replica_count) {
+		b->group_refs[i] = &b->groups[i];
+		put_group_status(&m->status_reply.groups[i], &b->groups[i], b, at);
 	}
 	weir__status_reply__init(&b->status_reply);
 	b->status_reply.verdict = put_verdict(m->status_reply.verdict);
@@ -490,15 +644,113 @@ static void put_status_reply(const struct msg *m, struct body *b)
 	b->status_reply.reason = put_text(m->status_reply.reason);
 }
 
-/* The body's field numbers follow enum msg_type. */
-_Static_assert((int)WEIR__FRAME__BODY_ERROR - (int)WEIR__FRAME__BODY_HELLO == (int)MSG_ERROR - (int)MSG_HELLO,
-    "bodies and message types go in step");
+static void put_raft_entries(const struct msg_raft *r, Weir__RaftEntry *entries, Weir__RaftEntry **refs)
+{
+	for (size_t i = 0; i < r->entry_count; i++) {
+		refs[i] = &entries[i];
+		weir__raft_entry__init(&entries[i]);
+		entries[i].term = r->entries[i].term;
+		entries[i].kind = r->entries[i].kind;
+		entries[i].data = put_bytes(r->entries[i].data);
+	}
+}
+
+static void put_raft_message(const struct msg_raft *r, Weir__RaftMessage *w)
+{
+	weir__raft_message__init(w);
+	w->group = r->group;
+	w->kind = r->kind;
+	w->term = r->term;
+	w->index = r->index;
+	w->log_term = r->log_term;
+	w->commit = r->commit;
+	w->hint_index = r->hint_index;
+	w->hint_term = r->hint_term;
+	w->round = r->round;
+	w->reject = r->reject;
+	w->force = r->force;
+	w->n_entries = r->entry_count;
+}
+
+static void put_raft(const struct msg *m, struct body *b)
+{
+	size_t messages = m->raft.message_count, entries = 0;
+	for (size_t i = 0; i < messages; i++)
+		entries += m->raft.messages[i].entry_count;
+	b->messages = xcalloc(messages, sizeof(*b->messages));
+	b->message_refs = xcalloc(messages, sizeof(*b->message_refs));
+	b->entries = xcalloc(entries, sizeof(*b->entries));
+	b->entry_refs = xcalloc(entries, sizeof(*b->entry_refs));
+	for (size_t i = 0, at = 0; i < messages; at += m->raft.messages[i++].entry_count) {
+		b->message_refs[i] = &b->messages[i];
+		put_raft_message(&m->raft.messages[i], &b->messages[i]);
+		b->messages[i].entries = b->entry_refs + at;
+		put_raft_entries(&m->raft.messages[i], b->entries + at, b->entry_refs + at);
+	}
+	weir__raft__init(&b->raft);
+	b->raft.from = m->raft.from;
+	b->raft.to = m->raft.to;
+	b->raft.n_messages = messages;
+	b->raft.messages = b->message_refs;
+}
+
+static void put_snapshot(const struct msg *m, Weir__Snapshot *w)
+{
+	weir__snapshot__init(w);
+	w->group = m->snapshot.group;
+	w->id = m->snapshot.id;
+	w->chunk = m->snapshot.chunk;
+}
+
+static void put_snapshot_reply(const struct msg *m, Weir__SnapshotReply *w)
+{
+	weir__snapshot_reply__init(w);
+	w->group = m->snapshot_reply.group;
+	w->verdict = put_verdict(m->snapshot_reply.verdict);
+	w->id = m->snapshot_reply.id;
+	w->chunk = m->snapshot_reply.chunk;
+	w->index = m->snapshot_reply.index;
+	w->term = m->snapshot_reply.term;
+	w->config = put_bytes(m->snapshot_reply.config);
+	w->digest_hi = m->snapshot_reply.digest_hi;
+	w->digest_lo = m->snapshot_reply.digest_lo;
+	w->meta_index = m->snapshot_reply.meta_index;
+	w->skipped = m->snapshot_reply.skipped;
+	w->total_bytes = m->snapshot_reply.total_bytes;
+	w->checksum = m->snapshot_reply.checksum;
+	w->records = put_bytes(m->snapshot_reply.records);
+	w->last = m->snapshot_reply.last;
+	w->reason = put_text(m->snapshot_reply.reason);
+}
+
+/* The body's field numbers follow enum msg_type, but for the error's: what came later has higher numbers. */
+_Static_assert((int)WEIR__FRAME__BODY_STATUS_REPLY - (int)WEIR__FRAME__BODY_HELLO ==
+	(int)MSG_STATUS_REPLY - (int)MSG_HELLO && (int)WEIR__FRAME__BODY_SNAPSHOT_REPLY -
+	(int)WEIR__FRAME__BODY_RAFT == (int)MSG_SNAPSHOT_REPLY - (int)MSG_RAFT, "bodies and message types go in step");
+
+static Weir__Frame__BodyCase case_of(enum msg_type type)
+{
+	if (type == MSG_ERROR)
+		return WEIR__FRAME__BODY_ERROR;
+	if (type >= MSG_RAFT)
+		return (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_RAFT + (int)type - (int)MSG_RAFT);
+	return (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_HELLO + (int)type - (int)MSG_HELLO);
+}
+
+static enum msg_type type_of(Weir__Frame__BodyCase body)
+{
+	if (body == WEIR__FRAME__BODY_ERROR)
+		return MSG_ERROR;
+	if (body >= WEIR__FRAME__BODY_RAFT)
+		return (enum msg_type)((int)body - (int)WEIR__FRAME__BODY_RAFT + (int)MSG_RAFT);
+	return (enum msg_type)((int)body - (int)WEIR__FRAME__BODY_HELLO + (int)MSG_HELLO);
+}
 
 /* Fills b and hangs it into the frame. */
 static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
 {
 	f->hello = &b->hello; /* any member: the oneof is a union of pointers, b a union of messages */
-	f->body_case = (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_HELLO + (int)m->type - (int)MSG_HELLO);
+	f->body_case = case_of(m->type);
 	switch (m->type) {
 	case MSG_NONE:
 		break;
@@ -540,12 +792,10 @@ static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
 		put_readmit_reply(m, &b->readmit_reply);
 		break;
 	case MSG_INFO:
-		weir__info__init(&b->info);
-		b->info.cluster = put_name(m->info.cluster);
+		put_info(&m->info, &b->info, b);
 		break;
 	case MSG_INFO_REPLY:
-		weir__info_reply__init(&b->info_reply);
-		b->info_reply.cluster_id = put_bytes(m->info_reply.cluster_id);
+		put_info_reply(m, b);
 		break;
 	case MSG_QUERY:
 		put_query(m, &b->query);
@@ -565,6 +815,15 @@ static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
 		break;
 	case MSG_STATUS_REPLY:
 		put_status_reply(m, b);
+		break;
+	case MSG_RAFT:
+		put_raft(m, b);
+		break;
+	case MSG_SNAPSHOT:
+		put_snapshot(m, &b->snapshot);
+		break;
+	case MSG_SNAPSHOT_REPLY:
+		put_snapshot_reply(m, &b->snapshot_reply);
 		break;
 	case MSG_ERROR:
 		weir__error__init(&b->error);
@@ -794,6 +1053,7 @@ static void take_query_reply(struct taker *t, const Weir__QueryReply *w, struct 
 	m->query_reply.rows = take_bytes(w->rows);
 	m->query_reply.more = w->more;
 	m->query_reply.behind_entries = w->behind_entries;
+	m->query_reply.age_ns = w->age_ns;
 	m->query_reply.reason = take_text(t, w->reason);
 }
 
@@ -817,32 +1077,134 @@ static void take_outbox_reply(struct taker *t, const Weir__OutboxReply *w, struc
 	m->outbox_reply.reason = take_text(t, w->reason);
 }
 
+/* w may be NULL: an answer that says nothing. */
+static void take_info(struct taker *t, const Weir__Info *w, struct msg_info *info)
+{
+	info->cluster = "";
+	if (!w)
+		return;
+	info->cluster = take_name(t, w->cluster);
+	info->replica = w->replica;
+	info->has = take_bytes(w->has);
+	info->leads = take_list(t, w->n_leads, RAFT_GROUPS_MAX, sizeof(*info->leads));
+	for (size_t i = 0; info->leads && i < w->n_leads; i++) {
+		info->leads[i].group = w->leads[i]->group;
+		info->leads[i].term = w->leads[i]->term;
+		info->lead_count = i + 1;
+	}
+}
+
+static void take_group_status(struct taker *t, const Weir__GroupStatus *w, struct msg_group_status *g)
+{
+	g->group = w->group;
+	g->term = w->term;
+	g->committed = w->committed;
+	g->applied = w->applied;
+	g->digest_hi = w->digest_hi;
+	g->digest_lo = w->digest_lo;
+	g->digest_index = w->digest_index;
+	g->node = take_name(t, w->node);
+	g->role = (enum replica_role)w->role;
+	g->replica = w->replica;
+	g->leader = take_name(t, w->leader);
+	g->quorum = w->quorum;
+	g->replicas = take_list(t, w->n_replicas, REPLICAS_PER_STATUS_MAX, sizeof(*g->replicas));
+	for (size_t i = 0; g->replicas && i < w->n_replicas; i++) {
+		struct msg_replica_status *r = &g->replicas[i];
+		r->node = take_name(t, w->replicas[i]->node);
+		r->replica = w->replicas[i]->replica;
+		r->match = w->replicas[i]->match;
+		r->role = (enum replica_role)w->replicas[i]->role;
+		r->active = w->replicas[i]->active;
+		g->replica_count = i + 1;
+	}
+}
+
 static void take_status_reply(struct taker *t, const Weir__StatusReply *w, struct msg *m)
 {
 	m->status_reply.verdict = take_verdict(w->verdict);
 	m->status_reply.groups =
 	    take_list(t, w->n_groups, GROUPS_PER_STATUS_MAX, sizeof(*m->status_reply.groups));
 	for (size_t i = 0; m->status_reply.groups && i < w->n_groups; i++) {
-		struct msg_group_status *g = &m->status_reply.groups[i];
-		const Weir__GroupStatus *wg = w->groups[i];
-		g->group = wg->group;
-		g->leader = wg->leader;
-		g->term = wg->term;
-		g->committed = wg->committed;
-		g->applied = wg->applied;
-		g->digest_hi = wg->digest_hi;
-		g->digest_lo = wg->digest_lo;
-		g->digest_index = wg->digest_index;
-		g->node = take_name(t, wg->node);
+		take_group_status(t, w->groups[i], &m->status_reply.groups[i]);
 		m->status_reply.group_count = i + 1;
 	}
 	m->status_reply.json = take_bytes(w->json);
 	m->status_reply.reason = take_text(t, w->reason);
 }
 
+static void take_raft_message(const Weir__RaftMessage *w, struct msg_raft *r, struct msg_raft_entry *entries)
+{
+	r->group = w->group;
+	r->kind = w->kind;
+	r->term = w->term;
+	r->index = w->index;
+	r->log_term = w->log_term;
+	r->commit = w->commit;
+	r->hint_index = w->hint_index;
+	r->hint_term = w->hint_term;
+	r->round = w->round;
+	r->reject = w->reject;
+	r->force = w->force;
+	r->entry_count = w->n_entries;
+	r->entries = w->n_entries ? entries : NULL;
+	for (size_t i = 0; i < w->n_entries; i++) {
+		entries[i].term = w->entries[i]->term;
+		entries[i].kind = w->entries[i]->kind;
+		entries[i].data = take_bytes(w->entries[i]->data);
+	}
+}
+
+static void take_raft(struct taker *t, const Weir__Raft *w, struct msg *m)
+{
+	m->raft.from = w->from;
+	m->raft.to = w->to;
+	m->raft.messages = take_list(t, w->n_messages, RAFT_MESSAGES_PER_FRAME_MAX, sizeof(*m->raft.messages));
+	if (!m->raft.messages)
+		return;
+	size_t count = 0, at = 0;
+	for (size_t i = 0; i < w->n_messages; i++)
+		count += w->messages[i]->n_entries;
+	struct msg_raft_entry *entries = take_list(t, count, RAFT_ENTRIES_PER_FRAME_MAX, sizeof(*entries));
+	if (t->err)
+		return;
+	for (size_t i = 0; i < w->n_messages; i++) {
+		take_raft_message(w->messages[i], &m->raft.messages[i], entries ? entries + at : NULL);
+		at += w->messages[i]->n_entries;
+	}
+	m->raft.message_count = w->n_messages;
+}
+
+static void take_snapshot(const Weir__Snapshot *w, struct msg *m)
+{
+	m->snapshot.group = w->group;
+	m->snapshot.id = w->id;
+	m->snapshot.chunk = w->chunk;
+}
+
+static void take_snapshot_reply(struct taker *t, const Weir__SnapshotReply *w, struct msg *m)
+{
+	m->snapshot_reply.group = w->group;
+	m->snapshot_reply.verdict = take_verdict(w->verdict);
+	m->snapshot_reply.id = w->id;
+	m->snapshot_reply.chunk = w->chunk;
+	m->snapshot_reply.index = w->index;
+	m->snapshot_reply.term = w->term;
+	m->snapshot_reply.config = take_bytes(w->config);
+	m->snapshot_reply.digest_hi = w->digest_hi;
+	m->snapshot_reply.digest_lo = w->digest_lo;
+	m->snapshot_reply.meta_index = w->meta_index;
+	m->snapshot_reply.skipped = w->skipped;
+	m->snapshot_reply.total_bytes = w->total_bytes;
+	m->snapshot_reply.checksum = w->checksum;
+	m->snapshot_reply.records = take_bytes(w->records);
+	m->snapshot_reply.last = w->last;
+	m->snapshot_reply.reason = take_text(t, w->reason);
+}
+
 static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 {
-	m->type = (enum msg_type)((int)f->body_case - (int)WEIR__FRAME__BODY_HELLO + (int)MSG_HELLO);
+	m->type = type_of(f->body_case);
 	switch (m->type) {
 	case MSG_NONE:
 		break;
@@ -883,10 +1245,10 @@ static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 		take_readmit_reply(t, f->readmit_reply, m);
 		break;
 	case MSG_INFO:
-		m->info.cluster = take_name(t, f->info->cluster);
+		take_info(t, f->info, &m->info);
 		break;
 	case MSG_INFO_REPLY:
-		m->info_reply.cluster_id = take_bytes(f->info_reply->cluster_id);
+		take_info(t, f->info_reply->info, &m->info_reply);
 		break;
 	case MSG_QUERY:
 		take_query(f->query, m);
@@ -905,6 +1267,15 @@ static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 		break;
 	case MSG_STATUS_REPLY:
 		take_status_reply(t, f->status_reply, m);
+		break;
+	case MSG_RAFT:
+		take_raft(t, f->raft, m);
+		break;
+	case MSG_SNAPSHOT:
+		take_snapshot(f->snapshot, m);
+		break;
+	case MSG_SNAPSHOT_REPLY:
+		take_snapshot_reply(t, f->snapshot_reply, m);
 		break;
 	case MSG_ERROR:
 		m->error.verdict = take_verdict(f->error->verdict);
@@ -937,6 +1308,7 @@ int msg_decode(const void *frame, size_t len, struct msg *ret_msg)
 	if (len > FRAME_MAX)
 		return WEIR_ETOOBIG;
 	struct arena *arena = xcalloc(1, sizeof(*arena));
+	arena->step = CHUNK_BYTES + 2 * len;
 	struct msg m = {.decoded = arena};
 	int err = decode_into(arena, frame, len, &m);
 	if (err) {

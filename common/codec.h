@@ -30,7 +30,10 @@
 #define SNAPSHOT_CHUNK_MAX (128 * 1024)
 #define SNAPSHOT_CONFIG_MAX 256
 #define TEXT_MAX_BYTES 1024 /* reason and software: longer ones are cut when encoded, refused when decoded */
-#define DECODE_MEMORY_MAX (1024 * 1024) /* what decoding one frame may allocate: over it WEIR_ETOOBIG */
+#define INFO_HAS_MAX 64     /* bytes of msg_info.has: a bit for each group */
+/* What decoding one frame may allocate: over it WEIR_ETOOBIG. A full frame of RAFT_ENTRIES_PER_FRAME_MAX small
+ * entries in RAFT_MESSAGES_PER_FRAME_MAX messages fits. */
+#define DECODE_MEMORY_MAX (2 * 1024 * 1024)
 
 enum msg_type {
 	MSG_NONE,

@@ -24,6 +24,7 @@ static const struct {
 	[-WEIR_EFENCED] = {"fenced", "fenced: another holder of the name, or an old copy of its data"},
 	[-WEIR_ECLOSED] = {"closed", "closed"},
 	[-WEIR_ETRUNCATED] = {"truncated", "ends too early"},
+	[-WEIR_ENOTLEADER] = {"not_leader", "this replica does not lead its group"},
 };
 
 #define ERR_COUNT ((int)(sizeof(err_table) / sizeof(err_table[0])))

@@ -15,9 +15,26 @@ static struct msg_report_stream streams[2] = {
     {"speed", 0xfffffffe, PHASE_LIVE, 123456789, WATERMARK_NONE, true},
     {"temp", 1, PHASE_BACKPRESSURED, WATERMARK_NONE, -1, false},
 };
+static struct msg_replica_status replicas[2] = {
+    {"cloud-2", UINT64_MAX, 7, REPLICA_FOLLOWER, true},
+    {"cloud-3", 3, 0, REPLICA_LEARNER, false},
+};
 static struct msg_group_status groups[2] = {
-    {0, true, 1, 2, 3, UINT64_MAX, 5, 6, "cloud-1"},
-    {SHARDS_MAX, false, 9, 8, 7, 0, 0, 0, ""},
+    {0, REPLICA_LEADER, 1, 2, 3, UINT64_MAX, 5, 6, "cloud-1", 0x123456789abcdef0, "cloud-1", true, 2,
+	replicas},
+    {SHARDS_MAX, REPLICA_FORMING, 9, 8, 7, 0, 0, 0, "", 0, "", false, 0, NULL},
+};
+static struct msg_lead leads[2] = {{0, UINT64_MAX}, {SHARDS_MAX, 1}};
+static struct msg_raft_entry entries[3] = {
+    {7, 1, {(const uint8_t *)"", 0}},
+    {8, 2, {(const uint8_t *)"\0blob\xff", 6}},
+    {UINT64_MAX, UINT32_MAX, {(const uint8_t *)"z", 1}},
+};
+static struct msg_raft rafts[3] = {
+    {1, 3, 9, 100, 8, 99, 98, 97, 96, true, false, 2, entries},
+    {SHARDS_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
+	UINT64_MAX, false, true, 0, NULL},
+    {0, 0, 1, 0, 0, 0, 0, 0, 0, false, false, 1, entries + 2},
 };
 
 /* One message of each type with every field set. */
@@ -121,10 +138,38 @@ static struct msg sample(enum msg_type type)
 		m.readmit_reply.reason = "no such edge";
 		break;
 	case MSG_INFO:
-		m.info.cluster = "plant";
-		break;
 	case MSG_INFO_REPLY:
-		m.info_reply.cluster_id = ID;
+		*(type == MSG_INFO ? &m.info : &m.info_reply) =
+		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads};
+		break;
+	case MSG_RAFT:
+		m.raft.from = 0xfedcba9876543210;
+		m.raft.to = 2;
+		m.raft.message_count = 3;
+		m.raft.messages = rafts;
+		break;
+	case MSG_SNAPSHOT:
+		m.snapshot.group = SHARDS_MAX;
+		m.snapshot.id = UINT64_MAX;
+		m.snapshot.chunk = 3;
+		break;
+	case MSG_SNAPSHOT_REPLY:
+		m.snapshot_reply.group = SHARDS_MAX;
+		m.snapshot_reply.verdict = VERDICT_BUSY;
+		m.snapshot_reply.id = 1;
+		m.snapshot_reply.chunk = 2;
+		m.snapshot_reply.index = 3;
+		m.snapshot_reply.term = 4;
+		m.snapshot_reply.config = ID;
+		m.snapshot_reply.digest_hi = UINT64_MAX;
+		m.snapshot_reply.digest_lo = 5;
+		m.snapshot_reply.meta_index = 6;
+		m.snapshot_reply.skipped = 7;
+		m.snapshot_reply.total_bytes = 8;
+		m.snapshot_reply.checksum = UINT64_MAX - 1;
+		m.snapshot_reply.records = BLOB;
+		m.snapshot_reply.last = true;
+		m.snapshot_reply.reason = "r";
 		break;
 	case MSG_QUERY:
 		m.query.shard = 2;
@@ -138,6 +183,7 @@ static struct msg sample(enum msg_type type)
 		m.query_reply.more = true;
 		m.query_reply.reason = "r";
 		m.query_reply.behind_entries = 7;
+		m.query_reply.age_ns = 8;
 		break;
 	case MSG_OUTBOX:
 		m.outbox.shard = 2;
@@ -178,6 +224,44 @@ static bool same(struct bytes a, struct bytes b)
 	return a.n == b.n && (!a.n || !memcmp(a.p, b.p, a.n));
 }
 
+static void check_group(const struct msg_group_status *g, const struct msg_group_status *h)
+{
+	ck_assert(g->group == h->group && g->role == h->role && g->term == h->term);
+	ck_assert(g->committed == h->committed && g->applied == h->applied);
+	ck_assert(g->digest_hi == h->digest_hi && g->digest_lo == h->digest_lo);
+	ck_assert(g->digest_index == h->digest_index && g->replica == h->replica && g->quorum == h->quorum);
+	ck_assert_str_eq(g->node, h->node);
+	ck_assert_str_eq(g->leader, h->leader);
+	ck_assert_uint_eq(g->replica_count, h->replica_count);
+	for (size_t i = 0; i < g->replica_count; i++) {
+		const struct msg_replica_status *r = &g->replicas[i], *s = &h->replicas[i];
+		ck_assert_str_eq(r->node, s->node);
+		ck_assert(r->replica == s->replica && r->match == s->match);
+		ck_assert(r->role == s->role && r->active == s->active);
+	}
+}
+
+static void check_info(const struct msg_info *a, const struct msg_info *b)
+{
+	ck_assert_str_eq(a->cluster, b->cluster);
+	ck_assert(a->replica == b->replica && same(a->has, b->has) && a->lead_count == b->lead_count);
+	for (size_t i = 0; i < a->lead_count; i++)
+		ck_assert(a->leads[i].group == b->leads[i].group && a->leads[i].term == b->leads[i].term);
+}
+
+static void check_raft(const struct msg_raft *r, const struct msg_raft *s)
+{
+	ck_assert(r->group == s->group && r->kind == s->kind && r->term == s->term && r->index == s->index);
+	ck_assert(r->log_term == s->log_term && r->commit == s->commit && r->hint_index == s->hint_index);
+	ck_assert(r->hint_term == s->hint_term && r->round == s->round);
+	ck_assert(r->reject == s->reject && r->force == s->force);
+	ck_assert_uint_eq(r->entry_count, s->entry_count);
+	for (size_t i = 0; i < r->entry_count; i++) {
+		ck_assert(r->entries[i].term == s->entries[i].term && r->entries[i].kind == s->entries[i].kind);
+		ck_assert(same(r->entries[i].data, s->entries[i].data));
+	}
+}
+
 static void check_lists(const struct msg *a, const struct msg *b)
 {
 	for (size_t i = 0; a->type == MSG_REPORT && i < 2; i++) {
@@ -188,14 +272,10 @@ static void check_lists(const struct msg *a, const struct msg *b)
 		ck_assert(s->version == t->version && s->phase == t->phase && s->watermark_ns == t->watermark_ns);
 		ck_assert(s->flushed_end_ns == t->flushed_end_ns && s->unsent == t->unsent);
 	}
-	for (size_t i = 0; a->type == MSG_STATUS_REPLY && i < 2; i++) {
-		const struct msg_group_status *g = &a->status_reply.groups[i], *h = &b->status_reply.groups[i];
-		ck_assert(g->group == h->group && g->leader == h->leader && g->term == h->term);
-		ck_assert(g->committed == h->committed && g->applied == h->applied);
-		ck_assert(g->digest_hi == h->digest_hi && g->digest_lo == h->digest_lo);
-		ck_assert(g->digest_index == h->digest_index);
-		ck_assert_str_eq(g->node, h->node);
-	}
+	for (size_t i = 0; a->type == MSG_STATUS_REPLY && i < 2; i++)
+		check_group(&a->status_reply.groups[i], &b->status_reply.groups[i]);
+	for (size_t i = 0; a->type == MSG_RAFT && i < 3; i++)
+		check_raft(&a->raft.messages[i], &b->raft.messages[i]);
 }
 
 static void equal(bool ok, const char *field)
@@ -259,17 +339,30 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		STR(readmit_reply.edge), NUM(readmit_reply.verdict), STR(readmit_reply.reason);
 		break;
 	case MSG_INFO:
-		STR(info.cluster);
+		check_info(&a->info, &b->info);
 		break;
 	case MSG_INFO_REPLY:
-		BYT(info_reply.cluster_id);
+		check_info(&a->info_reply, &b->info_reply);
+		break;
+	case MSG_RAFT:
+		NUM(raft.from), NUM(raft.to), NUM(raft.message_count);
+		break;
+	case MSG_SNAPSHOT:
+		NUM(snapshot.group), NUM(snapshot.id), NUM(snapshot.chunk);
+		break;
+	case MSG_SNAPSHOT_REPLY:
+		NUM(snapshot_reply.group), NUM(snapshot_reply.verdict), NUM(snapshot_reply.id), NUM(snapshot_reply.chunk);
+		NUM(snapshot_reply.index), NUM(snapshot_reply.term), BYT(snapshot_reply.config);
+		NUM(snapshot_reply.digest_hi), NUM(snapshot_reply.digest_lo), NUM(snapshot_reply.meta_index);
+		NUM(snapshot_reply.skipped), NUM(snapshot_reply.total_bytes), NUM(snapshot_reply.checksum);
+		BYT(snapshot_reply.records), NUM(snapshot_reply.last), STR(snapshot_reply.reason);
 		break;
 	case MSG_QUERY:
 		NUM(query.shard), NUM(query.linearizable), BYT(query.spec);
 		break;
 	case MSG_QUERY_REPLY:
 		NUM(query_reply.shard), NUM(query_reply.verdict), BYT(query_reply.rows), NUM(query_reply.more);
-		STR(query_reply.reason), NUM(query_reply.behind_entries);
+		STR(query_reply.reason), NUM(query_reply.behind_entries), NUM(query_reply.age_ns);
 		break;
 	case MSG_OUTBOX:
 		NUM(outbox.shard), STR(outbox.stream), NUM(outbox.index), NUM(outbox.n), NUM(outbox.limit);
@@ -474,8 +567,9 @@ START_TEST(fields_are_checked)
 	ck_assert_int_eq(decode_body(16, &b), WEIR_ECORRUPT); /* hello: a short claim */
 	buf_clear(&b);
 	ck_assert_int_eq(decode_body(16, &b), WEIR_ECORRUPT); /* none */
-	put_field(&b, 1, id17, 17);
-	ck_assert_int_eq(decode_body(29, &b), WEIR_ECORRUPT); /* info reply: a long cluster id */
+	put_field(&b, 8, id17, 17);
+	put_number(&b, 2, 1);
+	ck_assert_int_eq(decode_body(17, &b), WEIR_ECORRUPT); /* hello reply: a long cluster id */
 	buf_clear(&b);
 	ck_assert_int_eq(decode_body(21, &b), WEIR_ECORRUPT); /* batch reply without a verdict is no "ok" */
 	put_number(&b, 4, 9);
@@ -496,6 +590,190 @@ START_TEST(fields_are_checked)
 	put_field(&b, 8, "", 0);
 	ck_assert_int_eq(decode_body(22, &b), WEIR_ETOOBIG);
 	buf_free(&b);
+}
+END_TEST
+
+/* A body whose message in `list` is `nested`. */
+static int decode_nested(unsigned field, unsigned list, struct buf *nested)
+{
+	struct buf b = {0};
+	put_field(&b, list, nested->data, nested->len);
+	int err = decode_body(field, &b);
+	buf_free(&b);
+	buf_clear(nested);
+	return err;
+}
+
+START_TEST(cluster_messages_are_checked)
+{
+	struct buf b = {0};
+	put_field(&b, 1, "a/b", 3);
+	ck_assert_int_eq(decode_body(28, &b), WEIR_ECORRUPT); /* info: a cluster's name */
+	ck_assert_int_eq(decode_nested(29, 2, &b), WEIR_ECORRUPT); /* and in its reply */
+	put_field(&b, 1, "ab", 2);
+	ck_assert_int_eq(decode_nested(29, 2, &b), 0);
+	ck_assert_int_eq(decode_body(29, &b), 0); /* one that says nothing */
+	put_number(&b, 1, SHARDS_MAX + 1);
+	ck_assert_int_eq(decode_nested(28, 4, &b), WEIR_ECORRUPT); /* a group that is none leads */
+	put_number(&b, 1, SHARDS_MAX + 1);
+	ck_assert_int_eq(decode_nested(37, 3, &b), WEIR_ECORRUPT); /* raft */
+	put_number(&b, 1, SHARDS_MAX);
+	ck_assert_int_eq(decode_nested(37, 3, &b), 0);
+	put_number(&b, 1, SHARDS_MAX + 1);
+	ck_assert_int_eq(decode_body(38, &b), WEIR_ECORRUPT); /* snapshot */
+	buf_clear(&b);
+	ck_assert_int_eq(decode_body(39, &b), WEIR_ECORRUPT); /* its reply: no verdict */
+	put_number(&b, 2, 1);
+	ck_assert_int_eq(decode_body(39, &b), 0);
+	put_number(&b, 1, SHARDS_MAX + 1);
+	ck_assert_int_eq(decode_body(39, &b), WEIR_ECORRUPT);
+	buf_clear(&b);
+	ck_assert_int_eq(decode_body(40, &b), WEIR_EVERSION); /* no such message */
+
+	struct buf reply = {0};
+	const struct {
+		unsigned field, number;
+		const char *name;
+	} bad[] = {{1, SHARDS_MAX + 1, NULL}, {10, REPLICA_FORMING + 1, NULL}, {9, 0, "a b"}, {12, 0, "a b"}};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		buf_clear(&b);
+		buf_clear(&reply);
+		put_number(&reply, 1, 1);
+		if (bad[i].name)
+			put_field(&b, bad[i].field, bad[i].name, strlen(bad[i].name));
+		else
+			put_number(&b, bad[i].field, bad[i].number);
+		put_field(&reply, 2, b.data, b.len);
+		ck_assert_int_eq(decode_body(35, &reply), WEIR_ECORRUPT);
+	}
+	static const char *const replica[] = {"\x20\x05", "\x0a\x01/"}; /* a role, a name */
+	for (size_t i = 0; i < 2; i++) {
+		buf_clear(&b);
+		buf_clear(&reply);
+		put_number(&reply, 1, 1);
+		put_field(&b, 14, replica[i], strlen(replica[i]));
+		put_field(&reply, 2, b.data, b.len);
+		ck_assert_int_eq(decode_body(35, &reply), WEIR_ECORRUPT);
+	}
+	buf_free(&reply);
+	buf_free(&b);
+}
+END_TEST
+
+static int refused_both_ways(const struct msg *m, unsigned field, const struct buf *body)
+{
+	struct buf b = {0};
+	int err = msg_encode(m, &b);
+	ck_assert_uint_eq(b.len, 0);
+	buf_free(&b);
+	ck_assert_int_eq(decode_body(field, body), err);
+	return err;
+}
+
+START_TEST(cluster_messages_have_limits)
+{
+	struct buf b = {0}, inner = {0};
+	uint8_t *big = calloc(1, SNAPSHOT_CHUNK_MAX + 1);
+	struct msg m = sample(MSG_SNAPSHOT_REPLY), back;
+	m.snapshot_reply.records = (struct bytes){big, SNAPSHOT_CHUNK_MAX};
+	m.snapshot_reply.config = (struct bytes){big, SNAPSHOT_CONFIG_MAX};
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	ck_assert_int_eq(msg_decode(b.data, b.len, &back), 0);
+	check_equal(&m, &back);
+	msg_clear(&back);
+	buf_clear(&b);
+	m.snapshot_reply.records.n++;
+	put_number(&b, 2, 1);
+	put_field(&b, 14, big, SNAPSHOT_CHUNK_MAX + 1);
+	ck_assert_int_eq(refused_both_ways(&m, 39, &b), WEIR_ETOOBIG);
+	m.snapshot_reply.records.n = 0;
+	m.snapshot_reply.config.n++;
+	buf_clear(&b);
+	put_number(&b, 2, 1);
+	put_field(&b, 7, big, SNAPSHOT_CONFIG_MAX + 1);
+	ck_assert_int_eq(refused_both_ways(&m, 39, &b), WEIR_ETOOBIG);
+
+	m = sample(MSG_INFO);
+	m.info.has = (struct bytes){big, INFO_HAS_MAX + 1};
+	buf_clear(&b);
+	put_field(&b, 3, big, INFO_HAS_MAX + 1);
+	ck_assert_int_eq(refused_both_ways(&m, 28, &b), WEIR_ETOOBIG);
+	struct msg_lead *many = calloc(SHARDS_MAX + 2, sizeof(*many));
+	m.info.has.n = 0;
+	m.info.leads = many;
+	m.info.lead_count = SHARDS_MAX + 2;
+	buf_clear(&b);
+	for (int i = 0; i < SHARDS_MAX + 2; i++)
+		put_field(&b, 4, "", 0);
+	ck_assert_int_eq(refused_both_ways(&m, 28, &b), WEIR_ETOOBIG);
+	free(many);
+
+	m = sample(MSG_STATUS_REPLY);
+	struct msg_group_status g = {.replica_count = REPLICAS_PER_STATUS_MAX + 1, .replicas = replicas};
+	m.status_reply.group_count = 1;
+	m.status_reply.groups = &g;
+	buf_clear(&b);
+	for (int i = 0; i < REPLICAS_PER_STATUS_MAX + 1; i++)
+		put_field(&inner, 14, "", 0);
+	put_number(&b, 1, 1);
+	put_field(&b, 2, inner.data, inner.len);
+	ck_assert_int_eq(refused_both_ways(&m, 35, &b), WEIR_ETOOBIG);
+	buf_free(&inner);
+	free(big);
+	buf_free(&b);
+}
+END_TEST
+
+/* A frame as full of small entries as it may be decodes: the memory of one frame is enough for it. */
+START_TEST(full_raft_frames)
+{
+	struct buf b = {0};
+	struct msg m = sample(MSG_RAFT), back;
+	struct msg_raft *messages = calloc(RAFT_MESSAGES_PER_FRAME_MAX + 1, sizeof(*messages));
+	struct msg_raft_entry *list = calloc(RAFT_ENTRIES_PER_FRAME_MAX + 1, sizeof(*list));
+	static const uint8_t data[17];
+	for (size_t i = 0; i <= RAFT_ENTRIES_PER_FRAME_MAX; i++)
+		list[i] = (struct msg_raft_entry){UINT64_MAX, 1, {data, 17}};
+	size_t each = RAFT_ENTRIES_PER_FRAME_MAX / RAFT_MESSAGES_PER_FRAME_MAX;
+	for (size_t i = 0; i <= RAFT_MESSAGES_PER_FRAME_MAX; i++)
+		messages[i] = (struct msg_raft){.group = SHARDS_MAX, .kind = 3, .term = 9, .index = 1u << 20,
+		    .commit = 1u << 20, .entry_count = each,
+		    .entries = list + i % RAFT_MESSAGES_PER_FRAME_MAX * each};
+	m.raft.messages = messages;
+	m.raft.message_count = RAFT_MESSAGES_PER_FRAME_MAX;
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	ck_assert_int_eq(msg_decode(b.data, b.len, &back), 0);
+	ck_assert_uint_eq(back.raft.message_count, RAFT_MESSAGES_PER_FRAME_MAX);
+	for (size_t i = 0; i < RAFT_MESSAGES_PER_FRAME_MAX; i++)
+		check_raft(&messages[i], &back.raft.messages[i]);
+	msg_clear(&back);
+	buf_clear(&b);
+	messages[7].entry_count++;
+	ck_assert_int_eq(msg_encode(&m, &b), WEIR_ETOOBIG);
+	messages[7].entry_count = SIZE_MAX; /* no sum that runs over */
+	ck_assert_int_eq(msg_encode(&m, &b), WEIR_ETOOBIG);
+	m.raft.message_count++;
+	ck_assert_int_eq(msg_encode(&m, &b), WEIR_ETOOBIG);
+
+	m.raft.message_count = 1;
+	messages[0].entry_count = RAFT_ENTRIES_PER_FRAME_MAX;
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	ck_assert_int_eq(msg_decode(b.data, b.len, &back), 0);
+	msg_clear(&back);
+	struct buf body = {0}, inner = {0};
+	for (int i = 0; i <= RAFT_ENTRIES_PER_FRAME_MAX; i++)
+		put_field(&inner, 12, "", 0);
+	put_field(&body, 3, inner.data, inner.len);
+	ck_assert_int_eq(decode_body(37, &body), WEIR_ETOOBIG);
+	buf_clear(&body);
+	for (int i = 0; i <= RAFT_MESSAGES_PER_FRAME_MAX; i++)
+		put_field(&body, 3, "", 0);
+	ck_assert_int_eq(decode_body(37, &body), WEIR_ETOOBIG);
+	buf_free(&inner);
+	buf_free(&body);
+	buf_free(&b);
+	free(messages);
+	free(list);
 }
 END_TEST
 
@@ -544,7 +822,7 @@ START_TEST(limits_hold_both_ways)
 	for (int i = 0; i < 1000; i++)
 		put_number(&body, 15, 0);
 	ck_assert_int_eq(decode_body(28, &body), 0);
-	for (int i = 0; i < 20000; i++) /* no single allocation is too large, all together are */
+	for (int i = 0; i < 40000; i++) /* no single allocation is too large, all together are */
 		put_number(&body, 15, 0);
 	ck_assert_int_eq(decode_body(28, &body), WEIR_ETOOBIG);
 	buf_free(&body);
@@ -571,6 +849,27 @@ START_TEST(the_bytes_are_these)
 	static const char reply[] = "\x08\x01" "\xca\x01\x06" "\x08\x01\x10\x05\x18\x02";
 	ck_assert_uint_eq(b.len, sizeof(reply) - 1);
 	ck_assert_int_eq(memcmp(b.data, reply, b.len), 0);
+
+	m = (struct msg){.type = MSG_RAFT}; /* what came after the error has numbers above its */
+	m.raft.from = 1;
+	m.raft.to = 0x0102030405060708;
+	m.raft.message_count = 1;
+	m.raft.messages = &(struct msg_raft){.group = 2, .kind = 3, .term = 4, .index = 5, .log_term = 6, .commit = 7,
+	    .hint_index = 8, .hint_term = 9, .round = 10, .reject = true, .force = true, .entry_count = 1,
+	    .entries = &(struct msg_raft_entry){11, 1, {(const uint8_t *)"d", 1}}};
+	buf_clear(&b);
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	static const char raft[] = "\x08\x01" "\xaa\x02\x33" "\x09\x01\0\0\0\0\0\0\0"
+	    "\x11\x08\x07\x06\x05\x04\x03\x02\x01"
+	    "\x1a\x1f" "\x08\x02\x10\x03\x18\x04\x20\x05"
+	    "\x28\x06\x30\x07\x38\x08\x40\x09\x48\x0a\x50\x01\x58\x01"
+	    "\x62\x07" "\x08\x0b\x10\x01\x1a\x01" "d";
+	ck_assert_uint_eq(b.len, sizeof(raft) - 1);
+	ck_assert_int_eq(memcmp(b.data, raft, b.len), 0);
+	m = sample(MSG_ERROR);
+	buf_clear(&b);
+	ck_assert_int_eq(msg_encode(&m, &b), 0);
+	ck_assert(!memcmp(b.data + b.len - 12, "\xa2\x02\x09\x08\x07\x12\x05" "caf\xc3\xa9", 12));
 	buf_free(&b);
 }
 END_TEST
@@ -580,6 +879,10 @@ START_TEST(verdicts_have_texts)
 	ck_assert_str_eq(verdict_text(VERDICT_OK), "ok");
 	ck_assert_str_eq(verdict_text(VERDICT_UNAVAILABLE), "unavailable");
 	ck_assert_str_eq(verdict_text((enum verdict)99), "unknown");
+	static const char *const roles[] = {"follower", "candidate", "leader", "learner", "forming", "unknown"};
+	for (int i = 0; i < 6; i++)
+		ck_assert_str_eq(replica_role_text((enum replica_role)i), roles[i]);
+	ck_assert_str_eq(err_label(WEIR_ENOTLEADER), "not_leader");
 }
 END_TEST
 
@@ -593,6 +896,9 @@ int main(void)
 	tcase_add_test(tc, damage_and_garbage_never_crash);
 	tcase_add_test(tc, versions_and_unknown_parts);
 	tcase_add_test(tc, fields_are_checked);
+	tcase_add_test(tc, cluster_messages_are_checked);
+	tcase_add_test(tc, cluster_messages_have_limits);
+	tcase_add_test(tc, full_raft_frames);
 	tcase_add_test(tc, limits_hold_both_ways);
 	tcase_add_test(tc, the_bytes_are_these);
 	tcase_add_test(tc, verdicts_have_texts);
