@@ -512,7 +512,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .reply = serve_reply,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
-	c->gather = (struct gather){c->t, c->o.self, c->serve, c->rpc};
+	c->gather = (struct gather){c->t, c->o.self, c->serve, c->rpc, c->node, c->progress};
 	return 0;
 }
 

@@ -1,5 +1,10 @@
 /* Asking shards and nodes, wherever they are: this node's own on the calling thread, others' through rpc. For threads that
- * may block. */
+ * may block.
+ *
+ * Linearizable pages are asked of the shard's leader. Where there is none, or it no longer leads, or another one is known
+ * while it has not answered, the page is asked of the next leader, until GATHER_TIMEOUT_NS after it was begun. Pages that
+ * may be stale are asked of this node if it holds the shard, else of the leader if one is known, else of the other
+ * replicas by rank; each once. */
 #ifndef WEIR_CLOUDD_GATHER_H
 #define WEIR_CLOUDD_GATHER_H
 
@@ -8,6 +13,8 @@
 #include "cloudd/serve.h"
 
 #define GATHER_TIMEOUT_NS (5 * INT64_C(1000000000)) /* until a shard counts as out of reach */
+#define GATHER_TRY_NS (2 * INT64_C(1000000000))     /* for one of several replicas that may answer */
+#define GATHER_LOOK_NS (20 * INT64_C(1000000))      /* between two looks at who leads */
 #define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview */
 
 struct gather {
@@ -15,29 +22,43 @@ struct gather {
 	uint32_t self;
 	struct serve *serve;
 	struct rpc *rpc;
+	struct node *node;
+	struct progress *progress;
 };
 
 /* The struct query_source of a gather, which outlives it. */
 struct query_source gather_source(struct gather *g);
 
-/* Rows of a shard's outbox after the cursor, which is moved. 0, or an error with the reason written. */
+/* Rows of a shard's outbox after the cursor, which is moved. At its leader only, once: a replica that is behind would tell of a
+ * window as it was. 0, or an error with the reason written; WEIR_ENOTLEADER: none is known, or it no longer leads. *ret_node: who
+ * was asked, -1: nobody; also on error. */
 int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n, uint32_t limit,
-    struct buf *rows, bool *ret_reset, char reason[QUERY_REASON_MAX]);
+    struct buf *rows, bool *ret_reset, int *ret_node, char reason[QUERY_REASON_MAX]);
+/* The place of the outbox's last row: the leader's; where none answers within timeout_ns, any replica's, which may be further
+ * back (a place is the same on all replicas). */
+int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, int64_t timeout_ns, uint64_t *index, uint32_t *n,
+    char reason[QUERY_REASON_MAX]);
 
-/* MSG_STATUS of every node, asked all at once. `reply` is the caller's to free with gather_status_free. */
+/* MSG_STATUS "groups" of every node, asked all at once. */
 struct gather_status {
 	uint32_t node;
-	int rc; /* not 0: no answer */
-	struct msg_group_status *groups; /* what = groups */
+	int rc;       /* not 0: no answer */
+	bool refused; /* it answers, but not to us: of another cluster */
+	struct msg_group_status *groups; /* with copies of all that they point to */
 	size_t group_count;
 	struct buf body; /* what = edges, streams */
 	char reason[QUERY_REASON_MAX];
 };
 /* One element per node of the topology. */
-struct gather_status *gather_status_all(struct gather *g, const char *what);
-/* Of one node. */
-struct gather_status *gather_status_one(struct gather *g, uint32_t node, const char *what);
-void gather_status_free(struct gather *g, struct gather_status *all); /* of gather_status_all */
-void gather_status_free_one(struct gather_status *one);
+struct gather_status *gather_status_all(struct gather *g);
+void gather_status_free(struct gather *g, struct gather_status *all);
+/* The group's status on a node; NULL: no answer, or it does not hold the group. */
+const struct msg_group_status *gather_group(const struct gather_status *s, uint32_t group);
+
+/* The objects of the meta leader's list of edges, with commas between them. 0, or an error with the reason written. */
+int gather_edges(struct gather *g, struct buf *out, char reason[QUERY_REASON_MAX]);
+/* Adds up the streams' counts: every shard's once, of the replica that has come furthest. streams: one for each of the
+ * topology, zero, times WATERMARK_NONE. */
+int gather_streams(struct gather *g, struct serve_stream *streams, char reason[QUERY_REASON_MAX]);
 
 #endif

@@ -11,7 +11,8 @@
 
 struct progress;
 
-/* wake(arg): a reader began to wait; called without locks held, on the reader's thread. */
+/* wake(arg): a reader began to wait, or a read index can be begun: the state writer looks at progress_wanted(), the loop at
+ * progress_read_begin(). Called without locks held, on the reader's thread or in progress_read_done(). */
 struct progress *progress_new(uint32_t groups, void (*wake)(void *arg), void *arg);
 void progress_free(struct progress *p); /* nobody may be waiting */
 
@@ -25,16 +26,27 @@ uint64_t progress_durable(struct progress *p, uint32_t group);
 int progress_wait(struct progress *p, uint32_t group, uint64_t index, int64_t timeout_ns);
 /* Whether a reader asked for an index of the group that is not durable, and is within `applied`. */
 bool progress_wanted(struct progress *p, uint32_t group, uint64_t applied);
+/* Waits for so long: 0. WEIR_ECLOSED: progress_stop was or is called. */
+int progress_pause(struct progress *p, int64_t ns);
+
 /* ---- linearizable reads: ReadIndex (raft.md) ---- */
 
 /* Reader: asks the loop for a read index of the group that is confirmed after this call, and waits for it. Readers that come
- * while one is under way share the next. 0, WEIR_ENOTLEADER (this replica does not lead, or stopped leading meanwhile),
+ * while one is under way share the next; one of a group is under way at a time. 0, WEIR_ENOTLEADER (this replica does not lead, or stopped leading meanwhile),
  * WEIR_ETIMEOUT, WEIR_ECLOSED. Calls wake() when the loop has to act. */
 int progress_read_index(struct progress *p, uint32_t group, int64_t timeout_ns, uint64_t *ret_index);
 /* Loop: the ticket of readers that wait and for which nothing was begun; false: none. Begun from now on. */
 bool progress_read_begin(struct progress *p, uint32_t group, uint64_t *ret_ticket);
-/* Loop: what came of it. */
+/* Loop: what came of it; of every ticket, maybe within the call that began it. Where readers wait for the next one it calls
+ * wake(). */
 void progress_read_done(struct progress *p, uint32_t group, uint64_t ticket, bool ok, uint64_t index);
+
+struct progress_reads {
+	uint64_t begun;               /* rounds, of all groups */
+	uint64_t ok, refused, timeouts; /* readers: got an index, found no leader here, waited too long */
+	uint64_t wait_ns;             /* of those that got one, in all */
+};
+void progress_reads(struct progress *p, struct progress_reads *ret);
 
 /* ---- end ---- */
 

@@ -1,7 +1,8 @@
-/* What a node answers from its own state: rows of a shard, of its outbox, and how its groups are. Used by this node's
- * HTTP threads directly, and for other nodes by a few reader threads with a bounded queue.
+/* What a node answers from its own state: rows of a shard, of its outbox, how its groups are, and chunks of snapshots. Used by
+ * this node's HTTP threads directly, and for other nodes by a few reader threads with a bounded queue.
  *
- * Each answer is made in one short read transaction. */
+ * Each answer is made in one short read transaction. A linearizable one is made by the group's leader, after a read index
+ * that was confirmed while the request waited is durable in its state; any other one by any replica whose state is whole. */
 #ifndef WEIR_CLOUDD_SERVE_H
 #define WEIR_CLOUDD_SERVE_H
 
@@ -11,6 +12,7 @@
 #include "cloudd/node.h"
 #include "cloudd/progress.h"
 #include "cloudd/rows.h"
+#include "cloudd/snapshot.h"
 #include "common/codec.h"
 #include "common/stats.h"
 
@@ -18,6 +20,12 @@
 #define SERVE_QUEUE_MAX 256
 #define SERVE_WAIT_NS (4 * INT64_C(1000000000)) /* for a linearizable read; below what the asker waits */
 #define SERVE_TIME_NS (4500 * INT64_C(1000000))  /* to make an answer, the wait included; below that too */
+
+#define SERVE_EDGES_BYTES_MAX (128 * 1024) /* of one piece of the edges' list, unless a single edge takes more */
+#define SERVE_WHAT_MAX 64                  /* with its NUL */
+
+/* The reason of an UNAVAILABLE that another replica, or this one in a while, would not give: ask the group's leader. */
+extern const char serve_not_leader[];
 
 struct serve;
 
@@ -27,6 +35,7 @@ struct serve_options {
 	struct kv *state;
 	struct node *node;
 	struct progress *progress;
+	struct snapshots *snapshots; /* NULL: MSG_SNAPSHOT is answered UNAVAILABLE */
 	/* Answers a frame; called on reader threads. */
 	void *arg;
 	void (*reply)(void *arg, struct bytes route, const void *frame, size_t len);
@@ -37,31 +46,53 @@ struct serve *serve_new(const struct serve_options *o);
 /* Ends the threads (progress_stop first); frees. What is queued is dropped. */
 void serve_free(struct serve *s);
 
-/* A frame of another node that asks for something (MSG_QUERY, MSG_OUTBOX, MSG_STATUS): queued and answered by reply(),
+/* A frame of another node that asks for something (MSG_QUERY, MSG_OUTBOX, MSG_STATUS, MSG_SNAPSHOT): queued and answered by reply(),
  * or answered busy at once. Copies. */
 void serve_frame(struct serve *s, struct bytes route, const void *frame, size_t len);
 
 /* Local answers, on the caller's thread. Texts in *ret_reason are static. */
 
-/* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (not held here, the state cannot follow), REFUSED (bad spec).
- * *ret_behind: entries committed when the call began that the rows lack; 0 where linearizable. */
+/* How far an answer that did not wait may be behind; zero where linearizable. */
+struct serve_age {
+	uint64_t behind_entries; /* known here to be committed, and not in the rows */
+	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads */
+};
+
+/* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader; not held here, the state cannot follow),
+ * REFUSED (bad spec). */
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
-    bool *ret_more, uint64_t *ret_behind, const char **ret_reason);
+    bool *ret_more, struct serve_age *ret_age, const char **ret_reason);
+/* Cursors are the same on all replicas. A cursor beyond this replica's state is only called foreign (reset) by a leader
+ * that has made sure of it; a leader also waits, once for each of its terms, until its state has all that an
+ * earlier leader could have told of, so that no window is told of again as it was before. any_replica: to move the cursor to
+ * the end, a replica that does not lead will do; for rows it is UNAVAILABLE (serve_not_leader). */
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
-/* Groups held here, with digests. At most GROUPS_PER_STATUS_MAX; `node` points into the topology. */
+/* Groups held here, with digests (zero, at index 0, while the state is not whole). At most GROUPS_PER_STATUS_MAX; names are
+ * the topology's. Cleared by serve_groups_clear. */
 size_t serve_groups(struct serve *s, struct msg_group_status *out);
-/* what = "edges": JSON objects; "streams": encoded streams, see serve_stream. REFUSED for anything else. */
-enum verdict serve_status(struct serve *s, const char *what, struct buf *out, const char **ret_reason);
+void serve_groups_clear(struct msg_group_status *groups, size_t count);
 
-/* One stream as one node sees it: its shards' counts, and on the meta node close and final. */
+/* what = "edges.N": varint: the place to go on at, 0: the end; then JSON objects with commas between them, from place N of
+ * the meta leader's list. UNAVAILABLE (serve_not_leader) elsewhere.
+ * what = "streams.GROUPS": encoded streams (serve_stream) of these groups (serve_what_streams). UNAVAILABLE where one is not
+ * whole here. REFUSED for anything else. */
+enum verdict serve_status(struct serve *s, const char *what, struct buf *out, const char **ret_reason);
+void serve_what_edges(uint64_t place, char out[SERVE_WHAT_MAX]);
+/* groups: one flag for each of topology_groups. */
+void serve_what_streams(const bool *groups, uint32_t count, char out[SERVE_WHAT_MAX]);
+
+/* One stream: counts of shards, and of group 0 close and final. */
 struct serve_stream {
 	uint32_t stream; /* place in the topology */
 	int64_t close_ns, final_ns;
 	uint64_t received, merged, beyond_retain, unknown_stream, invalid, groups, overflowed;
 };
-/* Decodes what serve_status("streams") appended, adding to `streams` (one per stream of the topology, in its order; times
+/* Decodes what serve_status("streams.GROUPS") appended, adding to `streams` (one per stream of the topology, in its order; times
  * are set where they are higher). */
 int serve_streams_add(struct bytes raw, const struct topology *t, struct serve_stream *streams);
+
+/* Prometheus text: reads of leaders, snapshots served. */
+void serve_metrics(struct serve *s, struct buf *out);
 
 #endif

@@ -12,8 +12,8 @@ struct view {
 	const char *node_name;
 	pthread_mutex_t lock;
 	struct view_counters counters;
-	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
-	size_t group_count;
+	struct group_status *groups; /* topology_groups, by number */
+	int64_t put_ns;
 	char *why; /* NULL: ready */
 	bool has_id;
 	uint8_t id[CLUSTER_ID_BYTES];
@@ -25,6 +25,10 @@ struct view *view_new(const struct topology *t, const char *node_name)
 	v->topology = t;
 	v->node_name = node_name;
 	v->why = xstrdup("starting");
+	v->groups = xcalloc(topology_groups(t), sizeof(*v->groups));
+	for (uint32_t g = 0; g < topology_groups(t); g++)
+		v->groups[g].leader = -1;
+	v->put_ns = clock_mono_ns();
 	weir_assert(pthread_mutex_init(&v->lock, NULL) == 0);
 	return v;
 }
@@ -35,17 +39,16 @@ void view_free(struct view *v)
 		return;
 	pthread_mutex_destroy(&v->lock);
 	free(v->why);
+	free(v->groups);
 	free(v);
 }
 
-void view_put(struct view *v, const struct view_counters *counters, const struct msg_group_status *groups,
-    size_t group_count, const char *why)
+void view_put(struct view *v, const struct view_counters *counters, const struct group_status *statuses, const char *why)
 {
-	weir_assert(group_count <= GROUPS_PER_STATUS_MAX);
 	pthread_mutex_lock(&v->lock);
 	v->counters = *counters;
-	memcpy(v->groups, groups, group_count * sizeof(*groups));
-	v->group_count = group_count;
+	memcpy(v->groups, statuses, topology_groups(v->topology) * sizeof(*statuses));
+	v->put_ns = clock_mono_ns();
 	if (!why || !v->why || strcmp(why, v->why) != 0) {
 		free(v->why);
 		v->why = why ? xstrdup(why) : NULL;
@@ -71,11 +74,73 @@ bool view_ready(struct view *v, char **ret_why)
 	return ready;
 }
 
+int view_leader(struct view *v, uint32_t group)
+{
+	weir_assert(group < topology_groups(v->topology));
+	pthread_mutex_lock(&v->lock);
+	int leader = v->groups[group].leader;
+	pthread_mutex_unlock(&v->lock);
+	return leader;
+}
+
+bool view_serves(struct view *v, uint32_t group)
+{
+	weir_assert(group < topology_groups(v->topology));
+	pthread_mutex_lock(&v->lock);
+	bool serves = v->groups[group].serving;
+	pthread_mutex_unlock(&v->lock);
+	return serves;
+}
+
+void view_group_statuses(struct view *v, struct group_status *out)
+{
+	uint32_t count = topology_groups(v->topology);
+	pthread_mutex_lock(&v->lock);
+	memcpy(out, v->groups, count * sizeof(*out));
+	int64_t age_ns = clock_mono_ns() - v->put_ns;
+	pthread_mutex_unlock(&v->lock);
+	for (uint32_t g = 0; g < count && age_ns > VIEW_FRESH_NS; g++)
+		out[g].heard_ns += (uint64_t)age_ns;
+}
+
+static const char *name_of(const struct view *v, int node)
+{
+	return node >= 0 ? v->topology->clouds[node].name : "";
+}
+
+static void put_replicas(const struct view *v, const struct group_status *from, struct msg_group_status *to)
+{
+	if (from->role != REPLICA_LEADER || !from->replica_count)
+		return;
+	to->replicas = xcalloc(from->replica_count, sizeof(*to->replicas));
+	to->replica_count = from->replica_count;
+	for (size_t i = 0; i < from->replica_count; i++)
+		to->replicas[i] = (struct msg_replica_status){.node = name_of(v, (int)from->replicas[i].node),
+		    .replica = from->replicas[i].replica,
+		    .match = from->replicas[i].match,
+		    .role = from->replicas[i].role,
+		    .active = from->replicas[i].active};
+}
+
 size_t view_groups(struct view *v, struct msg_group_status *out)
 {
+	size_t count = 0;
 	pthread_mutex_lock(&v->lock);
-	size_t count = v->group_count;
-	memcpy(out, v->groups, count * sizeof(*out));
+	for (uint32_t g = 0; g < topology_groups(v->topology) && count < GROUPS_PER_STATUS_MAX; g++) {
+		const struct group_status *s = &v->groups[g];
+		if (!s->held)
+			continue;
+		out[count] = (struct msg_group_status){.group = g,
+		    .role = s->role,
+		    .term = s->term,
+		    .committed = s->committed,
+		    .applied = s->applied,
+		    .node = v->node_name,
+		    .replica = v->counters.replica,
+		    .leader = name_of(v, s->leader),
+		    .quorum = s->quorum};
+		put_replicas(v, s, &out[count++]);
+	}
 	pthread_mutex_unlock(&v->lock);
 	return count;
 }
@@ -134,17 +199,17 @@ static void add_counts(void *arg, const struct shard_stream_counts *c)
 
 static void sums_read(struct view *v, struct kv_txn *txn, struct stream_sums *ret)
 {
-	struct msg_group_status *groups = xcalloc(GROUPS_PER_STATUS_MAX, sizeof(*groups));
-	size_t count = view_groups(v, groups);
+	struct group_status *groups = xcalloc(topology_groups(v->topology), sizeof(*groups));
+	view_group_statuses(v, groups);
 	*ret = (struct stream_sums){.topology = v->topology};
 	ret->known = xcalloc(v->topology->stream_count, sizeof(*ret->known));
 	ret->unknown = xcalloc(VIEW_UNKNOWN_STREAMS_MAX + 1, sizeof(*ret->unknown));
 	for (size_t i = 0; i < v->topology->stream_count; i++)
 		ret->known[i].name = v->topology->streams[i].name;
 	/* A shard whose counters cannot be read shows as missing readings here; apply stops on it. */
-	for (size_t i = 0; i < count; i++) {
-		if (groups[i].group != 0)
-			shard_read_counts(txn, groups[i].group, add_counts, ret);
+	for (uint32_t g = 1; g < topology_groups(v->topology); g++) {
+		if (groups[g].held)
+			shard_read_counts(txn, g, add_counts, ret);
 	}
 	free(groups);
 }
@@ -178,18 +243,19 @@ struct labelled {
 	uint64_t value;
 };
 
-static void put_many(struct buf *out, const char *name, const char *help, const char *label,
+static void put_many(enum stats_type type, struct buf *out, const char *name, const char *help, const char *label,
     const struct labelled *values, size_t count)
 {
 	struct stats_family f;
-	put_head(out, &f, name, help, STATS_COUNTER, label);
+	put_head(out, &f, name, help, type, label);
 	for (size_t i = 0; i < count; i++)
 		stats_write_u64(out, &f, (const char *const[]){values[i].label}, values[i].value);
 }
 
-#define PUT_MANY(out, name, help, label, ...)                                                                          \
-	put_many(out, name, help, label, (const struct labelled[]){__VA_ARGS__},                                           \
+#define PUT_MANY_AS(type, out, name, help, label, ...)                                                                          \
+	put_many(type, out, name, help, label, (const struct labelled[]){__VA_ARGS__},                                     \
 	    sizeof((const struct labelled[]){__VA_ARGS__}) / sizeof(struct labelled))
+#define PUT_MANY(...) PUT_MANY_AS(STATS_COUNTER, __VA_ARGS__)
 
 static void put_wire(struct buf *out, const struct view_counters *c)
 {
@@ -278,38 +344,151 @@ static void put_partials(struct buf *out, const struct stream_sums *sums)
 		stats_write_u64(out, &f, (const char *const[]){sums->known[i].name}, sums->known[i].partials);
 }
 
-static void put_groups(struct buf *out, const struct msg_group_status *groups, size_t count)
+/* ---- consensus ------------------------------------------------------------------------------------------------------ */
+
+static void put_raft(struct buf *out, const struct consensus_counters *c)
+{
+	put_one(out, "weir_raft_elections_total", "elections begun by this node's replicas", STATS_COUNTER, c->elections);
+	put_one(out, "weir_raft_leader_changes_total", "changes of leader seen by this node's replicas", STATS_COUNTER,
+	    c->leader_changes);
+	put_one(out, "weir_raft_transfers_total", "leaderships handed over to a better placed replica", STATS_COUNTER,
+	    c->transfers);
+	put_one(out, "weir_raft_replaced_total", "members replaced after their node's data folder was lost", STATS_COUNTER,
+	    c->replaced);
+	PUT_MANY(out, "weir_raft_frames_total", "frames of consensus between nodes", "result", {"in", c->frames_in},
+	    {"out", c->frames_out}, {"lost", c->frames_lost}, {"foreign", c->frames_foreign});
+	PUT_MANY(out, "weir_raft_messages_total", "messages in those frames", "result", {"in", c->messages_in},
+	    {"out", c->messages_out}, {"bad", c->messages_bad});
+	PUT_MANY(out, "weir_raft_snapshots_fetched_total", "snapshots that replicas here asked for", "result",
+	    {"ok", c->snapshots_fetched}, {"failed", c->snapshots_failed});
+	put_one(out, "weir_raft_snapshots_fetched_bytes_total", "bytes of them", STATS_COUNTER, c->snapshot_bytes);
+}
+
+struct group_writer {
+	const struct view *v;
+	const struct group_status *groups;
+	uint32_t count;
+	struct buf name; /* of the group at hand */
+};
+
+static const char *group_label(struct group_writer *w, uint32_t group)
+{
+	buf_clear(&w->name);
+	buf_printf(&w->name, "%u", group);
+	return buf_cstr(&w->name);
+}
+
+static void put_of_each(struct group_writer *w, struct buf *out, const char *name, const char *help,
+    uint64_t (*value)(const struct group_status *s))
+{
+	struct stats_family f;
+	put_head(out, &f, name, help, STATS_GAUGE, "group");
+	for (uint32_t g = 0; g < w->count; g++) {
+		if (w->groups[g].held)
+			stats_write_u64(out, &f, (const char *const[]){group_label(w, g)}, value(&w->groups[g]));
+	}
+}
+
+static uint64_t term_of(const struct group_status *s)
+{
+	return s->term;
+}
+
+static uint64_t leads(const struct group_status *s)
+{
+	return s->role == REPLICA_LEADER;
+}
+
+static uint64_t has_quorum(const struct group_status *s)
+{
+	return s->quorum;
+}
+
+static void put_indexes(struct group_writer *w, struct buf *out)
 {
 	struct stats_family f = {.name = "weir_cloud_group_index", .help = "log indexes of the groups held here",
 	    .type = STATS_GAUGE, .labels = {"group", "what"}};
 	stats_write_head(out, &f);
-	struct buf name = {0};
-	for (size_t i = 0; i < count; i++) {
-		buf_clear(&name);
-		buf_printf(&name, "%u", groups[i].group);
-		const char *text = buf_cstr(&name);
-		stats_write_u64(out, &f, (const char *const[]){text, "committed"}, groups[i].committed);
-		stats_write_u64(out, &f, (const char *const[]){text, "applied"}, groups[i].applied);
+	for (uint32_t g = 0; g < w->count; g++) {
+		const struct group_status *s = &w->groups[g];
+		if (!s->held)
+			continue;
+		const char *text = group_label(w, g);
+		stats_write_u64(out, &f, (const char *const[]){text, "last"}, s->last);
+		stats_write_u64(out, &f, (const char *const[]){text, "committed"}, s->committed);
+		stats_write_u64(out, &f, (const char *const[]){text, "applied"}, s->applied);
+		stats_write_u64(out, &f, (const char *const[]){text, "durable"}, s->durable);
 	}
-	buf_free(&name);
+}
+
+/* Of the groups led here: how many entries known to be committed each other replica's log lacks. */
+static void put_lags(struct group_writer *w, struct buf *out)
+{
+	struct stats_family f = {.name = "weir_raft_follower_lag_entries",
+	    .help = "committed entries that a follower's log lacks, of the groups led here",
+	    .type = STATS_GAUGE, .labels = {"group", "node"}};
+	stats_write_head(out, &f);
+	for (uint32_t g = 0; g < w->count; g++) {
+		const struct group_status *s = &w->groups[g];
+		for (uint32_t i = 0; s->role == REPLICA_LEADER && i < s->replica_count; i++) {
+			uint64_t match = s->replicas[i].match;
+			stats_write_u64(out, &f,
+			    (const char *const[]){group_label(w, g), name_of(w->v, (int)s->replicas[i].node)},
+			    s->committed > match ? s->committed - match : 0);
+		}
+	}
+}
+
+static void put_roles(const struct group_writer *w, struct buf *out)
+{
+	uint64_t roles[REPLICA_FORMING + 1] = {0}, without_leader = 0, without_quorum = 0, fetching = 0;
+	for (uint32_t g = 0; g < w->count; g++) {
+		const struct group_status *s = &w->groups[g];
+		if (!s->held)
+			continue;
+		roles[s->role]++;
+		without_leader += s->leader < 0;
+		without_quorum += !s->quorum;
+		fetching += s->fetching;
+	}
+	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups", "groups held here, by what this replica is", "role",
+	    {"leader", roles[REPLICA_LEADER]}, {"follower", roles[REPLICA_FOLLOWER]},
+	    {"candidate", roles[REPLICA_CANDIDATE]}, {"learner", roles[REPLICA_LEARNER]},
+	    {"forming", roles[REPLICA_FORMING]});
+	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups_ailing", "groups held here with something wrong", "what",
+	    {"no_leader", without_leader}, {"no_quorum", without_quorum}, {"fetching", fetching});
+}
+
+static void put_groups(const struct view *v, const struct group_status *groups, struct buf *out)
+{
+	struct group_writer w = {v, groups, topology_groups(v->topology), {0}};
+	put_roles(&w, out);
+	put_of_each(&w, out, "weir_raft_term", "term, by group", term_of);
+	put_of_each(&w, out, "weir_raft_leader", "1 where this node leads the group", leads);
+	put_of_each(&w, out, "weir_raft_quorum",
+	    "1 while a majority of the group is heard by its leader, or its leader by this replica", has_quorum);
+	put_indexes(&w, out);
+	put_lags(&w, out);
+	buf_free(&w.name);
 }
 
 void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out)
 {
-	struct msg_group_status *groups = xcalloc(GROUPS_PER_STATUS_MAX, sizeof(*groups));
-	size_t count = view_groups(v, groups);
+	struct group_status *groups = xcalloc(topology_groups(v->topology), sizeof(*groups));
 	struct stream_sums sums;
+	view_group_statuses(v, groups);
 	pthread_mutex_lock(&v->lock);
 	struct view_counters counters = v->counters;
 	pthread_mutex_unlock(&v->lock);
 	sums_read(v, txn, &sums);
 	put_wire(out, &counters);
 	put_shards(out, &counters);
-	if (count && groups[0].group == 0)
+	if (groups[0].held)
 		put_meta(out, &counters);
+	put_raft(out, &counters.consensus);
 	put_readings(out, &sums);
 	put_partials(out, &sums);
-	put_groups(out, groups, count);
+	put_groups(v, groups, out);
 	sums_clear(&sums);
 	free(groups);
 }

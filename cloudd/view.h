@@ -17,6 +17,7 @@
 #include "common/kv.h"
 #include "common/model.h"
 
+#define VIEW_FRESH_NS INT64_C(250000000) /* the loop puts a copy in more often; an older one says that the process was stopped */
 #define VIEW_UNKNOWN_STREAMS_MAX 64 /* streams in the state but not in the topology that are shown by name */
 
 /* Frames as the node itself counts them. */
@@ -35,9 +36,10 @@ struct view_counters {
 	struct route_counters route;
 	struct leader_counters leader;
 	struct consensus_counters consensus;
-	struct meta_counters meta; /* on META_NODE */
+	struct meta_counters meta; /* where group 0 is held */
 	struct spread_counters spread;
 	bool full;                 /* a disk has no room */
+	uint64_t replica;          /* this node's member number */
 };
 
 struct view;
@@ -45,13 +47,21 @@ struct view;
 struct view *view_new(const struct topology *t, const char *node_name);
 void view_free(struct view *v);
 
-/* The loop's. groups: copied. why: NULL when ready; copied. */
-void view_put(struct view *v, const struct view_counters *counters, const struct msg_group_status *groups,
-    size_t group_count, const char *why);
+/* The loop's. statuses: of every group (topology_groups), by number, `leader` as consensus_leader() says; copied. why: NULL when
+ * ready; copied. */
+void view_put(struct view *v, const struct view_counters *counters, const struct group_status *statuses, const char *why);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
-/* Any thread; as node_ready, node_groups, node_cluster_id, node_metrics say. */
+/* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_groups, node_cluster_id, node_metrics
+ * say.
+ *
+ * In a copy that is older than VIEW_FRESH_NS `heard_ns` includes its age, on leaders too: a process that was stopped for a while
+ * is not taken for one that has just heard from its leader. */
 bool view_ready(struct view *v, char **ret_why);
+int view_leader(struct view *v, uint32_t group);
+bool view_serves(struct view *v, uint32_t group);
+void view_group_statuses(struct view *v, struct group_status *out);
+/* Of the groups held: names are the topology's; `replicas` the caller's to free (each from malloc, or NULL); no digests. */
 size_t view_groups(struct view *v, struct msg_group_status *out);
 bool view_cluster_id(struct view *v, uint8_t ret_id[CLUSTER_ID_BYTES]);
 void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out);
