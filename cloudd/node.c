@@ -7,14 +7,14 @@
 #include "cloudd/ingress.h"
 #include "cloudd/leader.h"
 #include "cloudd/meta.h"
+#include "cloudd/peers.h"
+#include "cloudd/readiness.h"
 #include "cloudd/route.h"
 #include "cloudd/view.h"
 #include "common/clock.h"
 #include "common/err.h"
 
 #define META_GROUP 0
-#define INFO_EVERY_MS 500
-#define INFO_FOREIGN_EVERY_MS 5000
 #define READMITS_MAX 64
 
 struct readmit {
@@ -34,21 +34,31 @@ struct node {
 	struct consensus *consensus;
 	struct ingress *ingress;
 	struct route *route;
-	struct leader **leaders; /* by shard; NULL where another node holds it */
-	struct meta *meta;       /* on META_NODE */
+	struct leader **leaders; /* by shard; NULL where no replica of it is held */
+	struct meta *meta;       /* where a replica of group 0 is held */
+	struct peers *peers;
 	struct view *view;
 	struct readmit readmits[READMITS_MAX];
 	uint64_t next_readmit;
-	bool has_id;      /* the cluster id is known and durable here */
-	bool confirmed;   /* and the meta node, asked in this start, has the same */
-	bool foreign;     /* it has another one: nothing is served */
-	int64_t info_due_ns;
-	bool meta_started;
-	char *failed;     /* beside what consensus says */
+	uint64_t start_id;       /* of the questions of this start */
+	int64_t ask_due_ns;
+	bool has_id;             /* the cluster id is known and durable here */
+	uint8_t id[CLUSTER_ID_BYTES];
+	bool led_changed;        /* something began or ceased to be led here, and the others were not told yet */
+	int *led_by;             /* by group: the node that led it at the last tick, or -1 */
+	struct group_status *statuses; /* by group: as of the last tick */
+	bool *reachable;         /* by node: likewise */
+	struct buf why;          /* not ready: why; empty: ready */
+	char *failed;            /* beside what consensus says */
 	struct node_counters counters;
 	struct leader_counters leader_counters;
 	struct buf frame;
 };
+
+static struct consensus_time consensus_now(const struct node *n)
+{
+	return (struct consensus_time){n->now.wall_ns, n->now.mono_ns};
+}
 
 static struct leader_time leader_now(const struct node *n)
 {
@@ -139,25 +149,82 @@ static void applied(void *arg, const struct apply_result *r, struct bytes entry)
 		leader_applied(n->leaders[r->group - 1], r, leader_now(n));
 }
 
-/* Sends to another node under our name and cluster id. */
+static void role(void *arg, uint32_t group, bool leads, uint64_t term)
+{
+	struct node *n = arg;
+	(void)term;
+	n->led_changed = true;
+	if (group == META_GROUP && leads)
+		meta_lead(n->meta, meta_now(n));
+	else if (group == META_GROUP)
+		meta_stop(n->meta);
+	else if (leads)
+		leader_lead(n->leaders[group - 1], leader_now(n));
+	else
+		leader_stop(n->leaders[group - 1]);
+}
+
+static void read_index(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
+{
+	struct node *n = arg;
+	n->io.read(n->io.arg, group, context, ok, index);
+}
+
+static void reloaded(void *arg, uint32_t group, uint64_t index)
+{
+	struct node *n = arg;
+	struct kv_txn *txn;
+	(void)index;
+	if (group != META_GROUP)
+		return;
+	int rc = kv_begin(n->state, false, &txn);
+	if (!rc) {
+		rc = meta_load(n->meta, txn);
+		kv_abort(txn);
+	}
+	if (rc && !n->failed)
+		n->failed = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
+}
+
+static struct bytes cluster_id(const struct node *n)
+{
+	return n->has_id ? bytes_of(n->id, CLUSTER_ID_BYTES) : (struct bytes){0};
+}
+
+/* To other nodes, under our name and cluster id: into n->frame. */
+static int encode_msg(struct node *n, struct msg *m)
+{
+	m->from = n->name;
+	m->cluster_id = cluster_id(n);
+	buf_clear(&n->frame);
+	return msg_encode(m, &n->frame);
+}
+
 static bool send_msg(struct node *n, uint32_t node, struct msg *m)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
-	m->from = n->name;
-	m->cluster_id = consensus_cluster_id(n->consensus, id) ? bytes_of(id, CLUSTER_ID_BYTES) : (struct bytes){0};
-	buf_clear(&n->frame);
-	return msg_encode(m, &n->frame) == 0 && n->io.send_node(n->io.arg, node, n->frame.data, n->frame.len);
+	return encode_msg(n, m) == 0 && n->io.send_node(n->io.arg, node, n->frame.data, n->frame.len);
+}
+
+static bool send_consensus(void *arg, uint32_t node, bool bulk, struct msg *m)
+{
+	struct node *n = arg;
+	if (!bulk)
+		return send_msg(n, node, m);
+	return encode_msg(n, m) == 0 && n->io.send_bulk(n->io.arg, node, n->frame.data, n->frame.len);
 }
 
 static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
 {
 	struct node *n = arg;
+	int node = consensus_leader(n->consensus, shard + 1);
 	struct msg m = {.type = MSG_ADVANCE, .req_id = meta_index};
 	m.advance.shard = shard;
 	m.advance.meta_index = meta_index;
 	m.advance.entry = entry;
-	if (!n->leaders[shard])
-		return send_msg(n, topology_shard_node(n->topology, shard), &m);
+	if (node < 0)
+		return false;
+	if ((uint32_t)node != n->self)
+		return send_msg(n, (uint32_t)node, &m);
 	struct origin o = {.type = MSG_ADVANCE, .local = true, .shard = shard, .edge = ORIGIN_NO_EDGE};
 	leader_advance(n->leaders[shard], &o, &m, leader_now(n));
 	return true;
@@ -167,7 +234,7 @@ static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct 
 
 static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 {
-	if (n->self != META_NODE)
+	if (topology_rank(n->topology, META_GROUP, n->self) < 0)
 		return 0;
 	n->meta = meta_new(n->topology, &(struct meta_io){n, propose, answer, send_advance}, random);
 	struct kv_txn *txn;
@@ -187,6 +254,20 @@ static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 		return WEIR_ECORRUPT;
 	}
 	return 0;
+}
+
+static void adopt_cluster_id(struct node *n)
+{
+	uint8_t created[CLUSTER_ID_BYTES];
+	if (n->has_id)
+		return;
+	n->has_id = consensus_cluster_id(n->consensus, n->id);
+	if (n->has_id) {
+		ingress_set_cluster_id(n->ingress, n->id);
+		view_put_cluster_id(n->view, n->id);
+	} else if (n->meta && meta_cluster_id(n->meta, created)) {
+		consensus_keep_cluster_id(n->consensus, created);
+	}
 }
 
 /* A stream whose close cannot be an entry would never close: said at the start, not found out later. */
@@ -212,7 +293,7 @@ static void make_leaders(struct node *n)
 	struct leader_io io = {n, propose, answer};
 	n->leaders = xcalloc(n->topology->shards, sizeof(struct leader *));
 	for (uint32_t s = 0; s < n->topology->shards; s++) {
-		if (topology_shard_node(n->topology, s) == n->self)
+		if (topology_rank(n->topology, s + 1, n->self) >= 0)
 			n->leaders[s] = leader_new(n->topology, s, &io, &n->leader_counters);
 	}
 }
@@ -229,6 +310,13 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->io = *io;
 	n->now = now;
 	n->next_readmit = 1;
+	n->start_id = (uint64_t)now.wall_ns;
+	n->led_by = xcalloc(topology_groups(t), sizeof(*n->led_by));
+	for (uint32_t g = 0; g < topology_groups(t); g++)
+		n->led_by[g] = -1;
+	n->statuses = xcalloc(topology_groups(t), sizeof(*n->statuses));
+	n->reachable = xcalloc(t->cloud_count, sizeof(*n->reachable));
+	n->peers = peers_new(t, self);
 	make_leaders(n);
 	n->view = view_new(t, n->name);
 	n->ingress = ingress_new(t, n->name, &(struct ingress_io){n, reply});
@@ -236,14 +324,16 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->route = route_new(t, n->name, (uint64_t)now.wall_ns, &(struct route_io){n, send_node, answer});
 	int rc = check_close_sizes(t, ret_why);
 	if (!rc)
-		rc = consensus_open(t, self, log, apply,
-		    &(struct consensus_io){n, log_write, apply_job, committed, applied}, &n->consensus, ret_why);
+		rc = consensus_open(t, self, log, apply, random,
+		    &(struct consensus_io){n, log_write, apply_job, send_consensus, committed, applied, role, read_index, reloaded},
+		    &n->consensus, ret_why);
 	if (!rc)
 		rc = load_meta(n, random, ret_why);
 	if (rc) {
 		node_close(n);
 		return rc;
 	}
+	adopt_cluster_id(n);
 	*ret_node = n;
 	return 0;
 }
@@ -262,53 +352,77 @@ void node_close(struct node *n)
 	route_free(n->route);
 	ingress_free(n->ingress);
 	consensus_close(n->consensus);
+	peers_free(n->peers);
 	view_free(n->view);
+	free(n->led_by);
+	free(n->statuses);
+	free(n->reachable);
 	free(n->failed);
+	buf_free(&n->why);
 	buf_free(&n->frame);
 	free(n);
 }
 
-/* ---- the cluster's id ------------------------------------------------------------------------------------------------- */
+/* ---- the cluster's id, and what nodes say of themselves ----------------------------------------------------------------- */
 
-static void adopt_cluster_id(struct node *n)
+static bool same_cluster(const struct node *n, struct bytes id)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
-	if (n->has_id)
-		return;
-	if (n->meta && !consensus_cluster_id(n->consensus, id) && meta_cluster_id(n->meta, id))
-		consensus_keep_cluster_id(n->consensus, id);
-	if (!consensus_cluster_id(n->consensus, id))
-		return;
-	n->has_id = true;
-	ingress_set_cluster_id(n->ingress, id);
-	view_put_cluster_id(n->view, id);
+	return n->has_id && id.n == CLUSTER_ID_BYTES && memcmp(n->id, id.p, CLUSTER_ID_BYTES) == 0;
 }
 
-static void ask_cluster_id(struct node *n)
+/* Of this cluster, as far as both sides know it. */
+static bool fits_cluster(const struct node *n, struct bytes id)
 {
-	if (n->meta || n->confirmed || n->now.mono_ns < n->info_due_ns)
+	return id.n == 0 || (!n->has_id && id.n == CLUSTER_ID_BYTES) || same_cluster(n, id);
+}
+
+/* The other node that a frame says it is from; -1: none of the topology. */
+static int sender(const struct node *n, const struct msg *m)
+{
+	int node = topology_cloud(n->topology, m->from);
+	return node == (int)n->self ? -1 : node;
+}
+
+static void ask_others(struct node *n)
+{
+	bool settled = !n->why.len && peers_all_answered(n->peers);
+	if (!n->led_changed && n->now.mono_ns < n->ask_due_ns)
 		return;
-	struct msg m = {.type = MSG_INFO};
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
+		settled = settled && n->led_by[g] >= 0;
+	n->led_changed = false;
+	n->ask_due_ns = n->now.mono_ns + (settled ? PEERS_ASK_SETTLED_MS : PEERS_ASK_MS) * NS_PER_MS;
+	struct msg m = {.type = MSG_INFO, .req_id = n->start_id};
+	consensus_info(n->consensus, &m.info);
 	m.info.cluster = n->topology->cluster;
-	n->info_due_ns = n->now.mono_ns + (n->foreign ? INFO_FOREIGN_EVERY_MS : INFO_EVERY_MS) * NS_PER_MS;
-	send_msg(n, META_NODE, &m);
+	if (encode_msg(n, &m))
+		return;
+	for (uint32_t i = 0; i < n->topology->cloud_count; i++) {
+		if (i != n->self)
+			n->io.send_node(n->io.arg, i, n->frame.data, n->frame.len);
+	}
+}
+
+static void take_info(struct node *n, uint32_t node, const struct msg_info *info, struct bytes id, bool answered)
+{
+	if (strcmp(info->cluster, n->topology->cluster) != 0 || !fits_cluster(n, id)) {
+		peers_cluster(n->peers, node, PEER_CLUSTER_OTHER);
+		return;
+	}
+	peers_cluster(n->peers, node, same_cluster(n, id) ? PEER_CLUSTER_SAME : PEER_CLUSTER_UNKNOWN);
+	if (answered)
+		peers_answered(n->peers, node);
+	if (!n->has_id && id.n == CLUSTER_ID_BYTES)
+		consensus_keep_cluster_id(n->consensus, id.p);
+	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
 
 static void handle_info_reply(struct node *n, uint32_t peer, const struct msg *m)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
-	if (n->meta || peer != META_NODE) {
+	if (sender(n, m) != (int)peer)
 		n->counters.frames_unexpected++;
-		return;
-	}
-	if (m->info_reply.cluster_id.n != CLUSTER_ID_BYTES)
-		return; /* not known there yet: asked again */
-	if (!consensus_cluster_id(n->consensus, id)) {
-		consensus_keep_cluster_id(n->consensus, m->info_reply.cluster_id.p);
-		return;
-	}
-	n->confirmed = memcmp(id, m->info_reply.cluster_id.p, CLUSTER_ID_BYTES) == 0;
-	n->foreign = !n->confirmed;
+	else
+		take_info(n, peer, &m->info_reply, m->cluster_id, m->req_id == n->start_id);
 }
 
 /* ---- requests that came through the ROUTER ------------------------------------------------------------------------------- */
@@ -327,11 +441,6 @@ static void serve_here(struct node *n, const struct origin *o, const struct msg 
 
 static void forward(struct node *n, uint32_t node, const struct origin *o, const struct msg *m)
 {
-	if (o->forwarded) {
-		n->counters.misrouted++;
-		refuse(n, o, VERDICT_UNAVAILABLE, "forwarded to a node that does not serve it: do the topologies differ?");
-		return;
-	}
 	int rc = route_forward(n->route, node, m, o, n->now.mono_ns);
 	if (rc == WEIR_EBUSY)
 		refuse(n, o, VERDICT_BUSY, "too many requests wait for other nodes");
@@ -339,26 +448,39 @@ static void forward(struct node *n, uint32_t node, const struct origin *o, const
 		refuse(n, o, VERDICT_UNAVAILABLE, "the node that serves it cannot be reached");
 }
 
+static bool cannot_serve(const struct node *n)
+{
+	return peers_foreign(n->peers) >= 0 || n->failed || consensus_failed(n->consensus);
+}
+
 static void handle_edge(struct node *n, struct bytes route, const struct msg *m)
 {
 	struct origin o;
 	if (!ingress_accept(n->ingress, route, m, n->now.mono_ns, &o))
 		return;
-	bool of_shard = m->type == MSG_OPEN || m->type == MSG_BATCH;
-	uint32_t node = of_shard ? topology_shard_node(n->topology, o.shard) : META_NODE;
-	if (n->foreign || n->failed || consensus_failed(n->consensus))
+	uint32_t group = m->type == MSG_OPEN || m->type == MSG_BATCH ? o.shard + 1 : META_GROUP;
+	int node = consensus_leader(n->consensus, group);
+	if (cannot_serve(n)) {
 		refuse(n, &o, VERDICT_UNAVAILABLE, "this node cannot serve: see its readiness");
-	else if (node == n->self)
+	} else if (node == (int)n->self) {
 		serve_here(n, &o, m);
-	else
-		forward(n, node, &o, m);
+	} else if (o.forwarded) {
+		n->counters.misrouted++;
+		refuse(n, &o, VERDICT_UNAVAILABLE, "its leader changed: asked again, it is answered");
+	} else if (node < 0) {
+		refuse(n, &o, VERDICT_UNAVAILABLE, "it has no leader yet");
+	} else {
+		forward(n, (uint32_t)node, &o, m);
+	}
 }
 
-static bool same_cluster(const struct node *n, const struct msg *m)
+static void refuse_sender(struct node *n, struct bytes route, const struct msg *m)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
-	return consensus_cluster_id(n->consensus, id) && m->cluster_id.n == CLUSTER_ID_BYTES &&
-	    memcmp(id, m->cluster_id.p, CLUSTER_ID_BYTES) == 0;
+	n->counters.frames_refused++;
+	struct msg error = {.type = MSG_ERROR, .req_id = m->req_id};
+	error.error.verdict = VERDICT_REFUSED;
+	error.error.reason = "not from a node of this cluster";
+	ingress_send(n->ingress, route, &error);
 }
 
 /* A request that only nodes of this cluster may make. */
@@ -366,14 +488,17 @@ static bool from_node(struct node *n, struct bytes route, const struct msg *m, s
 {
 	if (!ingress_origin(n->ingress, route, m, ret_origin))
 		return false;
-	if (topology_cloud(n->topology, m->from) >= 0 && same_cluster(n, m) && !n->foreign)
+	if (sender(n, m) >= 0 && same_cluster(n, m->cluster_id) && peers_foreign(n->peers) < 0)
 		return true;
-	n->counters.frames_refused++;
-	struct msg error = {.type = MSG_ERROR, .req_id = m->req_id};
-	error.error.verdict = VERDICT_REFUSED;
-	error.error.reason = "not from a node of this cluster";
-	ingress_send(n->ingress, route, &error);
+	refuse_sender(n, route, m);
 	return false;
+}
+
+/* The same of consensus, which goes on before the cluster has an id. */
+static int from_replica(struct node *n, const struct msg *m)
+{
+	int node = sender(n, m);
+	return fits_cluster(n, m->cluster_id) && peers_foreign(n->peers) < 0 ? node : -1;
 }
 
 static void handle_advance(struct node *n, struct bytes route, const struct msg *m)
@@ -398,17 +523,34 @@ static void handle_readmit(struct node *n, struct bytes route, const struct msg 
 	if (n->meta)
 		meta_readmit(n->meta, &o, meta_now(n));
 	else
-		refuse(n, &o, VERDICT_UNAVAILABLE, "not the meta group's node");
+		refuse(n, &o, VERDICT_UNAVAILABLE, "this node does not lead the meta group");
 }
 
 /* Answered whatever the asker's cluster: that is how it finds out. */
 static void handle_info(struct node *n, struct bytes route, const struct msg *m)
 {
-	uint8_t id[CLUSTER_ID_BYTES];
+	int node = sender(n, m);
+	if (node >= 0) {
+		if (peers_asked(n->peers, (uint32_t)node, m->req_id))
+			route_node_restarted(n->route, (uint32_t)node);
+		peers_heard(n->peers, (uint32_t)node, n->now.mono_ns);
+		take_info(n, (uint32_t)node, &m->info, m->cluster_id, false);
+	}
 	struct msg r = {.type = MSG_INFO_REPLY, .req_id = m->req_id};
-	if (n->meta && strcmp(m->info.cluster, n->topology->cluster) == 0 && consensus_cluster_id(n->consensus, id))
-		r.info_reply.cluster_id = bytes_of(id, CLUSTER_ID_BYTES);
+	consensus_info(n->consensus, &r.info_reply);
+	r.info_reply.cluster = n->topology->cluster;
 	ingress_send(n->ingress, route, &r);
+}
+
+static void handle_raft(struct node *n, const struct msg *m)
+{
+	int node = from_replica(n, m);
+	if (node < 0) {
+		n->counters.frames_refused++;
+		return;
+	}
+	peers_heard(n->peers, (uint32_t)node, n->now.mono_ns);
+	consensus_receive(n->consensus, (uint32_t)node, m, consensus_now(n));
 }
 
 static void handle_serve(struct node *n, struct bytes route, const struct msg *m, const void *frame, size_t len)
@@ -416,6 +558,17 @@ static void handle_serve(struct node *n, struct bytes route, const struct msg *m
 	struct origin o;
 	if (!from_node(n, route, m, &o))
 		return;
+	n->counters.frames_served++;
+	n->io.serve(n->io.arg, route, frame, len);
+}
+
+/* A replica that lost its disk does not know the cluster's id: it learns it with what it fetches. */
+static void handle_snapshot(struct node *n, struct bytes route, const struct msg *m, const void *frame, size_t len)
+{
+	if (from_replica(n, m) < 0) {
+		refuse_sender(n, route, m);
+		return;
+	}
 	n->counters.frames_served++;
 	n->io.serve(n->io.arg, route, frame, len);
 }
@@ -443,6 +596,12 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_STATUS:
 		handle_serve(n, route, m, frame, len);
 		break;
+	case MSG_RAFT:
+		handle_raft(n, m);
+		break;
+	case MSG_SNAPSHOT:
+		handle_snapshot(n, route, m, frame, len);
+		break;
 	case MSG_NONE:
 	case MSG_HELLO_REPLY:
 	case MSG_OPEN_REPLY:
@@ -454,6 +613,7 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_QUERY_REPLY:
 	case MSG_OUTBOX_REPLY:
 	case MSG_STATUS_REPLY:
+	case MSG_SNAPSHOT_REPLY:
 	case MSG_ERROR:
 		n->counters.frames_unexpected++;
 		break;
@@ -488,24 +648,34 @@ void node_frame(struct node *n, struct bytes route, const void *frame, size_t le
 
 /* ---- replies that came back on our DEALER ------------------------------------------------------------------------------------ */
 
-static void handle_advance_reply(struct node *n, uint32_t peer, const struct msg *m)
+static void handle_advance_reply(struct node *n, const struct msg *m)
 {
-	if (n->meta && m->advance_reply.shard < n->topology->shards &&
-	    topology_shard_node(n->topology, m->advance_reply.shard) == peer)
+	if (n->meta)
 		meta_advance_reply(n->meta, m->advance_reply.shard, m->advance_reply.verdict, m->advance_reply.meta_index,
 		    meta_now(n));
 	else
 		n->counters.frames_unexpected++;
 }
 
+static void handle_snapshot_reply(struct node *n, uint32_t peer, const struct msg *m)
+{
+	if (from_replica(n, m) == (int)peer)
+		consensus_receive(n->consensus, peer, m, consensus_now(n));
+	else
+		n->counters.frames_refused++;
+}
+
 static void handle_peer(struct node *n, uint32_t peer, const struct msg *m)
 {
+	peers_heard(n->peers, peer, n->now.mono_ns);
 	if (m->type == MSG_INFO_REPLY)
 		handle_info_reply(n, peer, m);
-	else if (!same_cluster(n, m))
+	else if (m->type == MSG_SNAPSHOT_REPLY)
+		handle_snapshot_reply(n, peer, m);
+	else if (!same_cluster(n, m->cluster_id))
 		n->counters.frames_refused++;
 	else if (m->type == MSG_ADVANCE_REPLY)
-		handle_advance_reply(n, peer, m);
+		handle_advance_reply(n, m);
 	else
 		route_reply(n->route, peer, m);
 }
@@ -550,16 +720,18 @@ void node_readmit(struct node *n, const char *edge, struct node_time now,
 	}
 	*r = (struct readmit){n->next_readmit++, now.mono_ns + READMIT_TIMEOUT_MS * NS_PER_MS, done, arg};
 	struct origin o = {.type = MSG_READMIT, .local = true, .req_id = r->id, .edge = (uint32_t)known};
-	if (n->meta) {
+	int node = consensus_leader(n->consensus, META_GROUP);
+	if (node == (int)n->self) {
 		meta_readmit(n->meta, &o, meta_now(n));
 		return;
 	}
-	uint8_t id[CLUSTER_ID_BYTES];
-	struct msg m = {.type = MSG_READMIT};
-	if (consensus_cluster_id(n->consensus, id))
-		m.cluster_id = bytes_of(id, CLUSTER_ID_BYTES);
+	if (node < 0) {
+		refuse(n, &o, VERDICT_UNAVAILABLE, "the meta group has no leader now");
+		return;
+	}
+	struct msg m = {.type = MSG_READMIT, .cluster_id = cluster_id(n)};
 	m.readmit.edge = edge;
-	forward(n, META_NODE, &o, &m);
+	forward(n, (uint32_t)node, &o, &m);
 }
 
 static void expire_readmits(struct node *n)
@@ -573,41 +745,36 @@ static void expire_readmits(struct node *n)
 
 /* ---- what other threads see ------------------------------------------------------------------------------------------------------- */
 
-/* NULL: ready. Static text, or one that lives until the next call. */
-static const char *not_ready(const struct node *n)
+static void put_not_ready(const struct node *n, struct buf *out)
 {
+	int foreign = peers_foreign(n->peers);
 	if (consensus_failed(n->consensus))
-		return consensus_failed(n->consensus);
-	if (n->failed)
-		return n->failed;
-	if (n->foreign)
-		return "this node's data is of another cluster than the meta node's: it does not serve; give it an empty data "
-		       "folder, or the right topology";
-	if (!n->has_id)
-		return "the cluster's id is not known yet: is the first node of the topology up?";
-	for (uint32_t g = 0; g <= n->topology->shards; g++) {
-		if (consensus_holds(n->consensus, g) && !consensus_replayed(n->consensus, g))
-			return "replaying the log";
-	}
-	return NULL;
+		buf_printf(out, "%s", consensus_failed(n->consensus));
+	else if (n->failed)
+		buf_printf(out, "%s", n->failed);
+	else if (foreign >= 0)
+		buf_printf(out,
+		    "this node's data are of another cluster than %s's: it does not serve; give it an empty data folder, or the "
+		    "right topology",
+		    n->topology->clouds[foreign].name);
+	else
+		readiness_text(n->topology, n->statuses, n->reachable, out);
+	if (!out->len && !n->has_id)
+		buf_printf(out, "the cluster's id is not known yet: no other node that knows it can be reached");
 }
 
-static size_t group_statuses(const struct node *n, struct msg_group_status *out)
+static void look_around(struct node *n)
 {
-	size_t count = 0;
-	for (uint32_t g = 0; g <= n->topology->shards; g++) {
-		if (!consensus_holds(n->consensus, g))
-			continue;
-		out[count++] = (struct msg_group_status){.group = g, .leader = true, .term = consensus_term(n->consensus, g),
-		    .committed = consensus_committed(n->consensus, g), .applied = consensus_applied(n->consensus, g),
-		    .node = n->name};
-	}
-	return count;
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
+		consensus_status(n->consensus, g, &n->statuses[g]);
+	for (uint32_t i = 0; i < n->topology->cloud_count; i++)
+		n->reachable[i] = peers_reachable(n->peers, i, n->now.mono_ns);
+	buf_clear(&n->why);
+	put_not_ready(n, &n->why);
 }
 
 static void update_view(struct node *n)
 {
-	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
 	struct view_counters c = {
 	    .node = n->counters,
 	    .ingress = *ingress_counters(n->ingress),
@@ -620,18 +787,23 @@ static void update_view(struct node *n)
 		c.meta = *meta_counters(n->meta);
 		c.spread = *meta_spread_counters(n->meta);
 	}
-	view_put(n->view, &c, groups, group_statuses(n, groups), not_ready(n));
+	look_around(n);
+	view_put(n->view, &c, n->statuses, n->why.len ? buf_cstr(&n->why) : NULL);
+}
+
+/* Who asked a node that leads no longer is told, and asks again. */
+static void watch_leaders(struct node *n)
+{
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
+		int node = consensus_leader(n->consensus, g);
+		if (node == n->led_by[g])
+			continue;
+		n->led_by[g] = node;
+		route_group_led(n->route, g, node);
+	}
 }
 
 /* ---- the loop's calls ---------------------------------------------------------------------------------------------------------------- */
-
-static void start_meta(struct node *n)
-{
-	if (!n->meta || n->meta_started || !consensus_replayed(n->consensus, META_GROUP))
-		return;
-	n->meta_started = true;
-	meta_start(n->meta, meta_now(n));
-}
 
 static void tick_meta(struct node *n)
 {
@@ -645,12 +817,12 @@ static void tick_meta(struct node *n)
 void node_tick(struct node *n, struct node_time now)
 {
 	n->now = now;
+	consensus_tick(n->consensus, consensus_now(n));
 	ingress_tick(n->ingress, now.mono_ns);
 	route_tick(n->route, now.mono_ns);
+	watch_leaders(n);
 	expire_readmits(n);
-	start_meta(n);
 	adopt_cluster_id(n);
-	ask_cluster_id(n);
 	for (uint32_t s = 0; s < n->topology->shards; s++) {
 		if (n->leaders[s])
 			leader_tick(n->leaders[s], leader_now(n));
@@ -658,30 +830,37 @@ void node_tick(struct node *n, struct node_time now)
 	tick_meta(n);
 	node_flush(n, now);
 	update_view(n);
+	ask_others(n);
 }
 
 void node_flush(struct node *n, struct node_time now)
 {
 	n->now = now;
-	consensus_flush(n->consensus, now.mono_ns);
+	consensus_flush(n->consensus, consensus_now(n));
+}
+
+void node_read(struct node *n, uint32_t group, uint64_t context, struct node_time now)
+{
+	n->now = now;
+	if (consensus_holds(n->consensus, group))
+		consensus_read(n->consensus, group, context);
+	else
+		n->io.read(n->io.arg, group, context, false, 0);
 }
 
 void node_log_written(struct node *n, struct log_job *job, int rc, struct node_time now)
 {
 	n->now = now;
-	consensus_log_written(n->consensus, job, rc, now.mono_ns);
+	consensus_log_written(n->consensus, job, rc, consensus_now(n));
 	adopt_cluster_id(n);
 	node_flush(n, now);
-	update_view(n);
 }
 
 void node_applied(struct node *n, struct apply_job *job, int rc, struct node_time now)
 {
 	n->now = now;
-	consensus_job_applied(n->consensus, job, rc, now.mono_ns);
-	start_meta(n);
+	consensus_job_applied(n->consensus, job, rc, consensus_now(n));
 	node_flush(n, now);
-	update_view(n);
 }
 
 void node_state_durable(struct node *n, uint32_t group, uint64_t index)
@@ -692,10 +871,25 @@ void node_state_durable(struct node *n, uint32_t group, uint64_t index)
 void node_state_aborted(struct node *n, struct node_time now)
 {
 	n->now = now;
-	consensus_state_aborted(n->consensus, now.mono_ns);
+	consensus_state_aborted(n->consensus, consensus_now(n));
 }
 
 /* ---- any thread -------------------------------------------------------------------------------------------------------------------------- */
+
+int node_leader(struct node *n, uint32_t group)
+{
+	return view_leader(n->view, group);
+}
+
+bool node_serves(struct node *n, uint32_t group)
+{
+	return view_serves(n->view, group);
+}
+
+void node_group_statuses(struct node *n, struct group_status *out)
+{
+	view_group_statuses(n->view, out);
+}
 
 bool node_ready(struct node *n, char **ret_why)
 {

@@ -1,11 +1,13 @@
-/* The pure part of a cloudd: ingress -> route -> shard (log) -> apply, and the leader of the meta group.
+/* The pure part of a cloudd: ingress -> route -> shard (Raft log) -> apply, and the meta group; each led here or elsewhere.
  *
  * No clock, no randomness of its own, no sockets, no threads: cloudd/cloudd.c joins it to ZeroMQ, timers and the two
  * writer threads; tests/sim runs several under a seeded clock, network and disk. All calls on one thread (the loop),
  * except where said. Time comes in as arguments.
  *
  * Frames. Every cloudd binds one ROUTER; edges and other clouds connect DEALERs to it. node_frame() takes what the
- * ROUTER received, with the route to answer it; node_peer_frame() takes what came back on our own DEALER to a node.
+ * ROUTER received, with the route to answer it; node_peer_frame() takes what came back on our own DEALERs to a node (the one
+ * of send_node, the one of send_bulk). node_flush() at the end of a turn of the loop, not after each frame: what goes to a
+ * node leaves in one frame.
  *
  * Disk. The node hands out jobs: log_write() (append and truncate entries of all groups in one durable transaction of
  * the log environment) and apply() (committed entries for the state machines). Both are executed elsewhere, in the
@@ -54,7 +56,7 @@ struct node_io {
 	/* The job stays the node's; it must not be touched until it is run and given back. */
 	void (*log_write)(void *arg, struct log_job *job);
 	void (*apply)(void *arg, struct apply_job *job);
-	/* MSG_QUERY, MSG_OUTBOX, MSG_STATUS from another node (already checked to decode): to be served on a reader
+	/* MSG_QUERY, MSG_OUTBOX, MSG_STATUS, MSG_SNAPSHOT from another node (already checked to decode): to be served on a reader
 	 * thread and answered with reply(). The frame lives for the call only. */
 	void (*serve)(void *arg, struct bytes route, const void *frame, size_t len);
 	/* Sends to another node on the socket of bulk transfers (snapshots). False: cannot now. */
@@ -66,7 +68,8 @@ struct node_io {
 };
 
 /* Loads both environments (which stay the caller's) and replays what is in the log and not in the state as apply jobs.
- * `apply` must be open on `state`. random: for the cluster id, should this node create it. */
+ * `apply` must be open on `state`. random: for the cluster id, should this node create it, and
+ * consensus_open. */
 int node_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply, struct kv *state,
     const struct node_io *io, const uint8_t random[16], struct node_time now, struct node **ret_node, char **ret_why);
 void node_close(struct node *n);
@@ -111,12 +114,12 @@ int node_leader(struct node *n, uint32_t group);
 bool node_serves(struct node *n, uint32_t group);
 /* Of every group (topology_groups), by number. */
 void node_group_statuses(struct node *n, struct group_status *out);
-/* Every group this node holds has a leader it can reach. ret_why: what is wrong, the caller's to free. */
+/* Every group this node holds has a leader it can reach, and the cluster id is known. ret_why: what is wrong, the caller's to free. */
 bool node_ready(struct node *n, char **ret_why);
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a
  * read transaction (apply_read_group). */
 size_t node_groups(struct node *n, struct msg_group_status *out);
-/* What edges reported last, as the meta leader sees it (only on META_NODE; nothing elsewhere): appends the "edges"
+/* What edges reported last, as the meta leader sees it (nothing elsewhere): appends the "edges"
  * array's objects, with commas between them, as interfaces.md names them:
  *   {"name","state","epoch","spool_bytes","accepted","refused":{REASON:n},"heard_ms_ago":n|null,"clock_suspect":bool,
  *    "readmit":bool,"streams":[{"name","state","watermark":"RFC 3339"|null}]}

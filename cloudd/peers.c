@@ -1,0 +1,83 @@
+#include "cloudd/peers.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/err.h"
+
+struct peer_node {
+	bool heard, asked, answered;
+	int64_t heard_ns;
+	uint64_t req_id; /* of its questions */
+	enum peer_cluster cluster;
+};
+
+struct peers {
+	uint32_t self, count;
+	struct peer_node nodes[];
+};
+
+struct peers *peers_new(const struct topology *t, uint32_t self)
+{
+	struct peers *p = xcalloc(1, sizeof(*p) + t->cloud_count * sizeof(p->nodes[0]));
+	p->self = self;
+	p->count = (uint32_t)t->cloud_count;
+	return p;
+}
+
+void peers_free(struct peers *p)
+{
+	free(p);
+}
+
+void peers_heard(struct peers *p, uint32_t node, int64_t mono_ns)
+{
+	p->nodes[node].heard = true;
+	p->nodes[node].heard_ns = mono_ns;
+}
+
+bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id)
+{
+	struct peer_node *n = &p->nodes[node];
+	bool restarted = n->asked && n->req_id != req_id;
+	n->asked = true;
+	n->req_id = req_id;
+	return restarted;
+}
+
+void peers_answered(struct peers *p, uint32_t node)
+{
+	p->nodes[node].answered = true;
+}
+
+void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster)
+{
+	p->nodes[node].cluster = cluster;
+}
+
+bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns)
+{
+	const struct peer_node *n = &p->nodes[node];
+	return node == p->self || (n->heard && mono_ns - n->heard_ns < PEERS_REACHABLE_MS * NS_PER_MS);
+}
+
+bool peers_all_answered(const struct peers *p)
+{
+	for (uint32_t i = 0; i < p->count; i++) {
+		if (i != p->self && !p->nodes[i].answered)
+			return false;
+	}
+	return true;
+}
+
+int peers_foreign(const struct peers *p)
+{
+	int other = -1;
+	for (uint32_t i = 0; i < p->count; i++) {
+		if (p->nodes[i].cluster == PEER_CLUSTER_SAME)
+			return -1;
+		if (p->nodes[i].cluster == PEER_CLUSTER_OTHER && other < 0)
+			other = (int)i;
+	}
+	return other;
+}

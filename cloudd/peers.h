@@ -1,0 +1,38 @@
+/* Peers: what a node knows of the other nodes of its topology from what they say: whether they can be reached, whether they
+ * have restarted, and whether their data are of the same cluster.
+ *
+ * A node asks all others with MSG_INFO under one request id for the whole of its start; so another id in its questions
+ * tells that it has restarted, and a reply under ours that it was made in this start. Pure; on the loop thread. */
+#ifndef WEIR_CLOUDD_PEERS_H
+#define WEIR_CLOUDD_PEERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/model.h"
+
+#define PEERS_REACHABLE_MS 3000   /* heard so lately: can be reached */
+#define PEERS_ASK_MS 500          /* while anything is unsettled */
+#define PEERS_ASK_SETTLED_MS 2000
+
+enum peer_cluster { PEER_CLUSTER_UNKNOWN, PEER_CLUSTER_SAME, PEER_CLUSTER_OTHER };
+
+struct peers;
+
+struct peers *peers_new(const struct topology *t, uint32_t self);
+void peers_free(struct peers *p);
+/* Any frame of it. */
+void peers_heard(struct peers *p, uint32_t node, int64_t mono_ns);
+/* It asked under this id. True: it has restarted since it was heard first. */
+bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id);
+/* It answered a question of this start. */
+void peers_answered(struct peers *p, uint32_t node);
+void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
+
+/* Ourselves: always. */
+bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns);
+bool peers_all_answered(const struct peers *p);
+/* A node whose data are of another cluster, while none was found that shares ours; -1: none. */
+int peers_foreign(const struct peers *p);
+
+#endif
