@@ -8,13 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cloudd/http_api.h"
 #include "cloudd/metrics.h"
 #include "cloudd/node.h"
+#include "cloudd/notices.h"
 #include "cloudd/rpc.h"
 #include "cloudd/serve.h"
+#include "cloudd/snapshot.h"
 #include "cloudd/writers.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -23,6 +26,7 @@
 #include "common/msgq.h"
 
 #define MAINTAIN_MS 60000
+#define SECOND_MS 1000
 
 /* ---- what other threads have for the loop ----------------------------------------------------------------------- */
 
@@ -66,6 +70,7 @@ struct peer {
 	struct cloudd *c;
 	uint32_t node;
 	struct msgq_socket *socket; /* NULL: ourselves */
+	struct msgq_socket *bulk;   /* snapshots, so that they do not stand before heartbeats; likewise */
 };
 
 struct cloudd {
@@ -73,7 +78,7 @@ struct cloudd {
 	const struct topology *t;
 	struct loop *loop;
 	struct loop_async *wake;
-	struct loop_timer *tick, *maintain;
+	struct loop_timer *tick, *second, *maintain;
 	struct msgq *msgq;
 	struct msgq_socket *router;
 	struct peer *peers; /* by node */
@@ -84,7 +89,11 @@ struct cloudd {
 	struct writers_io writers_io;
 	struct log_writer *log_writer;
 	struct state_writer *state_writer;
+	char *snapshots_folder;
+	struct snapshots *snapshots;
 	struct serve *serve;
+	struct notices *notices;
+	struct group_status *statuses; /* scratch of notices */
 	struct rpc *rpc;
 	struct gather gather;
 	struct http_api *http;
@@ -170,6 +179,16 @@ static void handle_event(struct cloudd *c, struct event *e)
 	}
 }
 
+/* Readers that wait for a read index. */
+static void begin_reads(struct cloudd *c)
+{
+	uint64_t ticket;
+	for (uint32_t g = 0; g < topology_groups(c->t); g++) {
+		if (progress_read_begin(c->progress, g, &ticket))
+			node_read(c->node, g, ticket, now());
+	}
+}
+
 static void handle_events(void *arg)
 {
 	struct cloudd *c = arg;
@@ -184,6 +203,7 @@ static void handle_events(void *arg)
 		free(e);
 		e = next;
 	}
+	begin_reads(c);
 }
 
 /* ---- the writers' callbacks --------------------------------------------------------------------------------------- */
@@ -235,10 +255,11 @@ static void on_failed(void *arg, const char *what, int rc)
 	_exit(1);
 }
 
-static void wake_state_writer(void *arg)
+static void on_reader(void *arg)
 {
 	struct cloudd *c = arg;
 	state_writer_wake(c->state_writer);
+	loop_async_send(c->wake);
 }
 
 /* ---- the node's callbacks ----------------------------------------------------------------------------------------- */
@@ -253,6 +274,13 @@ static bool io_send_node(void *arg, uint32_t node, const void *frame, size_t len
 {
 	struct cloudd *c = arg;
 	struct msgq_socket *s = c->peers[node].socket;
+	return s && !msgq_send(s, frame, len);
+}
+
+static bool io_send_bulk(void *arg, uint32_t node, const void *frame, size_t len)
+{
+	struct cloudd *c = arg;
+	struct msgq_socket *s = c->peers[node].bulk;
 	return s && !msgq_send(s, frame, len);
 }
 
@@ -282,6 +310,12 @@ static void io_committed(void *arg, uint32_t group, uint64_t index)
 {
 	struct cloudd *c = arg;
 	progress_set_committed(c->progress, group, index);
+}
+
+static void io_read(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
+{
+	struct cloudd *c = arg;
+	progress_read_done(c->progress, group, context, ok, index);
 }
 
 /* ---- sockets, timers, signals -------------------------------------------------------------------------------------- */
@@ -331,6 +365,21 @@ static void on_turn_end(void *arg)
 {
 	struct cloudd *c = arg;
 	node_flush(c->node, now());
+}
+
+static void say(void *arg, bool warn, const char *text)
+{
+	(void)arg;
+	log_write(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "cloudd", "%s", text);
+}
+
+static void on_second(void *arg)
+{
+	struct cloudd *c = arg;
+	int64_t mono_ns = clock_mono_ns();
+	node_group_statuses(c->node, c->statuses);
+	notices_look(c->notices, c->statuses, mono_ns);
+	snapshots_tick(c->snapshots, mono_ns);
 }
 
 static void on_maintain(void *arg)
@@ -441,7 +490,7 @@ static void start_writers(struct cloudd *c)
 	c->log_writer = log_writer_start(c->log, &c->writers_io, metrics_cell(c->stats, METRICS_COMMIT, "log"));
 	struct state_writer_options o = {.apply = c->apply,
 	    .progress = c->progress,
-	    .groups = c->t->shards + 1,
+	    .groups = topology_groups(c->t),
 	    .io = &c->writers_io,
 	    .commit_time = metrics_cell(c->stats, METRICS_COMMIT, "state")};
 	c->state_writer = state_writer_start(&o);
@@ -454,7 +503,7 @@ static int read_random(void *p, size_t n)
 
 static int open_node(struct cloudd *c, char **ret_why)
 {
-	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_committed};
+	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_send_bulk, io_committed, io_read};
 	uint8_t random[16];
 	if (read_random(random, sizeof(random))) {
 		*ret_why = xasprintf("no random numbers: %s", strerror(errno));
@@ -474,11 +523,26 @@ static int open_sockets(struct cloudd *c, char **ret_why)
 	rc = msgq_bind(c->msgq, c->t->clouds[c->o.self].listen, on_router_frame, c, &c->router, ret_why);
 	for (uint32_t i = 0; i < c->t->cloud_count && !rc; i++) {
 		struct peer *p = &c->peers[i];
-		*p = (struct peer){c, i, NULL};
-		if (i != c->o.self)
-			rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->socket, ret_why);
+		*p = (struct peer){c, i, NULL, NULL};
+		if (i == c->o.self)
+			continue;
+		rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->socket, ret_why);
+		if (!rc)
+			rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->bulk, ret_why);
 	}
 	return rc;
+}
+
+static int open_snapshots(struct cloudd *c, char **ret_why)
+{
+	c->snapshots_folder = xasprintf("%s/snapshots", c->o.data);
+	if (mkdir(c->snapshots_folder, 0700) && errno != EEXIST) {
+		*ret_why = xasprintf("%s: %s", c->snapshots_folder, strerror(errno));
+		return WEIR_EIO;
+	}
+	struct snapshot_files files = snapshot_files_in(c->snapshots_folder);
+	c->snapshots = snapshots_new(c->state, &files);
+	return 0;
 }
 
 static bool cluster_id(void *arg, uint8_t ret_id[CLUSTER_ID_BYTES])
@@ -508,6 +572,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .state = c->state,
 	    .node = c->node,
 	    .progress = c->progress,
+	    .snapshots = c->snapshots,
 	    .arg = c,
 	    .reply = serve_reply,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
@@ -545,6 +610,7 @@ static int open_loop(struct cloudd *c, char **ret_why)
 	}
 	c->wake = loop_async_new(c->loop, handle_events, c);
 	c->tick = loop_timer_new(c->loop, on_tick, c);
+	c->second = loop_timer_new(c->loop, on_second, c);
 	c->maintain = loop_timer_new(c->loop, on_maintain, c);
 	return 0;
 }
@@ -556,11 +622,13 @@ static int open_all(struct cloudd *c, char **ret_why)
 		rc = open_disks(c, ret_why);
 	if (rc)
 		return rc;
-	c->progress = progress_new(c->t->shards + 1, wake_state_writer, c);
+	c->progress = progress_new(topology_groups(c->t), on_reader, c);
 	start_writers(c);
 	rc = open_node(c, ret_why);
 	if (!rc)
 		rc = open_sockets(c, ret_why);
+	if (!rc)
+		rc = open_snapshots(c, ret_why);
 	if (!rc)
 		rc = open_readers(c, ret_why);
 	if (rc)
@@ -569,6 +637,7 @@ static int open_all(struct cloudd *c, char **ret_why)
 	node_tick(c->node, now());
 	loop_on_turn_end(c->loop, on_turn_end, c);
 	loop_timer_start(c->tick, NODE_TICK_MS, NODE_TICK_MS);
+	loop_timer_start(c->second, SECOND_MS, SECOND_MS);
 	loop_timer_start(c->maintain, MAINTAIN_MS, MAINTAIN_MS);
 	return open_http(c, ret_why);
 }
@@ -583,6 +652,8 @@ int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char
 	pthread_cond_init(&c->readmitted, NULL);
 	c->stats = metrics_new();
 	c->peers = xcalloc(c->t->cloud_count, sizeof(*c->peers));
+	c->statuses = xcalloc(topology_groups(c->t), sizeof(*c->statuses));
+	c->notices = notices_new(c->t, say, c);
 	int rc = open_all(c, ret_why);
 	if (rc) {
 		cloudd_close(c);
@@ -613,6 +684,7 @@ static void stop_readers(struct cloudd *c)
 	http_api_close(c->http);
 	serve_free(c->serve);
 	c->serve = NULL;
+	snapshots_free(c->snapshots);
 	rpc_free(c->rpc);
 }
 
@@ -620,7 +692,8 @@ static void close_sockets(struct cloudd *c)
 {
 	for (uint32_t i = 0; i < c->t->cloud_count; i++) {
 		msgq_close(c->peers[i].socket);
-		c->peers[i].socket = NULL;
+		msgq_close(c->peers[i].bulk);
+		c->peers[i].socket = c->peers[i].bulk = NULL;
 	}
 	msgq_close(c->router);
 	c->router = NULL;
@@ -658,6 +731,9 @@ void cloudd_close(struct cloudd *c)
 	stats_free(c->stats);
 	pthread_cond_destroy(&c->readmitted);
 	pthread_mutex_destroy(&c->mutex);
+	notices_free(c->notices);
+	free(c->statuses);
+	free(c->snapshots_folder);
 	free(c->peers);
 	free(c);
 }

@@ -765,8 +765,10 @@ static void put_not_ready(const struct node *n, struct buf *out)
 
 static void look_around(struct node *n)
 {
-	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
 		consensus_status(n->consensus, g, &n->statuses[g]);
+		n->statuses[g].leader = consensus_leader(n->consensus, g);
+	}
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++)
 		n->reachable[i] = peers_reachable(n->peers, i, n->now.mono_ns);
 	buf_clear(&n->why);
@@ -782,6 +784,7 @@ static void update_view(struct node *n)
 	    .leader = n->leader_counters,
 	    .consensus = *consensus_counters(n->consensus),
 	    .full = consensus_full(n->consensus),
+	    .replica = consensus_member(n->consensus),
 	};
 	if (n->meta) {
 		c.meta = *meta_counters(n->meta);
