@@ -7,10 +7,11 @@
 #include "cloudd/meta_apply.h"
 #include "cloudd/shard.h"
 #include "cloudd/shard_apply.h"
+#include "cloudd/snapshot.h"
 #include "cloudd/sweep.h"
 #include "common/err.h"
 
-#define LAYOUT_FORMAT 1
+#define LAYOUT_FORMAT 2 /* 2: heads with the configuration of the replicas */
 #define DB_NAME_MAX 16
 
 struct group {
@@ -185,8 +186,17 @@ uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term
 	return a->groups[group].durable.applied;
 }
 
+void apply_group_start(const struct apply *a, uint32_t group, struct bytes *ret_config, bool *ret_void)
+{
+	weir_assert(group < a->group_count);
+	const struct state_head *h = &a->groups[group].durable;
+	*ret_config = bytes_of(h->config, h->config_len);
+	*ret_void = h->is_void;
+}
+
 /* ---- entries ----------------------------------------------------------------------------------------------- */
 
+/* The group takes part in the transaction, which is begun if none is open. */
 static int touch(struct apply *a, uint32_t group)
 {
 	struct group *g = &a->groups[group];
@@ -197,9 +207,25 @@ static int touch(struct apply *a, uint32_t group)
 	}
 	g->touched = true;
 	g->state.txn = a->txn;
-	if (group == 0 || g->shard)
-		return 0;
+	return 0;
+}
+
+/* Before an entry of this index. */
+static int enter(struct apply *a, uint32_t group, uint64_t index)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	weir_assert(!g->head.is_void && index > g->head.applied);
+	int rc = touch(a, group);
+	if (rc || group == 0 || g->shard)
+		return rc;
 	return shard_load(a->topology, group - 1, g->head.meta_index, &g->state, &g->shard);
+}
+
+static void leave(struct group *g, uint64_t index, uint64_t term)
+{
+	g->head.applied = index;
+	g->head.term = term;
 }
 
 static bool is_meta(enum entry_kind kind)
@@ -222,6 +248,16 @@ static void name_edge(const struct entry *e, struct apply_result *res)
 		res->edge = xstrndup((const char *)edge.p, edge.n);
 }
 
+/* What a shard says after any entry, but for a sweep that stopped. */
+static void tell_shard(const struct group *g, struct apply_result *res)
+{
+	if (!g->shard)
+		return;
+	res->meta_index = g->shard->meta_index;
+	res->more = sweep_pending(g->shard);
+	res->dirty = sweep_dirty(g->shard);
+}
+
 static int apply_to_shard(struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
 {
 	struct sweep_entry sweep = {.index = index, .time_ns = e->time_ns};
@@ -238,9 +274,8 @@ static int apply_to_shard(struct group *g, const struct entry *e, uint64_t index
 	if (!rc && stream)
 		rc = sweep_stream(g->shard, stream, &sweep);
 	g->head.meta_index = g->shard->meta_index;
-	res->meta_index = g->shard->meta_index;
-	res->more = sweep.stopped || sweep_pending(g->shard);
-	res->dirty = sweep_dirty(g->shard);
+	tell_shard(g, res);
+	res->more = res->more || sweep.stopped;
 	return rc;
 }
 
@@ -275,23 +310,107 @@ static int apply_raw(struct apply *a, struct group *g, uint32_t group, uint64_t 
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
     struct apply_result *ret_result)
 {
-	weir_assert(group < a->group_count);
-	struct group *g = &a->groups[group];
-	weir_assert(index > g->head.applied);
-	int rc = touch(a, group);
+	int rc = enter(a, group, index);
 	if (rc)
 		return rc;
+	struct group *g = &a->groups[group];
 	struct apply_result res = {.group = group, .index = index};
 	rc = apply_raw(a, g, group, index, raw, &res);
 	if (rc) {
 		apply_result_clear(&res);
 		return rc;
 	}
-	g->head.applied = index;
-	g->head.term = term;
+	leave(g, index, term);
 	*ret_result = res;
 	return 0;
 }
+
+int apply_noop(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result)
+{
+	int rc = enter(a, group, index);
+	if (rc)
+		return rc;
+	struct group *g = &a->groups[group];
+	struct apply_result res = {.group = group, .index = index, .kind = ENTRY_NOOP};
+	tell_shard(g, &res);
+	leave(g, index, term);
+	*ret_result = res;
+	return 0;
+}
+
+int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes config,
+    struct apply_result *ret_result)
+{
+	int rc = enter(a, group, index);
+	if (rc)
+		return rc;
+	struct group *g = &a->groups[group];
+	struct apply_result res = {.group = group, .index = index, .kind = ENTRY_CONFIG};
+	if (config.n && config.n <= sizeof(g->head.config)) {
+		memcpy(g->head.config, config.p, config.n);
+		g->head.config_len = config.n;
+	} else {
+		skip(g, "the configuration has an impossible size", &res);
+	}
+	tell_shard(g, &res);
+	leave(g, index, term);
+	*ret_result = res;
+	return 0;
+}
+
+/* ---- a snapshot -------------------------------------------------------------------------------------------- */
+
+int apply_snapshot_begin(struct apply *a, uint32_t group)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	int rc = touch(a, group);
+	if (!rc)
+		rc = kv_clear(a->txn, g->state.db);
+	if (rc)
+		return rc;
+	shard_free(g->shard);
+	g->shard = NULL;
+	g->state.digest = (struct digest){0};
+	g->head = (struct state_head){.is_void = true};
+	return 0;
+}
+
+static int take_record(void *arg, struct bytes key, struct bytes value, bool more)
+{
+	struct state *s = arg;
+	return state_take(s, key, value, more);
+}
+
+int apply_snapshot_records(struct apply *a, uint32_t group, struct bytes records)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	if (!g->head.is_void)
+		return WEIR_ECORRUPT;
+	int rc = touch(a, group);
+	return rc ? rc : snapshot_records(records, take_record, &g->state);
+}
+
+int apply_snapshot_end(struct apply *a, uint32_t group, const struct snapshot_head *head)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	const struct digest *d = &g->state.digest;
+	if (!g->head.is_void || d->hi != head->digest_hi || d->lo != head->digest_lo || !head->index ||
+	    head->config.n > sizeof(g->head.config))
+		return WEIR_ECORRUPT;
+	int rc = touch(a, group);
+	if (rc)
+		return rc;
+	g->head = (struct state_head){.applied = head->index, .term = head->term, .meta_index = head->meta_index,
+	    .skipped = head->skipped, .config_len = head->config.n};
+	if (head->config.n)
+		memcpy(g->head.config, head->config.p, head->config.n);
+	return 0;
+}
+
+/* ---- the transaction --------------------------------------------------------------------------------------- */
 
 bool apply_uncommitted(const struct apply *a)
 {
@@ -345,7 +464,9 @@ int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
 	*ret = (struct apply_group_info){.applied = h.applied, .term = h.term, .digest_hi = h.digest.hi,
-	    .digest_lo = h.digest.lo, .meta_index = h.meta_index, .skipped = h.skipped};
+	    .digest_lo = h.digest.lo, .meta_index = h.meta_index, .skipped = h.skipped, .is_void = h.is_void,
+	    .config_len = h.config_len};
+	memcpy(ret->config, h.config, h.config_len);
 	return 0;
 }
 
@@ -394,7 +515,9 @@ int shard_read_counts(struct kv_txn *txn, uint32_t group, void (*each)(void *arg
 {
 	struct kv_cursor *c;
 	unsigned db = STATE_DB_GROUP(group);
-	int rc = kv_cursor_open(txn, db, &c);
+	int rc = state_readable(txn, db);
+	if (!rc)
+		rc = kv_cursor_open(txn, db, &c);
 	if (rc)
 		return rc;
 	struct state_key prefix;

@@ -28,7 +28,7 @@ struct apply;
 /* A group's head: what a snapshot says of the state as a whole. */
 struct snapshot_head {
 	uint64_t index, term;
-	struct bytes config; /* raft_config_encode's bytes, as of index */
+	struct bytes config; /* raft_config_encode's bytes, as of index; at most SNAPSHOT_CONFIG_MAX */
 	uint64_t digest_hi, digest_lo;
 	uint64_t meta_index, skipped;
 };
@@ -63,15 +63,17 @@ uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
     struct apply_result *ret_result);
 /* The entries of consensus itself: they move the applied index; a configuration is kept in the head. The result's kind is
- * ENTRY_NOOP or ENTRY_CONFIG, its meta_index, more and dirty are as of any entry. Errors as apply_entry. */
+ * ENTRY_NOOP or ENTRY_CONFIG, its meta_index, more and dirty are as of any entry. A configuration that is longer than
+ * SNAPSHOT_CONFIG_MAX or empty is skipped, as an entry that cannot be decoded. Errors as apply_entry. */
 int apply_noop(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result);
 int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes config,
     struct apply_result *ret_result);
 
 /* A snapshot replaces a group's state: begin empties it and marks it void (so it stays, durably, until the end), records
- * come in any number of calls and transactions, end checks the digest of all of them and gives the group its head. Between
- * begin and end the group has no other entries. Errors as apply_entry; WEIR_ECORRUPT from records and end: the bytes are
- * not what the sender had; the state stays void, begin again. */
+ * come in any number of calls and transactions (so that none of them is huge), end checks the digest of all of them and gives the
+ * group its head. Between begin and end the group has no other entries (asserted). Errors as apply_entry; WEIR_ECORRUPT from
+ * records and end: the bytes are not what the sender had, or an abort took some away, or the beginning; begin again.
+ * While void, apply_applied() is 0. */
 int apply_snapshot_begin(struct apply *a, uint32_t group);
 int apply_snapshot_records(struct apply *a, uint32_t group, struct bytes records);
 int apply_snapshot_end(struct apply *a, uint32_t group, const struct snapshot_head *head);
@@ -83,7 +85,10 @@ bool apply_uncommitted(const struct apply *a);
 int apply_commit(struct apply *a);
 void apply_abort(struct apply *a); /* forgets all since the last commit: the caller replays */
 
-/* ---- reading, in any read transaction ---------------------------------------------------------------------- */
+/* ---- reading, in any read transaction ------------------------------------------------------------------------
+ *
+ * A group into which a snapshot is being installed has nothing to be read: all calls below but apply_read_group() (which
+ * says so), and those of cloudd/result, return WEIR_EBUSY then; to be answered as UNAVAILABLE. */
 
 struct apply_group_info {
 	uint64_t applied, term;

@@ -124,6 +124,10 @@ static void put_fields(const struct entry *e, struct buf *out)
 		buf_varint(out, e->taken.shard);
 		buf_varint(out, e->taken.meta_index);
 		break;
+	case ENTRY_NOOP:
+	case ENTRY_CONFIG:
+		weir_assert(false); /* consensus' own */
+		break;
 	}
 }
 
@@ -286,6 +290,9 @@ static void get_fields(struct rd *r, struct entry *e)
 		e->taken.shard = (uint32_t)rd_varint_max(r, SHARDS_MAX - 1);
 		e->taken.meta_index = rd_varint(r);
 		return;
+	case ENTRY_NOOP:
+	case ENTRY_CONFIG:
+		break; /* consensus' own: never in an entry's bytes */
 	}
 	fail(r, WEIR_EVERSION); /* a kind of a later version */
 }

@@ -15,7 +15,9 @@
 
 #define FETCH_RETRY_MS 1000
 #define FETCH_AHEAD 2        /* chunks asked for and not applied */
-#define FETCH_GIVE_UP_MS 15000 /* without any progress */
+#define FETCH_GIVE_UP_MS 15000 /* nothing but waiting for the source, without any progress */
+#define FETCH_BUSY_MS 120000   /* ... while it says that it is busy (it may be writing the copy) */
+#define FETCH_RESTARTS_MAX 8   /* from the first chunk, of one source: then it gives up */
 
 struct fetch;
 
@@ -24,13 +26,14 @@ struct fetch_chunk {
 	enum fetch_step step;
 	uint8_t *records;  /* RECORDS: from malloc, the taker's */
 	size_t len;
-	struct snapshot_head head; /* END; config points into the fetch */
+	struct snapshot_head head; /* of the snapshot, in every step; config points into the fetch */
 };
 
-/* Sends to node: false: cannot now (tried again). m's envelope is filled in by the caller of send. */
+/* send: to node; false: cannot now (tried again); called from within fetch_start, _reply, _applied and _tick. m's envelope is filled in by the caller of send. */
 struct fetch *fetch_new(uint32_t group, bool (*send)(void *arg, uint32_t node, struct msg *m), void *arg);
 void fetch_free(struct fetch *f);
-/* (Re)starts from that node, from the first chunk: the next step handed out is BEGIN. */
+/* (Re)starts from that node, from the first chunk: the next step handed out is BEGIN, once the first chunk is there: until then
+ * nothing is lost. What a step that is still being applied comes to, no longer matters; the next comes after fetch_applied. */
 void fetch_start(struct fetch *f, uint32_t node, int64_t mono_ns);
 /* A MSG_SNAPSHOT_REPLY of node; others' and late ones are ignored. */
 void fetch_reply(struct fetch *f, uint32_t node, const struct msg *m, int64_t mono_ns);

@@ -435,6 +435,8 @@ int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint6
 	case ENTRY_BATCH:
 	case ENTRY_ADVANCE:
 	case ENTRY_SWEEP:
+	case ENTRY_NOOP:
+	case ENTRY_CONFIG:
 		break;
 	}
 	answer(res, VERDICT_REFUSED, "not an entry of this group");
@@ -517,7 +519,9 @@ static int read_table(struct kv_txn *txn, enum state_table table, struct meta_st
 int meta_read(struct kv_txn *txn, struct meta_state *ret)
 {
 	struct meta_state m = {0};
-	int rc = read_cluster(txn, &m);
+	int rc = state_readable(txn, STATE_DB_GROUP(0));
+	if (!rc)
+		rc = read_cluster(txn, &m);
 	if (!rc)
 		rc = read_table(txn, STATE_META_EDGE, &m, add_edge);
 	if (!rc)
@@ -582,7 +586,9 @@ int meta_read_advances(struct kv_txn *txn, uint32_t shard, uint64_t after,
 	struct kv_cursor *c;
 	if (after == UINT64_MAX)
 		return 0;
-	int rc = kv_cursor_open(txn, STATE_DB_GROUP(0), &c);
+	int rc = state_readable(txn, STATE_DB_GROUP(0));
+	if (!rc)
+		rc = kv_cursor_open(txn, STATE_DB_GROUP(0), &c);
 	if (rc)
 		return rc;
 	struct state_key prefix, first;

@@ -55,7 +55,9 @@ static int reading_open(const struct topology *t, struct kv_txn *txn, uint32_t s
 	*ret = (struct reading){.topology = t, .stream = stream, .txn = txn, .db = STATE_DB_GROUP(shard + 1),
 	    .grid = window_grid_of(stream), .own_window = true, .own_by = true};
 	partial_spec_of(stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &ret->spec);
-	int rc = shard_read_id(txn, ret->db, bytes_of(stream->name, strlen(stream->name)), stream->version, &ret->id);
+	int rc = state_readable(txn, ret->db);
+	if (!rc)
+		rc = shard_read_id(txn, ret->db, bytes_of(stream->name, strlen(stream->name)), stream->version, &ret->id);
 	if (!rc)
 		rc = shard_read_advance(txn, ret->db, ret->id, &ret->advance);
 	if (rc && rc != WEIR_ENOTFOUND)

@@ -14,13 +14,14 @@
 
 /* Appends an encoded rows reply. *ret_more: the limit of rows, bytes or records was reached; ask again after the last row.
  * deadline_ns: of clock_mono_ns(), or INT64_MAX: never, and no clock is read. WEIR_ETIMEOUT: not a row could be made before
- * it. WEIR_ECORRUPT: a stored record is bad (the shard must not answer). */
+ * it. WEIR_ECORRUPT: a stored record is bad (the shard must not answer). WEIR_EBUSY: a snapshot is being installed here. */
 int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
     const struct rows_spec *spec, int64_t deadline_ns, struct buf *out, bool *ret_more);
 
 /* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
  * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox, or of a shard that was
- * since made anew (rows then start with the oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end. */
+ * since made anew (rows then start with the oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end.
+ * Errors as result_query's. */
 int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
     uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset);
 

@@ -4,16 +4,17 @@
  * first request of a fetch copies the group's records, under one short read transaction, to a file (a reader held while a
  * slow peer fetches would stop the reuse of pages: pitfalls.md); later ones read the file.
  *
- *     chunk's records: ([key length varint][key][value length varint][value])..., whole records, at most SNAPSHOT_CHUNK_MAX
+ *     chunk's records: ([2 * key length + more varint][key][value length varint][value])..., at most SNAPSHOT_CHUNK_MAX
  *
- * A value may be larger than a chunk: no record of the state is (checked when written). Keys are in order. What the head says
- * (index, term, configuration, digest) travels beside each chunk. Which replica serves does not matter: the state at an index
- * is the same on all.
+ * Keys are in order. A record that does not fit a chunk comes in pieces, all but the first marked as `more` of the same key.
+ * What the head says (index, term, configuration, digest) travels beside each chunk. Which replica serves does not matter:
+ * the state at an index is the same on all, and so are its chunks and the id made of group, index, term and digest.
  *
  * Any thread, several at a time (a mutex inside). */
 #ifndef WEIR_CLOUDD_SNAPSHOT_H
 #define WEIR_CLOUDD_SNAPSHOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cloudd/apply.h"
@@ -21,7 +22,8 @@
 #include "common/codec.h"
 #include "common/kv.h"
 
-#define SNAPSHOTS_MAX 4            /* files at a time; over it the answer is BUSY */
+#define SNAPSHOTS_MAX 4            /* files at a time; over it the answer is BUSY, as while one is being written */
+#define SNAPSHOT_REUSE_MS 5000     /* a file so young serves others who begin; the log still goes on from it */
 #define SNAPSHOT_IDLE_MS 30000     /* not asked for so long: forgotten */
 
 /* Where the copies lie; the daemon's are unlinked files in the data folder, the simulator's are in memory. */
@@ -52,7 +54,9 @@ struct snapshot_counters {
 };
 void snapshots_counters(struct snapshots *s, struct snapshot_counters *ret);
 
-/* Calls back for each record of a chunk; WEIR_ECORRUPT; or what `each` returns other than 0. */
-int snapshot_records(struct bytes records, int (*each)(void *arg, struct bytes key, struct bytes value), void *arg);
+/* Calls back for each record of a chunk; more: the value goes behind what this key has. WEIR_ECORRUPT; or what `each` returns
+ * other than 0. Pure. */
+int snapshot_records(struct bytes records, int (*each)(void *arg, struct bytes key, struct bytes value, bool more),
+    void *arg);
 
 #endif

@@ -133,6 +133,14 @@ static void digest_sub(struct digest *d, struct digest h)
 	d->lo -= h.lo;
 }
 
+bool state_digest_add(struct digest *d, struct bytes key, struct bytes value)
+{
+	if (!counts(key))
+		return false;
+	digest_add(d, record_hash(key, value));
+	return true;
+}
+
 int state_digest(struct kv_txn *txn, unsigned db, struct digest *ret)
 {
 	struct kv_cursor *c;
@@ -141,10 +149,8 @@ int state_digest(struct kv_txn *txn, unsigned db, struct digest *ret)
 		return rc;
 	struct digest d = {0};
 	struct bytes key, value;
-	for (rc = kv_cursor_first(c, &key, &value); !rc; rc = kv_cursor_next(c, &key, &value)) {
-		if (counts(key))
-			digest_add(&d, record_hash(key, value));
-	}
+	for (rc = kv_cursor_first(c, &key, &value); !rc; rc = kv_cursor_next(c, &key, &value))
+		state_digest_add(&d, key, value);
 	kv_cursor_close(c);
 	if (rc != WEIR_ENOTFOUND)
 		return rc;
@@ -192,6 +198,39 @@ int state_del(struct state *s, const struct state_key *k)
 	return kv_del(s->txn, s->db, key);
 }
 
+static int take_more(struct state *s, const struct state_key *k, struct bytes value)
+{
+	struct bytes old;
+	int rc = state_get(s, k, &old);
+	if (rc)
+		return rc == WEIR_ENOTFOUND ? WEIR_ECORRUPT : rc;
+	if (value.n > KV_VALUE_MAX - old.n)
+		return WEIR_ECORRUPT;
+	struct buf whole = {0};
+	buf_put(&whole, old.p, old.n);
+	buf_put(&whole, value.p, value.n);
+	rc = state_replace(s, k, &old, bytes_of(whole.data, whole.len));
+	buf_free(&whole);
+	return rc;
+}
+
+int state_take(struct state *s, struct bytes key, struct bytes value, bool more)
+{
+	struct state_key k;
+	if (!key.n || key.n > sizeof(k.b) || !counts(key))
+		return WEIR_ECORRUPT;
+	k.n = key.n;
+	memcpy(k.b, key.p, key.n);
+	if (more)
+		return take_more(s, &k, value);
+	int rc = kv_append(s->txn, s->db, key, value);
+	if (rc == WEIR_EEXIST)
+		return state_put(s, &k, value); /* not the largest: a table before STATE_APPLIED, or a record that came before */
+	if (!rc)
+		digest_add(&s->digest, record_hash(key, value));
+	return rc;
+}
+
 int state_first(const struct state *s, const struct state_key *prefix, const struct state_key *from,
     struct bytes *ret_key, struct bytes *ret_value)
 {
@@ -223,16 +262,32 @@ int state_head_read(struct kv_txn *txn, unsigned db, struct state_head *ret)
 		return rc;
 	struct rd r = rd_init(value.p, value.n);
 	struct state_head h = {0};
+	if (rd_u8(&r) != STATE_HEAD_VERSION)
+		return WEIR_ECORRUPT; /* the layout's format says what version all heads have */
 	h.applied = rd_u64(&r);
 	h.term = rd_u64(&r);
 	h.digest.hi = rd_u64(&r);
 	h.digest.lo = rd_u64(&r);
 	h.meta_index = rd_u64(&r);
 	h.skipped = rd_u64(&r);
-	if (rd_finish(&r))
+	unsigned flags = rd_u8(&r);
+	const uint8_t *config = rd_bytes(&r, sizeof(h.config), &h.config_len);
+	if (rd_finish(&r) || flags > 1)
 		return WEIR_ECORRUPT;
+	h.is_void = flags;
+	if (h.config_len)
+		memcpy(h.config, config, h.config_len);
 	*ret = h;
 	return 0;
+}
+
+int state_readable(struct kv_txn *txn, unsigned db)
+{
+	struct state_head h;
+	int rc = state_head_read(txn, db, &h);
+	if (rc)
+		return rc == WEIR_ENOTFOUND ? 0 : rc;
+	return h.is_void ? WEIR_EBUSY : 0;
 }
 
 int state_head_write(struct state *s, const struct state_head *h)
@@ -240,12 +295,15 @@ int state_head_write(struct state *s, const struct state_head *h)
 	struct state_key k;
 	state_key_start(&k, STATE_APPLIED);
 	struct buf b = {0};
+	buf_u8(&b, STATE_HEAD_VERSION);
 	buf_u64(&b, h->applied);
 	buf_u64(&b, h->term);
 	buf_u64(&b, h->digest.hi);
 	buf_u64(&b, h->digest.lo);
 	buf_u64(&b, h->meta_index);
 	buf_u64(&b, h->skipped);
+	buf_u8(&b, h->is_void);
+	buf_bytes(&b, h->config, h->config_len);
 	int rc = kv_put(s->txn, s->db, state_key_bytes(&k), bytes_of(b.data, b.len));
 	buf_free(&b);
 	return rc;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/codec.h"
 #include "common/kv.h"
 
 enum state_table {
@@ -84,6 +85,9 @@ int state_put(struct state *s, const struct state_key *k, struct bytes value);
 int state_replace(struct state *s, const struct state_key *k, const struct bytes *old, struct bytes value);
 /* 0 also where there is nothing. */
 int state_del(struct state *s, const struct state_key *k);
+/* A record with the key of another replica's, most often larger than all that are there. `more`: the value goes behind the one
+ * that is there. WEIR_ECORRUPT: STATE_APPLIED's or no key, more of nothing, too long. */
+int state_take(struct state *s, struct bytes key, struct bytes value, bool more);
 /* The first record at or after `from` that starts with `prefix`; WEIR_ENOTFOUND. The pointers live as those of kv. */
 int state_first(const struct state *s, const struct state_key *prefix, const struct state_key *from,
     struct bytes *ret_key, struct bytes *ret_value);
@@ -94,10 +98,20 @@ struct state_head {
 	struct digest digest;
 	uint64_t meta_index; /* shards: of the last advance taken */
 	uint64_t skipped;    /* entries that could not be read */
+	/* outside the digest, as is the whole record: replicas may differ in it while the records are equal */
+	bool is_void;        /* a snapshot is being installed: applied and term are 0 */
+	size_t config_len;
+	uint8_t config[SNAPSHOT_CONFIG_MAX]; /* of the group's replicas, as of `applied`; raft_config_encode's bytes */
 };
+#define STATE_HEAD_VERSION 2
 int state_head_read(struct kv_txn *txn, unsigned db, struct state_head *ret); /* WEIR_ENOTFOUND: never written */
 int state_head_write(struct state *s, const struct state_head *h);
 
+/* 0, or WEIR_EBUSY while the group is void; or an error of kv. Readers ask it first, in their transaction. */
+int state_readable(struct kv_txn *txn, unsigned db);
+
+/* One record's part of the digest, for who goes through all of them: nothing for STATE_APPLIED's. */
+bool state_digest_add(struct digest *d, struct bytes key, struct bytes value); /* false: it does not count */
 /* The digest from scratch, in a transaction of any kind. */
 int state_digest(struct kv_txn *txn, unsigned db, struct digest *ret);
 
