@@ -4,87 +4,66 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/ask.h"
 #include "common/clock.h"
 #include "common/err.h"
-
-/* A page that was begun. */
-struct page {
-	uint32_t shard, node;
-	bool linearizable;
-	struct buf spec;       /* local */
-	struct rpc_call *call; /* remote */
-};
 
 static const char *node_name(const struct gather *g, uint32_t node)
 {
 	return g->topology->clouds[node].name;
 }
 
-/* Takes the reply of a node that answers with a type of its own or with MSG_ERROR. 0: *ret_reply is what was awaited, the
- * caller's to clear. */
-static int finish_call(struct gather *g, uint32_t node, struct rpc_call *call, enum msg_type want, struct msg *ret_reply,
-    char reason[QUERY_REASON_MAX])
-{
-	struct msg m;
-	int rc = rpc_finish(g->rpc, call, &m);
-	if (rc) {
-		snprintf(reason, QUERY_REASON_MAX, "%s: %s", node_name(g, node), err_text(rc));
-		return rc;
-	}
-	if (m.type == want) {
-		*ret_reply = m;
-		return 0;
-	}
-	snprintf(reason, QUERY_REASON_MAX, "%s: %s", node_name(g, node),
-	    m.type == MSG_ERROR ? m.error.reason : "an answer of another kind");
-	rc = m.type == MSG_ERROR && m.error.verdict == VERDICT_BUSY ? WEIR_EBUSY : WEIR_ECLOSED;
-	msg_clear(&m);
-	return rc;
-}
-
-static int code_of(struct gather *g, uint32_t node, uint32_t shard, enum verdict v, const char *text,
-    char reason[QUERY_REASON_MAX])
-{
-	if (v == VERDICT_OK)
-		return 0;
-	snprintf(reason, QUERY_REASON_MAX, "shard %u on %s: %s: %s", shard, node_name(g, node), verdict_text(v), text);
-	return v == VERDICT_BUSY ? WEIR_EBUSY : WEIR_ECLOSED;
-}
-
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
+
+/* A page that was begun. */
+struct page {
+	struct ask ask;
+	struct buf spec;
+};
+
+static int page_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
+{
+	struct query_page *page = out;
+	struct serve_age age = {0};
+	const char *text = "";
+	enum verdict v = serve_query(a->g->serve, a->m.query.shard, a->m.query.linearizable, a->m.query.spec, &page->rows,
+	    &page->more, &age, &text);
+	page->behind_entries = age.behind_entries;
+	page->age_ns = age.age_ns;
+	return ask_code(a, v, text, reason);
+}
+
+static int page_remote(struct ask *a, const struct msg *m, void *out, char reason[QUERY_REASON_MAX])
+{
+	struct query_page *page = out;
+	int rc = ask_code(a, m->query_reply.verdict, m->query_reply.reason, reason);
+	if (rc)
+		return rc;
+	buf_put(&page->rows, m->query_reply.rows.p, m->query_reply.rows.n);
+	page->more = m->query_reply.more;
+	page->behind_entries = m->query_reply.behind_entries;
+	page->age_ns = m->query_reply.age_ns;
+	return 0;
+}
 
 static void *page_start(void *arg, uint32_t shard, const struct rows_spec *spec, bool linearizable)
 {
 	struct gather *g = arg;
 	struct page *p = xcalloc(1, sizeof(*p));
-	p->shard = shard;
-	p->node = topology_shard_node(g->topology, shard);
-	p->linearizable = linearizable;
 	rows_spec_encode(spec, &p->spec);
-	if (p->node != g->self) {
-		struct msg m = {.type = MSG_QUERY};
-		m.query.shard = shard;
-		m.query.linearizable = linearizable;
-		m.query.spec = bytes_of(p->spec.data, p->spec.len);
-		p->call = rpc_start(g->rpc, p->node, &m, GATHER_TIMEOUT_NS);
-	}
+	p->ask = (struct ask){.g = g,
+	    .group = shard + 1,
+	    .of = linearizable ? ASK_LEADER : ASK_ANY,
+	    .until_ns = clock_mono_ns() + GATHER_TIMEOUT_NS,
+	    .m = {.type = MSG_QUERY},
+	    .want = MSG_QUERY_REPLY,
+	    .local = page_local,
+	    .remote = page_remote};
+	p->ask.m.query.shard = shard;
+	p->ask.m.query.linearizable = linearizable;
+	p->ask.m.query.spec = bytes_of(p->spec.data, p->spec.len);
+	ask_start(&p->ask);
 	return p;
-}
-
-static int page_remote(struct gather *g, struct page *p, struct query_page *ret, char reason[QUERY_REASON_MAX])
-{
-	struct msg m;
-	int rc = finish_call(g, p->node, p->call, MSG_QUERY_REPLY, &m, reason);
-	if (rc)
-		return rc;
-	rc = code_of(g, p->node, p->shard, m.query_reply.verdict, m.query_reply.reason, reason);
-	if (!rc) {
-		buf_put(&ret->rows, m.query_reply.rows.p, m.query_reply.rows.n);
-		ret->more = m.query_reply.more;
-		ret->behind_entries = m.query_reply.behind_entries;
-	}
-	msg_clear(&m);
-	return rc;
 }
 
 static void page_free(struct page *p)
@@ -95,27 +74,18 @@ static void page_free(struct page *p)
 
 static int page_finish(void *arg, void *handle, struct query_page *ret, char reason[QUERY_REASON_MAX])
 {
-	struct gather *g = arg;
+	(void)arg;
 	struct page *p = handle;
-	int rc;
-	if (p->call) {
-		rc = page_remote(g, p, ret, reason);
-	} else {
-		const char *text = "";
-		enum verdict v = serve_query(g->serve, p->shard, p->linearizable, bytes_of(p->spec.data, p->spec.len),
-		    &ret->rows, &ret->more, &ret->behind_entries, &text);
-		rc = code_of(g, p->node, p->shard, v, text, reason);
-	}
+	int rc = ask_finish(&p->ask, ret, reason);
 	page_free(p);
 	return rc;
 }
 
 static void page_cancel(void *arg, void *handle)
 {
-	struct gather *g = arg;
+	(void)arg;
 	struct page *p = handle;
-	if (p->call)
-		rpc_cancel(g->rpc, p->call);
+	ask_cancel(&p->ask);
 	page_free(p);
 }
 
@@ -132,128 +102,335 @@ struct query_source gather_source(struct gather *g)
 
 /* ---- outbox ---------------------------------------------------------------------------------------------------- */
 
-static int outbox_remote(struct gather *g, uint32_t node, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
-    uint32_t limit, struct buf *rows, bool *ret_reset, char reason[QUERY_REASON_MAX])
+struct outbox_answer {
+	uint64_t index;
+	uint32_t n;
+	bool reset;
+	struct buf *rows;
+};
+
+static int outbox_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 {
-	struct msg m = {.type = MSG_OUTBOX}, reply;
-	m.outbox.shard = shard;
-	m.outbox.stream = stream;
-	m.outbox.index = *index;
-	m.outbox.n = *n;
-	m.outbox.limit = limit;
-	struct rpc_call *call = rpc_start(g->rpc, node, &m, GATHER_TIMEOUT_NS);
-	int rc = finish_call(g, node, call, MSG_OUTBOX_REPLY, &reply, reason);
+	struct outbox_answer *o = out;
+	const char *text = "";
+	o->index = a->m.outbox.index;
+	o->n = a->m.outbox.n;
+	enum verdict v = serve_outbox(a->g->serve, a->m.outbox.shard, a->m.outbox.stream, &o->index, &o->n,
+	    a->m.outbox.limit, o->rows, &o->reset, &text);
+	return ask_code(a, v, text, reason);
+}
+
+static int outbox_remote(struct ask *a, const struct msg *m, void *out, char reason[QUERY_REASON_MAX])
+{
+	struct outbox_answer *o = out;
+	int rc = ask_code(a, m->outbox_reply.verdict, m->outbox_reply.reason, reason);
 	if (rc)
 		return rc;
-	rc = code_of(g, node, shard, reply.outbox_reply.verdict, reply.outbox_reply.reason, reason);
-	if (!rc) {
-		*index = reply.outbox_reply.index;
-		*n = reply.outbox_reply.n;
-		*ret_reset = reply.outbox_reply.reset;
-		buf_put(rows, reply.outbox_reply.rows.p, reply.outbox_reply.rows.n);
-	}
-	msg_clear(&reply);
-	return rc;
+	o->index = m->outbox_reply.index;
+	o->n = m->outbox_reply.n;
+	o->reset = m->outbox_reply.reset;
+	buf_put(o->rows, m->outbox_reply.rows.p, m->outbox_reply.rows.n);
+	return 0;
+}
+
+static struct ask outbox_ask(struct gather *g, uint32_t shard, const char *stream, enum ask_of of, int64_t timeout_ns)
+{
+	struct ask a = {.g = g,
+	    .group = shard + 1,
+	    .of = of,
+	    .until_ns = clock_mono_ns() + timeout_ns,
+	    .m = {.type = MSG_OUTBOX},
+	    .want = MSG_OUTBOX_REPLY,
+	    .local = outbox_local,
+	    .remote = outbox_remote};
+	a.m.outbox.shard = shard;
+	a.m.outbox.stream = stream;
+	return a;
 }
 
 int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n, uint32_t limit,
-    struct buf *rows, bool *ret_reset, char reason[QUERY_REASON_MAX])
+    struct buf *rows, bool *ret_reset, int *ret_node, char reason[QUERY_REASON_MAX])
 {
-	uint32_t node = topology_shard_node(g->topology, shard);
-	if (node != g->self)
-		return outbox_remote(g, node, shard, stream, index, n, limit, rows, ret_reset, reason);
-	const char *text = "";
-	enum verdict v = serve_outbox(g->serve, shard, stream, index, n, limit, rows, ret_reset, &text);
-	return code_of(g, node, shard, v, text, reason);
+	struct ask a = outbox_ask(g, shard, stream, ASK_LEADER_ONCE, GATHER_TRY_NS);
+	struct outbox_answer o = {.rows = rows};
+	a.m.outbox.index = *index;
+	a.m.outbox.n = *n;
+	a.m.outbox.limit = limit;
+	ask_start(&a);
+	*ret_node = a.node;
+	int rc = ask_finish(&a, &o, reason);
+	if (rc)
+		return rc;
+	*index = o.index;
+	*n = o.n;
+	*ret_reset = o.reset;
+	return 0;
 }
 
-/* ---- status ---------------------------------------------------------------------------------------------------- */
-
-static struct rpc_call *status_start(struct gather *g, uint32_t node, const char *what)
+int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, int64_t timeout_ns, uint64_t *index, uint32_t *n,
+    char reason[QUERY_REASON_MAX])
 {
-	struct msg m = {.type = MSG_STATUS};
-	m.status.what = what;
-	return node == g->self ? NULL : rpc_start(g->rpc, node, &m, GATHER_STATUS_TIMEOUT_NS);
+	static const enum ask_of order[] = {ASK_LEADER, ASK_ANY};
+	int rc = 0;
+	for (size_t i = 0; i < 2; i++) {
+		struct buf rows = {0};
+		struct outbox_answer o = {.rows = &rows};
+		struct ask a = outbox_ask(g, shard, stream, order[i], i && timeout_ns < GATHER_TRY_NS ? GATHER_TRY_NS : timeout_ns);
+		a.m.outbox.index = UINT64_MAX;
+		a.m.outbox.limit = 1;
+		ask_start(&a);
+		rc = ask_finish(&a, &o, reason);
+		buf_free(&rows);
+		if (rc)
+			continue;
+		*index = o.index;
+		*n = o.n;
+		return 0;
+	}
+	return rc;
 }
 
-static void status_local(struct gather *g, const char *what, struct gather_status *s)
+/* ---- status of groups ------------------------------------------------------------------------------------------ */
+
+static const char *name_here(const struct gather *g, const char *name)
 {
-	if (!strcmp(what, "groups")) {
-		s->groups = xcalloc(GROUPS_PER_STATUS_MAX, sizeof(*s->groups));
-		s->group_count = serve_groups(g->serve, s->groups);
-		return;
+	for (uint32_t i = 0; i < g->topology->cloud_count; i++)
+		if (!strcmp(node_name(g, i), name))
+			return node_name(g, i);
+	return "";
+}
+
+/* A copy whose texts are the topology's. */
+static struct msg_group_status copy_group(const struct gather *g, uint32_t node, const struct msg_group_status *from)
+{
+	struct msg_group_status to = *from;
+	to.node = node_name(g, node);
+	to.leader = name_here(g, from->leader);
+	to.replicas = from->replica_count ? xcalloc(from->replica_count, sizeof(*to.replicas)) : NULL;
+	for (size_t i = 0; i < from->replica_count; i++) {
+		to.replicas[i] = from->replicas[i];
+		to.replicas[i].node = name_here(g, from->replicas[i].node);
 	}
-	const char *text = "";
-	if (serve_status(g->serve, what, &s->body, &text) != VERDICT_OK) {
-		s->rc = WEIR_ECLOSED;
-		snprintf(s->reason, sizeof(s->reason), "%s: %s", node_name(g, s->node), text);
-	}
+	return to;
 }
 
 static void status_remote(struct gather *g, struct rpc_call *call, struct gather_status *s)
 {
 	struct msg m;
-	s->rc = finish_call(g, s->node, call, MSG_STATUS_REPLY, &m, s->reason);
+	s->rc = ask_take(g, s->node, call, MSG_STATUS_REPLY, &m, &s->refused, s->reason);
 	if (s->rc)
 		return;
 	if (m.status_reply.verdict != VERDICT_OK) {
 		s->rc = WEIR_ECLOSED;
 		snprintf(s->reason, sizeof(s->reason), "%s: %s", node_name(g, s->node), m.status_reply.reason);
+	} else {
+		s->groups = xcalloc(m.status_reply.group_count, sizeof(*s->groups));
+		for (; s->group_count < m.status_reply.group_count; s->group_count++)
+			s->groups[s->group_count] = copy_group(g, s->node, &m.status_reply.groups[s->group_count]);
 	}
-	s->group_count = m.status_reply.group_count;
-	s->groups = xcalloc(s->group_count, sizeof(*s->groups));
-	for (size_t i = 0; i < s->group_count; i++) {
-		s->groups[i] = m.status_reply.groups[i];
-		s->groups[i].node = node_name(g, s->node);
-	}
-	buf_put(&s->body, m.status_reply.json.p, m.status_reply.json.n);
 	msg_clear(&m);
 }
 
-static void status_finish(struct gather *g, uint32_t node, const char *what, struct rpc_call *call, struct gather_status *s)
+static void status_local(struct gather *g, struct gather_status *s)
 {
-	*s = (struct gather_status){.node = node};
-	if (call)
-		status_remote(g, call, s);
-	else
-		status_local(g, what, s);
+	s->groups = xcalloc(GROUPS_PER_STATUS_MAX, sizeof(*s->groups));
+	s->group_count = serve_groups(g->serve, s->groups);
 }
 
-struct gather_status *gather_status_all(struct gather *g, const char *what)
+struct gather_status *gather_status_all(struct gather *g)
 {
 	uint32_t n = (uint32_t)g->topology->cloud_count;
 	struct gather_status *all = xcalloc(n, sizeof(*all));
 	struct rpc_call **calls = xcalloc(n, sizeof(*calls));
+	struct msg m = {.type = MSG_STATUS};
+	m.status.what = "groups";
 	for (uint32_t i = 0; i < n; i++)
-		calls[i] = status_start(g, i, what);
-	for (uint32_t i = 0; i < n; i++)
-		status_finish(g, i, what, calls[i], &all[i]);
+		calls[i] = i == g->self ? NULL : rpc_start(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS);
+	for (uint32_t i = 0; i < n; i++) {
+		all[i].node = i;
+		if (calls[i])
+			status_remote(g, calls[i], &all[i]);
+		else
+			status_local(g, &all[i]);
+	}
 	free(calls);
 	return all;
 }
 
-struct gather_status *gather_status_one(struct gather *g, uint32_t node, const char *what)
-{
-	struct gather_status *one = xcalloc(1, sizeof(*one));
-	status_finish(g, node, what, status_start(g, node, what), one);
-	return one;
-}
-
-static void status_clear(struct gather_status *s)
-{
-	free(s->groups);
-	buf_free(&s->body);
-}
-
 void gather_status_free(struct gather *g, struct gather_status *all)
 {
-	for (size_t i = 0; i < g->topology->cloud_count; i++)
-		status_clear(&all[i]);
+	for (size_t i = 0; i < g->topology->cloud_count; i++) {
+		serve_groups_clear(all[i].groups, all[i].group_count);
+		free(all[i].groups);
+	}
 	free(all);
 }
 
-void gather_status_free_one(struct gather_status *one)
+const struct msg_group_status *gather_group(const struct gather_status *s, uint32_t group)
 {
-	status_clear(one);
-	free(one);
+	for (size_t i = 0; i < s->group_count; i++)
+		if (s->groups[i].group == group)
+			return &s->groups[i];
+	return NULL;
+}
+
+/* ---- edges ----------------------------------------------------------------------------------------------------- */
+
+static int body_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
+{
+	const char *text = "";
+	return ask_code(a, serve_status(a->g->serve, a->m.status.what, out, &text), text, reason);
+}
+
+static int body_remote(struct ask *a, const struct msg *m, void *out, char reason[QUERY_REASON_MAX])
+{
+	int rc = ask_code(a, m->status_reply.verdict, m->status_reply.reason, reason);
+	if (!rc)
+		buf_put(out, m->status_reply.json.p, m->status_reply.json.n);
+	return rc;
+}
+
+static int edges_piece(struct gather *g, uint64_t place, struct buf *body, char reason[QUERY_REASON_MAX])
+{
+	char what[SERVE_WHAT_MAX];
+	struct ask a = {.g = g,
+	    .group = 0,
+	    .of = ASK_LEADER,
+	    .until_ns = clock_mono_ns() + GATHER_TIMEOUT_NS,
+	    .m = {.type = MSG_STATUS},
+	    .want = MSG_STATUS_REPLY,
+	    .local = body_local,
+	    .remote = body_remote};
+	serve_what_edges(place, what);
+	a.m.status.what = what;
+	ask_start(&a);
+	return ask_finish(&a, body, reason);
+}
+
+int gather_edges(struct gather *g, struct buf *out, char reason[QUERY_REASON_MAX])
+{
+	uint64_t place = 0;
+	do {
+		struct buf body = {0};
+		int rc = edges_piece(g, place, &body, reason);
+		struct rd r = rd_init(body.data, body.len);
+		uint64_t next = rc ? 0 : rd_varint(&r);
+		if (!rc && (r.err || (next && next <= place))) {
+			rc = WEIR_ECORRUPT;
+			snprintf(reason, QUERY_REASON_MAX, "the meta leader's answer is damaged");
+		}
+		if (!rc && rd_left(&r)) {
+			buf_printf(out, "%s", place ? "," : "");
+			buf_put(out, r.p, rd_left(&r));
+		}
+		buf_free(&body);
+		if (rc)
+			return rc;
+		place = next;
+	} while (place);
+	return 0;
+}
+
+/* ---- streams --------------------------------------------------------------------------------------------------- */
+
+/* The node whose replica has come furthest; -1: none answers. */
+static int furthest(const struct gather *g, const struct gather_status *all, uint32_t group)
+{
+	int best = -1;
+	uint64_t best_applied = 0;
+	for (uint32_t rank = 0; rank < g->topology->replicas; rank++) {
+		uint32_t node = topology_replica(g->topology, group, rank);
+		const struct msg_group_status *s = gather_group(&all[node], group);
+		if (s && (best < 0 || s->applied > best_applied)) {
+			best = (int)node;
+			best_applied = s->applied;
+		}
+	}
+	return best;
+}
+
+/* Which groups each node is to count: one flag for each (node, group). */
+static int share_groups(struct gather *g, bool *shares, char reason[QUERY_REASON_MAX])
+{
+	struct gather_status *all = gather_status_all(g);
+	uint32_t count = topology_groups(g->topology);
+	int rc = 0;
+	for (uint32_t group = 0; group < count && !rc; group++) {
+		int node = furthest(g, all, group);
+		if (node >= 0) {
+			shares[(uint32_t)node * count + group] = true;
+			continue;
+		}
+		char name[ASK_NAME_MAX];
+		ask_group_name(group, name);
+		rc = WEIR_ECLOSED;
+		snprintf(reason, QUERY_REASON_MAX, "no replica of %s answers", name);
+	}
+	gather_status_free(g, all);
+	return rc;
+}
+
+static int add_streams(struct gather *g, uint32_t node, struct rpc_call *call, const char *what, struct serve_stream *streams,
+    char reason[QUERY_REASON_MAX])
+{
+	struct ask a = {.g = g, .node = (int)node};
+	struct buf body = {0};
+	struct msg m;
+	bool refused;
+	a.m.status.what = what;
+	int rc;
+	if (call) {
+		rc = ask_take(g, node, call, MSG_STATUS_REPLY, &m, &refused, reason);
+		if (!rc) {
+			rc = body_remote(&a, &m, &body, reason);
+			msg_clear(&m);
+		}
+	} else {
+		rc = body_local(&a, &body, reason);
+	}
+	if (!rc && serve_streams_add(bytes_of(body.data, body.len), g->topology, streams)) {
+		rc = WEIR_ECORRUPT;
+		snprintf(reason, QUERY_REASON_MAX, "%s: its answer is damaged", node_name(g, node));
+	}
+	buf_free(&body);
+	return rc;
+}
+
+struct streams_call {
+	char what[SERVE_WHAT_MAX];
+	bool asked;
+	struct rpc_call *call;
+};
+
+static void start_streams(struct gather *g, uint32_t node, const bool *groups, struct streams_call *c)
+{
+	uint32_t count = topology_groups(g->topology);
+	for (uint32_t group = 0; group < count; group++)
+		c->asked = c->asked || groups[group];
+	if (!c->asked)
+		return;
+	serve_what_streams(groups, count, c->what);
+	struct msg m = {.type = MSG_STATUS};
+	m.status.what = c->what;
+	if (node != g->self)
+		c->call = rpc_start(g->rpc, node, &m, GATHER_STATUS_TIMEOUT_NS);
+}
+
+int gather_streams(struct gather *g, struct serve_stream *streams, char reason[QUERY_REASON_MAX])
+{
+	uint32_t nodes = (uint32_t)g->topology->cloud_count, count = topology_groups(g->topology);
+	bool *shares = xcalloc((size_t)nodes * count, sizeof(*shares));
+	struct streams_call *calls = xcalloc(nodes, sizeof(*calls));
+	int rc = share_groups(g, shares, reason);
+	for (uint32_t i = 0; i < nodes && !rc; i++)
+		start_streams(g, i, shares + (size_t)i * count, &calls[i]);
+	for (uint32_t i = 0; i < nodes; i++) {
+		if (rc && calls[i].call)
+			rpc_cancel(g->rpc, calls[i].call);
+		else if (!rc && calls[i].asked)
+			rc = add_streams(g, i, calls[i].call, calls[i].what, streams, reason);
+	}
+	free(calls);
+	free(shares);
+	return rc;
 }

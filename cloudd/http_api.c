@@ -78,6 +78,7 @@ static void handle_metrics(void *arg, struct http_request *r)
 	struct http_counters counters;
 	http_counters(http_server_of(r), &counters);
 	a->o.metrics(a->o.arg, &counters, &b);
+	serve_metrics(a->o.gather->serve, &b);
 	stats_write_head(&b, &watchers_family);
 	stats_write_u64(&b, &watchers_family, NULL, atomic_load(&a->watches));
 	reply_buf(r, HTTP_METRICS, &b);
@@ -85,40 +86,115 @@ static void handle_metrics(void *arg, struct http_request *r)
 
 /* ---- cluster ------------------------------------------------------------------------------------------------------ */
 
-static const struct msg_group_status *find_group(const struct gather_status *s, uint32_t group)
+/* What the replicas that answer say of a group, put together. */
+struct group_picture {
+	uint64_t term;      /* the highest */
+	const char *leader; /* of that term; NULL: none known */
+	const struct msg_group_status *lead; /* the leader's own word; NULL: it does not answer */
+	bool quorum;
+	bool any;           /* somebody answers who has the group */
+};
+
+static void look(struct group_picture *p, const struct msg_group_status *s)
 {
-	for (size_t i = 0; i < s->group_count; i++)
-		if (s->groups[i].group == group)
-			return &s->groups[i];
+	bool leads = s->role == REPLICA_LEADER;
+	if (s->term < p->term)
+		return;
+	if (s->term > p->term) /* what was said of earlier terms is over */
+		*p = (struct group_picture){.term = s->term};
+	p->any = true;
+	if (leads) {
+		p->lead = s;
+		p->leader = s->node;
+		p->quorum = s->quorum;
+	} else if (!p->lead) {
+		p->leader = *s->leader ? s->leader : p->leader;
+		p->quorum = p->quorum || s->quorum;
+	}
+}
+
+static struct group_picture picture_of(struct http_api *a, const struct gather_status *all, uint32_t group)
+{
+	struct group_picture p = {0};
+	for (uint32_t rank = 0; rank < a->o.topology->replicas; rank++) {
+		const struct msg_group_status *s = gather_group(&all[topology_replica(a->o.topology, group, rank)], group);
+		if (s)
+			look(&p, s);
+	}
+	return p;
+}
+
+static void put_number_or_null(struct buf *out, const char *key, bool known, uint64_t value)
+{
+	if (known)
+		buf_printf(out, ", \"%s\": %llu", key, (unsigned long long)value);
+	else
+		buf_printf(out, ", \"%s\": null", key);
+}
+
+static const struct msg_replica_status *follower_of(const struct msg_group_status *lead, const char *node)
+{
+	for (size_t i = 0; lead && i < lead->replica_count; i++)
+		if (!strcmp(lead->replicas[i].node, node))
+			return &lead->replicas[i];
 	return NULL;
 }
 
-/* "leader", "term" and "replicas" of a group that the topology places on `node`. */
-static void put_group(struct http_api *a, const struct gather_status *s, uint32_t group, struct buf *out)
+/* A learner does not know that it is one. */
+static const char *role_text(const struct msg_group_status *s, const struct msg_replica_status *of_leader)
 {
-	const struct msg_group_status *g = s->rc ? NULL : find_group(s, group);
-	const char *name = a->o.topology->clouds[s->node].name;
+	enum replica_role role = s->role;
+	if (of_leader && of_leader->role == REPLICA_LEARNER && role == REPLICA_FOLLOWER)
+		role = REPLICA_LEARNER;
+	return replica_role_text(role);
+}
+
+static void put_replica(const struct gather_status *status, uint32_t group, const char *name, const struct group_picture *p,
+    struct buf *out)
+{
+	const struct msg_group_status *s = gather_group(status, group);
+	const struct msg_replica_status *f = follower_of(p->lead, name);
+	buf_printf(out, "{\"node\": ");
+	json_text(out, name);
+	buf_printf(out, ", \"role\": \"%s\"", s ? role_text(s, f) : status->rc ? "unreachable" : "forming");
+	put_number_or_null(out, "term", s, s ? s->term : 0);
+	put_number_or_null(out, "committed", s, s ? s->committed : 0);
+	put_number_or_null(out, "applied", s, s ? s->applied : 0);
+	if (s)
+		buf_printf(out, ", \"digest\": \"%016llx%016llx\"", (unsigned long long)s->digest_hi,
+		    (unsigned long long)s->digest_lo);
+	else
+		buf_printf(out, ", \"digest\": null");
+	put_number_or_null(out, "digest_index", s, s ? s->digest_index : 0);
+	put_number_or_null(out, "match", f, f ? f->match : 0);
+	uint64_t committed = p->lead ? p->lead->committed : 0;
+	put_number_or_null(out, "lag", s && p->lead, s && committed > s->applied ? committed - s->applied : 0);
+	buf_printf(out, "}");
+}
+
+/* "leader", "term", "quorum" and "replicas" of a group. */
+static void put_group(struct http_api *a, const struct gather_status *all, uint32_t group, struct buf *out)
+{
+	const struct topology *t = a->o.topology;
+	struct group_picture p = picture_of(a, all, group);
 	buf_printf(out, "\"leader\": ");
-	if (g && g->leader)
-		json_text(out, name);
+	if (p.leader)
+		json_text(out, p.leader);
 	else
 		buf_printf(out, "null");
-	if (g)
-		buf_printf(out, ", \"term\": %llu", (unsigned long long)g->term);
-	else
-		buf_printf(out, ", \"term\": null");
-	buf_printf(out, ", \"replicas\": [{\"node\": ");
-	json_text(out, name);
-	if (g)
-		buf_printf(out,
-		    ", \"role\": \"%s\", \"committed\": %llu, \"applied\": %llu, \"digest\": \"%016llx%016llx\", "
-		    "\"digest_index\": %llu}]",
-		    g->leader ? "leader" : "follower", (unsigned long long)g->committed,
-		    (unsigned long long)g->applied, (unsigned long long)g->digest_hi, (unsigned long long)g->digest_lo,
-		    (unsigned long long)g->digest_index);
-	else
-		buf_printf(out, ", \"role\": \"unreachable\", \"committed\": null, \"applied\": null, \"digest\": null, "
-				"\"digest_index\": null}]");
+	put_number_or_null(out, "term", p.any, p.term);
+	buf_printf(out, ", \"quorum\": %s, \"replicas\": [", p.quorum && p.leader ? "true" : "false");
+	for (uint32_t rank = 0; rank < t->replicas; rank++) {
+		uint32_t node = topology_replica(t, group, rank);
+		buf_printf(out, rank ? ",\n    " : "\n    ");
+		put_replica(&all[node], group, t->clouds[node].name, &p, out);
+	}
+	buf_printf(out, "]");
+}
+
+static const char *node_state(const struct gather_status *s)
+{
+	return !s->rc ? "up" : s->refused ? "foreign" : "unreachable";
 }
 
 static void put_nodes(struct http_api *a, const struct gather_status *all, struct buf *out)
@@ -128,7 +204,7 @@ static void put_nodes(struct http_api *a, const struct gather_status *all, struc
 	for (uint32_t i = 0; i < t->cloud_count; i++) {
 		buf_printf(out, i ? ", {\"name\": " : "{\"name\": ");
 		json_text(out, t->clouds[i].name);
-		buf_printf(out, ", \"state\": \"%s\", \"listen\": ", all[i].rc ? "unreachable" : "up");
+		buf_printf(out, ", \"state\": \"%s\", \"listen\": ", node_state(&all[i]));
 		json_text(out, t->clouds[i].listen);
 		buf_printf(out, ", \"http\": ");
 		json_text(out, t->clouds[i].http);
@@ -137,36 +213,41 @@ static void put_nodes(struct http_api *a, const struct gather_status *all, struc
 	buf_printf(out, "]");
 }
 
+static void put_cluster(struct http_api *a, const struct gather_status *all, struct buf *out)
+{
+	const struct topology *t = a->o.topology;
+	uint8_t id[CLUSTER_ID_BYTES];
+	buf_printf(out, "{\"id\": ");
+	if (node_cluster_id(a->o.node, id)) {
+		buf_printf(out, "\"");
+		hex_put(out, id, sizeof(id));
+		buf_printf(out, "\"");
+	} else {
+		buf_printf(out, "null");
+	}
+	buf_printf(out, ", \"name\": ");
+	json_text(out, t->cluster);
+	buf_printf(out, ",\n ");
+	put_nodes(a, all, out);
+	buf_printf(out, ",\n \"meta\": {");
+	put_group(a, all, 0, out);
+	buf_printf(out, "},\n \"shards\": [");
+	for (uint32_t shard = 0; shard < t->shards; shard++) {
+		buf_printf(out, "%s\n  {\"shard\": %u, ", shard ? "," : "", shard);
+		put_group(a, all, shard + 1, out);
+		buf_printf(out, "}");
+	}
+	buf_printf(out, "]}\n");
+}
+
 static void handle_cluster(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
-	const struct topology *t = a->o.topology;
 	if (!no_args(r))
 		return;
-	struct gather_status *all = gather_status_all(a->o.gather, "groups");
+	struct gather_status *all = gather_status_all(a->o.gather);
 	struct buf b = {0};
-	uint8_t id[CLUSTER_ID_BYTES];
-	buf_printf(&b, "{\"id\": ");
-	if (node_cluster_id(a->o.node, id)) {
-		buf_printf(&b, "\"");
-		hex_put(&b, id, sizeof(id));
-		buf_printf(&b, "\"");
-	} else {
-		buf_printf(&b, "null");
-	}
-	buf_printf(&b, ", \"name\": ");
-	json_text(&b, t->cluster);
-	buf_printf(&b, ",\n ");
-	put_nodes(a, all, &b);
-	buf_printf(&b, ",\n \"meta\": {");
-	put_group(a, &all[META_NODE], 0, &b);
-	buf_printf(&b, "},\n \"shards\": [");
-	for (uint32_t shard = 0; shard < t->shards; shard++) {
-		buf_printf(&b, "%s\n  {\"shard\": %u, ", shard ? "," : "", shard);
-		put_group(a, &all[topology_shard_node(t, shard)], shard + 1, &b);
-		buf_printf(&b, "}");
-	}
-	buf_printf(&b, "]}\n");
+	put_cluster(a, all, &b);
 	gather_status_free(a->o.gather, all);
 	reply_buf(r, HTTP_JSON, &b);
 }
@@ -176,19 +257,18 @@ static void handle_cluster(void *arg, struct http_request *r)
 static void handle_edges(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
+	char reason[QUERY_REASON_MAX];
+	struct buf b = {0};
 	if (!no_args(r))
 		return;
-	struct gather_status *s = gather_status_one(a->o.gather, META_NODE, "edges");
-	if (s->rc) {
-		reply_unavailable(r, s->reason);
-	} else {
-		struct buf b = {0};
-		buf_printf(&b, "{\"edges\": [");
-		buf_put(&b, s->body.data, s->body.len);
-		buf_printf(&b, "]}\n");
-		reply_buf(r, HTTP_JSON, &b);
+	buf_printf(&b, "{\"edges\": [");
+	if (gather_edges(a->o.gather, &b, reason)) {
+		buf_free(&b);
+		reply_unavailable(r, reason);
+		return;
 	}
-	gather_status_free_one(s);
+	buf_printf(&b, "]}\n");
+	reply_buf(r, HTTP_JSON, &b);
 }
 
 static void reply_readmit(struct http_request *r, const char *name, enum verdict v, const char *reason)
@@ -269,19 +349,12 @@ static void handle_streams(void *arg, struct http_request *r)
 	const struct topology *t = a->o.topology;
 	if (!no_args(r))
 		return;
-	struct gather_status *all = gather_status_all(a->o.gather, "streams");
+	char reason[QUERY_REASON_MAX];
 	struct serve_stream *streams = xcalloc(t->stream_count, sizeof(*streams));
 	for (uint32_t i = 0; i < t->stream_count; i++)
 		streams[i].close_ns = streams[i].final_ns = WATERMARK_NONE;
-	const char *wrong = NULL;
-	for (size_t i = 0; i < t->cloud_count && !wrong; i++) {
-		if (all[i].rc)
-			wrong = all[i].reason;
-		else if (serve_streams_add(bytes_of(all[i].body.data, all[i].body.len), t, streams))
-			wrong = "a node's answer is damaged";
-	}
-	if (wrong) {
-		reply_unavailable(r, wrong);
+	if (gather_streams(a->o.gather, streams, reason)) {
+		reply_unavailable(r, reason);
 	} else {
 		struct buf b = {0};
 		buf_printf(&b, "{\"streams\": [");
@@ -293,7 +366,6 @@ static void handle_streams(void *arg, struct http_request *r)
 		reply_buf(r, HTTP_JSON, &b);
 	}
 	free(streams);
-	gather_status_free(a->o.gather, all);
 }
 
 /* ---- query and watch ---------------------------------------------------------------------------------------------- */

@@ -894,6 +894,11 @@ void node_group_statuses(struct node *n, struct group_status *out)
 	view_group_statuses(n->view, out);
 }
 
+void node_group_status(struct node *n, uint32_t group, struct group_status *ret_status)
+{
+	view_group_status(n->view, group, ret_status);
+}
+
 bool node_ready(struct node *n, char **ret_why)
 {
 	return view_ready(n->view, ret_why);

@@ -114,6 +114,7 @@ int node_leader(struct node *n, uint32_t group);
 bool node_serves(struct node *n, uint32_t group);
 /* Of every group (topology_groups), by number. */
 void node_group_statuses(struct node *n, struct group_status *out);
+void node_group_status(struct node *n, uint32_t group, struct group_status *ret_status);
 /* Every group this node holds has a leader it can reach, and the cluster id is known. ret_why: what is wrong, the caller's to free. */
 bool node_ready(struct node *n, char **ret_why);
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a

@@ -17,7 +17,6 @@ struct part {
 	struct rows_reader *reader;
 	struct row *row; /* at hand; NULL: the shard has no more */
 	bool more;       /* pages after this one */
-	uint64_t behind_entries;
 	int64_t last_start_ns;
 	struct buf last_group;
 };
@@ -33,7 +32,8 @@ struct query {
 	enum stage stage;
 	int64_t watermark_ns; /* the least close of the shards read */
 	int64_t final_ns;     /* the least final */
-	uint64_t behind_entries; /* of all shards, where the read did not wait */
+	uint64_t behind_entries; /* the most of any shard's first page, where the read did not wait */
+	int64_t age_ns;          /* likewise */
 	int64_t spent_ns;        /* waiting for pages */
 	uint32_t rows;        /* written */
 	int64_t last_start_ns;
@@ -69,7 +69,7 @@ static void *start_page(struct query *q, uint32_t shard, bool first)
 		spec.after_start_ns = part->last_start_ns;
 		spec.after_group = bytes_of(part->last_group.data, part->last_group.len);
 	}
-	return q->source.start(q->source.arg, shard, &spec, first && !q->args.stale);
+	return q->source.start(q->source.arg, shard, &spec, !q->args.stale);
 }
 
 static int64_t now_ns(const struct query *q)
@@ -97,7 +97,8 @@ static int open_page(struct query *q, uint32_t shard, void *handle)
 		if (!got)
 			part->row = NULL;
 	}
-	part->behind_entries = page.behind_entries;
+	q->behind_entries = page.behind_entries > q->behind_entries ? page.behind_entries : q->behind_entries;
+	q->age_ns = page.age_ns > q->age_ns ? page.age_ns : q->age_ns;
 	buf_free(&page.rows);
 	return rc;
 }
@@ -150,7 +151,6 @@ static int open_all(struct query *q)
 		if (!rc) {
 			int64_t close_ns = rows_reader_close_ns(q->parts[i].reader);
 			q->watermark_ns = close_ns < q->watermark_ns ? close_ns : q->watermark_ns;
-			q->behind_entries += q->parts[i].behind_entries;
 			int64_t final_ns = rows_reader_final_ns(q->parts[i].reader);
 			q->final_ns = final_ns < q->final_ns ? final_ns : q->final_ns;
 		}
@@ -299,7 +299,8 @@ static void put_head(struct query *q, struct buf *out)
 	else
 		json_time(out, q->watermark_ns);
 	if (q->args.stale)
-		buf_printf(out, ", \"stale\": {\"behind_entries\": %llu}", (unsigned long long)q->behind_entries);
+		buf_printf(out, ", \"stale\": {\"behind_entries\": %llu, \"age_ms\": %lld}",
+		    (unsigned long long)q->behind_entries, (long long)((q->age_ns + NS_PER_MS - 1) / NS_PER_MS));
 	buf_printf(out, ",\n \"rows\": [");
 }
 

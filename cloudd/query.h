@@ -1,7 +1,8 @@
 /* A query: pages of rows from every shard, merged in (start, group, shard) order, evaluated and written as JSON while it
  * is read.
  *
- * Where pages come from is a struct query_source, so that merging is pure. At most one page per shard is in memory. */
+ * Where pages come from is a struct query_source, so that merging is pure. At most one page per shard is in memory. Every page
+ * of a linearizable query is linearizable, so that none is older than the one before it though another replica made it. */
 #ifndef WEIR_CLOUDD_QUERY_H
 #define WEIR_CLOUDD_QUERY_H
 
@@ -16,6 +17,7 @@ struct query_page {
 	struct buf rows;
 	bool more;
 	uint64_t behind_entries; /* not linearizable: committed entries that the rows may lack */
+	int64_t age_ns;          /* ... and how long ago the replica heard from its leader */
 };
 
 struct query_source {

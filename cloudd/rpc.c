@@ -191,6 +191,21 @@ static void call_free(struct rpc_call *c)
 	free(c);
 }
 
+int rpc_wait(struct rpc *r, struct rpc_call *c, int64_t ns)
+{
+	int64_t until_ns = clock_mono_ns() + ns;
+	bool last = until_ns >= c->until_ns;
+	until_ns = last ? c->until_ns : until_ns;
+	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
+	int waited = 0;
+	pthread_mutex_lock(&r->mutex);
+	while (!c->done && waited != ETIMEDOUT)
+		waited = pthread_cond_timedwait(&c->changed, &r->mutex, &ts);
+	bool over = c->done || last;
+	pthread_mutex_unlock(&r->mutex);
+	return over ? 0 : WEIR_ETIMEOUT;
+}
+
 int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply)
 {
 	struct timespec ts = {(time_t)(c->until_ns / NS_PER_SEC), (long)(c->until_ns % NS_PER_SEC)};

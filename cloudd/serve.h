@@ -16,8 +16,8 @@
 #include "common/codec.h"
 #include "common/stats.h"
 
-#define SERVE_THREADS 4
-#define SERVE_QUEUE_MAX 256
+#define SERVE_THREADS 4     /* for queries and outboxes; one more for status and one for snapshots */
+#define SERVE_QUEUE_MAX 256 /* of each */
 #define SERVE_WAIT_NS (4 * INT64_C(1000000000)) /* for a linearizable read; below what the asker waits */
 #define SERVE_TIME_NS (4500 * INT64_C(1000000))  /* to make an answer, the wait included; below that too */
 
@@ -64,8 +64,8 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
     bool *ret_more, struct serve_age *ret_age, const char **ret_reason);
 /* Cursors are the same on all replicas. A cursor beyond this replica's state is only called foreign (reset) by a leader
  * that has made sure of it; a leader also waits, once for each of its terms, until its state has all that an
- * earlier leader could have told of, so that no window is told of again as it was before. any_replica: to move the cursor to
- * the end, a replica that does not lead will do; for rows it is UNAVAILABLE (serve_not_leader). */
+ * earlier leader could have told of, so that no window is told of again as it was before. A replica that does not lead only
+ * moves the cursor to its end (*index = UINT64_MAX); for rows it is UNAVAILABLE (serve_not_leader). */
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
 /* Groups held here, with digests (zero, at index 0, while the state is not whole). At most GROUPS_PER_STATUS_MAX; names are

@@ -103,6 +103,17 @@ void view_group_statuses(struct view *v, struct group_status *out)
 		out[g].heard_ns += (uint64_t)age_ns;
 }
 
+void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status)
+{
+	weir_assert(group < topology_groups(v->topology));
+	pthread_mutex_lock(&v->lock);
+	*ret_status = v->groups[group];
+	int64_t age_ns = clock_mono_ns() - v->put_ns;
+	pthread_mutex_unlock(&v->lock);
+	if (age_ns > VIEW_FRESH_NS)
+		ret_status->heard_ns += (uint64_t)age_ns;
+}
+
 static const char *name_of(const struct view *v, int node)
 {
 	return node >= 0 ? v->topology->clouds[node].name : "";

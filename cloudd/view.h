@@ -52,8 +52,13 @@ void view_free(struct view *v);
 void view_put(struct view *v, const struct view_counters *counters, const struct group_status *statuses, const char *why);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
+<<<<<<< HEAD
 /* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_groups, node_cluster_id, node_metrics
  * say.
+=======
+/* Any thread; as node_ready, node_leader, node_serves, node_group_status(es), node_groups, node_cluster_id, node_metrics,
+ * node_streams_json say. meta: NULL where group 0 is not held.
+>>>>>>> bb43568 (cloudd: reads find the leader, wherever it is)
  *
  * In a copy that is older than VIEW_FRESH_NS `heard_ns` includes its age, on leaders too: a process that was stopped for a while
  * is not taken for one that has just heard from its leader. */
@@ -61,6 +66,7 @@ bool view_ready(struct view *v, char **ret_why);
 int view_leader(struct view *v, uint32_t group);
 bool view_serves(struct view *v, uint32_t group);
 void view_group_statuses(struct view *v, struct group_status *out);
+void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status);
 /* Of the groups held: names are the topology's; `replicas` the caller's to free (each from malloc, or NULL); no digests. */
 size_t view_groups(struct view *v, struct msg_group_status *out);
 bool view_cluster_id(struct view *v, uint8_t ret_id[CLUSTER_ID_BYTES]);

@@ -33,14 +33,11 @@ struct watch {
 /* Each shard's place is the end of its outbox. */
 static int find_ends(struct watch *w, struct query_error *error)
 {
+	int64_t until_ns = clock_mono_ns() + WATCH_OPEN_NS;
 	for (uint32_t i = 0; i < w->shards; i++) {
-		struct buf rows = {0};
-		bool reset;
 		char reason[QUERY_REASON_MAX];
-		w->places[i] = (struct watch_place){UINT64_MAX, 0};
-		int rc = gather_outbox(w->g, i, w->args.spec.stream, &w->places[i].index, &w->places[i].n, WATCH_ROWS,
-		    &rows, &reset, reason);
-		buf_free(&rows);
+		int rc = gather_outbox_end(w->g, i, w->args.spec.stream, until_ns - clock_mono_ns(), &w->places[i].index,
+		    &w->places[i].n, reason);
 		if (rc) {
 			*error = (struct query_error){503, "unavailable", ""};
 			snprintf(error->message, sizeof(error->message), "%s", reason);
@@ -123,18 +120,18 @@ static int put_rows(struct watch *w, uint32_t shard, const struct buf *rows, str
 	return rc;
 }
 
-/* Asks one shard. Its being away is no error: it is asked again. */
+/* Asks one shard. Its being away, or without a leader, is no error: it is asked again. */
 static int poll_shard(struct watch *w, uint32_t shard, struct buf *out)
 {
 	struct watch_place place = w->places[shard];
 	struct buf rows = {0};
 	bool reset = false;
 	char reason[QUERY_REASON_MAX];
+	int node;
 	int rc = gather_outbox(
-	    w->g, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, reason);
+	    w->g, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, &node, reason);
 	if (rc) {
-		uint32_t node = topology_shard_node(w->g->topology, shard);
-		if (node != w->g->self)
+		if (rc != WEIR_ENOTLEADER && node >= 0 && (uint32_t)node != w->g->self)
 			w->ask_again_ns[node] = clock_mono_ns() + WATCH_AWAY_MS * NS_PER_MS;
 		buf_free(&rows);
 		return 0;
@@ -172,8 +169,9 @@ static void put_keepalive(struct watch *w, struct buf *out)
 static int poll_all(struct watch *w, struct buf *out)
 {
 	for (uint32_t i = 0; i < w->shards && out->len < PIECE_BYTES && !http_stopping(w->server); i++) {
-		uint32_t node = topology_shard_node(w->g->topology, w->next);
-		int rc = w->ask_again_ns[node] <= clock_mono_ns() ? poll_shard(w, w->next, out) : 0;
+		int leader = node_leader(w->g->node, w->next + 1);
+		bool away = leader >= 0 && w->ask_again_ns[leader] > clock_mono_ns();
+		int rc = away ? 0 : poll_shard(w, w->next, out);
 		if (rc)
 			return rc;
 		w->next = (w->next + 1) % w->shards;

@@ -1,8 +1,8 @@
 /* A watch: what closes or is revised in a stream, as server-sent events, from the outboxes of all shards.
  *
- * An event's id holds a place in every shard's outbox, so that a client that comes back with it misses nothing while the
- * outbox is kept. Shards are asked in turn every WATCH_POLL_MS; rows of one shard come in the order in which they
- * happened. A shard that cannot be reached is asked again later: its rows come then. */
+ * An event's id holds a place in every shard's outbox, so that a client that comes back with it, at any node, misses nothing
+ * while the outbox is kept. Shards' leaders are asked in turn every WATCH_POLL_MS; rows of one shard come in the order in which
+ * they happened. A shard that has no leader, or whose leader cannot be reached, is asked again later: its rows come then. */
 #ifndef WEIR_CLOUDD_WATCH_H
 #define WEIR_CLOUDD_WATCH_H
 
@@ -13,6 +13,7 @@
 #define WATCH_POLL_MS 250
 #define WATCH_KEEPALIVE_MS 15000
 #define WATCH_AWAY_MS 5000 /* a node that did not answer is let be for so long, so that it does not hold up the others' rows */
+#define WATCH_OPEN_NS (5 * INT64_C(1000000000)) /* for the leaders to say where their outboxes end; then any replica may */
 #define WATCHES_MAX 64 /* at a time */
 #define WATCH_ROWS 500 /* of one shard at a time */
 

@@ -1,0 +1,50 @@
+/* What the files of cloudd/serve share. */
+#ifndef WEIR_CLOUDD_SERVE_PARTS_H
+#define WEIR_CLOUDD_SERVE_PARTS_H
+
+#include <pthread.h>
+
+#include "cloudd/serve.h"
+
+/* A bounded queue and the threads that work on it. Requests that may wait for a majority, or copy a group, hold up none of
+ * another kind. */
+enum serve_lane { SERVE_READS, SERVE_STATUS, SERVE_SNAPSHOTS, SERVE_LANES };
+
+struct serve_request {
+	struct serve_request *next;
+	uint8_t *route;
+	size_t route_len;
+	uint8_t *frame;
+	size_t frame_len;
+	int64_t arrived_ns;
+};
+
+struct serve_queue {
+	struct serve *serve;
+	enum serve_lane lane;
+	pthread_cond_t changed;
+	struct serve_request *first, **last;
+	unsigned queued;
+};
+
+struct serve {
+	struct serve_options o;
+	pthread_t threads[SERVE_THREADS + SERVE_LANES - 1];
+	unsigned thread_count;
+	pthread_mutex_t mutex; /* of all below */
+	struct serve_queue queues[SERVE_LANES];
+	bool stopping;
+	uint64_t *told_term;   /* by group: the term of this node's leadership in which its outbox may be told of */
+};
+
+/* The topology places a replica of the group here. */
+static inline bool serve_holds(const struct serve *s, uint32_t group)
+{
+	const struct topology *t = s->o.topology;
+	return group < topology_groups(t) && topology_rank(t, group, s->o.self) >= 0;
+}
+enum verdict serve_verdict_of(int rc, const char **ret_reason);
+/* Begins a read transaction if the group's state here is whole. Aborted by the caller with kv_abort. */
+int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct apply_group_info *ret_info);
+
+#endif

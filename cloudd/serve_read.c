@@ -1,0 +1,236 @@
+/* Rows of a shard and of its outbox, and how this node's groups are. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/result.h"
+#include "cloudd/serve_parts.h"
+#include "common/clock.h"
+#include "common/err.h"
+
+const char serve_not_leader[] = "this replica does not lead the group";
+
+enum verdict serve_verdict_of(int rc, const char **ret_reason)
+{
+	switch (rc) {
+	case 0:
+		return VERDICT_OK;
+	case WEIR_ENOTFOUND:
+		*ret_reason = "unknown stream";
+		return VERDICT_REFUSED;
+	case WEIR_EVERSION:
+		*ret_reason = "another version of the stream or of the protocol";
+		return VERDICT_REFUSED;
+	case WEIR_ECORRUPT:
+		*ret_reason = "a stored record is damaged";
+		return VERDICT_UNAVAILABLE;
+	case WEIR_ETIMEOUT:
+		*ret_reason = "it takes too long: ask for shorter windows, or less (where, by)";
+		return VERDICT_UNAVAILABLE;
+	case WEIR_EBUSY:
+		*ret_reason = "too many readers";
+		return VERDICT_BUSY;
+	case WEIR_ENOTLEADER:
+		*ret_reason = serve_not_leader;
+		return VERDICT_UNAVAILABLE;
+	case WEIR_ECLOSED:
+		*ret_reason = "the replica here is empty, or is being rebuilt from a snapshot";
+		return VERDICT_UNAVAILABLE;
+	default:
+		*ret_reason = err_text(rc);
+		return VERDICT_UNAVAILABLE;
+	}
+}
+
+int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct apply_group_info *ret_info)
+{
+	struct kv_txn *txn;
+	int rc = kv_begin(s->o.state, false, &txn);
+	if (rc)
+		return rc;
+	rc = apply_read_group(txn, group, ret_info);
+	if (!rc && (ret_info->is_void || !ret_info->applied))
+		rc = WEIR_ECLOSED;
+	if (rc) {
+		kv_abort(txn);
+		return rc;
+	}
+	*ret_txn = txn;
+	return 0;
+}
+
+/* ---- linearizable ------------------------------------------------------------------------------------------------ */
+
+static enum verdict wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason)
+{
+	int64_t until_ns = clock_mono_ns() + SERVE_WAIT_NS;
+	uint64_t index;
+	if (!node_serves(s->o.node, group))
+		return serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
+	int rc = progress_read_index(s->o.progress, group, SERVE_WAIT_NS, &index);
+	if (rc == WEIR_ENOTLEADER)
+		return serve_verdict_of(rc, ret_reason);
+	bool confirmed = !rc;
+	if (confirmed)
+		rc = progress_wait(s->o.progress, group, index, until_ns - clock_mono_ns());
+	if (!rc)
+		return VERDICT_OK;
+	*ret_reason = rc == WEIR_ECLOSED ? "the node is stopping" :
+	    confirmed                ? "the group's state is behind its log" :
+				       "no majority of the group answers its leader";
+	return VERDICT_UNAVAILABLE;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static void age_of(struct serve *s, uint32_t group, const struct apply_group_info *info, struct serve_age *ret)
+{
+	struct group_status status;
+	node_group_status(s->o.node, group, &status);
+	uint64_t committed = progress_committed(s->o.progress, group);
+	if (status.committed > committed)
+		committed = status.committed;
+	ret->behind_entries = committed > info->applied ? committed - info->applied : 0;
+	ret->age_ns = (int64_t)(status.heard_ns < INT64_MAX ? status.heard_ns : INT64_MAX);
+}
+
+enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
+    bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
+{
+	uint32_t group = shard + 1;
+	if (!serve_holds(s, group)) {
+		*ret_reason = "the shard is not held here";
+		return VERDICT_UNAVAILABLE;
+	}
+	struct rows_spec decoded;
+	const struct stream_conf *stream;
+	int rc = rows_spec_decode(spec, s->o.topology, &decoded, &stream);
+	if (rc) {
+		serve_verdict_of(rc, ret_reason);
+		return VERDICT_REFUSED;
+	}
+	int64_t deadline_ns = clock_mono_ns() + SERVE_TIME_NS;
+	enum verdict v = linearizable ? wait_linearizable(s, group, ret_reason) : VERDICT_OK;
+	if (v != VERDICT_OK)
+		return v;
+	struct apply_group_info info = {0};
+	struct kv_txn *txn;
+	rc = serve_begin(s, group, &txn, &info);
+	if (rc)
+		return serve_verdict_of(rc, ret_reason);
+	*ret_age = (struct serve_age){0};
+	if (!linearizable)
+		age_of(s, group, &info, ret_age);
+	rc = result_query(s->o.topology, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
+	kv_abort(txn);
+	return serve_verdict_of(rc, ret_reason);
+}
+
+/* ---- outbox ------------------------------------------------------------------------------------------------------ */
+
+static bool may_tell(struct serve *s, uint32_t group, uint64_t term)
+{
+	pthread_mutex_lock(&s->mutex);
+	bool may = s->told_term[group] == term;
+	pthread_mutex_unlock(&s->mutex);
+	return may;
+}
+
+static void set_may_tell(struct serve *s, uint32_t group, uint64_t term)
+{
+	pthread_mutex_lock(&s->mutex);
+	if (term > s->told_term[group])
+		s->told_term[group] = term;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* Whether this replica's state has all that anyone can have been told. *ret_sure: a read index was waited for just now. */
+static enum verdict prepare_outbox(struct serve *s, uint32_t group, bool end, bool *ret_sure, const char **ret_reason)
+{
+	struct group_status status;
+	node_group_status(s->o.node, group, &status);
+	*ret_sure = false;
+	if (!status.serving)
+		return end ? VERDICT_OK : serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
+	if (!end && may_tell(s, group, status.term))
+		return VERDICT_OK;
+	enum verdict v = wait_linearizable(s, group, ret_reason);
+	if (v == VERDICT_OK) {
+		set_may_tell(s, group, status.term);
+		*ret_sure = true;
+	}
+	return v;
+}
+
+/* A transaction that the cursor is not beyond, unless it is foreign. */
+static enum verdict begin_outbox(struct serve *s, uint32_t group, uint64_t index, struct kv_txn **ret_txn,
+    const char **ret_reason)
+{
+	struct apply_group_info info = {0};
+	struct kv_txn *txn;
+	bool sure, end = index == UINT64_MAX;
+	enum verdict v = prepare_outbox(s, group, end, &sure, ret_reason);
+	if (v != VERDICT_OK)
+		return v;
+	int rc = serve_begin(s, group, &txn, &info);
+	if (rc)
+		return serve_verdict_of(rc, ret_reason);
+	if (!end && !sure && index > info.applied) {
+		kv_abort(txn);
+		v = wait_linearizable(s, group, ret_reason);
+		if (v != VERDICT_OK)
+			return v;
+		rc = serve_begin(s, group, &txn, &info);
+		if (rc)
+			return serve_verdict_of(rc, ret_reason);
+	}
+	*ret_txn = txn;
+	return VERDICT_OK;
+}
+
+enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
+    uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason)
+{
+	if (!serve_holds(s, shard + 1)) {
+		*ret_reason = "the shard is not held here";
+		return VERDICT_UNAVAILABLE;
+	}
+	int at = topology_stream(s->o.topology, stream);
+	if (at < 0)
+		return serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
+	struct kv_txn *txn;
+	enum verdict v = begin_outbox(s, shard + 1, *index, &txn, ret_reason);
+	if (v != VERDICT_OK)
+		return v;
+	int rc = result_outbox(
+	    s->o.topology, txn, shard, &s->o.topology->streams[at], index, n, limit, rows, ret_reset);
+	kv_abort(txn);
+	return serve_verdict_of(rc, ret_reason);
+}
+
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
+
+size_t serve_groups(struct serve *s, struct msg_group_status *out)
+{
+	size_t n = node_groups(s->o.node, out);
+	struct kv_txn *txn = NULL;
+	if (kv_begin(s->o.state, false, &txn))
+		txn = NULL;
+	for (size_t i = 0; i < n; i++) {
+		struct apply_group_info info = {0};
+		out[i].applied = 0;
+		if (!txn || apply_read_group(txn, out[i].group, &info) || info.is_void)
+			continue;
+		out[i].applied = info.applied;
+		out[i].digest_hi = info.digest_hi;
+		out[i].digest_lo = info.digest_lo;
+		out[i].digest_index = info.applied;
+	}
+	kv_abort(txn);
+	return n;
+}
+
+void serve_groups_clear(struct msg_group_status *groups, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(groups[i].replicas);
+}
