@@ -52,13 +52,8 @@ void view_free(struct view *v);
 void view_put(struct view *v, const struct view_counters *counters, const struct group_status *statuses, const char *why);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
-<<<<<<< HEAD
-/* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_groups, node_cluster_id, node_metrics
- * say.
-=======
-/* Any thread; as node_ready, node_leader, node_serves, node_group_status(es), node_groups, node_cluster_id, node_metrics,
- * node_streams_json say. meta: NULL where group 0 is not held.
->>>>>>> bb43568 (cloudd: reads find the leader, wherever it is)
+/* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_group_status, node_groups, node_cluster_id,
+ * node_metrics say.
  *
  * In a copy that is older than VIEW_FRESH_NS `heard_ns` includes its age, on leaders too: a process that was stopped for a while
  * is not taken for one that has just heard from its leader. */
