@@ -8,12 +8,12 @@
 #include "common/buf.h"
 #include "common/topology.h"
 
-static inline struct topology *cloud_topology(unsigned clouds, unsigned shards)
+static inline struct topology *cloud_topology_of(unsigned clouds, unsigned shards, unsigned replicas)
 {
 	struct buf text = {0}, errors = {0};
 	struct topology *t = NULL;
-	buf_printf(&text, "version: 1\ncluster: {name: plant, shards: %u, replicas: 1, security: none, partitioned_after: 1m}\n",
-	    shards);
+	buf_printf(&text, "version: 1\ncluster: {name: plant, shards: %u, replicas: %u, security: none, partitioned_after: 1m}\n",
+	    shards, replicas);
 	buf_printf(&text, "cloud:\n");
 	for (unsigned i = 1; i <= clouds; i++)
 		buf_printf(&text,
@@ -33,6 +33,11 @@ static inline struct topology *cloud_topology(unsigned clouds, unsigned shards)
 	buf_free(&text);
 	buf_free(&errors);
 	return t;
+}
+
+static inline struct topology *cloud_topology(unsigned clouds, unsigned shards)
+{
+	return cloud_topology_of(clouds, shards, 1);
 }
 
 #endif

@@ -403,6 +403,53 @@ START_TEST(a_node_that_cannot_be_reached_or_has_too_much_is_said_at_once)
 }
 END_TEST
 
+static void forward_to(uint32_t node, uint32_t shard, enum msg_type type)
+{
+	struct msg m = {.type = type};
+	struct origin o = {.type = type, .shard = shard, .local = true, .edge = 0};
+	m.open.edge = m.batch.edge = "a";
+	m.open.shard = m.batch.shard = shard;
+	if (type == MSG_HELLO)
+		m = (struct msg){.type = MSG_HELLO,
+		    .hello = {.edge = "a", .cluster = "plant", .claim = bytes_of(cluster_id, CLAIM_BYTES), .software = ""}};
+	ck_assert_int_eq(route_forward(w.route, node, &m, &o, 0), 0);
+}
+
+START_TEST(a_change_of_leader_answers_at_once_what_waits_elsewhere)
+{
+	forward_to(1, 2, MSG_OPEN);
+	forward_to(2, 2, MSG_OPEN);
+	forward_to(1, 3, MSG_OPEN);
+	forward_to(1, 0, MSG_HELLO);
+	route_group_led(w.route, 3, 2); /* shard 2: what waits at node 2 is where it belongs */
+	ck_assert_uint_eq(w.answers, 1);
+	ck_assert_int_eq(w.answer.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_uint_eq(w.origin.shard, 2);
+	route_group_led(w.route, 0, -1); /* the meta group has no leader: hellos */
+	ck_assert_uint_eq(w.answers, 2);
+	ck_assert_int_eq(w.origin.type, MSG_HELLO);
+	ck_assert_uint_eq(route_counters(w.route)->moved, 2);
+	ck_assert_uint_eq(route_counters(w.route)->waiting, 2);
+	node_replies(1, VERDICT_OK, 5); /* the last frame: of the hello, given up */
+	ck_assert_uint_eq(w.answers, 2);
+}
+END_TEST
+
+START_TEST(a_node_that_restarted_will_not_answer)
+{
+	forward_to(1, 2, MSG_OPEN);
+	forward_to(2, 3, MSG_OPEN);
+	forward_to(1, 4, MSG_OPEN);
+	route_node_restarted(w.route, 1);
+	ck_assert_uint_eq(w.answers, 2);
+	ck_assert_int_eq(w.answer.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_uint_eq(route_counters(w.route)->waiting, 1);
+	route_tick(w.route, INT64_MAX);
+	ck_assert_uint_eq(w.answers, 3);
+	ck_assert_uint_eq(route_counters(w.route)->timeouts, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/ingress");
@@ -421,6 +468,8 @@ int main(void)
 	tcase_add_test(tc, silence_is_unavailable_in_time_and_a_late_reply_is_dropped);
 	tcase_add_test(tc, replies_out_of_order_reach_their_own_askers);
 	tcase_add_test(tc, a_node_that_cannot_be_reached_or_has_too_much_is_said_at_once);
+	tcase_add_test(tc, a_change_of_leader_answers_at_once_what_waits_elsewhere);
+	tcase_add_test(tc, a_node_that_restarted_will_not_answer);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -52,6 +52,7 @@ static void on_answer(void *arg, const struct origin *o, const struct answer *a)
 static void new_leader(void)
 {
 	w.l = leader_new(w.t, SHARD, &(struct leader_io){NULL, on_propose, on_answer}, &w.counters);
+	leader_lead(w.l, w.now);
 }
 
 static enum entry_kind proposed_kind(uint64_t index)
@@ -496,6 +497,92 @@ START_TEST(advances_that_lie_or_do_not_decode_are_refused)
 }
 END_TEST
 
+START_TEST(at_the_end_of_leadership_all_that_waits_is_answered)
+{
+	opened();
+	batch(1, 1, 1);
+	batch(2, 1, 1); /* waits with it */
+	open_edge(3, 2, 1, 9);
+	advance(4, 256, 0);
+	ck_assert_uint_eq(w.answer_count, 1);
+	leader_stop(w.l);
+	ck_assert_uint_eq(w.answer_count, 5);
+	for (size_t i = 1; i < 5; i++)
+		expect_answer(i, i, VERDICT_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(w.answers[1].a.reason, "leader changed"));
+	leader_stop(w.l);
+	ck_assert_uint_eq(w.answer_count, 5);
+	/* Whatever becomes of them, nobody is answered twice, and others' entries under their indexes mean nothing. */
+	applied(3, VERDICT_OK, 1, 1);
+	ck_assert_uint_eq(w.answer_count, 5);
+}
+END_TEST
+
+START_TEST(who_does_not_lead_answers_at_once_and_proposes_nothing)
+{
+	opened();
+	leader_stop(w.l);
+	uint64_t before = w.index;
+	batch(1, 1, 1);
+	open_edge(2, 1, 1, 9);
+	advance(3, 256, 0);
+	for (size_t i = 1; i < 4; i++)
+		expect_answer(i, i, VERDICT_UNAVAILABLE);
+	struct apply_result r = {.group = SHARD + 1, .index = 50, .kind = ENTRY_BATCH, .more = true, .dirty = true};
+	leader_applied(w.l, &r, w.now);
+	w.now.mono_ns += 10 * NS_PER_SEC;
+	leader_tick(w.l, w.now);
+	ck_assert_uint_eq(w.index, before);
+	ck_assert_int_eq(leader_due_ns(w.l), INT64_MAX);
+}
+END_TEST
+
+START_TEST(a_new_leadership_remembers_no_edge_and_what_shards_took)
+{
+	opened();
+	batch(1, 1, 1);
+	advance(2, 256, 0);
+	leader_stop(w.l);
+	/* Another replica led: it took an advance, and the batch. */
+	struct apply_result r = {.group = SHARD + 1, .index = 9, .kind = ENTRY_NOOP, .meta_index = 512};
+	leader_applied(w.l, &r, w.now);
+	w.index = 9;
+	leader_lead(w.l, w.now);
+	leader_tick(w.l, w.now);
+	ck_assert_int_eq(proposed_kind(10), ENTRY_SWEEP);
+	batch(3, 1, 2);
+	expect_answer(3, 3, VERDICT_NOT_OPEN);
+	advance(4, 512, 256);
+	expect_answer(4, 4, VERDICT_OK);
+	ck_assert_uint_eq(w.answers[4].a.meta_index, 512);
+	advance(5, 1024, 768); /* leaves a gap */
+	expect_answer(5, 5, VERDICT_OUT_OF_SEQUENCE);
+	open_edge(6, 1, 1, 9);
+	applied(10, VERDICT_OK, 0, 0);
+	applied(11, VERDICT_OK, 1, 1);
+	expect_answer(6, 6, VERDICT_OK);
+	ck_assert_uint_eq(w.answers[6].a.last, 1);
+	batch(7, 1, 2);
+	ck_assert_uint_eq(w.index, 12);
+}
+END_TEST
+
+START_TEST(indexes_rise_with_gaps)
+{
+	opened();
+	batch(1, 1, 1);
+	w.index += 5; /* a configuration, say */
+	batch(2, 1, 2);
+	applied(3, VERDICT_OK, 1, 1);
+	expect_answer(1, 1, VERDICT_OK);
+	struct apply_result r = {.group = SHARD + 1, .index = 5, .kind = ENTRY_CONFIG};
+	leader_applied(w.l, &r, w.now);
+	ck_assert_uint_eq(w.answer_count, 2);
+	applied(9, VERDICT_OK, 1, 2);
+	expect_answer(2, 2, VERDICT_OK);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/leader");
@@ -517,6 +604,10 @@ int main(void)
 	tcase_add_test(tc, sweeps_follow_at_once_on_more_and_within_a_second_on_dirty);
 	tcase_add_test(tc, advances_are_proposed_once_in_order_and_answered_when_applied);
 	tcase_add_test(tc, advances_that_lie_or_do_not_decode_are_refused);
+	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);
+	tcase_add_test(tc, who_does_not_lead_answers_at_once_and_proposes_nothing);
+	tcase_add_test(tc, a_new_leadership_remembers_no_edge_and_what_shards_took);
+	tcase_add_test(tc, indexes_rise_with_gaps);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

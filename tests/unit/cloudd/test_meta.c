@@ -1,0 +1,397 @@
+/* The meta group's replicas as leadership moves between them: what a follower knows, what a new leader starts from, what the end of
+ * leadership answers. Two replicas, each on a state environment of its own; the log is a list. */
+#include <check.h>
+#include <string.h>
+
+#include "cloudd/meta.h"
+#include "common/clock.h"
+#include "tests/unit/cloudd/cloud_disk.h"
+#include "tests/unit/cloudd/cloud_topology.h"
+
+#define SHARDS 4
+#define LOG_MAX 64
+#define ANSWERS_MAX 32
+#define SENT_MAX 256
+#define H (3600 * NS_PER_SEC)
+
+struct replica {
+	struct cloud_disk disk;
+	struct apply *apply;
+	struct meta *meta;
+	uint64_t applied;
+};
+
+struct world {
+	struct topology *t;
+	struct replica replicas[2];
+	struct meta_time now;
+	struct buf log[LOG_MAX]; /* by index */
+	uint64_t last;           /* index */
+	struct {
+		struct origin o;
+		struct answer a;
+	} answers[ANSWERS_MAX];
+	size_t answer_count;
+	struct {
+		uint32_t replica, shard;
+		uint64_t meta_index;
+	} sent[SENT_MAX];
+	size_t sent_count;
+	uint64_t report_seq;
+};
+static struct world w;
+
+static int on_propose(void *arg, uint32_t group, const struct entry *e, bool own, uint64_t *ret_index)
+{
+	(void)arg, (void)own;
+	ck_assert_uint_eq(group, 0);
+	ck_assert_uint_lt(w.last + 1, LOG_MAX);
+	entry_encode(e, &w.log[++w.last]);
+	*ret_index = w.last;
+	return 0;
+}
+
+static void on_answer(void *arg, const struct origin *o, const struct answer *a)
+{
+	(void)arg;
+	ck_assert_uint_lt(w.answer_count, ANSWERS_MAX);
+	w.answers[w.answer_count].o = *o;
+	w.answers[w.answer_count++].a = *a;
+}
+
+static bool on_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
+{
+	struct entry e;
+	ck_assert_uint_lt(w.sent_count, SENT_MAX);
+	ck_assert_int_eq(entry_decode(entry, &e), 0);
+	ck_assert(e.kind == ENTRY_ADVANCE && e.advance.meta_index == meta_index);
+	entry_clear(&e);
+	w.sent[w.sent_count].replica = (uint32_t)((struct replica *)arg - w.replicas);
+	w.sent[w.sent_count].shard = shard;
+	w.sent[w.sent_count++].meta_index = meta_index;
+	return true;
+}
+
+static void load(struct replica *r)
+{
+	struct kv_txn *txn;
+	ck_assert_int_eq(kv_begin(r->disk.state, false, &txn), 0);
+	ck_assert_int_eq(meta_load(r->meta, txn), 0);
+	kv_abort(txn);
+}
+
+static void setup(void)
+{
+	w = (struct world){.t = cloud_topology_of(3, SHARDS, 3), .now = {1700000000 * NS_PER_SEC, 100 * NS_PER_SEC}};
+	for (size_t i = 0; i < 2; i++) {
+		struct replica *r = &w.replicas[i];
+		uint8_t random[CLUSTER_ID_BYTES];
+		char *why = NULL;
+		memset(random, (int)(7 + i), sizeof(random));
+		cloud_disk_make(&r->disk, SHARDS);
+		ck_assert_int_eq(apply_open(w.t, r->disk.state, &r->apply, &why), 0);
+		r->meta = meta_new(w.t, &(struct meta_io){r, on_propose, on_answer, on_advance}, random);
+		load(r);
+	}
+}
+
+static void teardown(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		meta_free(w.replicas[i].meta);
+		apply_close(w.replicas[i].apply);
+		cloud_disk_remove(&w.replicas[i].disk);
+	}
+	for (size_t i = 0; i < LOG_MAX; i++)
+		buf_free(&w.log[i]);
+	topology_free(w.t);
+}
+
+static enum entry_kind kind_of(uint64_t index)
+{
+	struct entry e;
+	ck_assert_int_eq(entry_decode(bytes_of(w.log[index].data, w.log[index].len), &e), 0);
+	enum entry_kind kind = e.kind;
+	entry_clear(&e);
+	return kind;
+}
+
+static uint64_t proposed(enum entry_kind kind, uint64_t from)
+{
+	uint64_t n = 0;
+	for (uint64_t i = from; i <= w.last; i++)
+		n += kind_of(i) == kind;
+	return n;
+}
+
+static void catch_up(uint32_t replica)
+{
+	struct replica *r = &w.replicas[replica];
+	while (r->applied < w.last) {
+		struct apply_result res;
+		struct bytes raw = bytes_of(w.log[r->applied + 1].data, w.log[r->applied + 1].len);
+		ck_assert_int_eq(apply_entry(r->apply, 0, ++r->applied, 1, raw, &res), 0);
+		meta_applied(r->meta, &res, raw, w.now);
+		apply_result_clear(&res);
+	}
+	ck_assert_int_eq(apply_commit(r->apply), 0);
+}
+
+/* What is above `applied` was not committed: the next leader's entries take its place. */
+static void lose_proposals(uint32_t replica)
+{
+	while (w.last > w.replicas[replica].applied)
+		buf_clear(&w.log[w.last--]);
+}
+
+static void tick(uint32_t replica)
+{
+	struct replica *r = &w.replicas[replica];
+	w.now.mono_ns += 50 * NS_PER_MS;
+	w.now.wall_ns += 50 * NS_PER_MS;
+	ck_assert_int_eq(meta_tick(r->meta, r->disk.state, r->applied, w.now), 0);
+}
+
+static void settle(uint32_t leader)
+{
+	for (unsigned i = 0; i < 40; i++) {
+		tick(leader);
+		catch_up(0);
+		catch_up(1);
+	}
+}
+
+static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
+{
+	struct msg m = {.type = MSG_HELLO};
+	struct origin o = {.type = MSG_HELLO, .req_id = req_id, .edge = 0, .claim = "claim of edge a"};
+	m.hello.edge = "a";
+	m.hello.epoch = epoch;
+	m.hello.claim = bytes_of(o.claim, CLAIM_BYTES);
+	m.hello.empty = epoch == 0;
+	meta_hello(w.replicas[replica].meta, &o, &m, w.now);
+}
+
+static enum verdict report(uint32_t replica, int64_t watermark_ns)
+{
+	const struct stream_conf *s = &w.t->streams[1]; /* only edge a is expected */
+	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false};
+	struct msg m = {.type = MSG_REPORT};
+	struct origin o = {.type = MSG_REPORT, .edge = 0};
+	m.report.edge = "a";
+	m.report.epoch = 1;
+	m.report.incarnation = 9;
+	m.report.seq = ++w.report_seq;
+	m.report.stream_count = 1;
+	m.report.streams = &stream;
+	meta_report(w.replicas[replica].meta, &o, &m, w.now);
+	return w.answers[w.answer_count - 1].a.verdict;
+}
+
+/* Replica 0 leads a cluster in which edge a holds epoch 1. */
+static void begin(void)
+{
+	meta_lead(w.replicas[0].meta, w.now);
+	settle(0);
+	hello(0, 1, 0);
+	catch_up(0);
+	catch_up(1);
+	ck_assert_uint_eq(w.answer_count, 1);
+	ck_assert_int_eq(w.answers[0].a.verdict, VERDICT_OK);
+}
+
+START_TEST(a_follower_knows_what_is_committed_and_leads_with_it)
+{
+	begin();
+	ck_assert_int_eq(report(0, 2 * H), VERDICT_OK);
+	settle(0);
+	uint64_t before = w.last;
+	meta_stop(w.replicas[0].meta);
+	meta_lead(w.replicas[1].meta, w.now);
+	tick(1);
+	uint8_t a[CLUSTER_ID_BYTES], b[CLUSTER_ID_BYTES];
+	ck_assert(meta_cluster_id(w.replicas[0].meta, a) && meta_cluster_id(w.replicas[1].meta, b));
+	ck_assert_mem_eq(a, b, sizeof(a));
+	ck_assert_uint_eq(proposed(ENTRY_CREATE, 1), 1);
+	ck_assert_int_eq(report(1, 2 * H), VERDICT_OK); /* it knows the epoch */
+	settle(1);
+	ck_assert_uint_eq(proposed(ENTRY_CLOSE, before + 1), 0); /* and what is closed */
+	ck_assert_int_eq(report(1, 4 * H), VERDICT_OK);
+	settle(1);
+	ck_assert_uint_ge(proposed(ENTRY_CLOSE, before + 1), 1);
+}
+END_TEST
+
+START_TEST(only_the_leader_proposes_sends_and_answers)
+{
+	begin();
+	hello(1, 2, 1);
+	ck_assert_int_eq(w.answers[1].a.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(report(1, 2 * H), VERDICT_UNAVAILABLE);
+	struct origin o = {.type = MSG_READMIT, .edge = 0};
+	meta_readmit(w.replicas[1].meta, &o, w.now);
+	ck_assert_int_eq(w.answers[3].a.verdict, VERDICT_UNAVAILABLE);
+	uint64_t before = w.last;
+	tick(1);
+	ck_assert_uint_eq(w.last, before);
+	report(0, 2 * H);
+	settle(0);
+	ck_assert_uint_gt(w.sent_count, 0);
+	for (size_t i = 0; i < w.sent_count; i++)
+		ck_assert_uint_eq(w.sent[i].replica, 0);
+	struct buf json = {0};
+	meta_edges_json(w.replicas[1].meta, &json);
+	ck_assert_uint_eq(json.len, 0);
+	meta_edges_json(w.replicas[0].meta, &json);
+	ck_assert_uint_gt(json.len, 0);
+	buf_free(&json);
+	ck_assert_uint_eq(meta_counters(w.replicas[1].meta)->claims, 0);
+}
+END_TEST
+
+START_TEST(at_the_end_of_leadership_all_that_waits_is_answered)
+{
+	begin();
+	hello(0, 5, 1);
+	hello(0, 6, 1); /* the same again: waits with it */
+	ck_assert_uint_eq(w.answer_count, 1);
+	meta_stop(w.replicas[0].meta);
+	ck_assert_uint_eq(w.answer_count, 3);
+	ck_assert_int_eq(w.answers[1].a.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(w.answers[2].a.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(w.answers[1].a.reason, "leader changed"));
+	meta_stop(w.replicas[0].meta);
+	catch_up(0); /* it is committed after all, for nobody */
+	ck_assert_uint_eq(w.answer_count, 3);
+}
+END_TEST
+
+START_TEST(what_was_lost_in_flight_is_proposed_again)
+{
+	meta_lead(w.replicas[0].meta, w.now);
+	tick(0);
+	ck_assert_uint_eq(proposed(ENTRY_CREATE, 1), 1);
+	meta_stop(w.replicas[0].meta);
+	lose_proposals(0);
+	begin();
+	ck_assert_uint_eq(proposed(ENTRY_CREATE, 1), 1);
+	settle(0);
+	report(0, 2 * H);
+	uint64_t before = w.last;
+	tick(0);
+	ck_assert_uint_eq(proposed(ENTRY_CLOSE, before + 1), 1);
+	meta_stop(w.replicas[0].meta);
+	lose_proposals(0);
+	meta_lead(w.replicas[0].meta, w.now);
+	ck_assert_int_eq(report(0, 2 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_uint_ge(proposed(ENTRY_CLOSE, before + 1), 1);
+}
+END_TEST
+
+static uint64_t highest_sent(uint32_t replica, uint32_t shard)
+{
+	uint64_t highest = 0;
+	for (size_t i = 0; i < w.sent_count; i++) {
+		if (w.sent[i].replica == replica && w.sent[i].shard == shard && w.sent[i].meta_index > highest)
+			highest = w.sent[i].meta_index;
+	}
+	return highest;
+}
+
+START_TEST(a_new_leader_brings_every_shard_what_it_has_not_taken)
+{
+	begin();
+	report(0, 2 * H);
+	settle(0);
+	uint64_t newest = highest_sent(0, 1);
+	ck_assert_uint_gt(newest, 0);
+	meta_advance_reply(w.replicas[0].meta, 0, VERDICT_OK, newest, w.now);
+	settle(0); /* TAKEN by shard 0 is committed */
+	ck_assert_uint_eq(proposed(ENTRY_TAKEN, 1), 1);
+	meta_stop(w.replicas[0].meta);
+	w.sent_count = 0;
+	meta_advance_reply(w.replicas[1].meta, 1, VERDICT_OK, newest, w.now); /* does not lead yet: it will be told again */
+	meta_lead(w.replicas[1].meta, w.now);
+	tick(1);
+	ck_assert_uint_eq(highest_sent(1, 0), 0); /* nothing left for it in the queue */
+	for (uint32_t s = 1; s < SHARDS; s++)
+		ck_assert_uint_eq(highest_sent(1, s), newest);
+	meta_advance_reply(w.replicas[1].meta, 1, VERDICT_OK, newest, w.now);
+	settle(1);
+	ck_assert_uint_eq(proposed(ENTRY_TAKEN, 1), 2);
+	/* And the one before, leading again, does not rely on what it had sent and heard in its first time. */
+	meta_stop(w.replicas[1].meta);
+	w.sent_count = 0;
+	meta_lead(w.replicas[0].meta, w.now);
+	tick(0);
+	ck_assert_uint_eq(highest_sent(0, 1), 0);
+	ck_assert_uint_eq(highest_sent(0, 2), newest);
+}
+END_TEST
+
+START_TEST(a_snapshot_replaces_all_that_was_known)
+{
+	begin();
+	report(0, 2 * H);
+	settle(0);
+	/* The second replica's state is emptied and filled with something else: here, with nothing. */
+	struct replica *r = &w.replicas[1];
+	apply_close(r->apply);
+	cloud_disk_close(&r->disk);
+	cloud_disk_lose(r->disk.state_path);
+	cloud_disk_open(&r->disk);
+	char *why = NULL;
+	ck_assert_int_eq(apply_open(w.t, r->disk.state, &r->apply, &why), 0);
+	load(r);
+	uint8_t id[CLUSTER_ID_BYTES];
+	ck_assert(!meta_cluster_id(r->meta, id));
+	meta_lead(r->meta, w.now);
+	ck_assert_int_eq(report(1, 2 * H), VERDICT_UNAVAILABLE);
+}
+END_TEST
+
+START_TEST(a_new_leader_counts_everyone_as_heard_then)
+{
+	begin();
+	report(0, 2 * H);
+	settle(0);
+	meta_stop(w.replicas[0].meta);
+	w.now.mono_ns += w.t->partitioned_after_ns; /* nobody was heard by the other one */
+	meta_lead(w.replicas[1].meta, w.now);
+	struct buf json = {0};
+	settle(1);
+	meta_edges_json(w.replicas[1].meta, &json);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "\"heard_ms_ago\":null"));
+	ck_assert_ptr_null(strstr(buf_cstr(&json), "partitioned"));
+	/* A new spool under this name waits until the holder has been silent in this leader's time. */
+	struct msg m = {.type = MSG_HELLO};
+	struct origin o = {.type = MSG_HELLO, .edge = 0, .claim = "another claim.."};
+	m.hello.edge = "a";
+	m.hello.claim = bytes_of(o.claim, CLAIM_BYTES);
+	m.hello.empty = true;
+	meta_hello(w.replicas[1].meta, &o, &m, w.now);
+	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_BUSY);
+	buf_free(&json);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/meta");
+	TCase *tc = tcase_create("all");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_follower_knows_what_is_committed_and_leads_with_it);
+	tcase_add_test(tc, only_the_leader_proposes_sends_and_answers);
+	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);
+	tcase_add_test(tc, what_was_lost_in_flight_is_proposed_again);
+	tcase_add_test(tc, a_new_leader_brings_every_shard_what_it_has_not_taken);
+	tcase_add_test(tc, a_snapshot_replaces_all_that_was_known);
+	tcase_add_test(tc, a_new_leader_counts_everyone_as_heard_then);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
