@@ -307,26 +307,33 @@ START_TEST(a_new_leader_brings_every_shard_what_it_has_not_taken)
 	uint64_t newest = highest_sent(0, 1);
 	ck_assert_uint_gt(newest, 0);
 	meta_advance_reply(w.replicas[0].meta, 0, VERDICT_OK, newest, w.now);
-	settle(0); /* TAKEN by shard 0 is committed */
+	settle(0); /* TAKEN by shard 0 is committed; the queue keeps it for the others */
 	ck_assert_uint_eq(proposed(ENTRY_TAKEN, 1), 1);
 	meta_stop(w.replicas[0].meta);
 	w.sent_count = 0;
 	meta_advance_reply(w.replicas[1].meta, 1, VERDICT_OK, newest, w.now); /* does not lead yet: it will be told again */
 	meta_lead(w.replicas[1].meta, w.now);
 	tick(1);
-	ck_assert_uint_eq(highest_sent(1, 0), 0); /* nothing left for it in the queue */
-	for (uint32_t s = 1; s < SHARDS; s++)
+	for (uint32_t s = 0; s < SHARDS; s++)
 		ck_assert_uint_eq(highest_sent(1, s), newest);
-	meta_advance_reply(w.replicas[1].meta, 1, VERDICT_OK, newest, w.now);
+	for (uint32_t s = 0; s < SHARDS - 1; s++)
+		meta_advance_reply(w.replicas[1].meta, s, VERDICT_OK, newest, w.now);
 	settle(1);
-	ck_assert_uint_eq(proposed(ENTRY_TAKEN, 1), 2);
-	/* And the one before, leading again, does not rely on what it had sent and heard in its first time. */
+	ck_assert_uint_eq(proposed(ENTRY_TAKEN, 1), 1 + SHARDS - 1);
+	/* And the one before, leading again, does not rely on what it had sent in its first time. */
 	meta_stop(w.replicas[1].meta);
 	w.sent_count = 0;
 	meta_lead(w.replicas[0].meta, w.now);
 	tick(0);
-	ck_assert_uint_eq(highest_sent(0, 1), 0);
-	ck_assert_uint_eq(highest_sent(0, 2), newest);
+	ck_assert_uint_eq(highest_sent(0, SHARDS - 1), newest);
+	/* Once all have taken it there is nothing left to send. */
+	meta_advance_reply(w.replicas[0].meta, SHARDS - 1, VERDICT_OK, newest, w.now);
+	settle(0);
+	meta_stop(w.replicas[0].meta);
+	w.sent_count = 0;
+	meta_lead(w.replicas[1].meta, w.now);
+	tick(1);
+	ck_assert_uint_eq(w.sent_count, 0);
 }
 END_TEST
 
