@@ -300,11 +300,22 @@ static bool receive_one(struct msgq_socket *s, size_t *bytes)
 	return got;
 }
 
-static bool readable(struct msgq_socket *s)
+static bool ready_for(const struct msgq_socket *s, int wanted)
 {
 	int events = 0;
 	size_t n = sizeof(events);
-	return !zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &n) && (events & ZMQ_POLLIN);
+	return !zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &n) && (events & wanted);
+}
+
+static bool readable(const struct msgq_socket *s)
+{
+	return ready_for(s, ZMQ_POLLIN);
+}
+
+bool msgq_can_send(const struct msgq_socket *s)
+{
+	weir_assert(!s->router && !s->closed);
+	return ready_for(s, ZMQ_POLLOUT);
 }
 
 static bool socket_drain(void *arg)

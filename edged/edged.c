@@ -45,7 +45,7 @@ struct edged {
 	char *data;
 	struct loop *loop;
 	struct loop_signal *signals[SIGNALS];
-	struct loop_timer *tick;
+	struct loop_timer *tick, *retry;
 	struct kv *spool;
 	struct pipeline *pipeline;
 	struct edged_source *sources;
@@ -240,6 +240,13 @@ static void tick(struct edged *e)
 static void on_tick(void *arg)
 {
 	tick(arg);
+}
+
+static void on_retry(void *arg)
+{
+	struct edged *e = arg;
+	if (!e->failed)
+		pipeline_retry(e->pipeline, e->uplink && msgq_can_send(e->uplink), time_now());
 }
 
 static void on_turn_end(void *arg)
@@ -461,6 +468,7 @@ static int open_loop(struct edged *e, char **ret_why)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	e->tick = loop_timer_new(e->loop, on_tick, e);
+	e->retry = loop_timer_new(e->loop, on_retry, e);
 	return 0;
 }
 
@@ -527,6 +535,7 @@ int edged_run(struct edged *e)
 	if (!e->failed) {
 		loop_on_turn_end(e->loop, on_turn_end, e);
 		loop_timer_start(e->tick, tick_ms, tick_ms);
+		loop_timer_start(e->retry, PIPELINE_RETRY_MS, PIPELINE_RETRY_MS);
 		loop_run(e->loop);
 	}
 	return stop(e);

@@ -557,6 +557,11 @@ void pipeline_frame(struct pipeline *p, const void *frame, size_t len, struct pi
 		p->wants_report = pipeline_has_news(p, true);
 }
 
+void pipeline_retry(struct pipeline *p, bool can_send, struct pipeline_time now)
+{
+	uplink_retry(p->uplink, can_send, now.mono_ns);
+}
+
 bool pipeline_drained(const struct pipeline *p)
 {
 	return !p->slices.entry_count && all_acked(p);

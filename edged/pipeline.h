@@ -73,6 +73,9 @@ int pipeline_tick(struct pipeline *p, struct pipeline_time now);
 bool pipeline_wants_tick(const struct pipeline *p);
 /* A frame from the cloud, of any content. */
 void pipeline_frame(struct pipeline *p, const void *frame, size_t len, struct pipeline_time now);
+/* Between ticks, each PIPELINE_RETRY_MS: as uplink_retry. */
+#define PIPELINE_RETRY_MS 100
+void pipeline_retry(struct pipeline *p, bool can_send, struct pipeline_time now);
 /* Commits all there is, flushing open slices only if `flush`; the pipeline stays usable. */
 int pipeline_checkpoint(struct pipeline *p, bool flush, struct pipeline_time now);
 

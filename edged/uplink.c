@@ -41,6 +41,8 @@ struct uplink {
 	bool has_cluster_id, empty, claim_stored;
 	uint64_t credit;
 	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
+	int64_t unconnected_ns; /* since when the connection takes nothing; 0: it does */
+	unsigned left;     /* clouds left one after the other without an answer */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
 	int64_t hello_backoff_ns;
 	int64_t report_ns; /* when the last heartbeat's report was sent */
@@ -126,6 +128,7 @@ static void reconnect(struct uplink *u, uint32_t cloud, int64_t mono_ns)
 {
 	u->cloud = cloud;
 	u->asked_ns = 0;
+	u->unconnected_ns = 0;
 	u->credit = 0;
 	u->hello_ns = mono_ns;
 	u->hello_backoff_ns = 0;
@@ -210,17 +213,21 @@ static void lane_rewind(struct uplink *u, uint32_t shard, uint64_t to)
 		l->in_flight += u->io.batch_bytes(u->io.arg, shard, s);
 }
 
-static void lane_backoff(struct lane *l, int64_t mono_ns)
+static int64_t longer_backoff(int64_t backoff_ns, enum verdict why)
+{
+	int64_t max_ns = (why == VERDICT_UNAVAILABLE ? UPLINK_UNAVAILABLE_MAX_MS : UPLINK_BACKOFF_MAX_MS) * NS_PER_MS;
+	int64_t longer = backoff_ns * 2;
+	if (longer < UPLINK_BACKOFF_MIN_MS * NS_PER_MS)
+		longer = UPLINK_BACKOFF_MIN_MS * NS_PER_MS;
+	return longer > max_ns ? max_ns : longer;
+}
+
+static void lane_backoff(struct lane *l, enum verdict why, int64_t mono_ns)
 {
 	if (l->retry_ns > mono_ns)
 		return;
-	int64_t longer = l->backoff_ns * 2;
-	if (longer < UPLINK_BACKOFF_MIN_MS * NS_PER_MS)
-		longer = UPLINK_BACKOFF_MIN_MS * NS_PER_MS;
-	if (longer > UPLINK_BACKOFF_MAX_MS * NS_PER_MS)
-		longer = UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
-	l->backoff_ns = longer;
-	l->retry_ns = mono_ns + longer;
+	l->backoff_ns = longer_backoff(l->backoff_ns, why);
+	l->retry_ns = mono_ns + l->backoff_ns;
 }
 
 static void lane_reopen(struct lane *l)
@@ -436,9 +443,7 @@ static void handle_hello_reply(struct uplink *u, const struct msg *m, int64_t mo
 	case VERDICT_NOT_OPEN:
 		break;
 	}
-	u->hello_backoff_ns = u->hello_backoff_ns ? u->hello_backoff_ns * 2 : UPLINK_BACKOFF_MIN_MS * NS_PER_MS;
-	if (u->hello_backoff_ns > UPLINK_BACKOFF_MAX_MS * NS_PER_MS)
-		u->hello_backoff_ns = UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
+	u->hello_backoff_ns = longer_backoff(u->hello_backoff_ns, m->hello_reply.verdict);
 	u->hello_ns = mono_ns + u->hello_backoff_ns;
 }
 
@@ -511,7 +516,7 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 	case VERDICT_OUT_OF_SEQUENCE:
 	case VERDICT_NOT_OPEN:
 		l->open_sent = false;
-		lane_backoff(l, mono_ns);
+		lane_backoff(l, m->open_reply.verdict, mono_ns);
 		return;
 	}
 	u->stats.frames_stale++;
@@ -570,15 +575,18 @@ static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mo
 			lane_reopen(l);
 		else
 			lane_rewind(u, shard, m->batch_reply.last + 1);
-		lane_backoff(l, mono_ns);
+		lane_backoff(l, m->batch_reply.verdict, mono_ns);
 		return;
 	case VERDICT_NOT_OPEN:
 		lane_reopen(l);
 		return;
 	case VERDICT_BUSY:
-	case VERDICT_UNAVAILABLE:
 		lane_rewind(u, shard, seq);
-		lane_backoff(l, mono_ns);
+		lane_backoff(l, VERDICT_BUSY, mono_ns);
+		return;
+	case VERDICT_UNAVAILABLE: /* who leads next wants an OPEN first; until somebody does, it is asked with little */
+		lane_reopen(l);
+		lane_backoff(l, VERDICT_UNAVAILABLE, mono_ns);
 		return;
 	case VERDICT_REFUSED:
 		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses a batch of this edge", m->batch_reply.reason);
@@ -663,6 +671,7 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 	}
 	if (for_us(u, &m)) {
 		u->asked_ns = 0;
+		u->left = 0;
 		if (m.type == MSG_HELLO_REPLY)
 			handle_hello_reply(u, &m, mono_ns);
 		else if (m.type == MSG_OPEN_REPLY)
@@ -724,16 +733,45 @@ static int64_t silent_limit(const struct uplink *u)
 	return limit > UPLINK_SILENT_MIN_MS * NS_PER_MS ? limit : UPLINK_SILENT_MIN_MS * NS_PER_MS;
 }
 
+static int64_t unconnected_limit(const struct uplink *u)
+{
+	int64_t limit = UPLINK_UNCONNECTED_MS * NS_PER_MS;
+	for (unsigned i = 0; i < u->left && limit < silent_limit(u); i++)
+		limit *= 2;
+	return limit < silent_limit(u) ? limit : silent_limit(u);
+}
+
+static void keep_connected(struct uplink *u, int64_t mono_ns)
+{
+	bool silent = u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u);
+	bool unconnected = u->unconnected_ns && mono_ns - u->unconnected_ns >= unconnected_limit(u);
+	if (u->state == UPLINK_DOWN) {
+		reconnect(u, u->cloud, mono_ns);
+	} else if (silent || unconnected) {
+		u->left++;
+		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
+	}
+	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)
+		send_hello(u, mono_ns);
+}
+
+void uplink_retry(struct uplink *u, bool can_send, int64_t mono_ns)
+{
+	if (!u->topology->cloud_count || u->state == UPLINK_DOWN) /* the first tick connects */
+		return;
+	if (can_send)
+		u->unconnected_ns = 0;
+	else if (!u->unconnected_ns)
+		u->unconnected_ns = mono_ns ? mono_ns : 1;
+	keep_connected(u, mono_ns);
+	pump(u, mono_ns);
+}
+
 void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 {
 	if (!u->topology->cloud_count)
 		return;
-	if (u->state == UPLINK_DOWN)
-		reconnect(u, u->cloud, mono_ns);
-	else if (u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u))
-		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
-	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)
-		send_hello(u, mono_ns);
+	keep_connected(u, mono_ns);
 	if (u->state == UPLINK_READY)
 		send_reports(u, wall_ns, mono_ns);
 	pump(u, mono_ns);

@@ -31,6 +31,9 @@
 #define UPLINK_BACKOFF_MAX_MS 5000
 #define UPLINK_RESEND_MS 5000        /* a batch or OPEN without answer is sent again */
 #define UPLINK_SILENT_MIN_MS 3000    /* a cloud that answers nothing is left after this, or 3 heartbeats */
+#define UPLINK_UNAVAILABLE_MAX_MS 1000 /* back-off where nobody leads what is asked for: that lasts a second or two */
+#define UPLINK_UNCONNECTED_MS 500    /* a cloud that cannot be connected to is left after this; the more of them one after the
+                                        other, the longer, up to the time for one that is silent: the link may be slow */
 #define UPLINK_FENCED_RETRY_MS 10000
 #define UPLINK_REPORT_EARLY_MS 200   /* between reports that do not wait for the heartbeat */
 #define UPLINK_FRAMES_PER_TURN_MAX 256
@@ -103,6 +106,8 @@ bool uplink_may_report_early(const struct uplink *u, int64_t mono_ns);
 void uplink_report_early(struct uplink *u);
 /* Retries, times out, sends what may be sent, reports. After each commit. */
 void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns);
+/* Between ticks, several times a second: what need not wait for a checkpoint. can_send: the connection is there and takes frames. */
+void uplink_retry(struct uplink *u, bool can_send, int64_t mono_ns);
 void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_ns, int64_t mono_ns);
 
 /* How far the sent mark of a shard should be moved before the next commit; its present value where not at all. */

@@ -121,6 +121,7 @@ START_TEST(nobody_there_is_said_at_once)
 	struct msgq_socket *lonely;
 	ck_assert_int_eq(msgq_connect(m, "tcp://127.0.0.1:1", on_client, NULL, &lonely, &why), 0);
 	ck_assert_int_eq(msgq_send(lonely, "x", 1), WEIR_EBUSY);
+	ck_assert(!msgq_can_send(lonely));
 	ck_assert_int_eq(msgq_reply(server, bytes_of("nobody", 6), "x", 1), WEIR_ENOTFOUND);
 	ck_assert_int_eq(msgq_reply(server, bytes_of("", 0), "x", 1), WEIR_ENOTFOUND);
 	struct msgq_counters c;
@@ -129,11 +130,22 @@ START_TEST(nobody_there_is_said_at_once)
 	ck_assert_uint_eq(c.refused_gone, 1);
 	/* A peer that left. */
 	send_when_connected("x", 1);
+	ck_assert(msgq_can_send(client));
 	while (!got_server)
 		loop_turn(loop, true);
 	msgq_close(client);
 	while (msgq_reply(server, bytes_of(route, route_len), "x", 1) != WEIR_ENOTFOUND)
 		loop_turn(loop, true);
+}
+END_TEST
+
+START_TEST(a_connection_that_is_lost_takes_nothing)
+{
+	send_when_connected("x", 1);
+	ck_assert(msgq_can_send(client));
+	msgq_close(server);
+	while (msgq_can_send(client)) /* known as soon as the kernel says so */
+		loop_turn(loop, false);
 }
 END_TEST
 
@@ -256,6 +268,7 @@ int main(void)
 	tcase_add_test(tc, frames_go_there_and_back);
 	tcase_add_test(tc, a_burst_arrives_whole);
 	tcase_add_test(tc, nobody_there_is_said_at_once);
+	tcase_add_test(tc, a_connection_that_is_lost_takes_nothing);
 	tcase_add_test(tc, a_silent_reader_fills_up_and_is_refused);
 	tcase_add_test(tc, other_shapes_are_dropped_whole);
 	tcase_add_test(tc, garbage_and_oversize_do_not_reach_us);

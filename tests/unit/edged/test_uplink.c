@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/err.h"
+#include "edged/uplink.h"
 #include "tests/unit/edged/rig.h"
 #include "tests/unit/edged/rig_topology.h"
 
@@ -254,6 +255,76 @@ START_TEST(a_silent_cloud_is_left_for_the_next)
 	uint64_t connects = r->connects;
 	rig_ticks(r, 10, 1000);
 	ck_assert_uint_gt(r->connects, connects);
+	rig_free(r);
+}
+END_TEST
+
+/* Milliseconds between ticks, as the daemon lets them pass. */
+static void retries(struct rig *r, bool can_send, unsigned ms)
+{
+	for (unsigned i = 0; i < ms; i += PIPELINE_RETRY_MS) {
+		r->now_ns += PIPELINE_RETRY_MS * NS_PER_MS;
+		pipeline_retry(r->p, can_send, rig_now(r));
+		rig_deliver(r);
+	}
+}
+
+START_TEST(a_cloud_that_cannot_be_connected_to_is_left_at_once)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 10, 1000);
+	retries(r, true, 900);
+	ck_assert_uint_eq(r->connects, 1);
+	r->link_down = true;
+	retries(r, false, UPLINK_UNCONNECTED_MS);
+	retries(r, true, 100); /* it was a hiccup */
+	retries(r, false, UPLINK_UNCONNECTED_MS);
+	ck_assert_uint_eq(r->connects, 1);
+	retries(r, false, 100);
+	ck_assert_uint_eq(r->connects, 2);
+	ck_assert_uint_eq(r->connected, 1);
+	/* The next one has more time: the link may be slow. */
+	retries(r, false, 2 * UPLINK_UNCONNECTED_MS);
+	ck_assert_uint_eq(r->connects, 2);
+	r->link_down = false;
+	uint64_t hellos = r->cloud.hellos;
+	retries(r, true, 100); /* no tick is needed */
+	ck_assert_uint_eq(r->cloud.hellos, hellos + 1);
+	ck_assert_uint_eq(r->connects, 2);
+	feed_minute(r, 0, 4);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 4);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(when_all_clouds_are_down_they_are_tried_slower_and_slower)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->link_down = true;
+	retries(r, false, 60000);
+	ck_assert_uint_ge(r->connects, 60 / 4);
+	ck_assert_uint_le(r->connects, 60 / 3 + 4);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_shard_that_nobody_leads_is_asked_with_little_and_often)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.batch_verdict = VERDICT_UNAVAILABLE;
+	feed_minute(r, 0, 1);
+	rig_ticks(r, 2, 1000);
+	uint64_t opens = r->cloud.opens;
+	for (int i = 0; i < 300; i++)
+		rig_tick(r, 100);
+	ck_assert_uint_ge(r->cloud.opens - opens, 20); /* at most a second apart */
+	ck_assert_uint_le(r->cloud.opens - opens, 40);
+	r->cloud.batch_verdict = VERDICT_OK;
+	rig_ticks(r, 2, 1000);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
 	rig_free(r);
 }
 END_TEST
@@ -650,6 +721,9 @@ int main(void)
 	tcase_add_test(tc, credit_bounds_what_is_in_flight);
 	tcase_add_test(tc, a_probe_that_is_put_off_is_sent_again);
 	tcase_add_test(tc, a_silent_cloud_is_left_for_the_next);
+	tcase_add_test(tc, a_cloud_that_cannot_be_connected_to_is_left_at_once);
+	tcase_add_test(tc, when_all_clouds_are_down_they_are_tried_slower_and_slower);
+	tcase_add_test(tc, a_shard_that_nobody_leads_is_asked_with_little_and_often);
 	tcase_add_test(tc, rubbish_and_strangers_frames_are_counted_and_ignored);
 	tcase_add_test(tc, a_second_holder_fences_the_first);
 	tcase_add_test(tc, readmission_drops_counts_and_goes_on_after_last);
