@@ -184,6 +184,7 @@ int progress_read_index(struct progress *p, uint32_t group, int64_t timeout_ns, 
 	struct timespec ts = until(timeout_ns);
 	struct reads *r = &lock_group(p, group)->reads;
 	uint64_t ticket = r->begun + 1;
+	p->reads.waiting++;
 	bool must_wake = !r->waiting++ && r->done == r->begun; /* else the first one, or the round's end, does it */
 	pthread_mutex_unlock(&p->mutex);
 	if (must_wake)
@@ -192,6 +193,7 @@ int progress_read_index(struct progress *p, uint32_t group, int64_t timeout_ns, 
 	int rc = 0;
 	while (r->done < ticket && !p->stopped && rc != ETIMEDOUT)
 		rc = pthread_cond_timedwait(&p->read_done, &p->mutex, &ts);
+	p->reads.waiting--;
 	int code = r->done < ticket ? leave(p, r, ticket) : outcome(p, r, began_ns, ret_index);
 	pthread_mutex_unlock(&p->mutex);
 	return code;

@@ -45,6 +45,7 @@ struct progress_reads {
 	uint64_t begun;               /* rounds, of all groups */
 	uint64_t ok, refused, timeouts; /* readers: got an index, found no leader here, waited too long */
 	uint64_t wait_ns;             /* of those that got one, in all */
+	uint64_t waiting;             /* gauge */
 };
 void progress_reads(struct progress *p, struct progress_reads *ret);
 

@@ -305,6 +305,10 @@ void serve_metrics(struct serve *s, struct buf *out)
 	stats_write_u64(out, &reads, (const char *const[]){"not_leader"}, r.refused);
 	stats_write_u64(out, &reads, (const char *const[]){"timeout"}, r.timeouts);
 	put_counter(out, "weir_raft_read_rounds_total", "read indexes asked for; readers share them", r.begun);
+	struct stats_family waiting = {.name = "weir_raft_reads_waiting", .help = "readers that wait for a read index",
+	    .type = STATS_GAUGE};
+	stats_write_head(out, &waiting);
+	stats_write_u64(out, &waiting, NULL, r.waiting);
 	struct stats_family wait = {.name = "weir_raft_read_wait_seconds_total",
 	    .help = "time that readers waited for a read index, in all", .type = STATS_COUNTER};
 	stats_write_head(out, &wait);
