@@ -98,13 +98,14 @@ class Daemon:
     def __init__(self, cluster, program, name):
         self.cluster, self.program, self.name = cluster, program, name
         self.process = None
+        self.config = None  # one of its own; else the cluster's
         self.log_path = os.path.join(cluster.dir, name + ".log")
 
     def start(self, stdin=None):
         assert not self.running(), self.name
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [self.program, "--config", self.cluster.config, "--node", self.name],
+            [self.program, "--config", self.config or self.cluster.config, "--node", self.name],
             stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.dir)
         log.close()
         return self
