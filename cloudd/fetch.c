@@ -10,6 +10,7 @@
 
 #include <xxhash.h>
 
+#include "cloudd/snapshot.h"
 #include "common/clock.h"
 #include "common/err.h"
 
@@ -137,35 +138,31 @@ static void start_over(struct fetch *f, int64_t mono_ns)
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
-static bool same_head(const struct fetch *f, const struct msg *m)
+static struct snapshot_head head_of(const struct msg *m)
 {
-	const struct snapshot_head *h = &f->head;
-	struct bytes config = m->snapshot_reply.config;
-	return h->index == m->snapshot_reply.index && h->term == m->snapshot_reply.term &&
-	    h->digest_hi == m->snapshot_reply.digest_hi && h->digest_lo == m->snapshot_reply.digest_lo &&
-	    h->meta_index == m->snapshot_reply.meta_index && h->skipped == m->snapshot_reply.skipped &&
-	    f->total_bytes == m->snapshot_reply.total_bytes && h->config.n == config.n &&
-	    (!config.n || !memcmp(f->config, config.p, config.n));
+	return (struct snapshot_head){.index = m->snapshot_reply.index, .term = m->snapshot_reply.term,
+	    .config = m->snapshot_reply.config, .digest_hi = m->snapshot_reply.digest_hi,
+	    .digest_lo = m->snapshot_reply.digest_lo, .meta_index = m->snapshot_reply.meta_index,
+	    .skipped = m->snapshot_reply.skipped};
 }
 
 static void take_head(struct fetch *f, const struct msg *m)
 {
-	struct bytes config = m->snapshot_reply.config;
-	if (config.n)
-		memcpy(f->config, config.p, config.n);
 	f->id = m->snapshot_reply.id;
+	f->head = head_of(m);
+	if (f->head.config.n)
+		memcpy(f->config, f->head.config.p, f->head.config.n);
+	f->head.config.p = f->config;
 	f->total_bytes = m->snapshot_reply.total_bytes;
-	f->head = (struct snapshot_head){.index = m->snapshot_reply.index, .term = m->snapshot_reply.term,
-	    .config = {f->config, config.n}, .digest_hi = m->snapshot_reply.digest_hi,
-	    .digest_lo = m->snapshot_reply.digest_lo, .meta_index = m->snapshot_reply.meta_index,
-	    .skipped = m->snapshot_reply.skipped};
 	f->phase = PHASE_BEGINNING;
 }
 
-static bool is_whole(const struct msg *m)
+/* The id tells that the head is as it was, the checksum that the records are. */
+static bool is_whole(const struct fetch *f, const struct msg *m)
 {
 	struct bytes records = m->snapshot_reply.records;
-	return m->snapshot_reply.id && m->snapshot_reply.index && m->snapshot_reply.config.n <= SNAPSHOT_CONFIG_MAX &&
+	struct snapshot_head head = head_of(m);
+	return head.index && head.config.n <= SNAPSHOT_CONFIG_MAX && snapshot_id(f->group, &head) == m->snapshot_reply.id &&
 	    records.n <= SNAPSHOT_CHUNK_MAX && XXH3_64bits(records.p, records.n) == m->snapshot_reply.checksum;
 }
 
@@ -173,7 +170,7 @@ static bool is_whole(const struct msg *m)
 static bool is_wanted(const struct fetch *f, const struct msg *m)
 {
 	uint64_t chunk = m->snapshot_reply.chunk;
-	if (chunk < f->next || chunk - f->next >= FETCH_AHEAD || f->slots[chunk - f->next].there || !is_whole(m))
+	if (chunk < f->next || chunk - f->next >= FETCH_AHEAD || f->slots[chunk - f->next].there || !is_whole(f, m))
 		return false;
 	if (!f->id)
 		return chunk == 0;
@@ -186,10 +183,6 @@ static void take_chunk(struct fetch *f, const struct msg *m, int64_t mono_ns)
 		return;
 	if (!f->id)
 		take_head(f, m);
-	if (!same_head(f, m)) {
-		start_over(f, mono_ns);
-		return;
-	}
 	struct bytes records = m->snapshot_reply.records;
 	struct slot *s = &f->slots[m->snapshot_reply.chunk - f->next];
 	s->records = xmalloc(records.n);

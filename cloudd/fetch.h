@@ -1,5 +1,5 @@
 /* Fetch: one replica's side of a snapshot: asks for chunk after chunk, checks each, hands them out to be applied, and asks
- * again where no answer came. A fetch that cannot go on (the source forgot it, other bytes than said) starts over from the
+ * again where no answer came. A fetch that cannot go on (the source forgot it, the bytes do not add up) starts over from the
  * first chunk. Pure; on the loop thread; owned by cloudd/consensus, one for each group that needs it.
  *
  *     fetch_start --MSG_SNAPSHOT--> reply, checked --fetch_take--> BEGIN, RECORDS..., END --fetch_applied--> next

@@ -69,6 +69,18 @@ int snapshot_records(struct bytes records, int (*each)(void *arg, struct bytes k
 	return 0;
 }
 
+uint64_t snapshot_id(uint32_t group, const struct snapshot_head *h)
+{
+	const uint64_t words[] = {group, h->index, h->term, h->digest_hi, h->digest_lo, h->meta_index, h->skipped};
+	struct buf b = {0};
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		buf_u64(&b, words[i]);
+	buf_put(&b, h->config.p, h->config.n);
+	uint64_t id = XXH3_64bits(b.data, b.len);
+	buf_free(&b);
+	return id ? id : 1;
+}
+
 /* What fills the file: chunk after chunk. */
 struct writer {
 	const struct snapshot_files *files;
@@ -149,17 +161,6 @@ static void free_snapshot(const struct snapshot_files *files, struct snapshot *s
 		files->close(s->file);
 	free(s->chunks);
 	free(s);
-}
-
-static uint64_t id_of(uint32_t group, const struct snapshot_head *h)
-{
-	const uint64_t words[] = {group, h->index, h->term, h->digest_hi, h->digest_lo};
-	struct buf b = {0};
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		buf_u64(&b, words[i]);
-	uint64_t id = XXH3_64bits(b.data, b.len);
-	buf_free(&b);
-	return id ? id : 1;
 }
 
 /* WEIR_EBUSY: the group's state is void or empty. */
@@ -306,7 +307,7 @@ static struct snapshot *begin(struct snapshots *ss, uint32_t group, int64_t mono
 		made = NULL;
 		answer(reply, VERDICT_UNAVAILABLE, reason_of(rc));
 	} else {
-		uint64_t id = id_of(group, &made->head);
+		uint64_t id = snapshot_id(group, &made->head);
 		struct snapshot *same = find(ss, group, id);
 		if (same)
 			forget(ss, same); /* nothing was applied since: who fetches that one goes on with this one */

@@ -8,7 +8,8 @@
  *
  * Keys are in order. A record that does not fit a chunk comes in pieces, all but the first marked as `more` of the same key.
  * What the head says (index, term, configuration, digest) travels beside each chunk. Which replica serves does not matter:
- * the state at an index is the same on all, and so are its chunks and the id made of group, index, term and digest.
+ * the state at an index is the same on all, and so are its chunks, and the id, which is a hash of group and head (so it tells
+ * damage of these too).
  *
  * Any thread, several at a time (a mutex inside). */
 #ifndef WEIR_CLOUDD_SNAPSHOT_H
@@ -47,6 +48,9 @@ void snapshots_free(struct snapshots *s);
 void snapshots_serve(struct snapshots *s, const struct msg *m, int64_t mono_ns, struct buf *body, struct msg *reply);
 /* Forgets the idle; about once a second. */
 void snapshots_tick(struct snapshots *s, int64_t mono_ns);
+
+/* Part of the protocol: the receiver checks it. Never 0. Pure. */
+uint64_t snapshot_id(uint32_t group, const struct snapshot_head *h);
 
 struct snapshot_counters {
 	uint64_t made, chunks, bytes, failed;

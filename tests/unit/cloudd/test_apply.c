@@ -393,6 +393,103 @@ START_TEST(the_state_knows_its_cluster)
 	t.cluster = (char *)(uintptr_t) "elsewhere";
 	ck_assert_int_eq(apply_open(&t, k.kv, &a, &why), WEIR_EVERSION);
 	free(why);
+	struct kv_txn *txn; /* a format before this one */
+	ck_assert_int_eq(kv_begin(k.kv, true, &txn), 0);
+	ck_assert_int_eq(kv_put(txn, STATE_DB_NODE, TEXT("layout"), TEXT("\x01\x01\0\0\0\x04test")), 0);
+	ck_assert_int_eq(kv_commit(txn), 0);
+	ck_assert_int_eq(apply_open(k.t, k.kv, &a, &why), WEIR_EVERSION);
+	ck_assert_ptr_nonnull(strstr(why, "format 1"));
+	free(why);
+}
+END_TEST
+
+/* ---- consensus' own entries -------------------------------------------------------------------------------- */
+
+static struct bytes config_of(uint32_t group, bool durable)
+{
+	static struct apply_group_info info;
+	struct bytes config;
+	bool is_void;
+	struct kv_txn *txn;
+	apply_group_start(k.a, group, &config, &is_void);
+	ck_assert(!is_void);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(apply_read_group(txn, group, &info), 0);
+	kv_abort(txn);
+	ck_assert(!info.is_void && info.config_len == config.n && !memcmp(info.config, config.p, config.n));
+	ck_assert(info.applied == apply_applied(k.a, group, NULL) && (!durable || info.applied == k.index[group]));
+	return config;
+}
+
+static struct apply_result apply_a_config(uint32_t group, size_t len)
+{
+	uint8_t bytes[SNAPSHOT_CONFIG_MAX + 1];
+	struct apply_result res;
+	memset(bytes, (int)len, sizeof(bytes));
+	ck_assert_int_eq(apply_config(k.a, group, ++k.index[group], 3, bytes_of(bytes, len), &res), 0);
+	ck_assert(res.group == group && res.index == k.index[group] && !res.edge);
+	return res;
+}
+
+START_TEST(configurations_are_kept_in_the_head)
+{
+	for (uint32_t group = 0; group <= 1; group++) {
+		ck_assert_uint_eq(config_of(group, true).n, 0);
+		ck_assert_int_eq(apply_a_config(group, 7).kind, ENTRY_CONFIG);
+		ck_assert_uint_eq(config_of(group, false).n, 0); /* not durable yet */
+		apply_abort(k.a);
+		k.index[group]--;
+		ck_assert_uint_eq(config_of(group, true).n, 0);
+		apply_a_config(group, 8);
+		ck_assert_int_eq(apply_a_config(group, SNAPSHOT_CONFIG_MAX).verdict, VERDICT_OK);
+		kit_commit(&k);
+		kit_reopen(&k);
+		struct bytes config = config_of(group, true);
+		ck_assert(config.n == SNAPSHOT_CONFIG_MAX && config.p[0] == 0 && config.p[config.n - 1] == 0);
+		struct apply_result res = apply_a_config(group, SNAPSHOT_CONFIG_MAX + 1); /* skipped, not fatal */
+		ck_assert(res.kind == 0 && res.verdict == VERDICT_REFUSED && res.reason);
+		ck_assert_int_eq(apply_a_config(group, 0).kind, 0);
+		kit_commit(&k);
+		ck_assert_uint_eq(config_of(group, true).n, SNAPSHOT_CONFIG_MAX);
+		uint64_t term;
+		ck_assert(apply_applied(k.a, group, &term) == k.index[group] && term == 3);
+		struct buf dump = kit_dump(&k, group); /* the digest does not count it */
+		buf_free(&dump);
+	}
+}
+END_TEST
+
+START_TEST(consensus_entries_say_what_any_entry_says)
+{
+	struct apply_result res;
+	ck_assert_int_eq(apply_noop(k.a, 0, ++k.index[0], 2, &res), 0);
+	ck_assert(res.kind == ENTRY_NOOP && !res.more && !res.dirty && !res.meta_index && res.verdict == VERDICT_OK);
+	ck_assert_int_eq(apply_noop(k.a, 1, ++k.index[1], 2, &res), 0);
+	ck_assert(res.kind == ENTRY_NOOP && res.group == 1 && res.index == 1 && !res.more && !res.dirty);
+	struct kit_batch b = kit_batch(&k);
+	kit_add(&b, "s", A, 5 * SEC, 1);
+	kit_send(&k, &b);
+	const struct entry_edge edges[] = {{TEXT("e1"), EDGE_LIVE, 20 * SEC, WATERMARK_NONE}};
+	kit_advance(&k, "s", 20 * SEC, 20 * SEC, edges, 1);
+	kit_sweep_all(&k);
+	ck_assert_int_eq(apply_noop(k.a, 1, ++k.index[1], 2, &res), 0);
+	ck_assert(res.meta_index == k.meta_index && !res.more && !res.dirty);
+	b = kit_batch(&k);
+	kit_add(&b, "s", A, 6 * SEC, 1); /* late */
+	kit_send(&k, &b);
+	kit_commit(&k);
+	kit_reopen(&k); /* the mirror is loaded for it */
+	ck_assert_int_eq(apply_noop(k.a, 1, ++k.index[1], 2, &res), 0);
+	ck_assert(res.dirty && res.meta_index == k.meta_index);
+	res = apply_a_config(1, 3);
+	ck_assert(res.dirty && res.meta_index == k.meta_index);
+	kit_sweep_all(&k);
+	ck_assert(!apply_a_config(1, 3).dirty);
+	static const uint8_t raw[][3] = {{ENTRY_FORMAT, ENTRY_NOOP, 0}, {ENTRY_FORMAT, ENTRY_CONFIG, 0}};
+	for (size_t i = 0; i < 2; i++) { /* never as an entry's bytes */
+		res = kit_apply_raw(&k, (uint32_t)i, bytes_of(raw[i], 3));
+		ck_assert_int_eq(res.kind, 0);
+	}
 }
 END_TEST
 
@@ -519,6 +616,8 @@ int main(void)
 	tcase_add_test(tc, slices_out_of_range_are_invalid);
 	tcase_add_test(tc, an_abort_forgets_and_a_replay_is_exact);
 	tcase_add_test(tc, the_state_knows_its_cluster);
+	tcase_add_test(tc, configurations_are_kept_in_the_head);
+	tcase_add_test(tc, consensus_entries_say_what_any_entry_says);
 	tcase_add_loop_test(tc, the_same_entries_give_the_same_bytes, 0, 6);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
