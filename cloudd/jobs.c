@@ -22,18 +22,26 @@ void log_job_free(struct log_job *j)
 {
 	if (!j)
 		return;
-	free(j->appends);
+	free(j->suffixes);
 	free(j->truncates);
 	free(j->records);
+	free(j->appends);
 	free(j);
 }
 
-void log_job_append(struct log_job *j, uint32_t group, uint64_t index, uint64_t term, struct bytes entry)
+void log_job_append(struct log_job *j, const struct log_append *a)
 {
 	if (j->append_count == j->append_cap)
 		j->appends = grow(j->appends, &j->append_cap, sizeof(*j->appends));
-	j->appends[j->append_count++] = (struct log_append){group, index, term, entry};
-	j->append_bytes += entry.n;
+	j->appends[j->append_count++] = *a;
+	j->append_bytes += a->entry.n;
+}
+
+void log_job_suffix(struct log_job *j, uint32_t group, uint64_t from)
+{
+	if (j->suffix_count == j->suffix_cap)
+		j->suffixes = grow(j->suffixes, &j->suffix_cap, sizeof(*j->suffixes));
+	j->suffixes[j->suffix_count++] = (struct log_suffix){group, from};
 }
 
 void log_job_truncate(struct log_job *j, uint32_t group, uint64_t from, uint64_t upto)
@@ -55,30 +63,40 @@ void log_job_record(struct log_job *j, struct bytes key, struct bytes value)
 	r->value_len = value.n;
 }
 
-void log_job_group(struct log_job *j, uint32_t group, uint64_t term, uint64_t truncated)
+void log_job_group(struct log_job *j, uint32_t group, const struct log_group *state)
 {
 	struct buf key = {0}, value = {0};
 	buf_u8(&key, LOG_KEY_GROUP);
 	buf_be32(&key, group);
 	buf_u8(&value, LOG_RECORD_VERSION);
-	buf_u64(&value, term);
-	buf_u64(&value, truncated);
+	buf_u64(&value, state->term);
+	buf_u64(&value, state->vote);
+	buf_u64(&value, state->base_index);
+	buf_u64(&value, state->base_term);
+	buf_bytes(&value, state->config, state->config_len);
 	log_job_record(j, bytes_of(key.data, key.len), bytes_of(value.data, value.len));
 	buf_free(&key);
 	buf_free(&value);
 }
 
-int log_group_decode(struct bytes value, uint64_t *ret_term, uint64_t *ret_truncated)
+int log_group_decode(struct bytes value, struct log_group *ret_state)
 {
 	struct rd r = rd_init(value.p, value.n);
+	struct log_group s = {0};
 	uint8_t version = rd_u8(&r);
-	uint64_t term = rd_u64(&r);
-	uint64_t truncated = rd_u64(&r);
+	if (!r.err && version != LOG_RECORD_VERSION)
+		return WEIR_EVERSION;
+	s.term = rd_u64(&r);
+	s.vote = rd_u64(&r);
+	s.base_index = rd_u64(&r);
+	s.base_term = rd_u64(&r);
+	const uint8_t *config = rd_bytes(&r, sizeof(s.config), &s.config_len);
 	int rc = rd_finish(&r);
-	if (rc || version != LOG_RECORD_VERSION)
-		return rc ? rc : WEIR_EVERSION;
-	*ret_term = term;
-	*ret_truncated = truncated;
+	if (rc)
+		return rc;
+	if (s.config_len)
+		memcpy(s.config, config, s.config_len);
+	*ret_state = s;
 	return 0;
 }
 
@@ -87,6 +105,42 @@ static struct bytes index_key(uint64_t index, uint8_t room[8])
 	for (unsigned i = 0; i < 8; i++)
 		room[i] = (uint8_t)(index >> (56 - 8 * i));
 	return bytes_of(room, 8);
+}
+
+/* The last index in a group's log; 0: it is empty. */
+static int last_index(struct kv_txn *txn, uint32_t group, uint64_t *ret_index)
+{
+	struct kv_cursor *cursor;
+	struct bytes key, value;
+	int rc = kv_cursor_open(txn, LOG_DB_GROUP(group), &cursor);
+	if (rc)
+		return rc;
+	rc = kv_cursor_last(cursor, &key, &value);
+	if (!rc) {
+		struct rd r = rd_init(key.p, key.n);
+		*ret_index = rd_be64(&r);
+		rc = rd_finish(&r) ? WEIR_ECORRUPT : 0;
+	} else if (rc == WEIR_ENOTFOUND) {
+		*ret_index = 0;
+		rc = 0;
+	}
+	kv_cursor_close(cursor);
+	return rc;
+}
+
+static int write_suffixes(struct kv_txn *txn, const struct log_job *j)
+{
+	uint8_t key[8];
+	for (size_t i = 0; i < j->suffix_count; i++) {
+		const struct log_suffix *s = &j->suffixes[i];
+		uint64_t last = 0;
+		int rc = s->from ? last_index(txn, s->group, &last) : kv_clear(txn, LOG_DB_GROUP(s->group));
+		for (uint64_t index = last; !rc && s->from && index >= s->from; index--)
+			rc = kv_del(txn, LOG_DB_GROUP(s->group), index_key(index, key));
+		if (rc)
+			return rc == WEIR_ENOTFOUND ? WEIR_ECORRUPT : rc;
+	}
+	return 0;
 }
 
 static int write_truncates(struct kv_txn *txn, const struct log_job *j)
@@ -112,6 +166,7 @@ static int write_appends(struct kv_txn *txn, const struct log_job *j)
 		const struct log_append *a = &j->appends[i];
 		buf_clear(&value);
 		buf_u64(&value, a->term);
+		buf_u8(&value, a->kind);
 		buf_put(&value, a->entry.p, a->entry.n);
 		rc = kv_append(txn, LOG_DB_GROUP(a->group), index_key(a->index, key), bytes_of(value.data, value.len));
 	}
@@ -148,7 +203,9 @@ static int write_job(struct kv *log, const struct log_job *job)
 	int rc = kv_begin(log, true, &txn);
 	if (rc)
 		return rc;
-	rc = write_truncates(txn, job);
+	rc = write_suffixes(txn, job);
+	if (!rc)
+		rc = write_truncates(txn, job);
 	if (!rc)
 		rc = write_records(txn, job);
 	if (!rc)
@@ -200,8 +257,6 @@ void apply_job_free(struct apply_job *j)
 		return;
 	for (size_t i = 0; i < j->done; i++)
 		apply_result_clear(&j->results[i]);
-	for (size_t i = 0; i < j->count; i++)
-		free(j->items[i].entry);
 	free(j->items);
 	free(j->results);
 	free(j);
@@ -212,7 +267,26 @@ void apply_job_add(struct apply_job *j, const struct apply_item *item)
 	if (j->count == j->cap)
 		j->items = grow(j->items, &j->cap, sizeof(*j->items));
 	j->items[j->count++] = *item;
-	j->bytes += item->len;
+	j->bytes += item->bytes.n;
+}
+
+static int run_item(struct apply *a, const struct apply_item *i, struct apply_result *ret_result)
+{
+	switch (i->step) {
+	case APPLY_ENTRY:
+		return apply_entry(a, i->group, i->index, i->term, i->bytes, ret_result);
+	case APPLY_NOOP:
+		return apply_noop(a, i->group, i->index, i->term, ret_result);
+	case APPLY_CONFIG:
+		return apply_config(a, i->group, i->index, i->term, i->bytes, ret_result);
+	case APPLY_SNAPSHOT_BEGIN:
+		return apply_snapshot_begin(a, i->group);
+	case APPLY_SNAPSHOT_RECORDS:
+		return apply_snapshot_records(a, i->group, i->bytes);
+	case APPLY_SNAPSHOT_END:
+		return apply_snapshot_end(a, i->group, i->head);
+	}
+	return WEIR_EINVAL;
 }
 
 int apply_job_run(struct apply *a, struct apply_job *job)
@@ -221,8 +295,10 @@ int apply_job_run(struct apply *a, struct apply_job *job)
 		job->results = xcalloc(job->count, sizeof(*job->results));
 	while (job->done < job->count) {
 		struct apply_item *i = &job->items[job->done];
-		int rc = apply_entry(a, i->group, i->index, i->term, bytes_of(i->entry, i->len), &job->results[job->done]);
-		if (rc)
+		int rc = run_item(a, i, &job->results[job->done]);
+		bool foreign = i->step == APPLY_SNAPSHOT_RECORDS || i->step == APPLY_SNAPSHOT_END;
+		i->bad = foreign && rc == WEIR_ECORRUPT;
+		if (rc && !i->bad)
 			return rc;
 		job->done++;
 	}

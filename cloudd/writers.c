@@ -155,6 +155,7 @@ struct state_writer {
 	/* the thread's own: */
 	uint64_t *upto;    /* per group: applied, in the open transaction or before */
 	uint64_t *durable; /* per group: committed */
+	bool *replaced;    /* per group: a snapshot's end is in the open transaction: told even where it is not above */
 	int64_t began_ns;  /* of the open transaction; 0: none */
 	size_t entries;    /* in it */
 	bool refuse_next;  /* a commit failed: the next job may rest on what was lost with it */
@@ -164,8 +165,10 @@ static void forget_open(struct state_writer *w)
 {
 	w->began_ns = 0;
 	w->entries = 0;
-	for (uint32_t g = 0; g < w->o.groups; g++)
+	for (uint32_t g = 0; g < w->o.groups; g++) {
 		w->upto[g] = w->durable[g];
+		w->replaced[g] = false;
+	}
 }
 
 static void abort_open(struct state_writer *w)
@@ -177,7 +180,7 @@ static void abort_open(struct state_writer *w)
 static void tell_durable(struct state_writer *w)
 {
 	for (uint32_t g = 0; g < w->o.groups; g++) {
-		if (w->upto[g] <= w->durable[g])
+		if (w->upto[g] <= w->durable[g] && !w->replaced[g])
 			continue;
 		w->durable[g] = w->upto[g];
 		progress_set_durable(w->o.progress, g, w->durable[g]);
@@ -205,8 +208,13 @@ static void commit(struct state_writer *w)
 /* What a job has applied. */
 static void note_applied(struct state_writer *w, const struct apply_job *job)
 {
-	for (size_t i = 0; i < job->done; i++)
-		w->upto[job->items[i].group] = job->items[i].index;
+	for (size_t i = 0; i < job->done; i++) {
+		const struct apply_item *item = &job->items[i];
+		if (!item->index || item->bad)
+			continue; /* part of a snapshot */
+		w->upto[item->group] = item->index;
+		w->replaced[item->group] |= item->step == APPLY_SNAPSHOT_END;
+	}
 	w->entries += job->done;
 	if (!w->began_ns && apply_uncommitted(w->o.apply))
 		w->began_ns = clock_mono_ns();
@@ -265,6 +273,7 @@ struct state_writer *state_writer_start(const struct state_writer_options *o)
 	w->o = *o;
 	w->upto = xcalloc(o->groups, sizeof(*w->upto));
 	w->durable = xcalloc(o->groups, sizeof(*w->durable));
+	w->replaced = xcalloc(o->groups, sizeof(*w->replaced));
 	for (uint32_t g = 0; g < o->groups; g++) {
 		uint64_t term;
 		w->upto[g] = w->durable[g] = apply_applied(o->apply, g, &term);
@@ -293,5 +302,6 @@ void state_writer_stop(struct state_writer *w)
 	queue_end(&w->queue);
 	free(w->upto);
 	free(w->durable);
+	free(w->replaced);
 	free(w);
 }

@@ -54,6 +54,8 @@ static void on_log_written(void *arg, struct log_job *job, int rc)
 static void on_applied(void *arg, struct apply_job *job, int rc)
 {
 	(void)arg;
+	for (size_t i = 0; i < job->count; i++)
+		free(job->items[i].owner);
 	apply_job_free(job);
 	ck_assert(!rc || rc == WEIR_EFULL);
 	note(rc ? &applied_full : &applied);
@@ -119,7 +121,7 @@ static struct apply_job *job_of(uint64_t from, uint64_t to)
 		e.open.epoch = 1;
 		e.open.low = 1;
 		entry_encode(&e, &b);
-		struct apply_item item = {.group = SHARD_GROUP, .index = i, .term = 1, .entry = b.data, .len = b.len};
+		struct apply_item item = {.group = SHARD_GROUP, .index = i, .term = 1, .bytes = bytes_of(b.data, b.len), .owner = b.data};
 		apply_job_add(j, &item);
 	}
 	return j;
@@ -219,7 +221,7 @@ static struct log_job *log_job_of(uint64_t from, uint64_t to, struct bytes entry
 {
 	struct log_job *j = log_job_new();
 	for (uint64_t i = from; i <= to; i++)
-		log_job_append(j, SHARD_GROUP, i, 1, entry);
+		log_job_append(j, &(struct log_append){.group = SHARD_GROUP, .kind = 1, .index = i, .term = 1, .entry = entry});
 	return j;
 }
 
@@ -280,7 +282,7 @@ static struct log_job *truncating(uint64_t from, uint64_t upto)
 {
 	struct log_job *j = log_job_new();
 	log_job_truncate(j, SHARD_GROUP, from, upto);
-	log_job_group(j, SHARD_GROUP, 1, upto);
+	log_job_group(j, SHARD_GROUP, &(struct log_group){.term = 1, .base_index = upto, .base_term = 1});
 	return j;
 }
 

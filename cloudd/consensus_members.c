@@ -1,0 +1,232 @@
+/* Who is a member, and who should lead: founding of groups, replacement of lost folders, leadership where it belongs. */
+#include <string.h>
+
+#include "cloudd/consensus_internal.h"
+#include "common/clock.h"
+#include "common/err.h"
+
+#define TRANSFER_MS 1000 /* between two transfers of this node's groups */
+
+/* ---- what other nodes are ---------------------------------------------------------------------------------------- */
+
+static size_t has_bytes(const struct consensus *c)
+{
+	return (c->group_count + 7) / 8;
+}
+
+static bool peer_has(const struct peer *p, uint32_t group)
+{
+	return p->has[group / 8] >> (group % 8) & 1;
+}
+
+static void note_leads(struct consensus *c, uint32_t node, const struct msg_info *info)
+{
+	for (uint32_t i = 0; i < c->group_count; i++) {
+		if (c->groups[i].said_leader == (int)node)
+			c->groups[i].said_leader = -1;
+	}
+	for (size_t i = 0; i < info->lead_count; i++) {
+		const struct msg_lead *l = &info->leads[i];
+		struct group *g = l->group < c->group_count ? &c->groups[l->group] : NULL;
+		if (!g || l->term < g->said_term)
+			continue;
+		g->said_term = l->term;
+		g->said_leader = (int)node;
+	}
+}
+
+void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *info, bool answered,
+    struct consensus_time now)
+{
+	(void)now;
+	if (node >= c->topology->cloud_count || node == c->self || !info->cluster ||
+	    strcmp(info->cluster, c->topology->cluster) != 0)
+		return;
+	note_leads(c, node, info);
+	if (info->replica == RAFT_NOBODY || node_of(info->replica) != node)
+		return; /* its number is not durable yet, or it is none of that node's */
+	struct peer *p = &c->peers[node];
+	p->answered = answered || (p->answered && p->member == info->replica);
+	p->member = info->replica;
+	if (info->has.n == has_bytes(c))
+		memcpy(p->has, info->has.p, info->has.n);
+	else
+		p->answered = false;
+	if (!c->failed && c->started)
+		members_found(c);
+}
+
+/* The number of a node as known now; RAFT_NOBODY: not known. */
+static uint64_t member_of(const struct consensus *c, uint32_t node)
+{
+	return node == c->self ? c->member : c->peers[node].member;
+}
+
+/* ---- founding ---------------------------------------------------------------------------------------------------- */
+
+bool members_first(const struct group *g, struct raft_config *ret_config)
+{
+	struct consensus *c = g->c;
+	struct raft_status status;
+	raft_status(g->raft, &status);
+	if (g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
+		return false;
+	struct raft_config config = {0};
+	for (uint32_t r = 0; r < c->topology->replicas; r++) {
+		uint32_t node = topology_replica(c->topology, g->number, r);
+		const struct peer *p = &c->peers[node];
+		if (node != c->self && (!p->answered || p->member == RAFT_NOBODY || peer_has(p, g->number)))
+			return false;
+		if (!raft_config_add(&config, member_of(c, node), true))
+			return false;
+	}
+	*ret_config = config;
+	return true;
+}
+
+void members_found(struct consensus *c)
+{
+	struct raft_config config;
+	for (uint32_t i = 0; c->unfounded && i < c->group_count; i++) {
+		struct group *g = &c->groups[i];
+		if (!group_live(g) || g->has || !members_first(g, &config))
+			continue;
+		g->founding = FOUND_WANTED;
+		list_add(c, LIST_TURN, g);
+	}
+}
+
+void members_founded(struct group *g)
+{
+	struct raft_term_start term = {.index = 1, .term = 1};
+	struct raft_entry first = {.index = 1, .term = 1, .kind = RAFT_ENTRY_CONFIG, .data = g->first};
+	struct raft_start start = {.last = 1, .terms = &term, .term_count = 1, .configs = &first, .config_count = 1};
+	raft_free(g->raft);
+	g->raft = NULL;
+	g->founding = FOUND_NO;
+	g->announced = UINT64_MAX;
+	weir_assert(!group_make_raft(g, &start));
+	raft_campaign(g->raft);
+}
+
+/* ---- replacement -------------------------------------------------------------------------------------------------- */
+
+static const struct raft_progress_status *progress_of(const struct raft_status *s, uint64_t id)
+{
+	for (uint32_t i = 0; i < s->progress_count; i++) {
+		if (s->progress[i].id == id)
+			return &s->progress[i];
+	}
+	return NULL;
+}
+
+/* A member of that node other than `current`: learners first. */
+static const struct raft_member *outdated(const struct raft_config *config, uint32_t node, uint64_t current)
+{
+	const struct raft_member *found = NULL;
+	for (uint32_t i = 0; i < config->count; i++) {
+		const struct raft_member *m = &config->members[i];
+		if (node_of(m->id) == node && m->id != current && (!found || found->voter))
+			found = m;
+	}
+	return found;
+}
+
+static bool caught_up(const struct raft_status *s, uint64_t id)
+{
+	const struct raft_progress_status *p = progress_of(s, id);
+	return p && p->active && p->match && p->match + RAFT_PROMOTE_LAG_MAX >= s->last;
+}
+
+/* One step towards a node's present number being the voter. True: something is to be done, or was. */
+static bool replace(struct group *g, const struct raft_status *s, uint32_t node)
+{
+	uint64_t current = member_of(g->c, node);
+	if (current == RAFT_NOBODY)
+		return false;
+	const struct raft_member *now = raft_config_find(&s->config, current);
+	const struct raft_member *old = outdated(&s->config, node, current);
+	if (now && now->voter && !old)
+		return false;
+	if (old && (!old->voter || (now && (now->voter || caught_up(s, current))))) {
+		(void)raft_remove(g->raft, old->id); /* not now: RAFT_EPENDING; the next look tries again */
+	} else if (!now) {
+		(void)raft_add_learner(g->raft, current);
+	} else if (!now->voter && !old && caught_up(s, current)) {
+		if (!raft_promote(g->raft, current))
+			g->c->counters.replaced++;
+	}
+	group_touch(g);
+	return true;
+}
+
+static bool replace_any(struct group *g, const struct raft_status *s)
+{
+	for (uint32_t r = 0; r < g->c->topology->replicas; r++) {
+		if (replace(g, s, topology_replica(g->c->topology, g->number, r)))
+			return true;
+	}
+	return false;
+}
+
+/* ---- balance -------------------------------------------------------------------------------------------------------- */
+
+/* The first-ranked voter before this one that follows closely; RAFT_NOBODY: none. */
+static uint64_t better_leader(const struct group *g, const struct raft_status *s)
+{
+	const struct topology *t = g->c->topology;
+	for (uint32_t r = 0; r < g->rank; r++) {
+		uint64_t id = member_of(g->c, topology_replica(t, g->number, r));
+		const struct raft_progress_status *p = progress_of(s, id);
+		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && caught_up(s, id))
+			return id;
+	}
+	return RAFT_NOBODY;
+}
+
+static void balance(struct group *g, const struct raft_status *s, int64_t mono_ns)
+{
+	struct consensus *c = g->c;
+	uint64_t better = better_leader(g, s);
+	if (better != g->better || !g->better_since_ns) {
+		g->better = better;
+		g->better_since_ns = mono_ns;
+	}
+	int64_t enough = CONSENSUS_BALANCE_MS * NS_PER_MS;
+	if (better == RAFT_NOBODY || s->transfer_to || mono_ns - g->better_since_ns < enough ||
+	    mono_ns - g->serving_since_ns < enough)
+		return;
+	if (c->transfer_ns && mono_ns - c->transfer_ns < TRANSFER_MS * NS_PER_MS)
+		return;
+	if (!raft_transfer(g->raft, better)) {
+		c->transfer_ns = mono_ns;
+		c->counters.transfers++;
+	}
+	g->better_since_ns = 0; /* should it fail: not at once again */
+	group_touch(g);
+}
+
+void members_tick(struct consensus *c, int64_t mono_ns)
+{
+	if (c->members_ns && mono_ns - c->members_ns < CONSENSUS_MEMBERS_MS * NS_PER_MS)
+		return;
+	c->members_ns = mono_ns;
+	members_found(c);
+	c->counters.elections = 0;
+	for (uint32_t i = 0; i < c->group_count; i++) {
+		struct group *g = &c->groups[i];
+		if (!g->raft)
+			continue;
+		struct raft_counters counters;
+		raft_counters(g->raft, &counters);
+		c->counters.elections += counters.campaigns;
+		if (!g->serving)
+			continue;
+		if (!g->serving_since_ns)
+			g->serving_since_ns = mono_ns;
+		struct raft_status status;
+		raft_status(g->raft, &status);
+		if (!status.config_pending && !replace_any(g, &status))
+			balance(g, &status, mono_ns);
+	}
+}

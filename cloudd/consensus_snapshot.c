@@ -1,0 +1,155 @@
+/* A snapshot that this replica fetches: from raft's wish to the state's replacement.
+ *
+ *     NONE --wanted--> ASKING --the first chunk--> INSTALLING --END durable--> NONE
+ *      ^                  |                            |
+ *      '--no longer wanted, stuck                      '-- stuck: NONE, but the state stays void until one is installed */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/consensus_internal.h"
+#include "common/err.h"
+
+static bool send_request(void *arg, uint32_t node, struct msg *m)
+{
+	struct consensus *c = arg;
+	return c->io.send(c->io.arg, node, true, m);
+}
+
+static void start(struct group *g, uint64_t from, int64_t mono_ns)
+{
+	if (node_of(from) >= g->c->topology->cloud_count || node_of(from) == g->c->self)
+		return;
+	if (!g->fetch)
+		g->fetch = fetch_new(g->number, send_request, g->c);
+	if (g->fetching == FETCH_NONE)
+		g->fetching = FETCH_ASKING;
+	g->fetch_from = from;
+	fetch_start(g->fetch, node_of(from), mono_ns);
+}
+
+void snapshot_look(struct group *g, int64_t mono_ns)
+{
+	uint64_t from, index;
+	if (g->step_busy || g->ended)
+		return;
+	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
+	if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))
+		start(g, from, mono_ns);
+	else if (!wanted && g->fetching == FETCH_ASKING)
+		g->fetching = FETCH_NONE; /* the log has caught up by itself */
+}
+
+/* Where the log begins the state must reach. */
+static bool reaches(const struct group *g, uint64_t index)
+{
+	struct raft_status status;
+	raft_status(g->raft, &status);
+	return index >= status.base;
+}
+
+static bool is_of_use(const struct group *g, const struct snapshot_head *head, struct raft_config *ret_config)
+{
+	return head->term && reaches(g, head->index) && head->config.n <= SNAPSHOT_CONFIG_MAX &&
+	    !raft_config_decode(head->config.p, head->config.n, ret_config);
+}
+
+/* The chunk's head points into the fetch, which may start over: the item gets a copy. */
+static void take_end(struct group *g, const struct snapshot_head *head, struct apply_item *item)
+{
+	struct snapshot_head *copy = xmalloc(sizeof(*copy) + head->config.n);
+	*copy = *head;
+	memcpy(copy + 1, head->config.p, head->config.n);
+	copy->config.p = (const uint8_t *)(copy + 1);
+	g->end_index = head->index;
+	g->end_term = head->term;
+	*item = (struct apply_item){.group = g->number, .step = APPLY_SNAPSHOT_END, .index = head->index,
+	    .term = head->term, .owner = copy, .head = copy};
+}
+
+static void begin_installing(struct group *g)
+{
+	g->fetching = FETCH_INSTALLING;
+	if (g->is_void)
+		return;
+	g->is_void = true;
+	g->state_durable = 0;
+	raft_snapshot_begin(g->raft);
+	group_touch(g);
+}
+
+bool snapshot_take(struct group *g, struct apply_item *ret_item, int64_t mono_ns)
+{
+	struct fetch_chunk chunk;
+	if (g->fetching == FETCH_NONE || g->step_busy || g->ended || !fetch_take(g->fetch, &chunk))
+		return false;
+	if (!is_of_use(g, &chunk.head, &g->end_config)) {
+		if (chunk.step == FETCH_RECORDS)
+			free(chunk.records);
+		g->c->counters.snapshots_failed++;
+		fetch_applied(g->fetch, false, mono_ns);
+		return false;
+	}
+	switch (chunk.step) {
+	case FETCH_BEGIN:
+		begin_installing(g);
+		*ret_item = (struct apply_item){.group = g->number, .step = APPLY_SNAPSHOT_BEGIN};
+		break;
+	case FETCH_RECORDS:
+		g->c->counters.snapshot_bytes += chunk.len;
+		*ret_item = (struct apply_item){.group = g->number, .step = APPLY_SNAPSHOT_RECORDS,
+		    .bytes = bytes_of(chunk.records, chunk.len), .owner = chunk.records};
+		break;
+	case FETCH_END:
+		take_end(g, &chunk.head, ret_item);
+		break;
+	}
+	g->step_busy = true;
+	return true;
+}
+
+void snapshot_step_done(struct group *g, const struct apply_item *item, int64_t mono_ns)
+{
+	g->step_busy = false;
+	g->c->counters.snapshots_failed += item->bad;
+	g->ended = item->step == APPLY_SNAPSHOT_END && !item->bad;
+	fetch_applied(g->fetch, !item->bad, mono_ns);
+	list_add(g->c, LIST_TURN, g);
+}
+
+void snapshot_rewind(struct group *g, int64_t mono_ns)
+{
+	if (g->step_busy)
+		fetch_applied(g->fetch, false, mono_ns);
+	g->step_busy = g->ended = false;
+	if (g->fetching == FETCH_INSTALLING)
+		start(g, g->fetch_from, mono_ns);
+}
+
+void snapshot_durable(struct group *g, uint64_t index)
+{
+	struct consensus *c = g->c;
+	if (index != g->end_index)
+		return;
+	g->ended = g->is_void = false;
+	g->fetching = FETCH_NONE;
+	if (raft_snapshot_installed(g->raft, g->end_index, g->end_term, &g->end_config)) {
+		consensus_fail(c, "a snapshot does not fit the log", WEIR_ECORRUPT);
+		return;
+	}
+	g->handed = g->applied = g->reported = g->state_durable = index;
+	c->counters.snapshots_fetched++;
+	c->io.reloaded(c->io.arg, g->number, index);
+	group_touch(g);
+}
+
+void snapshot_tick(struct group *g, int64_t mono_ns)
+{
+	if (g->fetching == FETCH_NONE || g->step_busy || g->ended)
+		return;
+	fetch_tick(g->fetch, mono_ns);
+	if (!fetch_stuck(g->fetch))
+		return;
+	g->fetching = FETCH_NONE;
+	g->c->counters.snapshots_failed++;
+	raft_snapshot_failed(g->raft);
+}

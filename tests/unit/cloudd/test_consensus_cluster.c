@@ -1,0 +1,692 @@
+/* Three nodes, three replicas of each group: founding, failover, snapshots, lost folders, bad frames. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cloudd/jobs.h"
+#include "common/clock.h"
+#include "raft/raft.h"
+#include "tests/unit/cloudd/consensus_kit.h"
+
+#define SECOND (1000 / CONSENSUS_TICK_MS) /* in ticks */
+#define RETRY_TICKS (CONSENSUS_RETRY_MS / CONSENSUS_TICK_MS + 1)
+
+static void setup(void)
+{
+	kit_make(3, 3);
+}
+
+/* Founded, each group led by its first replica. */
+static void setup_founded(void)
+{
+	kit_make(3, 3);
+	kit_ticks(SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		ck_assert_uint_eq(kit_leader(g), topology_replica(kit.t, g, 0));
+}
+
+static void cut(uint32_t node, bool is_cut)
+{
+	for (uint32_t i = 0; i < kit.count; i++)
+		kit.cut[node][i] = kit.cut[i][node] = is_cut;
+}
+
+/* So many entries, durable in the state of all nodes that are up. */
+static uint64_t fill(uint32_t group, size_t n)
+{
+	uint64_t index = 0;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t leader = kit_leader(group);
+		index = kit_propose(leader, group);
+		if (i % 500 == 499)
+			kit_settle();
+	}
+	kit_settle();
+	for (uint32_t i = 0; i < kit.count; i++) {
+		if (kit.nodes[i].up && !kit.cut[i][(i + 1) % kit.count])
+			kit_await(i, group, index);
+	}
+	for (uint32_t i = 0; i < kit.count; i++) {
+		if (kit.nodes[i].up)
+			kit_commit_state(i);
+	}
+	kit_settle();
+	return index;
+}
+
+/* Large entries make that little is kept for followers. */
+static uint64_t fill_bytes(uint32_t group, size_t bytes)
+{
+	const size_t each = 200 * 1024;
+	uint64_t index = 0;
+	for (size_t done = 0; done < bytes; done += each) {
+		while (kit_try_propose(kit_leader(group), group, each, &index) == WEIR_EBUSY)
+			kit_ticks(1);
+		kit_settle();
+	}
+	for (uint32_t i = 0; i < kit.count; i++) {
+		if (kit.nodes[i].up)
+			kit_commit_state(i);
+	}
+	kit_settle();
+	return index;
+}
+
+/* ---- founding ---------------------------------------------------------------------------------------------------- */
+
+START_TEST(founding_waits_for_every_replica)
+{
+	kit_stop(2);
+	kit_ticks(10 * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		struct group_status s = kit_status(0, g);
+		ck_assert_int_eq(s.role, REPLICA_FORMING);
+		ck_assert_str_eq(s.waits_for, "cloud-3");
+		ck_assert_int_eq(s.leader, -1);
+		ck_assert_uint_eq(kit_log_entries(0, g), 0);
+	}
+	kit_open(2);
+	kit_ticks(SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_eq(kit_leader(g), topology_replica(kit.t, g, 0));
+		for (uint32_t n = 0; n < 3; n++) {
+			struct group_status s = kit_status(n, g);
+			ck_assert_int_ne(s.role, REPLICA_FORMING);
+			ck_assert(s.quorum);
+			ck_assert_int_eq(s.leader, (int)topology_replica(kit.t, g, 0));
+		}
+		kit_expect_equal(g);
+	}
+}
+END_TEST
+
+START_TEST(only_the_first_replica_founds)
+{
+	kit_stop(1); /* the first of shard 1 (group 2) */
+	kit_ticks(SECOND);
+	kit_open(1);
+	cut(1, true); /* and now nobody hears of it */
+	kit_ticks(5 * SECOND);
+	ck_assert_uint_eq(kit_log_entries(0, 2) + kit_log_entries(2, 2), 0);
+	cut(1, false);
+	kit_ticks(SECOND);
+	ck_assert_uint_eq(kit_leader(2), 1);
+}
+END_TEST
+
+START_TEST(unasked_facts_do_not_found)
+{
+	for (uint32_t from = 1; from < 3; from++) {
+		struct msg_info info;
+		kit_run(from);
+		consensus_info(kit.nodes[from].c, &info);
+		consensus_peer(kit.nodes[0].c, from, &info, from == 1, kit_time());
+	}
+	kit_run(0);
+	ck_assert_uint_eq(kit_log_entries(0, 0), 0);
+	struct msg_info info;
+	consensus_info(kit.nodes[2].c, &info);
+	consensus_peer(kit.nodes[0].c, 2, &info, true, kit_time());
+	kit_run(0);
+	ck_assert_uint_eq(kit_log_entries(0, 0), 1);
+}
+END_TEST
+
+START_TEST(a_founder_that_crashes_before_the_write_founds_again)
+{
+	kit.nodes[0].hold_log = true;
+	kit_run(0);
+	kit_ticks(SECOND);
+	kit_restart(0);
+	kit_ticks(2 * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		kit_leader(g);
+		kit_expect_equal(g);
+	}
+}
+END_TEST
+
+/* A node that lost its disk must not found again what the others still have. */
+START_TEST(what_others_have_is_not_founded_again)
+{
+	uint64_t last = fill(1, 20);
+	kit_stop(0);
+	kit_wipe(0);
+	kit_stop(1);
+	kit_open(0);
+	kit_ticks(10 * SECOND); /* one of the old members is up: no majority */
+	ck_assert_int_eq(kit_status(0, 1).role, REPLICA_FORMING);
+	ck_assert_uint_eq(kit_log_entries(0, 1), 0);
+	kit_open(1);
+	kit_await(0, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* ---- replication ------------------------------------------------------------------------------------------------- */
+
+START_TEST(entries_are_applied_on_all)
+{
+	uint64_t last = 0;
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		last = fill(g, 100);
+		for (uint32_t n = 0; n < 3; n++)
+			ck_assert_uint_ge(kit.nodes[n].applied[g], last);
+		kit_expect_equal(g);
+	}
+}
+END_TEST
+
+START_TEST(groups_share_frames)
+{
+	kit_ticks(SECOND);
+	size_t before = kit.frames;
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		uint32_t leader = kit_leader(g);
+		for (int i = 0; i < 200; i++)
+			kit_propose(leader, g);
+	}
+	kit_settle();
+	ck_assert_uint_lt(kit.frames - before, 60);
+	ck_assert_uint_le(kit.biggest_frame, FRAME_MAX);
+}
+END_TEST
+
+START_TEST(the_largest_entries_pass)
+{
+	uint64_t index;
+	ck_assert_int_eq(kit_try_propose(kit_leader(1), 1, ENTRY_MAX - 64, &index), 0);
+	for (int i = 0; i < 30; i++)
+		ck_assert_int_eq(kit_try_propose(kit_leader(1), 1, 100 * 1024, &index), 0);
+	kit_await(0, 1, index);
+	kit_await(1, 1, index);
+	kit_await(2, 1, index);
+	ck_assert_uint_le(kit.biggest_frame, FRAME_MAX);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_follower_refuses_proposals)
+{
+	uint64_t index;
+	ck_assert_int_eq(kit_try_propose(1, 1, 0, &index), WEIR_ENOTLEADER);
+	consensus_read(kit.nodes[1].c, 1, 5);
+	ck_assert(kit.nodes[1].reads == 1 && !kit.nodes[1].read_ok);
+}
+END_TEST
+
+START_TEST(a_read_needs_a_majority)
+{
+	consensus_read(kit.nodes[0].c, 1, 5);
+	ck_assert_uint_eq(kit.nodes[0].reads, 0);
+	kit_settle();
+	ck_assert(kit.nodes[0].reads == 1 && kit.nodes[0].read_ok);
+	ck_assert_uint_eq(kit.nodes[0].read_index, kit.nodes[0].committed[1]);
+	cut(0, true);
+	consensus_read(kit.nodes[0].c, 1, 6);
+	kit_settle();
+	ck_assert_uint_eq(kit.nodes[0].reads, 1);
+	kit_ticks(5 * SECOND); /* it no longer leads */
+	ck_assert_uint_eq(kit.nodes[0].reads, 2);
+	ck_assert(!kit.nodes[0].read_ok && kit.nodes[0].read_context == 6);
+}
+END_TEST
+
+/* ---- failover ------------------------------------------------------------------------------------------------------ */
+
+START_TEST(another_leads_when_the_leader_is_gone)
+{
+	uint64_t last = fill(1, 20);
+	kit_stop(0);
+	ck_assert(!kit.nodes[0].up);
+	uint32_t next = kit_leader(1);
+	ck_assert_uint_ne(next, 0);
+	ck_assert_uint_ge(kit.nodes[next].applied[1], last);
+	uint64_t index = kit_propose(next, 1);
+	kit_await(next, 1, index);
+	kit_open(0);
+	kit_await(0, 1, index);
+	kit_expect_equal(1);
+	kit_ticks(15 * SECOND); /* and leadership comes back to the first */
+	ck_assert(kit.nodes[0].leads[1]);
+	ck_assert_uint_gt(consensus_counters(kit.nodes[next].c)->transfers, 0);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		ck_assert_uint_eq(kit_leader(g), topology_replica(kit.t, g, 0));
+}
+END_TEST
+
+START_TEST(a_leader_that_is_cut_off_ceases_to_serve)
+{
+	cut(0, true);
+	uint64_t lost = kit_propose(0, 1);
+	kit_ticks(5 * SECOND);
+	ck_assert(!kit.nodes[0].leads[1]);
+	ck_assert_int_eq(consensus_leader(kit.nodes[0].c, 1), -1);
+	ck_assert(!kit_status(0, 1).quorum);
+	uint32_t next = kit_leader(1);
+	uint64_t index = 0;
+	for (int i = 0; i < 5; i++)
+		index = kit_propose(next, 1);
+	kit_await(next, 1, index);
+	ck_assert_uint_ge(index, lost); /* another entry is at its index */
+	cut(0, false);
+	kit_await(0, 1, index);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* Each node in turn crashes at each step of the way: with a log job not run, run and not told, applied and not durable. */
+START_TEST(crashes_lose_nothing_that_was_applied)
+{
+	uint64_t applied = 0;
+	for (uint32_t round = 0; round < 12; round++) {
+		uint32_t node = round % 3, leader = kit_leader(1);
+		for (int i = 0; i < 10; i++)
+			kit_propose(leader, 1);
+		if (round / 3 == 0) {
+			kit.nodes[node].hold_log = true;
+		} else if (round / 3 == 1) {
+			consensus_flush(kit.nodes[node].c, kit_time());
+			if (kit.nodes[node].log_job)
+				ck_assert_int_eq(log_job_run(kit.nodes[node].disk.log, kit.nodes[node].log_job), 0);
+			kit.nodes[node].hold_log = true;
+		} else if (round / 3 == 2) {
+			kit.nodes[node].hold_apply = true;
+		}
+		kit_settle();
+		for (uint32_t i = 0; i < 3; i++)
+			applied = kit.nodes[i].applied[1] > applied ? kit.nodes[i].applied[1] : applied;
+		kit_restart(node);
+		kit_ticks(4 * SECOND);
+		ck_assert_uint_ge(kit.nodes[kit_leader(1)].applied[1], applied);
+		if (round % 4 == 3)
+			kit_expect_equal(1);
+	}
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_whole_cluster_starts_again)
+{
+	uint64_t last = fill(2, 50);
+	for (uint32_t i = 0; i < 3; i++)
+		kit_stop(i);
+	for (uint32_t i = 0; i < 3; i++)
+		kit_open(i);
+	uint32_t leader = kit_leader(2);
+	ck_assert_uint_gt(kit.nodes[leader].applied[2], last);
+	kit_expect_equal(2);
+}
+END_TEST
+
+/* ---- the log ------------------------------------------------------------------------------------------------------- */
+
+START_TEST(entries_are_kept_for_followers_but_not_for_ever)
+{
+	fill(1, 2 * CONSENSUS_TRUNCATE_MIN);
+	ck_assert_uint_ge(kit_log_entries(0, 1), 2 * CONSENSUS_TRUNCATE_MIN);
+	fill(1, CONSENSUS_KEEP_ENTRIES + CONSENSUS_TRUNCATE_MIN);
+	ck_assert_uint_lt(kit_log_entries(0, 1), CONSENSUS_KEEP_ENTRIES + CONSENSUS_TRUNCATE_MIN);
+	ck_assert_uint_ge(kit_log_entries(0, 1), CONSENSUS_KEEP_ENTRIES);
+	kit_restart(0);
+	kit_await(0, 1, fill(1, 1));
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_follower_that_was_away_shortly_gets_entries)
+{
+	kit_stop(2);
+	fill(1, 500);
+	kit_open(2);
+	kit_expect_equal(1);
+	ck_assert_uint_eq(kit.bulk_frames, 0);
+}
+END_TEST
+
+START_TEST(a_full_log_of_one_node_does_not_stop_the_others)
+{
+	uint64_t last = fill(1, 10);
+	kit.nodes[2].hold_log = true;
+	for (int i = 0; i < 10; i++)
+		last = kit_propose(0, 1);
+	kit_settle();
+	kit_give_back_log(2, WEIR_EFULL);
+	kit_await(0, 1, last);
+	kit_await(1, 1, last);
+	ck_assert(consensus_full(kit.nodes[2].c));
+	kit_settle();
+	if (kit.nodes[2].log_job)
+		kit_give_back_log(2, WEIR_EFULL);
+	kit.nodes[2].hold_log = false;
+	kit_ticks(3 * RETRY_TICKS);
+	ck_assert(!consensus_full(kit.nodes[2].c));
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* ---- snapshots ------------------------------------------------------------------------------------------------------- */
+
+/* Node 2 is so far behind that the log of group 1 does not reach back to it. */
+static uint64_t fall_behind(void)
+{
+	fill(1, 50);
+	kit_stop(2);
+	fill_bytes(1, 3 * CONSENSUS_KEEP_BYTES / 2);
+	uint64_t last = fill(1, 200);
+	for (int i = 0; i < 4; i++) {
+		kit_ticks(1);
+		last = fill_bytes(1, CONSENSUS_KEEP_BYTES);
+	}
+	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + 60);
+	return last;
+}
+
+START_TEST(who_is_far_behind_gets_a_snapshot)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	kit_await(2, 1, last);
+	ck_assert_uint_ge(kit.nodes[2].reloaded[1], 1);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 1);
+	kit_expect_equal(1);
+	kit_restart(2);
+	ck_assert_uint_ge(kit.nodes[2].applied[1], last);
+	kit_expect_equal(1);
+	last = fill(1, 10);
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+static void ticks_until_fetching(void)
+{
+	for (int i = 0; i < 400 && !kit.bulk_frames; i++)
+		kit_ticks(1);
+	ck_assert_uint_gt(kit.bulk_frames, 0);
+}
+
+START_TEST(a_crash_in_the_middle_of_a_snapshot_fetches_it_again)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	ck_assert_ptr_nonnull(kit.nodes[2].apply_job);
+	kit_run_apply(2); /* BEGIN */
+	kit_commit_state(2);
+	ck_assert(kit_status(2, 1).fetching);
+	ck_assert_uint_eq(consensus_durable(kit.nodes[2].c, 1), 0);
+	kit_restart(2);
+	ck_assert(kit_status(2, 1).fetching);
+	kit_await(2, 1, last);
+	ck_assert_uint_gt(kit.nodes[2].reloaded[1], 0);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* The state is the snapshot's, durably; the log does not know it yet. */
+START_TEST(a_crash_between_the_states_commit_and_the_logs_is_mended)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	for (int i = 0; i < 4000 && apply_applied(kit.nodes[2].apply, 1, NULL) < last - 300; i++) {
+		consensus_flush(kit.nodes[2].c, kit_time());
+		kit_ticks(1);
+	}
+	kit.nodes[2].hold_log = true;
+	ck_assert_int_eq(apply_commit(kit.nodes[2].apply), 0); /* and nobody is told */
+	kit_restart(2);
+	ck_assert_uint_gt(kit.nodes[2].applied[1], 60);
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+	kit_restart(2);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	kit_run_apply(2); /* BEGIN */
+	kit_ticks(2);
+	ck_assert_ptr_nonnull(kit.nodes[2].apply_job);
+	struct apply_job *job = kit.nodes[2].apply_job;
+	kit.nodes[2].apply_job = NULL;
+	apply_abort(kit.nodes[2].apply);
+	consensus_job_applied(kit.nodes[2].c, job, WEIR_EFULL, kit_time());
+	ck_assert(consensus_full(kit.nodes[2].c));
+	kit.nodes[2].hold_apply = false;
+	kit_ticks(RETRY_TICKS);
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_source_that_falls_silent_is_given_up)
+{
+	uint64_t last = fall_behind();
+	kit.chunks_max = 0;
+	kit_open(2);
+	ticks_until_fetching();
+	kit_ticks(40 * SECOND);
+	ck_assert_uint_gt(consensus_counters(kit.nodes[2].c)->snapshots_failed, 0);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 0);
+	kit.chunks_max = SIZE_MAX;
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* ---- lost folders ------------------------------------------------------------------------------------------------------ */
+
+static void expect_replaced(uint32_t node, uint32_t group)
+{
+	uint32_t leader = kit_leader(group);
+	struct group_status s = kit_status(leader, group);
+	ck_assert_uint_eq(s.replica_count, 2);
+	for (uint32_t i = 0; i < s.replica_count; i++) {
+		ck_assert_int_eq(s.replicas[i].role, REPLICA_FOLLOWER);
+		ck_assert(s.replicas[i].active);
+		ck_assert_uint_eq(s.replicas[i].replica, consensus_member(kit.nodes[s.replicas[i].node].c));
+	}
+	ck_assert_int_ne(kit_status(node, group).role, REPLICA_LEARNER);
+	kit_expect_equal(group);
+}
+
+START_TEST(a_lost_folder_becomes_a_new_member)
+{
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		fill(g, 100);
+	for (uint32_t node = 0; node < 3; node++) {
+		uint64_t old = consensus_member(kit.nodes[node].c);
+		kit_stop(node);
+		kit_wipe(node);
+		kit_open(node);
+		ck_assert_uint_ne(consensus_member(kit.nodes[node].c), old);
+		kit_ticks(12 * SECOND);
+		for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+			fill(g, 10);
+			expect_replaced(node, g);
+		}
+	}
+}
+END_TEST
+
+START_TEST(a_lost_folder_behind_a_removed_log_gets_a_snapshot)
+{
+	uint64_t last = fall_behind();
+	kit_wipe(2);
+	kit_open(2);
+	kit_await(2, 1, last);
+	ck_assert_uint_gt(kit.nodes[2].reloaded[1], 0);
+	kit_ticks(5 * SECOND);
+	expect_replaced(2, 1);
+	/* and it counts: */
+	kit_stop(1);
+	uint64_t index = kit_propose(kit_leader(1), 1);
+	kit_await(2, 1, index);
+}
+END_TEST
+
+START_TEST(a_folder_lost_twice_leaves_no_learner_behind)
+{
+	fill(1, 20);
+	kit_stop(2);
+	kit_wipe(2);
+	kit_open(2);
+	kit.nodes[2].hold_apply = kit.nodes[2].hold_log = false;
+	cut(2, false);
+	kit_run(2);
+	kit_infos(); /* the leader adds that number */
+	for (uint32_t i = 0; i < 2; i++)
+		kit.cut[i][2] = true; /* and cannot reach it */
+	kit_ticks(2 * SECOND);
+	kit_stop(2);
+	kit_wipe(2);
+	cut(2, false);
+	kit_open(2);
+	kit_ticks(12 * SECOND);
+	expect_replaced(2, 1);
+}
+END_TEST
+
+/* ---- bad frames ------------------------------------------------------------------------------------------------------------ */
+
+static struct msg frame_of(uint32_t from, uint32_t to, struct msg_raft *m)
+{
+	struct msg f = {.type = MSG_RAFT};
+	f.raft.from = consensus_member(kit.nodes[from].c);
+	f.raft.to = consensus_member(kit.nodes[to].c);
+	f.raft.message_count = 1;
+	f.raft.messages = m;
+	return f;
+}
+
+START_TEST(foreign_frames_are_refused_and_counted)
+{
+	const struct consensus_counters *counters = consensus_counters(kit.nodes[1].c);
+	struct msg_raft m = {.group = 1, .kind = RAFT_HEARTBEAT, .term = 1000};
+	struct msg f = frame_of(0, 1, &m);
+	uint64_t term = kit_status(1, 1).term;
+	f.raft.to++;
+	kit_deliver(0, 1, &f);
+	f = frame_of(0, 1, &m);
+	kit_deliver(2, 1, &f); /* another node's number */
+	f.raft.from = 0;
+	kit_deliver(0, 1, &f);
+	f = frame_of(0, 1, &m);
+	m.group = KIT_GROUPS;
+	kit_deliver(0, 1, &f);
+	ck_assert_uint_eq(counters->frames_foreign, 4);
+	ck_assert_uint_eq(kit_status(1, 1).term, term);
+	m.group = 1;
+	kit_deliver(0, 1, &f);
+	ck_assert_uint_eq(kit_status(1, 1).term, 1000);
+}
+END_TEST
+
+START_TEST(impossible_messages_are_refused_and_counted)
+{
+	const struct consensus_counters *counters = consensus_counters(kit.nodes[1].c);
+	uint64_t before = counters->messages_bad, last = kit_status(1, 1).last, term = kit_status(1, 1).term;
+	struct msg_raft_entry e = {.term = term, .kind = RAFT_ENTRY_DATA, .data = bytes_of("x", 1)};
+	struct msg_raft good = {.group = 1, .kind = RAFT_APPEND_ENTRIES, .term = term, .index = last, .log_term = term,
+	    .entry_count = 1, .entries = &e};
+	struct msg_raft bad[6] = {good, good, good, good, good, good};
+	bad[0].kind = 0;
+	bad[1].kind = RAFT_TIMEOUT_NOW + 1;
+	bad[2].kind = RAFT_HEARTBEAT; /* with entries */
+	bad[3].index = UINT64_MAX;
+	bad[4].term = UINT64_MAX;
+	bad[5].entry_count = RAFT_MESSAGE_ENTRIES_MAX + 1;
+	for (size_t i = 0; i < 6; i++) {
+		struct msg f = frame_of(0, 1, &bad[i]);
+		kit_deliver(0, 1, &f);
+		ck_assert_uint_eq(counters->messages_bad, before + i + 1);
+	}
+	struct msg_raft_entry wrong[4] = {e, e, e, e};
+	wrong[0].kind = 9;
+	wrong[1].kind = RAFT_ENTRY_NOOP; /* with data */
+	wrong[2].kind = RAFT_ENTRY_CONFIG; /* not one */
+	wrong[3].term = UINT64_MAX;
+	for (size_t i = 0; i < 4; i++) {
+		struct msg_raft m = good;
+		m.entries = &wrong[i];
+		struct msg f = frame_of(0, 1, &m);
+		kit_deliver(0, 1, &f);
+		ck_assert_uint_eq(counters->messages_bad, before + 6 + i + 1);
+	}
+	ck_assert_uint_eq(kit_status(1, 1).last, last);
+	fill(1, 3);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(who_leads_is_known_where_nothing_is_held)
+{
+	kit.t->replicas = 1; /* a second world: each group on one node */
+	kit_free();
+	kit_make(3, 1);
+	kit_ticks(SECOND);
+	for (uint32_t n = 0; n < 3; n++) {
+		for (uint32_t g = 0; g < KIT_GROUPS; g++)
+			ck_assert_int_eq(consensus_leader(kit.nodes[n].c, g), (int)topology_replica(kit.t, g, 0));
+	}
+	ck_assert(!consensus_holds(kit.nodes[2].c, 1));
+	ck_assert(!kit_status(2, 1).held);
+	ck_assert_int_eq(kit_status(2, 1).leader, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/consensus, three nodes");
+	TCase *tc = tcase_create("founding");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, kit_free);
+	tcase_add_test(tc, founding_waits_for_every_replica);
+	tcase_add_test(tc, only_the_first_replica_founds);
+	tcase_add_test(tc, unasked_facts_do_not_found);
+	tcase_add_test(tc, a_founder_that_crashes_before_the_write_founds_again);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("founded");
+	tcase_set_timeout(tc, 300);
+	tcase_add_checked_fixture(tc, setup_founded, kit_free);
+	tcase_add_test(tc, what_others_have_is_not_founded_again);
+	tcase_add_test(tc, entries_are_applied_on_all);
+	tcase_add_test(tc, groups_share_frames);
+	tcase_add_test(tc, the_largest_entries_pass);
+	tcase_add_test(tc, a_follower_refuses_proposals);
+	tcase_add_test(tc, a_read_needs_a_majority);
+	tcase_add_test(tc, another_leads_when_the_leader_is_gone);
+	tcase_add_test(tc, a_leader_that_is_cut_off_ceases_to_serve);
+	tcase_add_test(tc, crashes_lose_nothing_that_was_applied);
+	tcase_add_test(tc, a_whole_cluster_starts_again);
+	tcase_add_test(tc, entries_are_kept_for_followers_but_not_for_ever);
+	tcase_add_test(tc, a_follower_that_was_away_shortly_gets_entries);
+	tcase_add_test(tc, a_full_log_of_one_node_does_not_stop_the_others);
+	tcase_add_test(tc, who_is_far_behind_gets_a_snapshot);
+	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
+	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
+	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
+	tcase_add_test(tc, a_source_that_falls_silent_is_given_up);
+	tcase_add_test(tc, a_lost_folder_becomes_a_new_member);
+	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);
+	tcase_add_test(tc, a_folder_lost_twice_leaves_no_learner_behind);
+	tcase_add_test(tc, foreign_frames_are_refused_and_counted);
+	tcase_add_test(tc, impossible_messages_are_refused_and_counted);
+	tcase_add_test(tc, who_leads_is_known_where_nothing_is_held);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
