@@ -157,6 +157,11 @@ uint64_t raft_term_at(const struct raft *r, uint64_t index)
 	return raft_log_term(&r->log, index);
 }
 
+void raft_config_at(const struct raft *r, uint64_t index, struct raft_config *ret_config)
+{
+	*ret_config = *raft_log_config_at(&r->log, index);
+}
+
 void raft_counters(const struct raft *r, struct raft_counters *ret_counters)
 {
 	*ret_counters = r->counters;
