@@ -283,13 +283,13 @@ static void put_counter(struct buf *out, const char *name, const char *help, uin
 static void put_snapshots(struct serve *s, struct buf *out)
 {
 	struct snapshot_counters c;
-	struct stats_family open = {.name = "weir_raft_snapshots_open", .help = "snapshots being fetched from here",
+	struct stats_family open = {.name = "weir_cloud_snapshots_open", .help = "snapshots being fetched from here",
 	    .type = STATS_GAUGE};
 	snapshots_counters(s->o.snapshots, &c);
-	put_counter(out, "weir_raft_snapshots_made_total", "copies of a group's state made for another replica", c.made);
-	put_counter(out, "weir_raft_snapshots_failed_total", "copies that could not be made or read", c.failed);
-	put_counter(out, "weir_raft_snapshots_chunks_total", "chunks sent", c.chunks);
-	put_counter(out, "weir_raft_snapshots_sent_bytes_total", "bytes of them", c.bytes);
+	put_counter(out, "weir_cloud_snapshots_made_total", "copies of a group's state made for another replica", c.made);
+	put_counter(out, "weir_cloud_snapshots_failed_total", "copies that could not be made or read", c.failed);
+	put_counter(out, "weir_cloud_snapshots_chunks_total", "chunks sent", c.chunks);
+	put_counter(out, "weir_cloud_snapshots_sent_bytes_total", "bytes of them", c.bytes);
 	stats_write_head(out, &open);
 	stats_write_u64(out, &open, NULL, c.open);
 }

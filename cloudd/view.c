@@ -371,9 +371,11 @@ static void put_raft(struct buf *out, const struct consensus_counters *c)
 	    {"out", c->frames_out}, {"lost", c->frames_lost}, {"foreign", c->frames_foreign});
 	PUT_MANY(out, "weir_raft_messages_total", "messages in those frames", "result", {"in", c->messages_in},
 	    {"out", c->messages_out}, {"bad", c->messages_bad});
-	PUT_MANY(out, "weir_raft_snapshots_fetched_total", "snapshots that replicas here asked for", "result",
-	    {"ok", c->snapshots_fetched}, {"failed", c->snapshots_failed});
-	put_one(out, "weir_raft_snapshots_fetched_bytes_total", "bytes of them", STATS_COUNTER, c->snapshot_bytes);
+	put_one(out, "weir_cloud_snapshots_fetched_total", "states of groups taken over from other replicas", STATS_COUNTER,
+	    c->snapshots_fetched);
+	put_one(out, "weir_cloud_snapshots_fetch_failed_total", "such that had to be begun anew", STATS_COUNTER,
+	    c->snapshots_failed);
+	put_one(out, "weir_cloud_snapshots_fetched_bytes_total", "bytes fetched for them", STATS_COUNTER, c->snapshot_bytes);
 }
 
 struct group_writer {

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "ctl/cluster.h"
 #include "ctl/ctl.h"
 #include "ctl/http_client.h"
 
 #define STATES_MAX 16        /* kinds of state counted in one line */
-#define SHARDS_SHOWN_MAX 16  /* shards without a leader that are named */
 
 static const char *none(const struct ctl *ctl)
 {
@@ -33,39 +33,6 @@ static void cell_counts(const struct ctl *ctl, struct table *t, const json_t *co
 	}
 	ctl_cell(t, shown, 0, none(ctl));
 	json_decref(shown);
-}
-
-/* ---- nodes ------------------------------------------------------------------------------------------------ */
-
-static void count_replicas(const json_t *cluster, const char *node, size_t *ret_replicas, size_t *ret_leads)
-{
-	size_t i, j;
-	json_t *shard, *replica;
-	*ret_replicas = *ret_leads = 0;
-	json_array_foreach(ctl_array(cluster, "shards"), i, shard) {
-		*ret_leads += !strcmp(ctl_text(shard, "leader"), node);
-		json_array_foreach(ctl_array(shard, "replicas"), j, replica)
-			*ret_replicas += !strcmp(ctl_text(replica, "node"), node);
-	}
-}
-
-static void put_nodes(const struct ctl *ctl, const json_t *cluster, struct buf *out)
-{
-	struct table *t = table_new(ctl->format == FORMAT_CSV);
-	table_column(t, "node", false);
-	table_column(t, "state", false);
-	table_column(t, "replicas", true);
-	table_column(t, "leads", true);
-	size_t i, replicas, leads;
-	json_t *node;
-	json_array_foreach(ctl_array(cluster, "nodes"), i, node) {
-		count_replicas(cluster, ctl_text(node, "name"), &replicas, &leads);
-		table_cell(t, ctl_text(node, "name"));
-		table_cell(t, ctl_text(node, "state"));
-		table_cellf(t, "%zu", replicas);
-		table_cellf(t, "%zu", leads);
-	}
-	finish_table(t, out);
 }
 
 /* ---- edges ------------------------------------------------------------------------------------------------ */
@@ -165,46 +132,43 @@ static void put_states(const json_t *array, struct buf *out)
 		buf_printf(out, "%s%zu %s", k ? ", " : "", counts[k], states[k]);
 }
 
-static void put_shards(const json_t *cluster, struct buf *out)
-{
-	const json_t *shards = ctl_array(cluster, "shards");
-	size_t i, without = 0;
-	json_t *shard;
-	struct buf names = {0};
-	json_array_foreach(shards, i, shard) {
-		if (*ctl_text(shard, "leader"))
-			continue;
-		if (without++ < SHARDS_SHOWN_MAX) {
-			buf_u8(&names, ' ');
-			ctl_put_cell(&names, json_object_get(shard, "shard"), 0, "?");
-		}
-	}
-	buf_printf(out, "shards   %zu: ", json_array_size(shards));
-	if (!without)
-		buf_printf(out, "each with a leader\n");
-	else
-		buf_printf(out, "%zu without a leader:%s%s\n", without, buf_cstr(&names),
-		    without > SHARDS_SHOWN_MAX ? " ..." : "");
-	buf_free(&names);
-}
+/* What the server knows, or that it does not. */
+struct status {
+	bool ready;
+	struct buf why; /* not ready */
+	json_t *cluster, *edges, *streams; /* edges, streams: NULL where they are not known now */
+};
 
-static void put_status_text(const struct ctl *ctl, bool ready, const json_t *cluster, const json_t *edges,
-    const json_t *streams, struct buf *out)
+static void put_status_text(const struct ctl *ctl, struct status *s, struct buf *out)
 {
-	buf_printf(out, "cluster  %s, asked %s: %s\n", ctl_text(cluster, "id"), http_client_url(ctl->http),
-	    ready ? "ready" : "NOT READY (it holds shards whose leader it cannot reach)");
+	const json_t *cluster = s->cluster, *edges = s->edges, *streams = s->streams;
+	buf_printf(out, "cluster  %s, asked %s: %s%s\n", ctl_text(cluster, "id"), http_client_url(ctl->http),
+	    s->ready ? "ready" : "NOT READY: ", s->ready ? "" : buf_cstr(&s->why));
+	cluster_put_health(cluster, out);
 	buf_printf(out, "nodes    %zu: ", json_array_size(ctl_array(cluster, "nodes")));
 	put_states(ctl_array(cluster, "nodes"), out);
 	buf_u8(out, '\n');
-	put_shards(cluster, out);
-	buf_printf(out, "edges    %zu: ", json_array_size(ctl_array(edges, "edges")));
-	put_states(ctl_array(edges, "edges"), out);
-	buf_printf(out, "\nstreams  %zu\n\n", json_array_size(ctl_array(streams, "streams")));
-	put_nodes(ctl, cluster, out);
+	cluster_put_shards(cluster, out);
+	if (edges) {
+		buf_printf(out, "edges    %zu: ", json_array_size(ctl_array(edges, "edges")));
+		put_states(ctl_array(edges, "edges"), out);
+		buf_u8(out, '\n');
+	} else {
+		buf_printf(out, "edges    not known now\n");
+	}
+	if (streams)
+		buf_printf(out, "streams  %zu\n\n", json_array_size(ctl_array(streams, "streams")));
+	else
+		buf_printf(out, "streams  not known now\n\n");
+	cluster_put_nodes(ctl, cluster, out);
 	buf_u8(out, '\n');
-	put_edges(ctl, edges, out);
-	buf_u8(out, '\n');
-	put_streams(ctl, streams, out);
+	cluster_put_groups(ctl, cluster, out);
+	if (edges) {
+		put_edges(ctl, edges, out);
+		buf_u8(out, '\n');
+	}
+	if (streams)
+		put_streams(ctl, streams, out);
 }
 
 static void csv_rows(struct table *t, const char *kind, const json_t *array, const char *state_key)
@@ -218,16 +182,16 @@ static void csv_rows(struct table *t, const char *kind, const json_t *array, con
 	}
 }
 
-static void put_status_csv(bool ready, const json_t *cluster, const json_t *edges, const json_t *streams,
-    struct buf *out)
+static void put_status_csv(const struct status *s, struct buf *out)
 {
+	const json_t *cluster = s->cluster;
 	struct table *t = table_new(true);
 	table_column(t, "kind", false);
 	table_column(t, "name", false);
 	table_column(t, "state", false);
 	table_cell(t, "cluster");
 	table_cell(t, ctl_text(cluster, "id"));
-	table_cell(t, ready ? "ready" : "not_ready");
+	table_cell(t, s->ready ? "ready" : "not_ready");
 	csv_rows(t, "node", ctl_array(cluster, "nodes"), "state");
 	size_t i;
 	json_t *shard;
@@ -236,56 +200,70 @@ static void put_status_csv(bool ready, const json_t *cluster, const json_t *edge
 		ctl_cell(t, json_object_get(shard, "shard"), 0, "");
 		table_cell(t, *ctl_text(shard, "leader") ? ctl_text(shard, "leader") : "no_leader");
 	}
-	csv_rows(t, "edge", ctl_array(edges, "edges"), "state");
-	csv_rows(t, "stream", ctl_array(streams, "streams"), "watermark");
+	csv_rows(t, "edge", ctl_array(s->edges, "edges"), "state");
+	csv_rows(t, "stream", ctl_array(s->streams, "streams"), "watermark");
 	finish_table(t, out);
 }
 
-static void put_status_json(bool ready, const json_t *cluster, const json_t *edges, const json_t *streams,
-    struct buf *out)
+static void put_status_json(const struct status *s, struct buf *out)
 {
-	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*}", "ready", ready, "cluster", cluster, "edges",
-	    ctl_array(edges, "edges"), "streams", ctl_array(streams, "streams"));
+	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*}", "ready", s->ready, "cluster", s->cluster, "edges",
+	    ctl_array(s->edges, "edges"), "streams", ctl_array(s->streams, "streams"));
 	char *text = json_dumps(all, JSON_INDENT(2));
 	buf_printf(out, "%s\n", text ? text : "{}");
 	free(text);
 	json_decref(all);
 }
 
+static int ask_ready(struct ctl *ctl, struct status *s)
+{
+	struct http_answer answer;
+	struct buf why = {0};
+	if (http_client_request(ctl->http, "GET", "/readyz", &answer, &why)) {
+		ctl_error("%s", buf_cstr(&why));
+		buf_free(&why);
+		return EXIT_FAILED;
+	}
+	s->ready = answer.status == 200;
+	if (!s->ready)
+		ctl_put_api_error(answer.status, &answer.body, &s->why);
+	buf_free(&answer.body);
+	return EXIT_FINE;
+}
+
 static int run_status(struct ctl *ctl, const struct args *args)
 {
 	(void)args;
 	struct buf out = {0};
-	json_t *cluster = NULL, *edges = NULL, *streams = NULL;
-	struct http_answer answer;
-	int result = EXIT_FAILED;
-	if (http_client_request(ctl->http, "GET", "/readyz", &answer, &out)) {
-		ctl_error("%s", buf_cstr(&out));
-		buf_free(&out);
-		return EXIT_FAILED;
-	}
-	bool ready = answer.status == 200;
-	buf_free(&answer.body);
-	if (ctl_get(ctl, "/api/v1/cluster", &cluster, NULL) || ctl_get(ctl, "/api/v1/edges", &edges, NULL) ||
-	    ctl_get(ctl, "/api/v1/streams", &streams, NULL))
+	struct status s = {0};
+	int result = ask_ready(ctl, &s);
+	if (!result)
+		result = ctl_get(ctl, "/api/v1/cluster", &s.cluster, NULL);
+	if (result)
 		goto done;
+	/* Without a meta leader there is no list of edges: the rest is all the more worth knowing. */
+	if (ctl_get(ctl, "/api/v1/edges", &s.edges, NULL))
+		s.edges = NULL;
+	if (ctl_get(ctl, "/api/v1/streams", &s.streams, NULL))
+		s.streams = NULL;
 	switch (ctl->format) {
 	case FORMAT_TABLE:
-		put_status_text(ctl, ready, cluster, edges, streams, &out);
+		put_status_text(ctl, &s, &out);
 		break;
 	case FORMAT_JSON:
-		put_status_json(ready, cluster, edges, streams, &out);
+		put_status_json(&s, &out);
 		break;
 	case FORMAT_CSV:
-		put_status_csv(ready, cluster, edges, streams, &out);
+		put_status_csv(&s, &out);
 		break;
 	}
 	ctl_print(&out);
-	result = ready ? EXIT_FINE : EXIT_FAILED;
+	result = s.ready && s.edges && s.streams ? EXIT_FINE : EXIT_FAILED;
 done:
-	json_decref(cluster);
-	json_decref(edges);
-	json_decref(streams);
+	json_decref(s.cluster);
+	json_decref(s.edges);
+	json_decref(s.streams);
+	buf_free(&s.why);
 	buf_free(&out);
 	return result;
 }
@@ -314,7 +292,7 @@ static int show(struct ctl *ctl, const char *path, void (*put)(const struct ctl 
 static int run_nodes(struct ctl *ctl, const struct args *args)
 {
 	(void)args;
-	return show(ctl, "/api/v1/cluster", put_nodes);
+	return show(ctl, "/api/v1/cluster", cluster_put_nodes);
 }
 
 static int run_edges(struct ctl *ctl, const struct args *args)
@@ -362,8 +340,10 @@ done:
 
 const struct command command_status = {
 	.name = "status", .words = "", .summary = "nodes, shards, edges and streams at a glance",
-	.help = "Shows whether the asked node is ready, the cluster's nodes, shards without a leader, the edges and how far\n"
-		"each stream has come. Exits 1 where the node is not ready.\n\n"
+	.help = "Shows whether the asked node is ready, what is wrong with the cluster and what to do, its nodes, its shards\n"
+		"(all, or where there are many those with something wrong), the edges and how far each stream has come. `lag` is\n"
+		"how many committed entries a replica's state lacks, `quorum` whether a majority of a shard's replicas answers its\n"
+		"leader: without it nothing is acknowledged. Exits 1 where the node is not ready.\n\n"
 		"  weirctl status\n"
 		"  weirctl --url 127.0.0.1:8101,127.0.0.1:8102 status    the first one that answers\n"
 		"  weirctl status -o json | jq .cluster.nodes\n",

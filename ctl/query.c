@@ -19,7 +19,7 @@ static const struct arg_option options[] = {
 	{"select", 's', "FN,...", false, "count, mean, p99 ...; default: all that the stream computes"},
 	{"state", 0, "STATE", false, "final: only windows that will not change for want of an edge"},
 	{"limit", 'n', "N", false, "at most N rows, in one page"},
-	{"stale", 0, NULL, false, "do not wait for the latest writes"},
+	{"stale", 0, NULL, false, "from any replica, without waiting for the latest writes; says how old"},
 };
 
 static void put_parameter(struct buf *b, const char *name, const char *value)
@@ -73,6 +73,8 @@ struct merged {
 	struct rows rows;
 	struct buf out;
 	size_t row_count;
+	bool stale;                    /* the server said how old its answer is */
+	int64_t behind_entries, age_ms; /* the worst of all pages */
 };
 
 static void put_json_head(struct merged *m, const json_t *page)
@@ -110,6 +112,16 @@ static bool add_page(struct merged *m, const json_t *page)
 	return true;
 }
 
+static void note_stale(struct merged *m, const json_t *page)
+{
+	const json_t *stale = json_object_get(page, "stale");
+	int64_t behind = json_integer_value(json_object_get(stale, "behind_entries"));
+	int64_t age_ms = json_integer_value(json_object_get(stale, "age_ms"));
+	m->stale = m->stale || json_is_object(stale);
+	m->behind_entries = behind > m->behind_entries ? behind : m->behind_entries;
+	m->age_ms = age_ms > m->age_ms ? age_ms : m->age_ms;
+}
+
 /* One page: as it came. */
 static void print_raw(struct buf *raw)
 {
@@ -131,6 +143,7 @@ static int print_pages(struct ctl *ctl, const struct args *args, struct merged *
 		buf_free(&path);
 		if (result)
 			break;
+		note_stale(m, page);
 		char *next = json_is_string(json_object_get(page, "next")) ? strdup(ctl_text(page, "next")) : NULL;
 		more = next && !args_get(args, "limit");
 		bool stuck = next && cursor && !strcmp(next, cursor);
@@ -155,6 +168,9 @@ static int print_pages(struct ctl *ctl, const struct args *args, struct merged *
 		json_decref(page);
 		buf_free(&raw);
 	}
+	if (!result && m->stale && ctl->format != FORMAT_JSON)
+		fprintf(stderr, "weirctl: stale: a replica heard from its leader %lld.%03lld s ago, and may lack %lld entries\n",
+		    (long long)(m->age_ms / 1000), (long long)(m->age_ms % 1000), (long long)m->behind_entries);
 	if (!result && cursor && ctl->format != FORMAT_JSON)
 		fprintf(stderr, "weirctl: there are more rows; raise --limit or leave it out\n");
 	free(cursor);
@@ -182,6 +198,8 @@ const struct command command_query = {
 	.help = "Rows come ordered by window start, then group; each with its state (open, provisional, final), its revision\n"
 		"and how many of the expected edges are in it. csv and json carry every digit and the error bound of each\n"
 		"sketched column (p99_error).\n\n"
+		"Answers hold all that was acknowledged before, and wait for a shard's leader to make sure of it. --stale reads any\n"
+		"replica, also where a shard has no leader.\n\n"
 		"  weirctl query speed --from -1h\n"
 		"  weirctl query speed --window 1h --by site --select count,mean,p99\n"
 		"  weirctl query speed --by \"\" --where site=north --where site=south --state final\n"

@@ -230,7 +230,7 @@ class NoQuorum(unittest.TestCase):
             self.assertLessEqual(sum(r["values"]["count"] for r in stale["rows"]), 1000)
             self.assertIn("age_ms", stale["stale"])
             self.assertEqual(metric_sum(c.metrics("edge-1"), "weir_edge_batches_acknowledged_total"), acked)
-            self.assertIn("cloud-1", c.ctl("status").stdout)
+            self.assertIn("1 of 3 nodes answers; no shard has a quorum", c.ctl("status", check=False).stdout)
             c.clouds["cloud-3"].start()
             check = [n for n in c.cloud_names if n != "cloud-2"]
             c.wait_ready(check)

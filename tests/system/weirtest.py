@@ -330,17 +330,23 @@ def edge_ledger(cluster, edge):
 
 
 def cloud_ledger(cluster):
-    """Per stream over all nodes: received = merged + dropped; returns {stream: {...}}."""
-    out = collections.defaultdict(lambda: collections.Counter())
+    """Per stream: received = merged + dropped, in each node's own metrics (of every replica that it holds) and over all shards,
+    each counted once; returns the latter: {stream: {...}}."""
+    def check(counts, where):
+        for s, c in counts.items():
+            assert c["received"] == c["merged"] + c["dropped"], (where, s, dict(c))
+        return counts
     for name in cluster.cloud_names:
+        own = collections.defaultdict(collections.Counter)
         for (metric, labels), v in cluster.metrics(name).items():
             if metric == "weir_cloud_readings_total":
                 labels = dict(labels)
                 key = labels["result"] if labels["result"] in ("received", "merged") else "dropped"
-                out[labels["stream"]][key] += v
-    for s, c in out.items():
-        assert c["received"] == c["merged"] + c["dropped"], (s, dict(c))
-    return out
+                own[labels["stream"]][key] += v
+        check(own, name)
+    streams = cluster.api(cluster.cloud_names[0], "streams")["streams"]
+    return check({s["name"]: collections.Counter(received=s["received"], merged=s["merged"], dropped=sum(s["dropped"].values()))
+                  for s in streams}, "all")
 
 
 # ---- oracle: a straightforward computation in other words than Weir's ---------------------------------------------

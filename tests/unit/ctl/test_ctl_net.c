@@ -99,8 +99,12 @@ static void handle_cluster(void *arg, struct http_request *r)
 {
 	(void)arg;
 	reply(r, "{\"id\":\"c0\",\"nodes\":[{\"name\":\"n1\",\"state\":\"up\"},{\"name\":\"n2\",\"state\":\"down\"}],"
-		 "\"shards\":[{\"shard\":0,\"leader\":\"n1\",\"term\":1,\"replicas\":[{\"node\":\"n1\",\"role\":\"leader\"}]},"
-		 "{\"shard\":1,\"leader\":null,\"term\":1,\"replicas\":[{\"node\":\"n2\"}]}]}");
+		 "\"meta\":{\"leader\":\"n1\",\"term\":4,\"quorum\":true,\"replicas\":["
+		 "{\"node\":\"n1\",\"role\":\"leader\",\"lag\":0},{\"node\":\"n2\",\"role\":\"unreachable\",\"lag\":null}]},"
+		 "\"shards\":[{\"shard\":0,\"leader\":\"n9\",\"term\":1,\"quorum\":true,\"replicas\":["
+		 "{\"node\":\"n1\",\"role\":\"follower\",\"lag\":0}]},"
+		 "{\"shard\":1,\"leader\":null,\"term\":1,\"quorum\":false,\"replicas\":["
+		 "{\"node\":\"n2\",\"role\":\"unreachable\",\"lag\":null}]}]}");
 }
 
 static void handle_edges(void *arg, struct http_request *r)
@@ -236,17 +240,24 @@ END_TEST
 
 START_TEST(the_overview_is_shown)
 {
-	expect(EXIT_FINE, "node,state,replicas,leads\nn1,up,1,1\nn2,down,1,0\n", WEIRCTL("nodes", "-o", "csv"));
+	expect(EXIT_FINE, "node,state,replicas,leads,lag\nn1,up,2,1,0\nn2,down,2,0,\n", WEIRCTL("nodes", "-o", "csv"));
 	expect(EXIT_FINE, "EDGE  STATE  EPOCH   SPOOL  ACCEPTED  REFUSED\ne1    live       2  1.5MiB        10  bad_field=3 too_long=1\n",
 	    WEIRCTL("edges"));
 	expect(EXIT_FINE, "stream,slice,watermark,final,dropped,version\nspeed,1m,,,,7\n", WEIRCTL("streams", "-o", "csv"));
 	expect(EXIT_FINE,
-	    "kind,name,state\ncluster,c0,ready\nnode,n1,up\nnode,n2,down\nshard,0,n1\nshard,1,no_leader\nedge,e1,live\n"
+	    "kind,name,state\ncluster,c0,ready\nnode,n1,up\nnode,n2,down\nshard,0,n9\nshard,1,no_leader\nedge,e1,live\n"
 	    "stream,speed,\n",
 	    WEIRCTL("status", "-o", "csv"));
 	struct buf out = {0};
 	ck_assert_int_eq(run(&out, WEIRCTL("status")), EXIT_FINE);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "nodes    2: 1 up, 1 down\nshards   2: 1 without a leader: 1\n"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "health   1 of 2 nodes answers; 1 of 2 shards have no quorum\n"
+						     "         nothing is acknowledged there; edges keep their readings. "
+						     "Start again: n2\n"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "SHARD  LEADER  TERM  QUORUM  LAG  OTHERS\n"
+						     "meta   n1         4  yes       0  n2 unreachable\n"
+						     "0      n9         1  yes       0  n1 follower\n"
+						     "1      none       1  NO        -  n2 unreachable\n"));
 	ck_assert_int_eq(run(&out, WEIRCTL("status", "-o", "json")), EXIT_FINE);
 	json_t *all = json_loads(buf_cstr(&out), 0, NULL);
 	ck_assert(json_is_true(json_object_get(all, "ready")));
