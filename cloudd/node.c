@@ -412,7 +412,9 @@ static void take_info(struct node *n, uint32_t node, const struct msg_info *info
 	peers_cluster(n->peers, node, same_cluster(n, id) ? PEER_CLUSTER_SAME : PEER_CLUSTER_UNKNOWN);
 	if (answered)
 		peers_answered(n->peers, node);
-	if (!n->has_id && id.n == CLUSTER_ID_BYTES)
+	/* A replica of the meta group learns it there: should it found that anew, because all of it was lost, it is of another
+	 * cluster than those who still know the old id. */
+	if (!n->has_id && !n->meta && id.n == CLUSTER_ID_BYTES)
 		consensus_keep_cluster_id(n->consensus, id.p);
 	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
