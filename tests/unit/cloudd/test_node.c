@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "cloudd/meta.h"
+#include "cloudd/route.h"
+#include "cloudd/snapshot.h"
 #include "cloudd/serve.h"
 #include "common/batch.h"
 #include "common/clock.h"
@@ -16,7 +18,8 @@
 #define SHARDS 3 /* shard s on node s */
 #define S NS_PER_SEC
 #define MIN (60 * NS_PER_SEC)
-#define QUEUE_MAX 4096
+#define QUEUE_MAX 65536
+#define ELECTED (3 * NS_PER_SEC) /* a start, an election */
 #define COMMIT_EVERY_NS (200 * NS_PER_MS)
 
 struct packet {
@@ -32,11 +35,15 @@ struct cloud {
 	bool disk_made, up;
 	struct apply *apply;
 	struct node *node;
+	struct snapshots *snapshots;
 	struct log_job *log_job;
 	struct apply_job *apply_job;
 	int64_t commit_ns;
 	uint64_t committed[SHARDS + 1];
 	size_t served;
+	size_t reads;              /* answers to node_read */
+	bool read_ok;
+	uint64_t read_index;
 };
 
 struct world {
@@ -145,11 +152,40 @@ static void on_apply(void *arg, struct apply_job *job)
 	c->apply_job = job;
 }
 
+static bool on_reply(void *arg, struct bytes route, const void *frame, size_t len);
+
+static void serve_snapshot(struct cloud *c, struct bytes route, const struct msg *m)
+{
+	struct msg r = {.type = MSG_SNAPSHOT_REPLY, .req_id = m->req_id, .from = w.t->clouds[c - w.clouds].name};
+	struct buf body = {0}, out = {0};
+	uint8_t id[CLUSTER_ID_BYTES];
+	if (node_cluster_id(c->node, id))
+		r.cluster_id = bytes_of(id, sizeof(id));
+	snapshots_serve(c->snapshots, m, w.now_ns, &body, &r);
+	ck_assert_int_eq(msg_encode(&r, &out), 0);
+	on_reply(c, route, out.data, out.len);
+	buf_free(&body);
+	buf_free(&out);
+}
+
 static void on_serve(void *arg, struct bytes route, const void *frame, size_t len)
 {
 	struct cloud *c = arg;
-	(void)route, (void)frame, (void)len;
+	struct msg m;
 	c->served++;
+	ck_assert_int_eq(msg_decode(frame, len, &m), 0);
+	if (m.type == MSG_SNAPSHOT)
+		serve_snapshot(c, route, &m);
+	msg_clear(&m);
+}
+
+static void on_read(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
+{
+	struct cloud *c = arg;
+	ck_assert_uint_eq(context, 7000 + group);
+	c->reads++;
+	c->read_ok = ok;
+	c->read_index = index;
 }
 
 static void on_committed(void *arg, uint32_t group, uint64_t index)
@@ -192,7 +228,7 @@ static void commit_state(struct cloud *c)
 static int try_start(uint32_t i, char **ret_why)
 {
 	struct cloud *c = &w.clouds[i];
-	struct node_io io = {c, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_committed};
+	struct node_io io = {c, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_send_node, on_committed, on_read};
 	uint8_t random[16];
 	memset(random, (int)++w.starts, sizeof(random));
 	if (!c->disk_made)
@@ -204,6 +240,8 @@ static int try_start(uint32_t i, char **ret_why)
 	int rc = apply_open(w.t, c->disk.state, &c->apply, ret_why);
 	if (!rc)
 		rc = node_open(w.t, i, c->disk.log, c->apply, c->disk.state, &io, random, now(), &c->node, ret_why);
+	struct snapshot_files files = snapshot_files_in(c->disk.folder);
+	c->snapshots = snapshots_new(c->disk.state, &files);
 	c->up = !rc;
 	return rc;
 }
@@ -223,6 +261,8 @@ static void stop(uint32_t i)
 		node_close(c->node);
 	if (c->apply)
 		apply_close(c->apply);
+	snapshots_free(c->snapshots);
+	c->snapshots = NULL;
 	c->node = NULL;
 	c->apply = NULL;
 	c->log_job = NULL;
@@ -280,24 +320,50 @@ static void run(int64_t ns)
 	}
 }
 
-static void world_start(uint32_t nodes)
+/* Until every node that is up is ready. */
+static void settle(void)
 {
-	w = (struct world){.t = cloud_topology(nodes, SHARDS), .count = nodes, .now_ns = 100 * S};
+	char *why = NULL;
+	for (unsigned t = 0; t < 600; t++) {
+		bool ready = true;
+		run(100 * NS_PER_MS);
+		for (uint32_t i = 0; i < w.count && ready; i++) {
+			free(why);
+			why = NULL;
+			ready = !w.clouds[i].up || node_ready(w.clouds[i].node, &why);
+		}
+		if (ready)
+			return;
+	}
+	ck_abort_msg("not ready: %s", why);
+}
+
+static void world_start(uint32_t nodes, unsigned replicas)
+{
+	w = (struct world){.t = cloud_topology_of(nodes, SHARDS, replicas), .count = nodes, .now_ns = 100 * S};
 	for (uint32_t i = 0; i < nodes; i++)
 		start(i);
-	run(2 * S);
+	settle();
+	run(ELECTED); /* everybody has heard who leads what */
 	for (uint32_t i = 0; i < nodes; i++)
 		ck_assert(node_cluster_id(w.clouds[i].node, w.id));
 }
 
+/* Three nodes, each group on one of them. */
 static void setup_three(void)
 {
-	world_start(3);
+	world_start(3, 1);
 }
 
 static void setup_one(void)
 {
-	world_start(1);
+	world_start(1, 1);
+}
+
+/* Three nodes, each group on all of them. */
+static void setup_replicated(void)
+{
+	world_start(3, 3);
 }
 
 static void teardown(void)
@@ -504,10 +570,10 @@ START_TEST(every_node_learns_the_id_and_keeps_it)
 	stop(0);
 	stop(2);
 	start(2); /* the meta node is down: it knows the id from its own log */
-	run(S);
+	run(ELECTED);
 	ck_assert(node_ready(w.clouds[2].node, &why));
 	start(0);
-	run(S);
+	run(ELECTED);
 	ck_assert(node_cluster_id(w.clouds[0].node, again));
 	ck_assert_mem_eq(id, again, sizeof(id)); /* created once */
 }
@@ -517,13 +583,13 @@ START_TEST(a_node_without_the_meta_node_is_not_ready)
 {
 	w = (struct world){.t = cloud_topology(3, SHARDS), .count = 3, .now_ns = 100 * S};
 	start(1);
-	run(2 * S);
+	run(ELECTED);
 	char *why = NULL;
 	ck_assert(!node_ready(w.clouds[1].node, &why));
 	ck_assert_ptr_nonnull(strstr(why, "id is not known"));
 	free(why);
 	start(0);
-	run(2 * S);
+	run(ELECTED);
 	ck_assert(node_ready(w.clouds[1].node, &why));
 }
 END_TEST
@@ -537,14 +603,18 @@ START_TEST(a_node_of_another_cluster_refuses_to_serve)
 	wipe(0); /* the meta node starts from nothing: another cluster */
 	for (uint32_t i = 0; i < 3; i++)
 		start(i);
-	run(2 * S);
-	ck_assert(node_ready(w.clouds[0].node, &why));
-	ck_assert(!node_ready(w.clouds[1].node, &why));
+	run(2 * ELECTED);
+	ck_assert(node_ready(w.clouds[1].node, &why)); /* two that agree are the cluster */
+	ck_assert(!node_ready(w.clouds[0].node, &why));
 	ck_assert_ptr_nonnull(strstr(why, "another cluster"));
 	free(why);
-	ck_assert_int_eq(hello_as(1, "a", "x", 0, true), VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(hello_as(0, "a", "x", 0, true), VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(hello_as(1, "a", "x", 0, true), VERDICT_UNAVAILABLE); /* nobody leads its meta group */
 	/* and the edge of the old cluster is refused by the new one */
 	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 0), VERDICT_REFUSED);
+	stop(1); /* what was found out stays */
+	run(2 * S);
+	ck_assert(node_ready(w.clouds[2].node, &why));
 }
 END_TEST
 
@@ -555,7 +625,7 @@ START_TEST(a_lost_state_is_rebuilt_while_the_log_still_has_all)
 	stop(0);
 	cloud_disk_lose(w.clouds[0].disk.state_path);
 	start(0);
-	run(S);
+	run(ELECTED);
 	ck_assert_int_eq(hello_as(0, "a", "clone", 0, false), VERDICT_FENCED);
 	stop(0);
 	cloud_disk_lose(w.clouds[0].disk.log_path); /* a state without its log is another matter */
@@ -586,7 +656,7 @@ START_TEST(one_holder_of_a_name_at_a_time)
 	ck_assert_str_ne(w.last.hello_reply.reason, "");
 	stop(0);
 	start(0); /* claims survive the meta node */
-	run(S);
+	run(ELECTED);
 	ck_assert_int_eq(hello_as(1, "a", "second", 1, false), VERDICT_OK);
 	ck_assert_uint_eq(w.last.hello_reply.epoch, 2);
 	ck_assert_int_eq(hello_as(1, "a", "clone", 1, false), VERDICT_FENCED);
@@ -682,7 +752,7 @@ START_TEST(nothing_is_acknowledged_before_it_is_in_the_log_and_applied)
 	stop(0); /* kill -9: never written */
 	w.hold_disks = false;
 	start(0);
-	run(S);
+	run(ELECTED);
 	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
 	ck_assert_uint_eq(w.last.open_reply.last, 0);
 	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
@@ -701,7 +771,7 @@ START_TEST(what_is_in_the_log_survives_and_is_not_merged_twice)
 	stop(0); /* written, never applied nor answered */
 	w.hold_disks = false;
 	start(0);
-	run(S);
+	run(ELECTED);
 	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_NOT_OPEN);
 	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
 	ck_assert_uint_eq(w.last.open_reply.last, 1);
@@ -736,7 +806,7 @@ START_TEST(a_node_that_is_down_is_unavailable_until_it_is_back)
 	ck_assert_uint_eq(w.replies, before + 1);
 	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_UNAVAILABLE);
 	start(2);
-	run(S);
+	run(ELECTED);
 	ck_assert_int_eq(batch(0, "a", 1, 2, 1), VERDICT_NOT_OPEN);
 	ck_assert_int_eq(open_shard(0, "a", 1, 2, 1, 1), VERDICT_OK);
 	ck_assert_int_eq(batch(0, "a", 1, 2, 1), VERDICT_OK);
@@ -931,7 +1001,7 @@ START_TEST(a_shard_that_was_away_gets_what_it_missed_in_order)
 	ck_assert_uint_gt(queued_advances(), 0);
 	stop(0);
 	start(0); /* the queue is in the state */
-	run(2 * S);
+	run(ELECTED);
 	start(2);
 	run(5 * S);
 	ck_assert(shard_close_ns(2) == 60 * MIN);
@@ -1091,12 +1161,22 @@ static struct serve *serve_of(struct cloud *c)
 	return serve_new(&o);
 }
 
+static void what_streams(uint32_t node, char out[SERVE_WHAT_MAX])
+{
+	bool groups[SHARDS + 1];
+	for (uint32_t g = 0; g <= SHARDS; g++)
+		groups[g] = topology_rank(w.t, g, node) >= 0;
+	serve_what_streams(groups, SHARDS + 1, out);
+}
+
 /* What that node's answer adds to `streams`. */
-static void add_streams(struct serve *s, struct serve_stream *streams)
+static void add_streams(struct serve *s, uint32_t node, struct serve_stream *streams)
 {
 	struct buf raw = {0};
 	const char *reason = "";
-	ck_assert_int_eq(serve_status(s, "streams", &raw, &reason), VERDICT_OK);
+	char what[SERVE_WHAT_MAX];
+	what_streams(node, what);
+	ck_assert_int_eq(serve_status(s, what, &raw, &reason), VERDICT_OK);
 	ck_assert_int_eq(serve_streams_add(bytes_of(raw.data, raw.len), w.t, streams), 0);
 	ck_assert_int_ne(serve_streams_add(bytes_of(raw.data, raw.len - 1), w.t, streams + w.t->stream_count), 0);
 	buf_free(&raw);
@@ -1119,7 +1199,7 @@ START_TEST(streams_are_summed_over_the_nodes)
 	run(2 * S);
 	for (uint32_t i = w.count; i-- > 0;) {
 		struct serve *s = serve_of(&w.clouds[i]);
-		add_streams(s, streams);
+		add_streams(s, i, streams);
 		serve_free(s);
 		ck_assert_uint_eq(speed->received, w.count - i);
 		if (i > 0) /* only the meta node knows */
@@ -1159,10 +1239,11 @@ START_TEST(what_threads_and_people_see)
 	ck_assert_uint_eq(node_groups(w.clouds[0].node, groups), 2);
 	ck_assert_uint_eq(groups[0].group, 0);
 	ck_assert_uint_eq(groups[1].group, 1);
-	ck_assert(groups[1].leader);
+	ck_assert_int_eq(groups[1].role, REPLICA_LEADER);
 	ck_assert_str_eq(groups[1].node, "cloud-1");
 	ck_assert_uint_eq(groups[1].committed, groups[1].applied);
 	ck_assert_uint_ge(groups[1].applied, 2);
+	serve_groups_clear(groups, 2);
 }
 END_TEST
 
@@ -1175,6 +1256,8 @@ static void *read_all_the_time(void *arg)
 	struct msg_group_status groups[GROUPS_PER_STATUS_MAX];
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct serve *s = serve_of(c);
+	char what[SERVE_WHAT_MAX];
+	what_streams(0, what);
 	while (!readers_stop) {
 		struct kv_txn *txn;
 		char *why = NULL;
@@ -1183,14 +1266,14 @@ static void *read_all_the_time(void *arg)
 		buf_clear(&out);
 		node_edges_json(c->node, txn, &out);
 		node_metrics(c->node, txn, &out);
-		node_groups(c->node, groups);
+		serve_groups_clear(groups, node_groups(c->node, groups));
 		node_cluster_id(c->node, id);
 		if (!node_ready(c->node, &why))
 			free(why);
 		kv_abort(txn);
 		const char *reason;
 		buf_clear(&out);
-		ck_assert_int_eq(serve_status(s, "streams", &out, &reason), VERDICT_OK);
+		ck_assert_int_eq(serve_status(s, what, &out, &reason), VERDICT_OK);
 	}
 	serve_free(s);
 	buf_free(&out);
@@ -1233,6 +1316,312 @@ START_TEST(one_node_does_it_all)
 }
 END_TEST
 
+/* ---- replicated groups --------------------------------------------------------------------------------------------------------------- */
+
+/* The node that serves a group; all that are up agree on it. */
+static uint32_t leads(uint32_t group)
+{
+	int found = -1;
+	for (uint32_t i = 0; i < w.count; i++) {
+		if (!w.clouds[i].up || !node_serves(w.clouds[i].node, group))
+			continue;
+		ck_assert_int_eq(found, -1);
+		found = (int)i;
+	}
+	ck_assert_int_ge(found, 0);
+	for (uint32_t i = 0; i < w.count; i++)
+		ck_assert(!w.clouds[i].up || node_leader(w.clouds[i].node, group) == found);
+	return (uint32_t)found;
+}
+
+static struct apply_group_info info_of(uint32_t node, uint32_t group)
+{
+	struct kv_txn *txn;
+	struct apply_group_info info;
+	ck_assert_int_eq(kv_begin(w.clouds[node].disk.state, false, &txn), 0);
+	ck_assert_int_eq(apply_read_group(txn, group, &info), 0);
+	kv_abort(txn);
+	return info;
+}
+
+static void expect_equal_states(void)
+{
+	run(S);
+	for (uint32_t g = 0; g <= SHARDS; g++) {
+		struct apply_group_info first = info_of(0, g);
+		ck_assert_uint_gt(first.applied, 0);
+		for (uint32_t i = 1; i < w.count; i++) {
+			struct apply_group_info other = info_of(i, g);
+			ck_assert_uint_eq(other.applied, first.applied);
+			ck_assert(other.digest_hi == first.digest_hi && other.digest_lo == first.digest_lo);
+		}
+	}
+}
+
+static void count_merged(void *arg, const struct shard_stream_counts *counts)
+{
+	*(uint64_t *)arg += counts->merged;
+}
+
+static uint64_t merged(uint32_t node, uint32_t shard)
+{
+	struct kv_txn *txn;
+	uint64_t n = 0;
+	ck_assert_int_eq(kv_begin(w.clouds[node].disk.state, false, &txn), 0);
+	ck_assert_int_eq(shard_read_counts(txn, shard + 1, count_merged, &n), 0);
+	kv_abort(txn);
+	return n;
+}
+
+START_TEST(a_cluster_begins_when_every_node_was_there_once)
+{
+	w = (struct world){.t = cloud_topology_of(3, SHARDS, 3), .count = 3, .now_ns = 100 * S};
+	start(0);
+	start(1);
+	run(10 * S);
+	char *why = NULL;
+	for (uint32_t i = 0; i < 2; i++) {
+		ck_assert(!node_ready(w.clouds[i].node, &why));
+		if (i == 0)
+			ck_assert_ptr_nonnull(strstr(why, "forming: waits for cloud-3"));
+		free(why);
+	}
+	start(2);
+	settle();
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert(node_cluster_id(w.clouds[i].node, w.id));
+	stop(2); /* and needs a majority from then on */
+	stop(1);
+	start(1);
+	settle();
+	join("a");
+}
+END_TEST
+
+START_TEST(leaders_are_spread_over_the_nodes)
+{
+	run(20 * S);
+	for (uint32_t g = 0; g <= SHARDS; g++)
+		ck_assert_uint_eq(leads(g), topology_replica(w.t, g, 0));
+}
+END_TEST
+
+START_TEST(a_leader_that_dies_is_replaced_and_edges_go_on)
+{
+	join("a");
+	uint32_t before = leads(2), other = (before + 1) % 3;
+	ck_assert_int_eq(open_shard(other, "a", 1, 1, 1, 3), VERDICT_OK);
+	ck_assert_int_eq(batch(other, "a", 1, 1, 1), VERDICT_OK);
+	stop(before);
+	run(ELECTED);
+	ck_assert_uint_ne(leads(2), before);
+	ck_assert_int_eq(batch(other, "a", 1, 1, 2), VERDICT_NOT_OPEN);
+	ck_assert_int_eq(open_shard(other, "a", 1, 1, 1, 3), VERDICT_OK);
+	ck_assert_uint_eq(w.last.open_reply.last, 1);
+	ck_assert_int_eq(batch(other, "a", 1, 1, 1), VERDICT_DUPLICATE);
+	ck_assert_int_eq(batch(other, "a", 1, 1, 2), VERDICT_OK);
+	start(before);
+	settle();
+	expect_equal_states();
+	ck_assert_uint_eq(merged(before, 1), 2);
+}
+END_TEST
+
+START_TEST(what_waits_for_a_leader_that_changed_is_answered_soon)
+{
+	join("a");
+	uint32_t before = leads(2), other = (before + 1) % 3;
+	ck_assert_int_eq(open_shard(other, "a", 1, 1, 1, 3), VERDICT_OK);
+	w.cut[before] = true;
+	size_t replies = w.replies;
+	send_batch(other, "a", 1, 1, 1); /* swallowed on the way */
+	ck_assert_uint_eq(w.replies, replies);
+	int64_t since_ns = w.now_ns;
+	while (w.replies == replies && w.now_ns - since_ns < ROUTE_TIMEOUT_MS * NS_PER_MS)
+		run(NODE_TICK_MS * NS_PER_MS);
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(w.last.batch_reply.reason, "leader changed"));
+	ck_assert_int_lt(w.now_ns - since_ns, 2500 * NS_PER_MS);
+}
+END_TEST
+
+START_TEST(what_waits_at_a_leader_without_quorum_is_answered_and_counts_once)
+{
+	join("a");
+	uint32_t leader = leads(2);
+	ck_assert_int_eq(open_shard(leader, "a", 1, 1, 1, 3), VERDICT_OK);
+	w.cut[(leader + 1) % 3] = w.cut[(leader + 2) % 3] = true;
+	size_t replies = w.replies;
+	send_batch(leader, "a", 1, 1, 1);
+	ck_assert_uint_eq(w.replies, replies);
+	run(5 * S);
+	ck_assert_uint_eq(w.replies, replies + 1);
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_UNAVAILABLE);
+	char *why = NULL;
+	ck_assert(!node_ready(w.clouds[leader].node, &why));
+	ck_assert_ptr_nonnull(strstr(why, "only 1 of 3 replicas can be reached"));
+	free(why);
+	memset(w.cut, 0, sizeof(w.cut));
+	settle();
+	run(S);
+	ck_assert_int_eq(open_shard(leader, "a", 1, 1, 1, 3), VERDICT_OK);
+	enum verdict again = w.last.open_reply.last ? VERDICT_DUPLICATE : VERDICT_OK;
+	ck_assert_int_eq(batch(leader, "a", 1, 1, 1), again);
+	expect_equal_states();
+	ck_assert_uint_eq(merged(0, 1), 1);
+}
+END_TEST
+
+static int64_t close_at(uint32_t node, uint32_t shard)
+{
+	struct kv_txn *txn;
+	int64_t close_ns = WATERMARK_NONE;
+	ck_assert_int_eq(kv_begin(w.clouds[node].disk.state, false, &txn), 0);
+	ck_assert_int_eq(shard_read_counts(txn, shard + 1, count_close, &close_ns), 0);
+	kv_abort(txn);
+	return close_ns;
+}
+
+static void three_report(uint32_t node, int64_t watermark_ns)
+{
+	static const char *const edges[] = {"a", "b", "c"};
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(report_as(node, edges[i], 1, 9, ++report_seq, PHASE_LIVE, watermark_ns), VERDICT_OK);
+}
+
+START_TEST(another_meta_leader_loses_and_repeats_nothing)
+{
+	three_join();
+	int64_t minutes = 10;
+	for (unsigned round = 0; round < 4; round++, minutes += 10) {
+		uint32_t leader = leads(0), other = (leader + 1) % 3;
+		three_report(other, minutes * MIN);
+		run(2 * S);
+		for (uint32_t shard = 0; shard < SHARDS; shard++)
+			ck_assert(close_at(other, shard) == minutes * MIN);
+		three_report(other, (minutes + 5) * MIN); /* maybe in flight */
+		stop(leader);
+		run(ELECTED);
+		ck_assert_uint_ne(leads(0), leader);
+		ck_assert_int_eq(hello_as(other, "a", "a", 0, true), VERDICT_OK); /* the same claim: the same grant */
+		ck_assert_uint_eq(w.last.hello_reply.epoch, 1);
+		ck_assert_int_eq(hello_as(other, "a", "clone", 0, false), VERDICT_FENCED);
+		three_report(other, (minutes + 6) * MIN);
+		run(2 * S);
+		for (uint32_t shard = 0; shard < SHARDS; shard++)
+			ck_assert(close_at(other, shard) == (minutes + 6) * MIN);
+		start(leader);
+		settle();
+	}
+	run(5 * S);
+	expect_equal_states();
+	ck_assert_uint_eq(queued_advances(), 0);
+}
+END_TEST
+
+START_TEST(a_readmission_goes_to_whoever_leads)
+{
+	join("a");
+	uint32_t before = leads(0);
+	stop(before);
+	node_readmit(w.clouds[(before + 1) % 3].node, "a", now(), readmitted, NULL);
+	run(4 * S); /* either it waited at the one that is gone, or nobody led */
+	ck_assert_int_eq(w.readmits, 1);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
+	for (uint32_t i = 1; i <= 2; i++) {
+		node_readmit(w.clouds[(before + i) % 3].node, "a", now(), readmitted, NULL);
+		pump();
+		ck_assert_int_eq(w.readmits, 1 + (int)i);
+		ck_assert_int_eq(w.readmit_verdict, VERDICT_OK);
+	}
+}
+END_TEST
+
+START_TEST(a_node_that_lost_its_disks_comes_back_as_a_new_replica)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 1, 1, 3), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 1, 1), VERDICT_OK);
+	run(S);
+	stop(2);
+	wipe(2);
+	run(ELECTED);
+	start(2);
+	settle();
+	run(20 * S);
+	expect_equal_states();
+	ck_assert_uint_eq(merged(2, 1), 1);
+	uint8_t id[CLUSTER_ID_BYTES];
+	ck_assert(node_cluster_id(w.clouds[2].node, id));
+	ck_assert_mem_eq(id, w.id, sizeof(id));
+	stop(0); /* it votes */
+	run(ELECTED);
+	leads(2);
+	ck_assert_int_eq(open_shard(1, "a", 1, 1, 1, 3), VERDICT_OK);
+	ck_assert_int_eq(batch(1, "a", 1, 1, 2), VERDICT_OK);
+}
+END_TEST
+
+START_TEST(only_a_leader_confirms_reads)
+{
+	for (uint32_t g = 0; g <= SHARDS; g++) {
+		uint32_t leader = leads(g);
+		for (uint32_t i = 0; i < 3; i++) {
+			struct cloud *c = &w.clouds[i];
+			size_t before = c->reads;
+			node_read(c->node, g, 7000 + g, now());
+			node_flush(c->node, now());
+			pump();
+			run(NODE_TICK_MS * NS_PER_MS);
+			ck_assert_uint_eq(c->reads, before + 1);
+			ck_assert_int_eq(c->read_ok, i == leader);
+			ck_assert(i != leader || c->read_index == c->committed[g]);
+		}
+	}
+	/* One that is cut off does not. */
+	uint32_t leader = leads(1);
+	struct cloud *c = &w.clouds[leader];
+	size_t before = c->reads;
+	w.cut[leader] = true;
+	node_read(c->node, 1, 7001, now());
+	node_flush(c->node, now());
+	pump();
+	ck_assert_uint_eq(c->reads, before);
+	run(5 * S);
+	ck_assert_uint_eq(c->reads, before + 1);
+	ck_assert(!c->read_ok);
+}
+END_TEST
+
+START_TEST(frames_lost_between_replicas_are_made_good)
+{
+	three_join();
+	uint64_t seq = 0;
+	w.drop_every = 5;
+	for (int i = 1; i <= 20; i++) {
+		struct msg m = {.type = MSG_OPEN};
+		m.open.edge = "a";
+		m.open.epoch = 1;
+		m.open.shard = 1;
+		m.open.low = 1;
+		m.open.high = 100;
+		edge_sends(0, "a", &m);
+		run(500 * NS_PER_MS);
+		if (w.last.type == MSG_OPEN_REPLY && w.last.open_reply.verdict == VERDICT_OK)
+			seq = w.last.open_reply.last;
+		send_batch(0, "a", 1, 1, seq + 1);
+		run(500 * NS_PER_MS);
+	}
+	w.drop_every = 0;
+	run(10 * S);
+	settle();
+	expect_equal_states();
+	ck_assert_uint_ge(merged(0, 1), 3);
+	ck_assert_int_eq(open_shard(0, "a", 1, 1, 1, 100), VERDICT_OK);
+	ck_assert_uint_eq(w.last.open_reply.last, merged(0, 1)); /* each counts once */
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/node");
@@ -1266,6 +1655,19 @@ int main(void)
 	tcase_add_test(tc, what_threads_and_people_see);
 	tcase_add_test(tc, other_threads_may_look_while_the_loop_works);
 	suite_add_tcase(s, tc);
+	TCase *replicated = tcase_create("replicated");
+	tcase_set_timeout(replicated, 120);
+	tcase_add_checked_fixture(replicated, setup_replicated, teardown);
+	tcase_add_test(replicated, leaders_are_spread_over_the_nodes);
+	tcase_add_test(replicated, a_leader_that_dies_is_replaced_and_edges_go_on);
+	tcase_add_test(replicated, what_waits_for_a_leader_that_changed_is_answered_soon);
+	tcase_add_test(replicated, what_waits_at_a_leader_without_quorum_is_answered_and_counts_once);
+	tcase_add_test(replicated, another_meta_leader_loses_and_repeats_nothing);
+	tcase_add_test(replicated, a_readmission_goes_to_whoever_leads);
+	tcase_add_test(replicated, a_node_that_lost_its_disks_comes_back_as_a_new_replica);
+	tcase_add_test(replicated, only_a_leader_confirms_reads);
+	tcase_add_test(replicated, frames_lost_between_replicas_are_made_good);
+	suite_add_tcase(s, replicated);
 	TCase *one = tcase_create("one");
 	tcase_add_checked_fixture(one, setup_one, teardown);
 	tcase_add_test(one, one_node_does_it_all);
@@ -1273,6 +1675,7 @@ int main(void)
 	TCase *none = tcase_create("none");
 	tcase_add_checked_fixture(none, NULL, teardown);
 	tcase_add_test(none, a_node_without_the_meta_node_is_not_ready);
+	tcase_add_test(none, a_cluster_begins_when_every_node_was_there_once);
 	suite_add_tcase(s, none);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
