@@ -103,6 +103,13 @@ static void refuse(struct node *n, const struct origin *o, enum verdict v, const
 
 /* ---- wires between the modules ------------------------------------------------------------------------------------ */
 
+/* The node that leads a group; -1: none that is known and can be asked. */
+static int leader_of(const struct node *n, uint32_t group)
+{
+	int node = consensus_leader(n->consensus, group);
+	return node >= 0 && peers_is_other(n->peers, (uint32_t)node) ? -1 : node;
+}
+
 static int propose(void *arg, uint32_t group, const struct entry *e, bool own, uint64_t *ret_index)
 {
 	struct node *n = arg;
@@ -216,7 +223,7 @@ static bool send_consensus(void *arg, uint32_t node, bool bulk, struct msg *m)
 static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
 {
 	struct node *n = arg;
-	int node = consensus_leader(n->consensus, shard + 1);
+	int node = leader_of(n, shard + 1);
 	struct msg m = {.type = MSG_ADVANCE, .req_id = meta_index};
 	m.advance.shard = shard;
 	m.advance.meta_index = meta_index;
@@ -461,7 +468,7 @@ static void handle_edge(struct node *n, struct bytes route, const struct msg *m)
 	if (!ingress_accept(n->ingress, route, m, n->now.mono_ns, &o))
 		return;
 	uint32_t group = m->type == MSG_OPEN || m->type == MSG_BATCH ? o.shard + 1 : META_GROUP;
-	int node = consensus_leader(n->consensus, group);
+	int node = leader_of(n, group);
 	if (cannot_serve(n)) {
 		refuse(n, &o, VERDICT_UNAVAILABLE, "this node cannot serve: see its readiness");
 	} else if (node == (int)n->self) {
@@ -722,7 +729,7 @@ void node_readmit(struct node *n, const char *edge, struct node_time now,
 	}
 	*r = (struct readmit){n->next_readmit++, now.mono_ns + READMIT_TIMEOUT_MS * NS_PER_MS, done, arg};
 	struct origin o = {.type = MSG_READMIT, .local = true, .req_id = r->id, .edge = (uint32_t)known};
-	int node = consensus_leader(n->consensus, META_GROUP);
+	int node = leader_of(n, META_GROUP);
 	if (node == (int)n->self) {
 		meta_readmit(n->meta, &o, meta_now(n));
 		return;
@@ -769,7 +776,7 @@ static void look_around(struct node *n)
 {
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
 		consensus_status(n->consensus, g, &n->statuses[g]);
-		n->statuses[g].leader = consensus_leader(n->consensus, g);
+		n->statuses[g].leader = leader_of(n, g);
 	}
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++)
 		n->reachable[i] = peers_reachable(n->peers, i, n->now.mono_ns);
@@ -800,7 +807,7 @@ static void update_view(struct node *n)
 static void watch_leaders(struct node *n)
 {
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
-		int node = consensus_leader(n->consensus, g);
+		int node = leader_of(n, g);
 		if (node == n->led_by[g])
 			continue;
 		n->led_by[g] = node;

@@ -70,6 +70,11 @@ bool peers_all_answered(const struct peers *p)
 	return true;
 }
 
+bool peers_is_other(const struct peers *p, uint32_t node)
+{
+	return p->nodes[node].cluster == PEER_CLUSTER_OTHER;
+}
+
 int peers_foreign(const struct peers *p)
 {
 	int other = -1;

@@ -32,6 +32,8 @@ void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
 /* Ourselves: always. */
 bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns);
 bool peers_all_answered(const struct peers *p);
+/* Its data are of another cluster. */
+bool peers_is_other(const struct peers *p, uint32_t node);
 /* A node whose data are of another cluster, while none was found that shares ours; -1: none. */
 int peers_foreign(const struct peers *p);
 

@@ -55,7 +55,9 @@ START_TEST(one_node_of_the_same_cluster_proves_that_the_other_is_the_stranger)
 	ck_assert_int_eq(peers_foreign(p), -1);
 	peers_cluster(p, 2, PEER_CLUSTER_OTHER);
 	ck_assert_int_eq(peers_foreign(p), 2);
+	ck_assert(peers_is_other(p, 2) && !peers_is_other(p, 0));
 	peers_cluster(p, 0, PEER_CLUSTER_SAME);
+	ck_assert(peers_is_other(p, 2) && !peers_is_other(p, 0));
 	ck_assert_int_eq(peers_foreign(p), -1);
 	peers_cluster(p, 0, PEER_CLUSTER_OTHER);
 	ck_assert_int_eq(peers_foreign(p), 0);
