@@ -119,6 +119,7 @@ static void *many_calls(void *arg)
 		struct msg a;
 		if (i == 7)
 			continue;
+		ck_assert_int_eq(rpc_wait(rpc, calls[i], LONG_NS), 0);
 		ck_assert_int_eq(rpc_finish(rpc, calls[i], &a), 0);
 		ck_assert_int_eq(a.type, MSG_STATUS_REPLY);
 		ck_assert(a.status_reply.groups[0].term == a.req_id && a.req_id > last); /* each its own answer */
@@ -142,7 +143,12 @@ static void *nobody_answers(void *arg)
 	ck_assert_int_eq(rpc_finish(rpc, ask(2, 20 * NS_PER_MS), &a), WEIR_ETIMEOUT); /* not there */
 	ck_assert_int_eq(rpc_finish(rpc, ask(1, 20 * NS_PER_MS), &a), WEIR_ETIMEOUT); /* silent */
 	struct rpc_call *c = ask(2, LONG_NS);
+	ck_assert_int_eq(rpc_wait(rpc, c, NS_PER_MS), WEIR_ETIMEOUT); /* a look; the call goes on */
+	struct rpc_call *brief = ask(2, NS_PER_MS);
+	ck_assert_int_eq(rpc_wait(rpc, brief, LONG_NS), 0); /* no longer than the call's own time */
+	rpc_cancel(rpc, brief);
 	rpc_stop(rpc);
+	ck_assert_int_eq(rpc_wait(rpc, c, LONG_NS), 0);
 	ck_assert_int_eq(rpc_finish(rpc, c, &a), WEIR_ECLOSED);
 	ck_assert_int_eq(rpc_finish(rpc, ask(1, LONG_NS), &a), WEIR_ECLOSED);
 	loop_async_send(done);
