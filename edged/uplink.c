@@ -24,6 +24,7 @@ struct lane {
 	int64_t since_ns;   /* of the last progress while something is in flight */
 	int64_t retry_ns;   /* nothing before this */
 	int64_t backoff_ns;
+	int64_t unavailable_ns; /* since when nobody leads it, as far as this cloud knows; 0: somebody does */
 	uint64_t open_req;  /* of the OPEN under way: an answer to an earlier one is old news */
 };
 
@@ -42,7 +43,10 @@ struct uplink {
 	uint64_t credit;
 	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
 	int64_t unconnected_ns; /* since when the connection takes nothing; 0: it does */
-	unsigned left;     /* clouds left one after the other without an answer */
+	int64_t unserved_ns;    /* since when every answer was that nobody can serve it; 0: not so */
+	int64_t stuck_ms;       /* how long a shard may be out of reach, now; 0: the least */
+	uint32_t stuck_shard;   /* the last for which a cloud was left */
+	unsigned left;     /* clouds left one after the other that did not serve */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
 	int64_t hello_backoff_ns;
 	int64_t report_ns; /* when the last heartbeat's report was sent */
@@ -128,7 +132,7 @@ static void reconnect(struct uplink *u, uint32_t cloud, int64_t mono_ns)
 {
 	u->cloud = cloud;
 	u->asked_ns = 0;
-	u->unconnected_ns = 0;
+	u->unconnected_ns = u->unserved_ns = 0;
 	u->credit = 0;
 	u->hello_ns = mono_ns;
 	u->hello_backoff_ns = 0;
@@ -230,6 +234,15 @@ static void lane_backoff(struct lane *l, enum verdict why, int64_t mono_ns)
 	l->retry_ns = mono_ns + l->backoff_ns;
 }
 
+static void lane_unavailable(struct lane *l, int64_t mono_ns)
+{
+	l->opened = l->open_sent = false;
+	l->in_flight = 0;
+	if (!l->unavailable_ns)
+		l->unavailable_ns = mono_ns ? mono_ns : 1;
+	lane_backoff(l, VERDICT_UNAVAILABLE, mono_ns);
+}
+
 static void lane_reopen(struct lane *l)
 {
 	l->opened = l->open_sent = false;
@@ -257,6 +270,7 @@ static void lane_ack(struct uplink *u, uint32_t shard, uint64_t seq, int64_t mon
 	l->since_ns = mono_ns;
 	l->backoff_ns = 0;
 	l->retry_ns = 0;
+	l->unavailable_ns = 0;
 	u->io.acked(u->io.arg, shard, seq);
 }
 
@@ -496,6 +510,9 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 		if (m->open_reply.epoch != u->epoch)
 			break;
 		l->open_sent = false;
+		l->unavailable_ns = 0;
+		if (shard == u->stuck_shard)
+			u->stuck_ms = 0;
 		if (v.moving)
 			return;
 		if (v.resume)
@@ -510,8 +527,10 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 	case VERDICT_REFUSED:
 		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->open_reply.reason);
 		return;
-	case VERDICT_BUSY:
 	case VERDICT_UNAVAILABLE:
+		lane_unavailable(l, mono_ns);
+		return;
+	case VERDICT_BUSY:
 	case VERDICT_DUPLICATE:
 	case VERDICT_OUT_OF_SEQUENCE:
 	case VERDICT_NOT_OPEN:
@@ -585,8 +604,7 @@ static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mo
 		lane_backoff(l, VERDICT_BUSY, mono_ns);
 		return;
 	case VERDICT_UNAVAILABLE: /* who leads next wants an OPEN first; until somebody does, it is asked with little */
-		lane_reopen(l);
-		lane_backoff(l, VERDICT_UNAVAILABLE, mono_ns);
+		lane_unavailable(l, mono_ns);
 		return;
 	case VERDICT_REFUSED:
 		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses a batch of this edge", m->batch_reply.reason);
@@ -645,6 +663,34 @@ static const char *edge_of(const struct msg *m)
 	}
 }
 
+static enum verdict verdict_of(const struct msg *m)
+{
+	switch (m->type) {
+	case MSG_HELLO_REPLY:
+		return m->hello_reply.verdict;
+	case MSG_OPEN_REPLY:
+		return m->open_reply.verdict;
+	case MSG_BATCH_REPLY:
+		return m->batch_reply.verdict;
+	case MSG_REPORT_REPLY:
+		return m->report_reply.verdict;
+	default:
+		return m->error.verdict;
+	}
+}
+
+/* It answers; whether it serves is another matter: it may be cut off from the nodes that lead. */
+static void heard(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	u->asked_ns = 0;
+	if (verdict_of(m) != VERDICT_UNAVAILABLE) {
+		u->unserved_ns = 0;
+		u->left = 0;
+	} else if (!u->unserved_ns) {
+		u->unserved_ns = mono_ns ? mono_ns : 1;
+	}
+}
+
 static bool for_us(struct uplink *u, const struct msg *m)
 {
 	const char *edge = edge_of(m);
@@ -670,8 +716,7 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 		return;
 	}
 	if (for_us(u, &m)) {
-		u->asked_ns = 0;
-		u->left = 0;
+		heard(u, &m, mono_ns);
 		if (m.type == MSG_HELLO_REPLY)
 			handle_hello_reply(u, &m, mono_ns);
 		else if (m.type == MSG_OPEN_REPLY)
@@ -741,13 +786,34 @@ static int64_t unconnected_limit(const struct uplink *u)
 	return limit < silent_limit(u) ? limit : silent_limit(u);
 }
 
+static int64_t unserved_limit(const struct uplink *u)
+{
+	return silent_limit(u) << (u->left < 4 ? u->left : 4);
+}
+
+static bool is_stuck(struct uplink *u, int64_t mono_ns)
+{
+	int64_t limit_ms = u->stuck_ms ? u->stuck_ms : UPLINK_STUCK_MS;
+	for (uint32_t i = 0; i < u->topology->shards; i++) {
+		const struct lane *l = &u->lanes[i];
+		if (!l->unavailable_ns || mono_ns - l->unavailable_ns < limit_ms * NS_PER_MS)
+			continue;
+		u->stuck_shard = i;
+		u->stuck_ms = 2 * limit_ms < UPLINK_STUCK_MAX_MS ? 2 * limit_ms : UPLINK_STUCK_MAX_MS;
+		return true;
+	}
+	return false;
+}
+
 static void keep_connected(struct uplink *u, int64_t mono_ns)
 {
+	bool unserved = u->unserved_ns && mono_ns - u->unserved_ns >= unserved_limit(u);
+	bool stuck = is_stuck(u, mono_ns);
 	bool silent = u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u);
 	bool unconnected = u->unconnected_ns && mono_ns - u->unconnected_ns >= unconnected_limit(u);
 	if (u->state == UPLINK_DOWN) {
 		reconnect(u, u->cloud, mono_ns);
-	} else if (silent || unconnected) {
+	} else if (silent || unconnected || unserved || stuck) {
 		u->left++;
 		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
 	}

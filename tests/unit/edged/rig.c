@@ -107,6 +107,11 @@ static void cloud_open(struct rig *r, const struct msg *m)
 	a.open_reply.edge = m->open.edge;
 	a.open_reply.shard = m->open.shard;
 	a.open_reply.reason = "";
+	if (r->cloud.open_verdict) {
+		a.open_reply.verdict = r->cloud.open_verdict;
+		answer(r, &a, m);
+		return;
+	}
 	bool copy = !m->open.resume && (m->open.high < s->last || m->open.low > s->last + 1);
 	if (m->open.epoch < s->epoch || copy) {
 		a.open_reply.verdict = VERDICT_FENCED;
@@ -242,7 +247,7 @@ static void cloud_report(struct rig *r, const struct msg *m)
 	}
 	struct msg a = {.type = MSG_REPORT_REPLY};
 	a.report_reply.edge = m->report.edge;
-	a.report_reply.verdict = m->report.epoch < c->epoch ? VERDICT_FENCED : VERDICT_OK;
+	a.report_reply.verdict = c->report_verdict ? c->report_verdict : m->report.epoch < c->epoch ? VERDICT_FENCED : VERDICT_OK;
 	a.report_reply.sent_mono_ns = m->report.sent_mono_ns;
 	a.report_reply.epoch = c->epoch;
 	a.report_reply.credit_bytes = c->credit;

@@ -329,6 +329,55 @@ START_TEST(a_shard_that_nobody_leads_is_asked_with_little_and_often)
 }
 END_TEST
 
+START_TEST(a_cloud_that_can_serve_nothing_is_left)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.batch_verdict = VERDICT_UNAVAILABLE;
+	r->cloud.hello_verdict = VERDICT_UNAVAILABLE;
+	r->cloud.report_verdict = VERDICT_UNAVAILABLE;
+	r->cloud.open_verdict = VERDICT_UNAVAILABLE;
+	feed_minute(r, 0, 1);
+	uint64_t connects = r->connects;
+	rig_ticks(r, 3, 1000);
+	ck_assert_uint_eq(r->connects, connects); /* an election takes so long */
+	rig_ticks(r, 3, 1000);
+	ck_assert_uint_eq(r->connects, connects + 1);
+	rig_ticks(r, 3, 1000); /* the next one has longer: there may be no majority anywhere */
+	ck_assert_uint_eq(r->connects, connects + 1);
+	rig_ticks(r, 100, 1000);
+	ck_assert_uint_le(r->connects, connects + 6);
+	r->cloud.batch_verdict = r->cloud.hello_verdict = r->cloud.report_verdict = r->cloud.open_verdict = VERDICT_OK;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_cloud_that_cannot_reach_one_shard_is_left_slower_and_slower)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->cloud.open_verdict = VERDICT_UNAVAILABLE; /* reports are answered */
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].open = false;
+	feed_minute(r, 0, 1);
+	uint64_t connects = r->connects;
+	rig_ticks(r, 9, 1000);
+	ck_assert_uint_eq(r->connects, connects);
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->connects, connects + 1);
+	rig_ticks(r, 15, 1000);
+	ck_assert_uint_eq(r->connects, connects + 1);
+	rig_ticks(r, 10, 1000);
+	ck_assert_uint_eq(r->connects, connects + 2);
+	r->cloud.open_verdict = VERDICT_OK;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(rubbish_and_strangers_frames_are_counted_and_ignored)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
@@ -724,6 +773,8 @@ int main(void)
 	tcase_add_test(tc, a_cloud_that_cannot_be_connected_to_is_left_at_once);
 	tcase_add_test(tc, when_all_clouds_are_down_they_are_tried_slower_and_slower);
 	tcase_add_test(tc, a_shard_that_nobody_leads_is_asked_with_little_and_often);
+	tcase_add_test(tc, a_cloud_that_can_serve_nothing_is_left);
+	tcase_add_test(tc, a_cloud_that_cannot_reach_one_shard_is_left_slower_and_slower);
 	tcase_add_test(tc, rubbish_and_strangers_frames_are_counted_and_ignored);
 	tcase_add_test(tc, a_second_holder_fences_the_first);
 	tcase_add_test(tc, readmission_drops_counts_and_goes_on_after_last);
