@@ -31,6 +31,9 @@ int consensus_leader(const struct consensus *c, uint32_t group)
 	if (!g->held)
 		return g->said_leader;
 	uint64_t leader = raft_leader(g->raft);
+	/* Cut off from what the others send, but not from what they answer: they have gone on to another term. */
+	if (leader == RAFT_NOBODY && g->said_leader != (int)c->self && g->said_term > raft_term(g->raft))
+		return g->said_leader;
 	if (leader == RAFT_NOBODY || (leader == c->member && !g->serving))
 		return -1;
 	return (int)node_of(leader);

@@ -418,7 +418,7 @@ static void take_info(struct node *n, uint32_t node, const struct msg_info *info
 	}
 	peers_cluster(n->peers, node, same_cluster(n, id) ? PEER_CLUSTER_SAME : PEER_CLUSTER_UNKNOWN);
 	if (answered)
-		peers_answered(n->peers, node);
+		peers_answered(n->peers, node, n->now.mono_ns);
 	/* A replica of the meta group learns it there: should it found that anew, because all of it was lost, it is of another
 	 * cluster than those who still know the old id. */
 	if (!n->has_id && !n->meta && id.n == CLUSTER_ID_BYTES)
@@ -542,7 +542,6 @@ static void handle_info(struct node *n, struct bytes route, const struct msg *m)
 	if (node >= 0) {
 		if (peers_asked(n->peers, (uint32_t)node, m->req_id))
 			route_node_restarted(n->route, (uint32_t)node);
-		peers_heard(n->peers, (uint32_t)node, n->now.mono_ns);
 		take_info(n, (uint32_t)node, &m->info, m->cluster_id, false);
 	}
 	struct msg r = {.type = MSG_INFO_REPLY, .req_id = m->req_id};
@@ -558,7 +557,6 @@ static void handle_raft(struct node *n, const struct msg *m)
 		n->counters.frames_refused++;
 		return;
 	}
-	peers_heard(n->peers, (uint32_t)node, n->now.mono_ns);
 	consensus_receive(n->consensus, (uint32_t)node, m, consensus_now(n));
 }
 
@@ -676,7 +674,6 @@ static void handle_snapshot_reply(struct node *n, uint32_t peer, const struct ms
 
 static void handle_peer(struct node *n, uint32_t peer, const struct msg *m)
 {
-	peers_heard(n->peers, peer, n->now.mono_ns);
 	if (m->type == MSG_INFO_REPLY)
 		handle_info_reply(n, peer, m);
 	else if (m->type == MSG_SNAPSHOT_REPLY)

@@ -6,8 +6,8 @@
 #include "common/err.h"
 
 struct peer_node {
-	bool heard, asked, answered;
-	int64_t heard_ns;
+	bool asked, answered;
+	int64_t answered_ns;
 	uint64_t req_id; /* of its questions */
 	enum peer_cluster cluster;
 };
@@ -30,12 +30,6 @@ void peers_free(struct peers *p)
 	free(p);
 }
 
-void peers_heard(struct peers *p, uint32_t node, int64_t mono_ns)
-{
-	p->nodes[node].heard = true;
-	p->nodes[node].heard_ns = mono_ns;
-}
-
 bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id)
 {
 	struct peer_node *n = &p->nodes[node];
@@ -45,9 +39,10 @@ bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id)
 	return restarted;
 }
 
-void peers_answered(struct peers *p, uint32_t node)
+void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns)
 {
 	p->nodes[node].answered = true;
+	p->nodes[node].answered_ns = mono_ns;
 }
 
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster)
@@ -58,7 +53,7 @@ void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster)
 bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns)
 {
 	const struct peer_node *n = &p->nodes[node];
-	return node == p->self || (n->heard && mono_ns - n->heard_ns < PEERS_REACHABLE_MS * NS_PER_MS);
+	return node == p->self || (n->answered && mono_ns - n->answered_ns < PEERS_REACHABLE_MS * NS_PER_MS);
 }
 
 bool peers_all_answered(const struct peers *p)

@@ -11,9 +11,9 @@
 
 #include "common/model.h"
 
-#define PEERS_REACHABLE_MS 3000   /* heard so lately: can be reached */
+#define PEERS_REACHABLE_MS 3000   /* answered so lately: can be reached, both ways */
 #define PEERS_ASK_MS 500          /* while anything is unsettled */
-#define PEERS_ASK_SETTLED_MS 2000
+#define PEERS_ASK_SETTLED_MS 1000
 
 enum peer_cluster { PEER_CLUSTER_UNKNOWN, PEER_CLUSTER_SAME, PEER_CLUSTER_OTHER };
 
@@ -21,12 +21,10 @@ struct peers;
 
 struct peers *peers_new(const struct topology *t, uint32_t self);
 void peers_free(struct peers *p);
-/* Any frame of it. */
-void peers_heard(struct peers *p, uint32_t node, int64_t mono_ns);
 /* It asked under this id. True: it has restarted since it was heard first. */
 bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id);
 /* It answered a question of this start. */
-void peers_answered(struct peers *p, uint32_t node);
+void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
 
 /* Ourselves: always. */

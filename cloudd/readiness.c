@@ -1,9 +1,9 @@
 #include "cloudd/readiness.h"
 
 /* From fine to worst. */
-enum readiness { READY, BEGINS, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, WAITS, FORMING };
+enum readiness { READY, BEGINS, UNREACHABLE, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, WAITS, FORMING };
 
-static enum readiness judge(const struct group_status *g)
+static enum readiness judge(const struct group_status *g, const bool *reachable)
 {
 	if (g->role == REPLICA_FORMING)
 		return g->waits_for[0] ? FORMING : WAITS;
@@ -15,6 +15,8 @@ static enum readiness judge(const struct group_status *g)
 		return NO_LEADER;
 	if (!g->quorum)
 		return NO_QUORUM;
+	if (!reachable[g->leader])
+		return UNREACHABLE;
 	return g->role == REPLICA_LEADER && !g->serving ? BEGINS : READY;
 }
 
@@ -55,6 +57,10 @@ static void put_problem(const struct topology *t, uint32_t group, const struct g
 		readiness_group_name(out, group);
 		buf_printf(out, " begins to be led here");
 		break;
+	case UNREACHABLE:
+		readiness_group_name(out, group);
+		buf_printf(out, " is led by %s, which does not answer this node", t->clouds[g->leader].name);
+		break;
 	case NO_QUORUM:
 		put_no_leader(t, group, g->role == REPLICA_LEADER ? "has lost its quorum" : "does not hear its leader", "",
 		    reachable, out);
@@ -90,7 +96,7 @@ void readiness_text(const struct topology *t, const struct group_status *groups,
 	for (uint32_t g = 0; g < topology_groups(t); g++) {
 		if (!groups[g].held)
 			continue;
-		enum readiness r = judge(&groups[g]);
+		enum readiness r = judge(&groups[g], reachable);
 		held++;
 		bad += r != READY;
 		if (r > worst) {

@@ -19,12 +19,12 @@ static void teardown(void)
 	topology_free(t);
 }
 
-START_TEST(a_node_can_be_reached_while_it_was_heard_lately)
+START_TEST(a_node_can_be_reached_while_it_answered_lately)
 {
 	int64_t limit_ns = PEERS_REACHABLE_MS * NS_PER_MS;
 	ck_assert(peers_reachable(p, 1, 0)); /* ourselves */
 	ck_assert(!peers_reachable(p, 0, 0));
-	peers_heard(p, 0, 5);
+	peers_answered(p, 0, 5);
 	ck_assert(peers_reachable(p, 0, limit_ns + 4));
 	ck_assert(!peers_reachable(p, 0, limit_ns + 5));
 	ck_assert(!peers_reachable(p, 2, 5));
@@ -43,9 +43,9 @@ END_TEST
 
 START_TEST(all_others_have_answered)
 {
-	peers_answered(p, 0);
+	peers_answered(p, 0, 0);
 	ck_assert(!peers_all_answered(p));
-	peers_answered(p, 2);
+	peers_answered(p, 2, 0);
 	ck_assert(peers_all_answered(p));
 }
 END_TEST
@@ -72,7 +72,7 @@ int main(void)
 	Suite *s = suite_create("cloudd/peers");
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, a_node_can_be_reached_while_it_was_heard_lately);
+	tcase_add_test(tc, a_node_can_be_reached_while_it_answered_lately);
 	tcase_add_test(tc, another_id_in_its_questions_is_a_restart);
 	tcase_add_test(tc, all_others_have_answered);
 	tcase_add_test(tc, one_node_of_the_same_cluster_proves_that_the_other_is_the_stranger);

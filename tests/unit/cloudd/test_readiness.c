@@ -16,7 +16,7 @@ static void setup(void)
 	t = cloud_topology_of(3, 4, 3);
 	memset(groups, 0, sizeof(groups));
 	for (uint32_t g = 0; g < GROUPS; g++)
-		groups[g] = (struct group_status){.held = true, .role = REPLICA_FOLLOWER, .leader = 1, .quorum = true};
+		groups[g] = (struct group_status){.held = true, .role = REPLICA_FOLLOWER, .leader = 0, .quorum = true};
 	groups[1] = (struct group_status){.held = true, .role = REPLICA_LEADER, .leader = 0, .serving = true, .quorum = true};
 	reachable[0] = reachable[1] = reachable[2] = true;
 	text = (struct buf){0};
@@ -70,6 +70,15 @@ START_TEST(a_leader_that_is_not_heard_or_has_no_majority_is_said)
 }
 END_TEST
 
+START_TEST(a_leader_that_does_not_answer_is_said)
+{
+	groups[0].leader = 1;
+	ck_assert_str_eq(why(), "");
+	reachable[1] = false;
+	ck_assert_str_eq(why(), "the meta group is led by cloud-2, which does not answer this node");
+}
+END_TEST
+
 START_TEST(the_least_ready_comes_first)
 {
 	groups[1].leader = -1;
@@ -101,6 +110,7 @@ int main(void)
 	tcase_add_test(tc, ready_when_every_group_held_here_is_led);
 	tcase_add_test(tc, a_group_without_leader_says_how_many_replicas_are_there);
 	tcase_add_test(tc, a_leader_that_is_not_heard_or_has_no_majority_is_said);
+	tcase_add_test(tc, a_leader_that_does_not_answer_is_said);
 	tcase_add_test(tc, the_least_ready_comes_first);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
