@@ -318,6 +318,7 @@ START_TEST(a_source_that_forgot)
 	give(1, 9);
 	take(FETCH_RECORDS, 1);
 	give_refusal(ID, 2, VERDICT_REFUSED);
+	fetch_tick(f, now);
 	expect_asked(0, 0, 0); /* after a pause */
 	fetch_applied(f, true, now); /* was overtaken */
 	expect_no_step();
