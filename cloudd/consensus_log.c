@@ -112,14 +112,26 @@ static void gather_writes(struct consensus *c, struct log_job *job)
 
 /* ---- what is removed ------------------------------------------------------------------------------------------- */
 
+static uint64_t entries_in(const struct group *g, uint64_t bytes)
+{
+	uint64_t count = g->disk_last - g->removed, size = count ? g->log_bytes / count : 0;
+	return bytes / (size ? size : 1);
+}
+
 /* Entries behind what the state holds, for a follower that was away for a while. */
 static uint64_t keep(const struct group *g)
 {
 	if (g->c->topology->replicas == 1)
 		return 0;
-	uint64_t count = g->disk_last - g->removed, size = count ? g->log_bytes / count : 0;
-	uint64_t by_bytes = CONSENSUS_KEEP_BYTES / (size ? size : 1);
+	uint64_t by_bytes = entries_in(g, CONSENSUS_KEEP_BYTES);
 	return by_bytes < CONSENSUS_KEEP_ENTRIES ? by_bytes : CONSENSUS_KEEP_ENTRIES;
+}
+
+/* Fewer are not worth a write of their own. */
+static uint64_t truncate_min(const struct group *g)
+{
+	uint64_t by_bytes = entries_in(g, CONSENSUS_TRUNCATE_BYTES) + 1;
+	return by_bytes < CONSENSUS_TRUNCATE_MIN ? by_bytes : CONSENSUS_TRUNCATE_MIN;
 }
 
 static bool may_trim(const struct group *g)
@@ -129,7 +141,7 @@ static bool may_trim(const struct group *g)
 
 void log_may_trim(struct group *g)
 {
-	if (may_trim(g) && g->state_durable >= g->removed + keep(g) + CONSENSUS_TRUNCATE_MIN)
+	if (may_trim(g) && g->state_durable >= g->removed + keep(g) + truncate_min(g))
 		list_add(g->c, LIST_TRIM, g);
 }
 
@@ -153,7 +165,7 @@ static uint64_t gather_truncate(struct group *g, struct log_job *job, bool all, 
 {
 	uint64_t upto = trim_end(g, all), removed = g->in_job ? g->removing : g->removed;
 	uint64_t n = upto > removed ? upto - removed : 0;
-	if (n == 0 || (!all && n < CONSENSUS_TRUNCATE_MIN))
+	if (n == 0 || (!all && n < truncate_min(g)))
 		return 0;
 	take_part(g);
 	if (upto > g->next.base_index) {

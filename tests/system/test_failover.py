@@ -251,18 +251,18 @@ class LostDisk(unittest.TestCase):
         # Many groups with sketches: more than the leaders keep of their logs.
         wide = stream(compute=["count", "sum", "min", "max", "first", "last", "mean", "p50"], by=["k"], max_groups=1000000)
         lines = [f"m,k=g{i % 80000} v={rng.uniform(-1e6, 1e6)!r} {T0 + i // 80000 * 10 * NS + i % 1000}\n"
-                 for i in range(800000)]
+                 for i in range(640000)]
         with Cluster(edges={"edge-1": tcp_edge(idle_after="3s", limits={"memory": "512MiB", "disk": "2GiB"})}, streams=[wide],
                      cluster=dict(THREE, shards=1)) as c:
             c.start()
             wait_led(c)
             c.clouds["cloud-3"].kill()
             shutil.rmtree(os.path.join(c.dir, "run", "cloud-3"))
-            send(c.tcp["edge-1"], lines[:720000])
-            wait_for("the edge to have read it", lambda: edge_ledger(c, "edge-1")["accepted"] == 720000)
+            send(c.tcp["edge-1"], lines[:600000])
+            wait_for("the edge to have read it", lambda: edge_ledger(c, "edge-1")["accepted"] == 600000)
             wait_for("the spool to drain", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_spool_batches") == 0)
             c.clouds["cloud-3"].start()
-            send(c.tcp["edge-1"], lines[720000:])
+            send(c.tcp["edge-1"], lines[600000:])
             c.wait_ready()
             c.wait_count("cloud-1", "s", len(lines), state="final")
             wait_equal_digests(c)

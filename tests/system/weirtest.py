@@ -6,6 +6,7 @@ something can be awaited: wait_for() polls a condition until a generous deadline
 
 import collections
 import fcntl
+import http.client
 import json
 import math
 import os
@@ -66,6 +67,8 @@ def http_get(url, timeout=30):
             return r.read().decode()
     except urllib.error.HTTPError as e:
         raise ApiError(e.code, e.read().decode(errors="replace")) from None
+    except http.client.HTTPException as e:
+        raise OSError(f"{url}: the answer broke off: {e!r}") from None
 
 
 _port_locks = []
