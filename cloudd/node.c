@@ -250,6 +250,8 @@ static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 		rc = meta_load(n->meta, txn);
 		kv_abort(txn);
 	}
+	if (rc == WEIR_EBUSY)
+		rc = 0; /* stopped while a snapshot was being installed: reloaded() comes when it is there */
 	if (rc) {
 		*ret_why = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
 		return rc;
