@@ -39,12 +39,18 @@ void snapshot_look(struct group *g, int64_t mono_ns)
 		g->fetching = FETCH_NONE; /* the log has caught up by itself */
 }
 
-/* Where the log begins the state must reach. */
+/* Where the log begins the state must reach. What is still whole is given up only for what leads further, as far as was asked
+ * for: the source may have one at hand that was made for another replica, a while ago. */
 static bool reaches(const struct group *g, uint64_t index)
 {
 	struct raft_status status;
 	raft_status(g->raft, &status);
-	return index >= status.base;
+	uint64_t from, wanted;
+	if (index < status.base)
+		return false;
+	if (g->is_void)
+		return true; /* the log leads on from there */
+	return index > status.applied && (!raft_snapshot_wanted(g->raft, &from, &wanted) || index >= wanted);
 }
 
 static bool is_of_use(const struct group *g, const struct snapshot_head *head, struct raft_config *ret_config)
