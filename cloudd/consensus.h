@@ -55,10 +55,12 @@
 #define APPLY_JOB_BYTES_MAX (4 * 1024 * 1024)
 #define APPLY_JOB_ENTRIES_MAX 1024
 #define APPLY_JOB_GROUP_ENTRIES_MAX 256               /* of one group in a row, so that no group starves another */
-#define CONSENSUS_TRUNCATE_MIN 256                    /* entries, or */
-#define CONSENSUS_TRUNCATE_BYTES (1024 * 1024)        /* bytes: less is not worth a write of its own */
-#define CONSENSUS_KEEP_ENTRIES 4096                   /* kept in the log behind what is durable, so that a follower that was */
-#define CONSENSUS_KEEP_BYTES (4 * 1024 * 1024)        /* away shortly needs no snapshot; given up when room is short */
+#ifndef CONSENSUS_TRUNCATE_MIN /* the simulator makes both small */
+#define CONSENSUS_TRUNCATE_MIN 256                    /* entries, or TRUNCATE_BYTES: less is not worth a write of its own */
+#define CONSENSUS_KEEP_ENTRIES 4096                   /* kept in the log behind what is durable, or KEEP_BYTES, so that a */
+#endif                                                /* follower that was away shortly needs no snapshot; given up when */
+#define CONSENSUS_TRUNCATE_BYTES (1024 * 1024)        /* room is short */
+#define CONSENSUS_KEEP_BYTES (4 * 1024 * 1024)
 #define CONSENSUS_RETRY_MS 500
 #define CONSENSUS_TICK_MS 50           /* consensus_tick is called each; Raft's tick */
 #define CONSENSUS_ELECTION_TICKS 20    /* 1 s .. 2 s */

@@ -27,7 +27,9 @@
 #define REPLICAS_PER_STATUS_MAX 16
 #define RAFT_MESSAGES_PER_FRAME_MAX 1024
 #define RAFT_ENTRIES_PER_FRAME_MAX 4096
+#ifndef SNAPSHOT_CHUNK_MAX /* the simulator makes it small */
 #define SNAPSHOT_CHUNK_MAX (128 * 1024)
+#endif
 #define SNAPSHOT_CONFIG_MAX 256
 #define TEXT_MAX_BYTES 1024 /* reason and software: longer ones are cut when encoded, refused when decoded */
 #define INFO_HAS_MAX 64     /* bytes of msg_info.has: a bit for each group */

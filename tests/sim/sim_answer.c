@@ -129,10 +129,9 @@ static bool read_page(struct sim_world *w, struct kv_txn *txn, uint32_t shard, c
 	return true;
 }
 
-static bool read_shard(struct sim_world *w, uint32_t shard, const struct stream_conf *stream, struct rows_spec spec,
-    struct sim_rows *rows)
+static bool read_shard(struct sim_world *w, struct sim_cloud *c, uint32_t shard, const struct stream_conf *stream,
+    struct rows_spec spec, struct sim_rows *rows)
 {
-	struct sim_cloud *c = &w->clouds[topology_shard_node(w->topology, shard)];
 	struct kv_txn *txn;
 	struct buf cursor = {0};
 	if (!c->up || kv_begin(c->state, false, &txn))
@@ -144,25 +143,36 @@ static bool read_shard(struct sim_world *w, uint32_t shard, const struct stream_
 	return !w->failed;
 }
 
-static void rows_init(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
+void sim_answer_begin(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
 {
 	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN};
 	partial_spec_of(&w->topology->streams[stream], topology_distinct_seed(w->topology), PARTIAL_QUANTILE_CAP_CLOUD,
 	    &ret->spec);
 }
 
+void sim_answer_merge(struct sim_world *w, struct sim_rows *rows)
+{
+	rows_merge(rows);
+	w->rows_checked += rows->count;
+}
+
+struct sim_cloud *sim_answer_replica(struct sim_world *w, uint32_t shard)
+{
+	uint32_t rank = (uint32_t)(sim_mix(w->plan->seed + shard) % w->topology->replicas);
+	return &w->clouds[topology_replica(w->topology, shard + 1, rank)];
+}
+
 static bool read_rows(struct sim_world *w, uint32_t stream, const struct rows_spec *spec, struct sim_rows *ret)
 {
 	const struct topology *t = w->topology;
-	rows_init(w, stream, ret);
+	sim_answer_begin(w, stream, ret);
 	for (uint32_t s = 0; s < t->shards; s++) {
-		if (!read_shard(w, s, &t->streams[stream], *spec, ret)) {
+		if (!read_shard(w, sim_answer_replica(w, s), s, &t->streams[stream], *spec, ret)) {
 			sim_rows_free(ret);
 			return false;
 		}
 	}
-	rows_merge(ret);
-	w->rows_checked += ret->count;
+	sim_answer_merge(w, ret);
 	return true;
 }
 
@@ -185,25 +195,14 @@ static struct rows_spec own_spec(const struct sim_world *w, uint32_t stream)
 	return spec;
 }
 
-bool sim_answer_own(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
+bool sim_answer_add(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, struct sim_rows *rows)
 {
-	struct rows_spec spec = own_spec(w, stream);
-	return read_rows(w, stream, &spec, ret);
+	return read_shard(w, c, shard, &w->topology->streams[stream], own_spec(w, stream), rows);
 }
 
-bool sim_answer_shard(struct sim_world *w, uint32_t shard, uint32_t stream, struct sim_rows *ret)
+bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, uint64_t *index,
+    uint32_t *n, struct sim_rows *ret)
 {
-	rows_init(w, stream, ret);
-	if (read_shard(w, shard, &w->topology->streams[stream], own_spec(w, stream), ret))
-		return true;
-	sim_rows_free(ret);
-	return false;
-}
-
-bool sim_answer_outbox(struct sim_world *w, uint32_t shard, uint32_t stream, uint64_t *index, uint32_t *n,
-    struct sim_rows *ret)
-{
-	struct sim_cloud *c = &w->clouds[topology_shard_node(w->topology, shard)];
 	struct kv_txn *txn;
 	struct buf out = {0};
 	struct rows_reader *reader = NULL;
@@ -211,7 +210,7 @@ bool sim_answer_outbox(struct sim_world *w, uint32_t shard, uint32_t stream, uin
 	bool reset = false;
 	if (!c->up || kv_begin(c->state, false, &txn))
 		return false;
-	rows_init(w, stream, ret);
+	sim_answer_begin(w, stream, ret);
 	int rc = result_outbox(w->topology, txn, shard, &w->topology->streams[stream], index, n, PAGE_ROWS, &out, &reset);
 	kv_abort(txn);
 	if (!rc)
@@ -454,7 +453,7 @@ static void read_counts(struct sim_world *w, struct cloud_counts *ret)
 	*ret = (struct cloud_counts){.w = w};
 	for (uint32_t s = 0; s < w->topology->shards; s++) {
 		struct kv_txn *txn;
-		weir_assert(!kv_begin(w->clouds[topology_shard_node(w->topology, s)].state, false, &txn));
+		weir_assert(!kv_begin(sim_answer_replica(w, s)->state, false, &txn));
 		int rc = shard_read_counts(txn, s + 1, add_counts, ret);
 		if (rc)
 			sim_fail(w, "the counts of shard %u: %s", s, err_text(rc));
@@ -515,7 +514,8 @@ static int64_t stream_close(struct sim_world *w, uint32_t stream)
 {
 	struct sim_rows rows;
 	int64_t close = INT64_MIN;
-	if (sim_answer_own(w, stream, &rows)) {
+	struct rows_spec spec = own_spec(w, stream);
+	if (read_rows(w, stream, &spec, &rows)) {
 		close = rows.close_max_ns;
 		sim_rows_free(&rows);
 	}

@@ -22,13 +22,16 @@ struct sim_rows {
 	int64_t close_max_ns;
 };
 
-/* The stream's own windows and groups, of all shards. False: a node is down, or w has failed. */
-bool sim_answer_own(struct sim_world *w, uint32_t stream, struct sim_rows *ret);
-/* The same of one shard, unmerged. */
-bool sim_answer_shard(struct sim_world *w, uint32_t shard, uint32_t stream, struct sim_rows *ret);
+/* The stream's own windows and groups, shard after shard, each as one of its replicas has them; false: w has failed. */
+void sim_answer_begin(struct sim_world *w, uint32_t stream, struct sim_rows *ret);
+bool sim_answer_add(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, struct sim_rows *rows);
+/* When all shards are there: equal rows of several become one. */
+void sim_answer_merge(struct sim_world *w, struct sim_rows *rows);
 /* The next rows of a shard's outbox behind the cursor, in its order. */
-bool sim_answer_outbox(struct sim_world *w, uint32_t shard, uint32_t stream, uint64_t *index, uint32_t *n,
-    struct sim_rows *ret);
+bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, uint64_t *index,
+    uint32_t *n, struct sim_rows *ret);
+/* At the end all replicas are equal: any of them. */
+struct sim_cloud *sim_answer_replica(struct sim_world *w, uint32_t shard);
 void sim_rows_free(struct sim_rows *r);
 /* All that the final answers must be. */
 void sim_answer_check(struct sim_world *w);

@@ -58,7 +58,7 @@ static void check_batch_sent(struct sim_edge *e, const struct msg *m)
 	if (n->sent && n->checksum != sum)
 		sim_fail(w, "edge %u sends seq %llu of shard %u again with other bytes", e->pid,
 		    (unsigned long long)m->batch.seq, m->batch.shard);
-	*n = (struct sim_batch_note){sum, true, n->acked};
+	*n = (struct sim_batch_note){sum, true, n->acked, n->index};
 }
 
 /* For --verbose: the heartbeat. */
@@ -104,6 +104,17 @@ static void check_grant(struct sim_edge *e, const struct msg *m)
 	memcpy(g->claim, m->hello_reply.claim.p, CLAIM_BYTES);
 }
 
+/* A shard whose leader was killed takes batches again. */
+static void check_failover(struct sim_world *w, uint32_t shard)
+{
+	struct sim_failover *f = &w->failover;
+	if (!f->killed_ns[shard])
+		return;
+	if (f->count < SIM_FAILOVERS_MAX)
+		f->ms[f->count++] = (uint32_t)((w->now_ns - f->killed_ns[shard]) / NS_PER_MS);
+	f->killed_ns[shard] = 0;
+}
+
 static void check_ack(struct sim_edge *e, const struct msg *m)
 {
 	struct sim_world *w = e->w;
@@ -119,9 +130,18 @@ static void check_ack(struct sim_edge *e, const struct msg *m)
 		    m->batch_reply.shard, (unsigned long long)seq);
 		return;
 	}
-	lane->at[seq - 1].acked = true;
+	struct sim_batch_note *n = &lane->at[seq - 1];
+	if (!n->index) {
+		sim_fail(w, "a batch was acknowledged that is not committed: edge %u, shard %u, seq %llu", e->pid,
+		    m->batch_reply.shard, (unsigned long long)seq);
+		return;
+	}
+	n->acked = true;
 	if (seq > lane->acked_high)
 		lane->acked_high = seq;
+	if (n->index > w->read_floor[m->batch_reply.shard])
+		w->read_floor[m->batch_reply.shard] = n->index;
+	check_failover(w, m->batch_reply.shard);
 }
 
 static void check_open(struct sim_edge *e, const struct msg *m)
@@ -169,43 +189,6 @@ void sim_check_received(struct sim_edge *e, const struct msg *m)
 		check_open(e, m);
 }
 
-/* ---- the log: what is committed is there for ever ----------------------------------------------------------------- */
-
-static bool hosts(const struct sim_cloud *c, uint32_t group)
-{
-	uint32_t node = group == 0 ? META_NODE : topology_shard_node(c->w->topology, group - 1);
-	return node == c->pid;
-}
-
-void sim_check_log(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value)
-{
-	struct sim_world *w = c->w;
-	if (db == LOG_DB_NODE)
-		return;
-	uint32_t group = db - LOG_DB_GROUP(0);
-	struct rd k = rd_init(key.p, key.n), v = rd_init(value.p, value.n);
-	uint64_t index = rd_be64(&k);
-	rd_raw(&v, KV_RECORD_HEAD);
-	uint64_t term = rd_u64(&v);
-	if (rd_finish(&k) || v.err || group > w->topology->shards || !hosts(c, group)) {
-		sim_fail(w, "cloud %u writes a log record of group %u that is none", c->pid, group);
-		return;
-	}
-	struct sim_group_log *g = &w->group_logs[group];
-	if (index != g->count + 1) {
-		sim_fail(w, "cloud %u writes entry %llu of group %u after entry %zu", c->pid, (unsigned long long)index, group,
-		    g->count);
-		return;
-	}
-	if (g->count == g->cap) {
-		g->cap = g->cap ? 2 * g->cap : 256;
-		g->at = xrealloc(g->at, g->cap * sizeof(*g->at));
-	}
-	struct sim_log_entry *e = &g->at[g->count++];
-	*e = (struct sim_log_entry){.index = index, .term = term};
-	buf_put(&e->raw, v.p, rd_left(&v));
-}
-
 /* ---- state: watermarks never fall, the cloud's ledger balances ------------------------------------------------------ */
 
 struct counts_arg {
@@ -226,7 +209,7 @@ static void check_counts(void *arg, const struct shard_stream_counts *s)
 	if (s->received != s->merged + dropped)
 		sim_fail(w, "shard %u stream %s: received %llu, merged %llu, dropped %llu", a->shard, s->stream,
 		    (unsigned long long)s->received, (unsigned long long)s->merged, (unsigned long long)dropped);
-	struct sim_closed *was = &w->closed[a->shard][stream];
+	struct sim_closed *was = &a->c->closed[a->shard + 1][stream];
 	if (s->close_ns < was->close_ns || s->final_ns < was->final_ns)
 		sim_fail(w, "shard %u stream %s: close or final fell", a->shard, s->stream);
 	if (s->final_ns > s->close_ns)
@@ -258,7 +241,7 @@ static void check_meta(struct sim_cloud *c, struct kv_txn *txn)
 	}
 	for (size_t i = 0; i < m.stream_count; i++) {
 		int stream = topology_stream(w->topology, m.streams[i].name);
-		struct sim_closed *was = stream < 0 ? NULL : &w->closed[SHARDS_MAX - 1][stream];
+		struct sim_closed *was = stream < 0 ? NULL : &c->closed[0][stream];
 		if (!was || m.streams[i].close_ns < was->close_ns || m.streams[i].final_ns < was->final_ns ||
 		    m.streams[i].final_ns > m.streams[i].close_ns)
 			sim_fail(w, "meta stream %s: close or final fell, or final is beyond close", m.streams[i].name);
@@ -269,20 +252,34 @@ static void check_meta(struct sim_cloud *c, struct kv_txn *txn)
 	meta_state_clear(&m);
 }
 
+static void check_shard(struct sim_cloud *c, struct kv_txn *txn, uint32_t shard)
+{
+	struct counts_arg arg = {c, shard};
+	int rc = shard_read_counts(txn, shard + 1, check_counts, &arg);
+	if (rc)
+		sim_fail(c->w, "the counts of shard %u: %s", shard, err_text(rc));
+}
+
 void sim_check_state(struct sim_cloud *c)
 {
 	struct sim_world *w = c->w;
 	struct kv_txn *txn;
 	if (kv_begin(c->state, false, &txn))
 		return;
-	for (uint32_t s = 0; s < w->topology->shards && !w->failed; s++) {
-		struct counts_arg arg = {c, s};
-		int rc = hosts(c, s + 1) ? shard_read_counts(txn, s + 1, check_counts, &arg) : 0;
-		if (rc)
-			sim_fail(w, "the counts of shard %u: %s", s, err_text(rc));
+	for (uint32_t g = 0; g <= w->topology->shards && !w->failed; g++) {
+		struct apply_group_info info = {0};
+		if (!sim_cloud_holds(c, g))
+			continue;
+		sim_group_state(c, txn, g);
+		if (w->failed || apply_read_group(txn, g, &info))
+			continue;
+		if ((info.is_void || !info.applied) && w->mutant != MUTANT_SERVE_VOID)
+			continue;
+		if (!g)
+			check_meta(c, txn);
+		else
+			check_shard(c, txn, g - 1);
 	}
-	if (c->pid == META_NODE && !w->failed)
-		check_meta(c, txn);
 	kv_abort(txn);
 }
 
@@ -365,28 +362,25 @@ static bool of_several_shards(const struct sim_final *f)
 	return memmem(f->group, f->group_len, GROUP_OTHER, strlen(GROUP_OTHER)) != NULL;
 }
 
-static void check_finals_of(struct sim_world *w, uint32_t stream, bool on_time)
+static void check_finals_of(struct sim_world *w, uint32_t stream, const struct sim_rows *rows, bool on_time)
 {
 	const struct stream_conf *s = &w->topology->streams[stream];
 	int64_t was_final = w->final_seen[stream];
-	struct sim_rows rows;
-	if (!sim_answer_own(w, stream, &rows))
-		return;
-	int64_t final = rows.final_ns;
-	for (size_t i = 0; i < rows.count && !w->failed; i++) {
-		const struct sim_row *r = &rows.rows[i];
+	int64_t final = rows->final_ns;
+	for (size_t i = 0; i < rows->count && !w->failed; i++) {
+		const struct sim_row *r = &rows->rows[i];
 		if (r->state != WINDOW_OPEN && r->edges.expected != r->edges.contributed + r->edges.idle + r->edges.partitioned)
 			sim_fail(w, "stream %s: expected %u is not contributed %u + idle %u + partitioned %u", s->name,
 			    r->edges.expected, r->edges.contributed, r->edges.idle, r->edges.partitioned);
 		/* Retention: shards are some advances apart in what they have forgotten. */
-		bool kept = s->retain_ns == RETAIN_FOREVER || rows.close_max_ns == WATERMARK_NONE ||
-		    r->start_ns >= rows.close_max_ns - s->retain_ns;
-		if (r->state == WINDOW_FINAL && kept)
+		bool kept = s->retain_ns == RETAIN_FOREVER || rows->close_max_ns == WATERMARK_NONE ||
+		    r->start_ns >= rows->close_max_ns - s->retain_ns;
+		/* As cloudd/gather: no row is further than the shard that is the farthest behind, for that may have a part. */
+		if (r->state == WINDOW_FINAL && r->start_ns + s->size_ns <= final && kept)
 			check_final_row(w, stream, r, on_time, was_final);
 	}
 	/* Final of all shards: the least; a row may only be missed below it. */
 	w->final_seen[stream] = final > was_final ? final : was_final;
-	sim_rows_free(&rows);
 	for (size_t i = 0; i < w->final_cap && s->retain_ns == RETAIN_FOREVER && !w->failed; i++) {
 		const struct sim_final *f = &w->finals[i];
 		if (f->used && f->stream == stream && f->seen_at != w->now_ns && !of_several_shards(f))
@@ -395,13 +389,10 @@ static void check_finals_of(struct sim_world *w, uint32_t stream, bool on_time)
 	}
 }
 
-void sim_check_finals(struct sim_world *w)
+void sim_check_finals(struct sim_world *w, struct sim_rows *rows)
 {
-	for (uint32_t c = 0; c < w->cloud_count; c++)
-		if (!w->clouds[c].up)
-			return;
 	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
-		check_finals_of(w, s, sim_plan_on_time(w->plan, &w->topology->streams[s]));
+		check_finals_of(w, s, &rows[s], sim_plan_on_time(w->plan, &w->topology->streams[s]));
 }
 
 /* ---- rest ---------------------------------------------------------------------------------------------------------- */
@@ -450,91 +441,95 @@ static bool expects_all(const struct sim_world *w, const struct stream_conf *s)
 	return s->edge_count == w->topology->edge_count;
 }
 
-static bool windows_at_rest(struct sim_world *w, char *why, size_t size)
+static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, char *why, size_t size)
 {
 	for (uint32_t s = 0; s < w->topology->stream_count; s++) {
 		const struct stream_conf *conf = &w->topology->streams[s];
-		struct sim_rows rows;
-		if (!sim_answer_own(w, s, &rows))
-			return false;
+		const struct sim_rows *rows = &all[s];
 		size_t open = 0;
-		for (size_t i = 0; i < rows.count && expects_all(w, conf); i++)
-			open += rows.rows[i].state != WINDOW_FINAL;
-		bool same = rows.close_ns == rows.final_ns;
+		for (size_t i = 0; i < rows->count && expects_all(w, conf); i++)
+			open += rows->rows[i].state != WINDOW_FINAL;
+		bool same = rows->close_ns == rows->final_ns;
 		if (open || !same)
 			snprintf(why, size, "stream %s: %zu of %zu rows are not final; close %lld, final %lld ms", conf->name, open,
-			    rows.count, (long long)((rows.close_ns - SIM_WALL_BASE_NS) / NS_PER_MS),
-			    (long long)((rows.final_ns - SIM_WALL_BASE_NS) / NS_PER_MS));
-		sim_rows_free(&rows);
+			    rows->count, (long long)((rows->close_ns - SIM_WALL_BASE_NS) / NS_PER_MS),
+			    (long long)((rows->final_ns - SIM_WALL_BASE_NS) / NS_PER_MS));
 		if (open || !same)
 			return false;
 	}
 	return true;
 }
 
-bool sim_check_at_rest(struct sim_world *w, char *why, size_t size)
+/* All replicas of a group are there, as the topology wants them, and at its last entry. Their states were compared
+ * when they were written. */
+static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t size)
 {
-	return edges_at_rest(w, why, size) && clouds_at_rest(w, why, size) && windows_at_rest(w, why, size);
+	uint32_t leaders = 0;
+	for (uint32_t rank = 0; rank < w->topology->replicas; rank++) {
+		struct sim_cloud *c = &w->clouds[topology_replica(w->topology, group, rank)];
+		struct apply_group_info info = {0};
+		struct group_status status[SIM_GROUPS_MAX];
+		struct kv_txn *txn;
+		if (kv_begin(c->state, false, &txn))
+			return false;
+		int rc = apply_read_group(txn, group, &info);
+		kv_abort(txn);
+		node_group_statuses(c->node, status);
+		const struct group_status *s = &status[group];
+		uint32_t voters = 1;
+		for (uint32_t i = 0; i < s->replica_count; i++)
+			voters += s->replicas[i].role == REPLICA_FOLLOWER && s->replicas[i].active;
+		leaders += s->serving;
+		if (rc)
+			sim_fail(w, "cloud %u: the state of group %u: %s", c->pid, group, err_text(rc));
+		else if (info.is_void || info.applied != w->groups[group].count)
+			snprintf(why, size, "group %u: cloud %u is at entry %llu%s of %zu", group, c->pid,
+			    (unsigned long long)info.applied, info.is_void ? " (void)" : "", w->groups[group].count);
+		else if (s->serving && voters != w->topology->replicas)
+			snprintf(why, size, "group %u: its leader knows %u active voters", group, voters);
+		else
+			continue;
+		return false;
+	}
+	if (leaders != 1)
+		snprintf(why, size, "group %u has %u leaders", group, leaders);
+	return leaders == 1;
+}
+
+static bool groups_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	for (uint32_t g = 0; g <= w->topology->shards; g++)
+		if (!group_at_rest(w, g, why, size))
+			return false;
+	return true;
+}
+
+/* Every shard has taken every advance: its close and final are those of the meta group. */
+static bool advances_at_rest(struct sim_world *w, char *why, size_t size)
+{
+	const struct sim_cloud *meta = &w->clouds[topology_replica(w->topology, 0, 0)];
+	for (uint32_t s = 0; s < w->topology->shards; s++) {
+		const struct sim_cloud *c = sim_answer_replica(w, s);
+		for (uint32_t i = 0; i < w->topology->stream_count; i++) {
+			const struct sim_closed *a = &meta->closed[0][i], *b = &c->closed[s + 1][i];
+			if (b->close_ns == INT64_MIN && b->final_ns == INT64_MIN)
+				continue; /* nothing of the stream ever came here */
+			if (a->close_ns == b->close_ns && a->final_ns == b->final_ns)
+				continue;
+			snprintf(why, size, "shard %u has not taken all advances of stream %s", s, w->topology->streams[i].name);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool sim_check_at_rest(struct sim_world *w, const struct sim_rows *rows, char *why, size_t size)
+{
+	return edges_at_rest(w, why, size) && clouds_at_rest(w, why, size) && groups_at_rest(w, why, size) &&
+	    windows_at_rest(w, rows, why, size) && advances_at_rest(w, why, size);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------- */
-
-/* The log alone, applied with other commits, gives the same state. */
-static void check_replay(struct sim_world *w, struct sim_cloud *c, uint32_t group, struct apply *a, struct kv *kv)
-{
-	struct kv_txn *txn;
-	struct apply_group_info live = {0}, again = {0};
-	weir_assert(!kv_begin(c->state, false, &txn));
-	int rc = apply_read_group(txn, group, &live);
-	kv_abort(txn);
-	if (rc) {
-		sim_fail(w, "the state of group %u: %s", group, err_text(rc));
-		return;
-	}
-	const struct sim_group_log *g = &w->group_logs[group];
-	if (live.applied > g->count)
-		sim_fail(w, "group %u has applied entry %llu of %zu", group, (unsigned long long)live.applied, g->count);
-	for (size_t i = 0; i < live.applied && !w->failed; i++) {
-		struct apply_result r;
-		rc = apply_entry(a, group, g->at[i].index, g->at[i].term, bytes_of(g->at[i].raw.data, g->at[i].raw.len), &r);
-		if (rc)
-			sim_fail(w, "replay of entry %llu of group %u: %s", (unsigned long long)g->at[i].index, group, err_text(rc));
-		else
-			apply_result_clear(&r);
-		if (i % 37 == 0 && !rc)
-			apply_commit(a);
-	}
-	if (w->failed)
-		return;
-	if (apply_uncommitted(a))
-		apply_commit(a);
-	weir_assert(!kv_begin(kv, false, &txn));
-	rc = live.applied ? apply_read_group(txn, group, &again) : 0;
-	kv_abort(txn);
-	if (rc || (live.applied && (again.applied != live.applied || again.digest_hi != live.digest_hi ||
-	                               again.digest_lo != live.digest_lo)))
-		sim_fail(w, "group %u: its log, replayed, gives another state at index %llu", group,
-		    (unsigned long long)live.applied);
-}
-
-static void check_replays(struct sim_world *w, struct sim_cloud *c)
-{
-	struct sim_disk *disk = sim_disk_new(STATE_DBS(w->topology->shards), UINT64_C(1) << 40);
-	struct kv *kv = sim_kv_open(disk, 1);
-	struct apply *a = NULL;
-	char *why = NULL;
-	int rc = apply_open(w->topology, kv, &a, &why);
-	if (rc)
-		sim_fail(w, "apply does not open an empty state: %s", why ? why : err_text(rc));
-	free(why);
-	for (uint32_t g = 0; g <= w->topology->shards && !w->failed; g++)
-		if (hosts(c, g))
-			check_replay(w, c, g, a, kv);
-	if (!rc)
-		apply_close(a);
-	kv_close(kv);
-	sim_disk_free(disk);
-}
 
 /* A final row that changed must have said so. */
 static void check_revisions(struct sim_world *w)
@@ -551,13 +546,11 @@ static void check_revisions(struct sim_world *w)
 
 void sim_check_end(struct sim_world *w)
 {
-	sim_check_finals(w);
-	if (!w->failed)
-		check_revisions(w);
+	check_revisions(w);
 	if (!w->failed)
 		sim_watch_check(w);
 	if (!w->failed)
 		sim_answer_check(w);
-	for (uint32_t c = 0; c < w->cloud_count && !w->failed; c++)
-		check_replays(w, &w->clouds[c]);
+	if (!w->failed)
+		sim_group_replay(w);
 }

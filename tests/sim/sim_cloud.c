@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/jobs.h"
 #include "common/err.h"
+#include "raft/raft.h"
 #include "tests/sim/sim_world.h"
 
 #define STATE_COMMIT_MAX_NS (200 * NS_PER_MS)
@@ -36,18 +38,89 @@ static bool cloud_reply(void *arg, struct bytes route, const void *frame, size_t
 	return !zombie(c) && sim_net_to_dealer(c->w, c->pid, route, frame, len);
 }
 
-static bool cloud_send_node(void *arg, uint32_t node, const void *frame, size_t len)
+/* A mutant's network: the follower has said that it has the entries, and they never reached it. */
+static bool vouch(struct sim_cloud *c, uint32_t node, const struct msg *m)
 {
-	struct sim_cloud *c = arg;
+	bool any = false;
+	for (size_t i = 0; i < m->raft.message_count; i++)
+		any = any || (m->raft.messages[i].kind == RAFT_APPEND_ENTRIES && m->raft.messages[i].entry_count);
+	if (!any || !sim_chance(&c->w->net_rand, 0.1))
+		return false;
+	for (size_t i = 0; i < m->raft.message_count; i++) {
+		const struct msg_raft *a = &m->raft.messages[i];
+		struct msg_raft r = {.group = a->group, .kind = RAFT_APPEND_ENTRIES_RESULT, .term = a->term,
+		    .index = a->index + a->entry_count};
+		struct msg reply = {.type = MSG_RAFT, .from = c->w->topology->clouds[node].name, .cluster_id = m->cluster_id};
+		reply.raft.from = m->raft.to;
+		reply.raft.to = m->raft.from;
+		reply.raft.message_count = 1;
+		reply.raft.messages = &r;
+		struct buf out = {0};
+		if (a->kind == RAFT_APPEND_ENTRIES && a->entry_count && !msg_encode(&reply, &out))
+			sim_net_forge(c->w, node, c->pid, out.data, out.len);
+		buf_free(&out);
+	}
+	return true;
+}
+
+/* The same for an advance. */
+static bool lose_advance(struct sim_cloud *c, uint32_t node, const struct msg *m)
+{
+	if (!sim_chance(&c->w->net_rand, 0.3))
+		return false;
+	struct msg reply = {.type = MSG_ADVANCE_REPLY, .req_id = m->req_id, .from = c->w->topology->clouds[node].name,
+	    .cluster_id = m->cluster_id};
+	reply.advance_reply.shard = m->advance.shard;
+	reply.advance_reply.meta_index = m->advance.meta_index;
+	reply.advance_reply.verdict = VERDICT_OK;
+	struct buf out = {0};
+	bool lost = c->peer_conn[node] && !msg_encode(&reply, &out) &&
+	    sim_net_to_dealer(c->w, node, bytes_of(&c->peer_conn[node], sizeof(c->peer_conn[node])), out.data, out.len);
+	buf_free(&out);
+	return lost;
+}
+
+/* True: it does not go on. */
+static bool tamper(struct sim_cloud *c, uint32_t node, const struct msg *m)
+{
+	if (c->w->mutant == MUTANT_VOUCH && m->type == MSG_RAFT)
+		return vouch(c, node, m);
+	return c->w->mutant == MUTANT_LOST_ADVANCE && m->type == MSG_ADVANCE && lose_advance(c, node, m);
+}
+
+static bool send_to_node(struct sim_cloud *c, uint64_t *conn, uint32_t node, const void *frame, size_t len)
+{
 	if (zombie(c))
 		return false;
 	if (node >= c->w->cloud_count || node == c->pid) {
 		sim_fail(c->w, "cloud %u sends to node %u", c->pid, node);
 		return false;
 	}
-	if (!c->peer_conn[node])
-		c->peer_conn[node] = sim_net_connect(c->w, c->pid, node);
-	return sim_net_to_router(c->w, &c->peer_conn[node], frame, len);
+	struct msg m;
+	int rc = msg_decode(frame, len, &m);
+	if (rc) {
+		sim_fail(c->w, "cloud %u sends a frame that does not decode: %s", c->pid, err_text(rc));
+		return false;
+	}
+	if (m.type == MSG_RAFT)
+		sim_group_sent(c, node, &m);
+	if (!*conn)
+		*conn = sim_net_connect(c->w, c->pid, node);
+	bool sent = tamper(c, node, &m) || sim_net_to_router(c->w, conn, frame, len);
+	msg_clear(&m);
+	return sent;
+}
+
+static bool cloud_send_node(void *arg, uint32_t node, const void *frame, size_t len)
+{
+	struct sim_cloud *c = arg;
+	return send_to_node(c, &c->peer_conn[node < SIM_CLOUDS_MAX ? node : 0], node, frame, len);
+}
+
+static bool cloud_send_bulk(void *arg, uint32_t node, const void *frame, size_t len)
+{
+	struct sim_cloud *c = arg;
+	return send_to_node(c, &c->bulk_conn[node < SIM_CLOUDS_MAX ? node : 0], node, frame, len);
 }
 
 static void cloud_log_write(void *arg, struct log_job *job)
@@ -78,15 +151,76 @@ static void cloud_apply(void *arg, struct apply_job *job)
 	}
 }
 
+/* What cloudd/serve does on a reader thread. Nobody queries over the network here: readers are in sim_read.c. */
 static void cloud_serve(void *arg, struct bytes route, const void *frame, size_t len)
 {
-	(void)arg, (void)route, (void)frame, (void)len; /* nobody queries over the network here */
+	struct sim_cloud *c = arg;
+	struct msg m, reply = {0};
+	struct buf body = {0}, out = {0};
+	uint8_t id[CLUSTER_ID_BYTES];
+	if (zombie(c) || msg_decode(frame, len, &m))
+		return;
+	if (m.type == MSG_SNAPSHOT) {
+		snapshots_serve(c->snapshots, &m, sim_cloud_time(c).mono_ns, &body, &reply);
+		if (c->w->mutant == MUTANT_SNAPSHOT_AHEAD && reply.snapshot_reply.verdict == VERDICT_OK)
+			reply.snapshot_reply.index++;
+		reply.req_id = m.req_id;
+		reply.from = c->w->topology->clouds[c->pid].name;
+		if (node_cluster_id(c->node, id))
+			reply.cluster_id = bytes_of(id, sizeof(id));
+		if (msg_encode(&reply, &out))
+			sim_fail(c->w, "cloud %u: a snapshot's chunk does not fit a frame", c->pid);
+		else
+			cloud_reply(c, route, out.data, out.len);
+	}
+	buf_free(&out);
+	buf_free(&body);
+	msg_clear(&m);
 }
 
 static void cloud_committed(void *arg, uint32_t group, uint64_t index)
 {
 	struct sim_cloud *c = arg;
 	sim_hash(c->w, (uint64_t)group << 32 ^ index);
+	if (!zombie(c))
+		sim_group_committed(c, group, index);
+}
+
+static void cloud_read(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
+{
+	struct sim_cloud *c = arg;
+	if (!zombie(c))
+		sim_read_told(c, group, context, ok, index);
+}
+
+/* ---- snapshots' files: in memory, gone with the process ---------------------------------------------------------- */
+
+static int file_create(void *arg, void **ret_file)
+{
+	(void)arg;
+	*ret_file = xcalloc(1, sizeof(struct buf));
+	return 0;
+}
+
+static int file_append(void *file, const void *p, size_t n)
+{
+	buf_put(file, p, n);
+	return 0;
+}
+
+static int file_read(void *file, uint64_t offset, void *p, size_t n)
+{
+	const struct buf *b = file;
+	if (offset > b->len || n > b->len - offset)
+		return WEIR_EIO;
+	memcpy(p, b->data + offset, n);
+	return 0;
+}
+
+static void file_close(void *file)
+{
+	buf_free(file);
+	free(file);
 }
 
 /* ---- the two writers ------------------------------------------------------------------------------------------- */
@@ -149,6 +283,7 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 {
 	struct sim_world *w = c->w;
 	struct apply_job *job = c->apply_jobs[c->apply_first];
+	sim_group_applies(c, job);
 	c->apply_first = (c->apply_first + 1) % SIM_JOBS_MAX;
 	c->apply_count--;
 	int rc = c->refuse_next ? WEIR_EFULL : apply_job_run(c->apply, job);
@@ -170,7 +305,14 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 
 void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc)
 {
+	struct apply_job *j = job;
+	for (size_t i = 0; !rc && i < j->count; i++)
+		if (j->items[i].index)
+			c->applied[j->items[i].group] = j->items[i].index;
 	node_applied(c->node, job, rc, sim_cloud_time(c));
+	for (uint32_t g = 0; c->w->mutant == MUTANT_EARLY_TRUNCATE && !rc && g <= c->w->topology->shards; g++)
+		if (c->applied[g])
+			node_state_durable(c->node, g, c->applied[g]);
 	after_call(c);
 	if (!c->up || c->w->failed)
 		return;
@@ -214,9 +356,13 @@ void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *dur
 	if (aborted)
 		node_state_aborted(c->node, now);
 	for (uint32_t g = 0; !aborted && g <= c->w->topology->shards; g++)
-		if (durable[g])
+		if (durable[g]) {
+			c->durable[g] = durable[g];
 			node_state_durable(c->node, g, durable[g]);
+		}
 	after_call(c);
+	if (c->up && !aborted && !c->w->failed)
+		sim_read_durable(c);
 }
 
 /* ---- frames and time -------------------------------------------------------------------------------------------- */
@@ -233,22 +379,85 @@ void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool pee
 void sim_cloud_tick(struct sim_cloud *c)
 {
 	node_tick(c->node, sim_cloud_time(c));
+	snapshots_tick(c->snapshots, sim_cloud_time(c).mono_ns);
+	for (uint32_t g = 0; g <= c->w->topology->shards; g++)
+		c->serves[g] = node_serves(c->node, g);
+	after_call(c);
+}
+
+void sim_cloud_read(struct sim_cloud *c, uint64_t context)
+{
+	sim_read_asked(c, context);
 	after_call(c);
 }
 
 /* ---- life and death --------------------------------------------------------------------------------------------- */
 
+bool sim_cloud_holds(const struct sim_cloud *c, uint32_t group)
+{
+	return topology_rank(c->w->topology, group, c->pid) >= 0;
+}
+
+/* A mutant: what a leader has on its own disk it acknowledges. */
+static void disk_ack(struct sim_cloud *c, uint32_t group, struct bytes raw)
+{
+	struct sim_world *w = c->w;
+	struct entry entry;
+	if (!c->serves[group] || entry_decode(raw, &entry))
+		return;
+	for (uint32_t i = 0; i < w->edge_count && entry.kind == ENTRY_BATCH; i++) {
+		struct sim_edge *e = &w->edges[i];
+		const char *name = w->topology->edges[e->edge].name;
+		if (!e->up || !e->conn || entry.batch.edge.n != strlen(name) || memcmp(name, entry.batch.edge.p, entry.batch.edge.n))
+			continue;
+		struct msg reply = {.type = MSG_BATCH_REPLY, .from = w->topology->clouds[e->cloud].name};
+		reply.batch_reply.edge = name;
+		reply.batch_reply.shard = group - 1;
+		reply.batch_reply.seq = reply.batch_reply.last = entry.batch.seq;
+		reply.batch_reply.epoch = entry.batch.epoch;
+		reply.batch_reply.verdict = VERDICT_OK;
+		reply.batch_reply.credit_bytes = 1 << 20;
+		reply.batch_reply.reason = "";
+		uint8_t id[CLUSTER_ID_BYTES];
+		if (node_cluster_id(c->node, id))
+			reply.cluster_id = bytes_of(id, sizeof(id));
+		struct buf out = {0};
+		if (!msg_encode(&reply, &out))
+			sim_net_to_dealer(w, e->cloud, bytes_of(&e->conn, sizeof(e->conn)), out.data, out.len);
+		buf_free(&out);
+	}
+	entry_clear(&entry);
+}
+
 static void on_log_put(void *arg, unsigned db, struct bytes key, struct bytes value)
 {
-	sim_check_log(arg, db, key, value);
+	struct sim_cloud *c = arg;
+	sim_group_written(c, db, key, value);
+	size_t head = KV_RECORD_HEAD + LOG_ENTRY_HEAD;
+	if (c->w->mutant == MUTANT_DISK_ACK && db > LOG_DB_GROUP(0) && value.n > head)
+		disk_ack(c, db - LOG_DB_GROUP(0), bytes_of(value.p + head, value.n - head));
+}
+
+void sim_cloud_forget(struct sim_cloud *c, uint32_t group)
+{
+	c->state_at[group] = 0;
+	for (size_t s = 0; s < SIM_STREAMS_MAX; s++)
+		c->closed[group][s] = (struct sim_closed){INT64_MIN, INT64_MIN};
+}
+
+static void make_disks(struct sim_cloud *c)
+{
+	c->log_disk = sim_disk_new(LOG_DBS(c->w->topology->shards), CLOUD_DISK_BYTES);
+	c->state_disk = sim_disk_new(STATE_DBS(c->w->topology->shards), CLOUD_DISK_BYTES);
+	sim_disk_hook_set(c->log_disk, on_log_put, c);
+	for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++)
+		sim_cloud_forget(c, g);
 }
 
 void sim_cloud_init(struct sim_world *w, struct sim_cloud *c, uint32_t pid)
 {
 	*c = (struct sim_cloud){.w = w, .pid = pid};
-	c->log_disk = sim_disk_new(LOG_DBS(w->topology->shards), CLOUD_DISK_BYTES);
-	c->state_disk = sim_disk_new(STATE_DBS(w->topology->shards), CLOUD_DISK_BYTES);
-	sim_disk_hook_set(c->log_disk, on_log_put, c);
+	make_disks(c);
 	int64_t skew = w->plan->skew_max_ns;
 	c->skew_ns = skew ? sim_range(&w->proc_rand, -skew, skew) : 0;
 }
@@ -259,7 +468,9 @@ static const struct node_io cloud_io = {
     .log_write = cloud_log_write,
     .apply = cloud_apply,
     .serve = cloud_serve,
+    .send_bulk = cloud_send_bulk,
     .committed = cloud_committed,
+    .read = cloud_read,
 };
 
 static void arm_disks(struct sim_cloud *c)
@@ -273,6 +484,46 @@ static void arm_disks(struct sim_cloud *c)
 		sim_disk_lie(c->state_disk, true);
 	if (!w->no_faults && w->plan->cloud_crash_ns && sim_chance(&w->fault_rand, 0.1))
 		sim_kv_crash_after(sim_chance(&w->fault_rand, 0.5) ? c->log : c->state, sim_below(&w->fault_rand, 60));
+}
+
+static uint64_t last_term(struct kv_txn *txn, uint32_t group)
+{
+	struct kv_cursor *cursor;
+	struct bytes key, value;
+	uint64_t term = 0;
+	if (kv_cursor_open(txn, LOG_DB_GROUP(group), &cursor))
+		return 0;
+	if (!kv_cursor_last(cursor, &key, &value)) {
+		struct rd r = rd_init(value.p, value.n);
+		term = rd_u64(&r);
+	}
+	kv_cursor_close(cursor);
+	return term;
+}
+
+/* A mutant: who started again knows of no term but that of its log, and may vote again. */
+static void lose_votes(struct sim_cloud *c)
+{
+	struct kv_txn *txn;
+	if (kv_begin(c->log, true, &txn))
+		return;
+	int rc = 0;
+	for (uint32_t g = 0; !rc && g <= c->w->topology->shards; g++) {
+		uint8_t key[5] = {LOG_KEY_GROUP, (uint8_t)(g >> 24), (uint8_t)(g >> 16), (uint8_t)(g >> 8), (uint8_t)g}, copy[512];
+		struct bytes value;
+		if (kv_get(txn, LOG_DB_NODE, bytes_of(key, sizeof(key)), &value) || value.n > sizeof(copy) || value.n < 17)
+			continue;
+		memcpy(copy, value.p, value.n);
+		uint64_t term = last_term(txn, g);
+		for (int i = 0; i < 8 && term; i++)
+			copy[1 + i] = (uint8_t)(term >> 8 * i);
+		memset(copy + 9, 0, 8); /* version, term, vote */
+		rc = kv_put(txn, LOG_DB_NODE, bytes_of(key, sizeof(key)), bytes_of(copy, value.n));
+	}
+	if (rc)
+		kv_abort(txn);
+	else
+		kv_commit(txn);
 }
 
 static int open_node(struct sim_cloud *c, char **ret_why)
@@ -297,10 +548,20 @@ void sim_cloud_start(struct sim_cloud *c)
 	c->log_first = c->log_count = c->apply_first = c->apply_count = 0;
 	c->log_busy = c->apply_busy = c->commit_planned = c->refuse_next = false;
 	memset(c->peer_conn, 0, sizeof(c->peer_conn));
+	memset(c->bulk_conn, 0, sizeof(c->bulk_conn));
+	memset(c->seen, 0, sizeof(c->seen));
+	memset(c->durable, 0, sizeof(c->durable));
+	memset(c->applied, 0, sizeof(c->applied));
+	memset(c->serves, 0, sizeof(c->serves));
+	c->paused_until_ns = 0;
 	c->apply = NULL;
 	c->node = NULL;
 	c->up = true;
 	arm_disks(c);
+	if (w->mutant == MUTANT_LOST_VOTE)
+		lose_votes(c);
+	struct snapshot_files files = {NULL, file_create, file_append, file_read, file_close};
+	c->snapshots = snapshots_new(c->state, &files);
 	char *why = NULL;
 	int rc = open_node(c, &why);
 	sim_trace(w, "cloud %u starts: %s", c->pid, rc ? why : "fine");
@@ -319,12 +580,17 @@ void sim_cloud_crash(struct sim_cloud *c)
 {
 	sim_trace(c->w, "cloud %u crashes", c->pid);
 	c->w->crashes++;
+	for (uint32_t s = 0; s < c->w->topology->shards; s++)
+		if (c->serves[s + 1] && !c->w->failover.killed_ns[s])
+			c->w->failover.killed_ns[s] = c->w->now_ns;
 	c->up = false;
 	c->life++;
 	if (c->node)
 		node_close(c->node);
 	if (c->apply)
 		apply_close(c->apply);
+	snapshots_free(c->snapshots);
+	c->snapshots = NULL;
 	c->node = NULL;
 	c->apply = NULL;
 	kv_close(c->log);
@@ -338,6 +604,38 @@ static void cloud_died(struct sim_cloud *c)
 	struct sim_world *w = c->w;
 	sim_cloud_crash(c);
 	sim_plan_event(w, SIM_NODE_START, sim_range(&w->fault_rand, 50, 3000) * NS_PER_MS, c->pid, c->life);
+}
+
+/* A mutant: the member number is not lost with the folder. */
+static void keep_number(struct sim_disk *from, struct sim_disk *to)
+{
+	struct kv *old = sim_kv_open(from, 1), *new = sim_kv_open(to, 1);
+	struct kv_txn *r, *t;
+	struct bytes key = bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), value;
+	weir_assert(!kv_begin(old, false, &r) && !kv_begin(new, true, &t));
+	if (kv_get(r, LOG_DB_NODE, key, &value) || kv_put(t, LOG_DB_NODE, key, value))
+		kv_abort(t);
+	else
+		kv_commit(t);
+	kv_abort(r);
+	kv_close(old);
+	kv_close(new);
+}
+
+void sim_cloud_wipe(struct sim_cloud *c)
+{
+	struct sim_world *w = c->w;
+	struct sim_disk *log = c->log_disk, *state = c->state_disk;
+	weir_assert(!c->up && w->lost_count < SIM_LOST_MAX);
+	sim_trace(w, "cloud %u loses its folder", c->pid);
+	w->wipes++;
+	w->lost[w->lost_count++] = c->member;
+	c->member = 0;
+	make_disks(c);
+	if (w->mutant == MUTANT_OLD_NUMBER)
+		keep_number(log, c->log_disk);
+	sim_disk_free(log);
+	sim_disk_free(state);
 }
 
 void sim_cloud_free(struct sim_cloud *c)

@@ -5,7 +5,19 @@
 #include "common/err.h"
 #include "tests/sim/sim_world.h"
 
-enum fault { FAULT_EDGE_CRASH, FAULT_CLOUD_CRASH, FAULT_PARTITION, FAULT_DISK_FULL, FAULT_CLOCK, FAULT_STALL, FAULT_SLOW_DISK, FAULTS };
+enum fault {
+	FAULT_EDGE_CRASH,
+	FAULT_CLOUD_CRASH,
+	FAULT_PARTITION,
+	FAULT_DISK_FULL,
+	FAULT_CLOCK,
+	FAULT_STALL,
+	FAULT_SLOW_DISK,
+	FAULT_SPLIT,
+	FAULT_PAUSE,
+	FAULT_WIPE,
+	FAULTS
+};
 
 static int64_t mean_of(const struct sim_plan *p, enum fault f)
 {
@@ -24,6 +36,12 @@ static int64_t mean_of(const struct sim_plan *p, enum fault f)
 		return p->stall_ns;
 	case FAULT_SLOW_DISK:
 		return p->slow_disk_ns;
+	case FAULT_SPLIT:
+		return p->split_ns;
+	case FAULT_PAUSE:
+		return p->pause_ns;
+	case FAULT_WIPE:
+		return p->wipe_ns;
 	case FAULTS:
 		break;
 	}
@@ -85,9 +103,20 @@ static void edge_crash(struct sim_world *w)
 	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
 }
 
-static void cloud_crash(struct sim_world *w)
+/* Leaders are hit more often than their share: there it hurts. */
+static struct sim_cloud *some_cloud(struct sim_world *w)
 {
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	uint32_t group = (uint32_t)sim_below(&w->fault_rand, w->topology->shards + 1);
+	for (uint32_t i = 0; i < w->cloud_count && sim_chance(&w->fault_rand, 0.5); i++)
+		if (w->clouds[i].up && w->clouds[i].serves[group])
+			return &w->clouds[i];
+	return c;
+}
+
+static void cloud_crash(struct sim_world *w)
+{
+	struct sim_cloud *c = some_cloud(w);
 	if (!c->up)
 		return;
 	double u = sim_unit(&w->fault_rand);
@@ -97,8 +126,56 @@ static void cloud_crash(struct sim_world *w)
 		sim_kv_crash_after(c->state, sim_below(&w->fault_rand, 300));
 	} else {
 		sim_cloud_crash(c);
-		sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
+		if (!sim_chance(&w->fault_rand, w->plan->stays_down)) /* else it comes back when the world heals */
+			sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
 	}
+}
+
+/* As a user meets it: a process dies, in a healthy cluster, and is started again. */
+static void failover_crash(struct sim_world *w)
+{
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	for (uint32_t i = 0; i < w->cloud_count; i++)
+		if (!w->clouds[i].up)
+			return;
+	sim_cloud_crash(c);
+	sim_plan_event(w, SIM_NODE_START, sim_range(&w->fault_rand, 2000, 6000) * NS_PER_MS, c->pid, c->life);
+}
+
+/* Links between clouds break by themselves: who reaches whom is no equivalence. */
+static void split(struct sim_world *w)
+{
+	int cuts = (int)sim_range(&w->fault_rand, 1, 3);
+	for (; cuts > 0 && w->cloud_count > 1; cuts--) {
+		uint32_t a = (uint32_t)sim_below(&w->fault_rand, w->cloud_count);
+		uint32_t b = (a + 1 + (uint32_t)sim_below(&w->fault_rand, w->cloud_count - 1)) % w->cloud_count;
+		bool both = sim_chance(&w->fault_rand, 0.6);
+		sim_trace(w, "cloud %u does not reach cloud %u%s", a, b, both ? ", nor back" : "");
+		w->blocked[a][b] = true;
+		w->blocked[b][a] = w->blocked[b][a] || both;
+		plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 500, 15000) * NS_PER_MS, a, FAULT_PARTITION);
+	}
+}
+
+static void pause_cloud(struct sim_world *w)
+{
+	struct sim_cloud *c = some_cloud(w);
+	if (!c->up || c->paused_until_ns > w->now_ns)
+		return;
+	c->paused_until_ns = w->now_ns + sim_range(&w->fault_rand, 200, sim_chance(&w->fault_rand, 0.5) ? 3000 : 25000) * NS_PER_MS;
+	sim_trace(w, "cloud %u is stopped for %lld ms", c->pid, (long long)((c->paused_until_ns - w->now_ns) / NS_PER_MS));
+}
+
+static void wipe(struct sim_world *w)
+{
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	if (!sim_group_may_wipe(w, c))
+		return;
+	if (c->up)
+		sim_cloud_crash(c);
+	c->life++;
+	sim_cloud_wipe(c);
+	sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
 }
 
 /* Cuts some links, one-way or both; SIM_FAULT_END opens all links of the process again. */
@@ -198,7 +275,10 @@ static void fault_begin(struct sim_world *w, enum fault f)
 		edge_crash(w);
 		break;
 	case FAULT_CLOUD_CRASH:
-		cloud_crash(w);
+		if (w->plan->failover)
+			failover_crash(w);
+		else
+			cloud_crash(w);
 		break;
 	case FAULT_PARTITION:
 		partition(w);
@@ -215,6 +295,15 @@ static void fault_begin(struct sim_world *w, enum fault f)
 	case FAULT_SLOW_DISK:
 		slow_disk(w);
 		break;
+	case FAULT_SPLIT:
+		split(w);
+		break;
+	case FAULT_PAUSE:
+		pause_cloud(w);
+		break;
+	case FAULT_WIPE:
+		wipe(w);
+		break;
 	case FAULTS:
 		break;
 	}
@@ -222,9 +311,24 @@ static void fault_begin(struct sim_world *w, enum fault f)
 		plan_next(w, f);
 }
 
+void sim_fault_crash(struct sim_world *w, uint32_t cloud, int64_t in_ns)
+{
+	plan_at(w, SIM_FAULT_END, in_ns, cloud, FAULT_CLOUD_CRASH);
+}
+
+static void crash_shortly(struct sim_world *w, struct sim_cloud *c)
+{
+	if (!c->up || w->no_faults)
+		return;
+	sim_cloud_crash(c);
+	sim_plan_event(w, SIM_NODE_START, sim_range(&w->fault_rand, 5, 200) * NS_PER_MS, c->pid, c->life);
+}
+
 static void fault_end(struct sim_world *w, uint32_t who, uint64_t what)
 {
-	if (what == FAULT_PARTITION)
+	if (what == FAULT_CLOUD_CRASH)
+		crash_shortly(w, &w->clouds[who]);
+	else if (what == FAULT_PARTITION)
 		open_links(w, who);
 	else if (what % 100 == FAULT_DISK_FULL)
 		disk_free(w, who, what >= 100);
@@ -322,16 +426,16 @@ static void readmitted(void *arg, enum verdict verdict, const char *reason)
 		e->readmit_asked = false;
 }
 
-/* As an operator does: asks for the readmission at the meta node. */
+/* As an operator does: asks for the readmission at any node. */
 static void readmit(struct sim_world *w, struct sim_edge *e)
 {
-	if (!w->clouds[META_NODE].up)
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	if (!c->up || c->paused_until_ns > w->now_ns)
 		return;
 	e->readmit_asked = true;
 	sim_trace(w, "readmission of edge %u is asked for", e->pid);
 	sim_edge_disown(e, 0);
-	node_readmit(w->clouds[META_NODE].node, w->topology->edges[e->edge].name, sim_cloud_time(&w->clouds[META_NODE]),
-	    readmitted, e);
+	node_readmit(c->node, w->topology->edges[e->edge].name, sim_cloud_time(c), readmitted, e);
 }
 
 static void scenario(struct sim_world *w, struct sim_edge *e)

@@ -22,6 +22,7 @@ struct options {
 	unsigned jobs;
 	enum sim_mutant mutant;
 	bool one, verbose, all_mutants;
+	bool figures; /* worlds where only clouds are killed, to measure how long that is felt */
 };
 
 /* What a worker writes for each seed: begun, then ended. Small enough that a pipe keeps it whole. */
@@ -41,7 +42,9 @@ struct worker {
 };
 
 struct totals {
-	uint64_t passed, failed, events, crashes, lines, rows, frames;
+	uint64_t passed, failed, events, crashes, lines, rows, frames, reads, snapshots, leaders, wipes;
+	uint32_t *failover_ms;
+	size_t failovers;
 };
 
 static void usage(FILE *f)
@@ -52,6 +55,8 @@ static void usage(FILE *f)
 	    "  sim --seed N [--verbose] [--mutant NAME]   one seed, exactly as it ever ran\n"
 	    "  sim --seeds A..B [--jobs N] [--mutant NAME]\n"
 	    "  sim --mutants [--seeds A..B] [--jobs N]    each mutant must be found within the seeds\n"
+	    "  sim --figures [--seeds A..B] [--jobs N]    only clouds are killed: from there to the next acknowledgement of each\n"
+	    "                                             shard that it led\n"
 	    "\n"
 	    "mutants:");
 	for (int m = MUTANT_NONE + 1; m < MUTANTS; m++)
@@ -71,13 +76,15 @@ static double seconds_now(void)
 static int run_one(const struct options *o)
 {
 	struct sim_outcome a, b;
-	sim_world_run(o->first, o->mutant, o->verbose, &a);
-	sim_world_run(o->first, o->mutant, false, &b);
+	sim_world_run(o->first, o->mutant, o->figures, o->verbose, &a);
+	sim_world_run(o->first, o->mutant, o->figures, false, &b);
 	if (a.failed)
 		printf("seed %" PRIu64 " FAILED %s\n", o->first, a.reason);
 	printf("seed %" PRIu64 ": %" PRIu64 " events, %.1f s virtual, %" PRIu64 " crashes, %" PRIu64 " frames, %" PRIu64
-	       " batches, %" PRIu64 " lines, %" PRIu64 " rows read, trace %016" PRIx64 "\n",
-	    o->first, a.events, (double)a.virtual_ns / 1e9, a.crashes, a.frames, a.batches, a.lines, a.rows, a.trace);
+	       " batches, %" PRIu64 " lines, %" PRIu64 " rows read, %" PRIu64 " reads, %" PRIu64 " leaders, %" PRIu64
+	       " snapshots, %" PRIu64 " folders lost, trace %016" PRIx64 "\n",
+	    o->first, a.events, (double)a.virtual_ns / 1e9, a.crashes, a.frames, a.batches, a.lines, a.rows, a.reads,
+	    a.leaders, a.snapshots, a.wipes, a.trace);
 	bool same = a.trace == b.trace && a.failed == b.failed;
 	if (!same)
 		printf("seed %" PRIu64 " FAILED: run again it gives another trace: %016" PRIx64 "\n", o->first, b.trace);
@@ -99,16 +106,16 @@ static void put_report(int fd, const struct report *r)
 	}
 }
 
-static _Noreturn void work(int fd, uint64_t first, uint64_t last, unsigned step, enum sim_mutant mutant)
+static _Noreturn void work(int fd, uint64_t first, const struct options *o)
 {
-	for (uint64_t seed = first; seed <= last; seed += step) {
+	for (uint64_t seed = first; seed <= o->last; seed += o->jobs) {
 		struct report r = {.seed = seed};
 		put_report(fd, &r);
-		sim_world_run(seed, mutant, false, &r.outcome);
+		sim_world_run(seed, o->mutant, o->figures, false, &r.outcome);
 		/* Some seeds prove that they can be replayed. */
-		if (seed % 50 == 0 && mutant == MUTANT_NONE && !r.outcome.failed) {
+		if (seed % 50 == 0 && o->mutant == MUTANT_NONE && !r.outcome.failed) {
 			struct sim_outcome again;
-			sim_world_run(seed, mutant, false, &again);
+			sim_world_run(seed, o->mutant, o->figures, false, &again);
 			if (again.trace != r.outcome.trace) {
 				r.outcome.failed = true;
 				snprintf(r.outcome.reason, sizeof(r.outcome.reason), "run again it gives another trace");
@@ -120,7 +127,7 @@ static _Noreturn void work(int fd, uint64_t first, uint64_t last, unsigned step,
 	_exit(0);
 }
 
-static bool spawn(struct worker *w, const struct options *o, unsigned step)
+static bool spawn(struct worker *w, const struct options *o)
 {
 	int fds[2];
 	if (w->next > o->last)
@@ -137,7 +144,7 @@ static bool spawn(struct worker *w, const struct options *o, unsigned step)
 	}
 	if (w->pid == 0) {
 		close(fds[0]);
-		work(fds[1], w->next, o->last, step, o->mutant);
+		work(fds[1], w->next, o);
 	}
 	close(fds[1]);
 	w->fd = fds[0];
@@ -154,11 +161,11 @@ static void show_failure(const struct options *o, const struct totals *t, uint64
 	fflush(stdout);
 }
 
-static void take_report(const struct options *o, struct worker *w, struct totals *t, unsigned step)
+static void take_report(const struct options *o, struct worker *w, struct totals *t)
 {
 	const struct report *r = &w->partial;
 	w->running = r->ended ? 0 : r->seed;
-	w->next = r->seed + step;
+	w->next = r->seed + o->jobs;
 	if (!r->ended)
 		return;
 	t->events += r->outcome.events;
@@ -166,6 +173,13 @@ static void take_report(const struct options *o, struct worker *w, struct totals
 	t->lines += r->outcome.lines;
 	t->rows += r->outcome.rows;
 	t->frames += r->outcome.frames;
+	t->reads += r->outcome.reads;
+	t->snapshots += r->outcome.snapshots;
+	t->leaders += r->outcome.leaders;
+	t->wipes += r->outcome.wipes;
+	t->failover_ms = xrealloc(t->failover_ms, (t->failovers + r->outcome.failovers + 1) * sizeof(*t->failover_ms));
+	memcpy(t->failover_ms + t->failovers, r->outcome.failover_ms, r->outcome.failovers * sizeof(*t->failover_ms));
+	t->failovers += r->outcome.failovers;
 	if (!r->outcome.failed) {
 		t->passed++;
 		return;
@@ -175,7 +189,7 @@ static void take_report(const struct options *o, struct worker *w, struct totals
 }
 
 /* The worker has gone: at its end, or in the middle of a seed. True: go on with a new one. */
-static bool take_end(const struct options *o, struct worker *w, struct totals *t, unsigned step)
+static bool take_end(const struct options *o, struct worker *w, struct totals *t)
 {
 	int status;
 	close(w->fd);
@@ -188,20 +202,20 @@ static bool take_end(const struct options *o, struct worker *w, struct totals *t
 	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	t->failed++;
 	show_failure(o, t, w->running, reason);
-	return spawn(w, o, step);
+	return spawn(w, o);
 }
 
-static bool read_worker(const struct options *o, struct worker *w, struct totals *t, unsigned step)
+static bool read_worker(const struct options *o, struct worker *w, struct totals *t)
 {
 	ssize_t n = read(w->fd, (char *)&w->partial + w->partial_len, sizeof(w->partial) - w->partial_len);
 	if (n < 0 && errno == EINTR)
 		return true;
 	if (n <= 0)
-		return take_end(o, w, t, step);
+		return take_end(o, w, t);
 	w->partial_len += (size_t)n;
 	if (w->partial_len == sizeof(w->partial)) {
 		w->partial_len = 0;
-		take_report(o, w, t, step);
+		take_report(o, w, t);
 	}
 	return true;
 }
@@ -226,7 +240,7 @@ static struct totals run_many(const struct options *o, bool stop_at_first)
 	unsigned alive = 0;
 	for (unsigned i = 0; i < o->jobs; i++) {
 		workers[i] = (struct worker){.fd = -1, .next = o->first + i};
-		alive += spawn(&workers[i], o, o->jobs);
+		alive += spawn(&workers[i], o);
 	}
 	while (alive) {
 		struct pollfd p[JOBS_MAX];
@@ -235,7 +249,7 @@ static struct totals run_many(const struct options *o, bool stop_at_first)
 		poll(p, o->jobs, 1000);
 		for (unsigned i = 0; i < o->jobs; i++)
 			if (workers[i].fd >= 0 && (p[i].revents & (POLLIN | POLLHUP)) &&
-			    !read_worker(o, &workers[i], &t, o->jobs))
+			    !read_worker(o, &workers[i], &t))
 				alive--;
 		if (stop_at_first && t.failed) {
 			stop(workers, o->jobs);
@@ -251,13 +265,33 @@ static struct totals run_many(const struct options *o, bool stop_at_first)
 	return t;
 }
 
+static int ms_cmp(const void *pa, const void *pb)
+{
+	uint32_t a = *(const uint32_t *)pa, b = *(const uint32_t *)pb;
+	return (a > b) - (a < b);
+}
+
+static void show_failovers(const struct totals *t)
+{
+	if (!t->failovers)
+		return;
+	qsort(t->failover_ms, t->failovers, sizeof(*t->failover_ms), ms_cmp);
+	printf("sim: from a cloud's kill to the next acknowledgement of each shard that it led: %zu times, median %u ms, p90 %u ms, "
+	       "p99 %u ms, max %u ms\n",
+	    t->failovers, t->failover_ms[t->failovers / 2], t->failover_ms[t->failovers * 90 / 100],
+	    t->failover_ms[t->failovers * 99 / 100], t->failover_ms[t->failovers - 1]);
+}
+
 static int run_seeds(const struct options *o)
 {
 	double start = seconds_now();
 	struct totals t = run_many(o, false);
 	printf("sim: %" PRIu64 " events, %" PRIu64 " frames, %" PRIu64 " crashes, %" PRIu64 " lines, %" PRIu64
-	       " rows read, %.1f s\n",
-	    t.events, t.frames, t.crashes, t.lines, t.rows, seconds_now() - start);
+	       " rows read, %" PRIu64 " reads, %" PRIu64 " leaders, %" PRIu64 " snapshots, %" PRIu64 " folders lost, %.1f s\n",
+	    t.events, t.frames, t.crashes, t.lines, t.rows, t.reads, t.leaders, t.snapshots, t.wipes, seconds_now() - start);
+	if (o->figures)
+		show_failovers(&t);
+	free(t.failover_ms);
 	printf("sim: %" PRIu64 " passed, %" PRIu64 " failed\n", t.passed, t.failed);
 	return t.failed ? 1 : 0;
 }
@@ -268,6 +302,7 @@ static int run_mutants(struct options o)
 	for (int m = MUTANT_NONE + 1; m < MUTANTS; m++) {
 		o.mutant = (enum sim_mutant)m;
 		struct totals t = run_many(&o, true);
+		free(t.failover_ms);
 		printf("mutant %-14s %s after %" PRIu64 " seeds\n", sim_mutant_name(o.mutant), t.failed ? "found" : "NOT FOUND",
 		    t.passed + t.failed);
 		fflush(stdout);
@@ -294,7 +329,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
 	    {"jobs", required_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'}, {"mutant", required_argument, NULL, 'm'},
-	    {"mutants", no_argument, NULL, 'M'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	    {"mutants", no_argument, NULL, 'M'}, {"figures", no_argument, NULL, 'F'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.first = 1, .last = 100, .jobs = 2};
 	int c;
 	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
@@ -318,6 +353,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		case 'm':
 			if (!parse_mutant(optarg, &o->mutant))
 				return false;
+			break;
+		case 'F':
+			o->figures = true;
 			break;
 		case 'M':
 			o->all_mutants = true;

@@ -131,13 +131,28 @@ static void deliver_to_dealer(struct sim_world *w, const struct sim_conn *c, con
 		sim_edge_frame(e, f->frame, f->len);
 }
 
+void sim_net_forge(struct sim_world *w, uint32_t from, uint32_t to, const void *frame, size_t len)
+{
+	uint64_t conn = sim_net_connect(w, from, to);
+	pass(w, from, to, conn_get(w, conn), true, frame, len);
+}
+
+/* What a process sent just before its end may still arrive. */
+static bool arrives(struct sim_world *w, const struct sim_conn *c, const struct flight *f)
+{
+	uint64_t life, wanted = f->to_router ? c->router_life : c->dealer_life;
+	if (w->blocked[f->from][f->to] || !sim_net_up(w, f->to, &life) || life != wanted)
+		return false;
+	return conn_live(w, c) || sim_chance(&w->net_rand, 0.5);
+}
+
 void sim_net_deliver(struct sim_world *w, void *frame)
 {
 	struct flight *f = frame;
 	w->under_way[f->from][f->to]--;
 	struct sim_conn *c = conn_get(w, f->conn);
 	sim_hash(w, sim_hash_bytes(f->frame, f->len) ^ f->conn);
-	if (!conn_live(w, c) || w->blocked[f->from][f->to])
+	if (!arrives(w, c, f))
 		w->frames_lost++;
 	else if (f->to_router)
 		sim_cloud_frame(&w->clouds[f->to], f->conn, f->from, false, f->frame, f->len);

@@ -44,7 +44,8 @@ static void put_edges(struct sim_plan *p, struct sim_rand *r, uint32_t edges)
 		buf_printf(&p->yaml,
 		    "    heartbeat: %" PRId64 "ms\n    idle_after: %" PRId64 "s\n"
 		    "    flush: %" PRId64 "ms\n    max_ahead: 20s\n",
-		    sim_range(r, 5, 20) * 100, sim_range(r, 4, 8), sim_range(r, 5, 60) * 100);
+		    p->failover ? 1000 : sim_range(r, 5, 20) * 100, sim_range(r, 4, 8),
+		    p->failover ? 200 : sim_range(r, 5, 60) * 100);
 	}
 }
 
@@ -100,7 +101,7 @@ static void put_by(struct sim_plan *p, struct sim_rand *r)
 {
 	static const char *const by[] = {"[sensor]", "[site, sensor]", "[gw, sensor]", "[]", "[kind, site]", "[zone]",
 	    "[sensor, kind, gw]", "[sensor, missing]"};
-	buf_printf(&p->yaml, "    by: %s\n", pick_text(r, by, COUNT(by)));
+	buf_printf(&p->yaml, "    by: %s\n", p->failover ? by[0] : pick_text(r, by, COUNT(by)));
 }
 
 static void put_compute(struct sim_plan *p, struct sim_rand *r)
@@ -118,14 +119,15 @@ static void put_compute(struct sim_plan *p, struct sim_rand *r)
 
 static void put_stream(struct sim_plan *p, struct sim_rand *r, unsigned n, uint32_t edges)
 {
-	bool counter = sim_chance(r, 0.25);
+	bool counter = !p->failover && sim_chance(r, 0.25);
 	static const char *const froms[] = {"{measurement: flow, field: v}", "{measurement: \"*\", field: \"v\"}",
 	    "{measurement: \"flow\", field: \"*\"}", "{measurement: \"temp room\", field: \"w*\"}",
 	    "{measurement: flow, field: v, where: {sensor: \"s*\"}}",
 	    "{measurement: \"[ft]*\", field: \"v\", where: {site: north}}"};
 	buf_printf(&p->yaml, "  - name: stream%u\n    from: %s\n", n,
-	    counter ? "{measurement: ctr, field: n}" : pick_text(r, froms, COUNT(froms)));
-	put_steps(p, r, counter);
+	    counter ? "{measurement: ctr, field: n}" : p->failover ? froms[1] : pick_text(r, froms, COUNT(froms)));
+	if (!p->failover)
+		put_steps(p, r, counter);
 	put_by(p, r);
 	put_window(p, r);
 	buf_printf(&p->yaml, "    lateness: %" PRId64 "ms\n", sim_chance(r, 0.2) ? 0 : sim_range(r, 1, 8) * 500);
@@ -143,21 +145,38 @@ static void put_stream(struct sim_plan *p, struct sim_rand *r, unsigned n, uint3
 		buf_printf(&p->yaml, "    max_groups: %" PRId64 "\n", sim_range(r, 4, 24));
 }
 
+/* Mostly three clouds with three replicas; one replica as without replication; five, and replicas that do not lie on all. */
+static void put_cluster_size(const struct sim_plan *p, struct sim_rand *r, uint32_t *ret_clouds, uint32_t *ret_replicas)
+{
+	double u = p->failover ? 0.5 : sim_unit(r);
+	*ret_clouds = *ret_replicas = 3;
+	if (u < 0.12) {
+		*ret_clouds = (uint32_t)sim_range(r, 1, 4);
+		*ret_replicas = 1;
+	} else if (u >= 0.85) {
+		*ret_clouds = (uint32_t)sim_range(r, 4, SIM_CLOUDS_MAX);
+		*ret_replicas = *ret_clouds == 5 && sim_chance(r, 0.4) ? 5 : 3;
+	}
+}
+
 static void put_topology(struct sim_plan *p, struct sim_rand *r)
 {
-	uint32_t clouds = (uint32_t)sim_range(r, 1, SIM_CLOUDS_MAX);
-	uint32_t edges = (uint32_t)sim_range(r, 1, SIM_EDGES_MAX);
-	uint32_t streams = (uint32_t)sim_range(r, 1, 3);
+	uint32_t clouds, replicas;
+	put_cluster_size(p, r, &clouds, &replicas);
+	/* Idle groups cost as much as busy ones: most seeds have few. */
+	uint32_t edges = p->failover ? 2 : (uint32_t)sim_range(r, 1, sim_chance(r, 0.8) ? 3 : SIM_EDGES_MAX);
+	uint32_t shards = p->failover ? 3 : (uint32_t)sim_range(r, 1, sim_chance(r, 0.85) ? 3 : 6);
+	uint32_t streams = (uint32_t)sim_range(r, 1, sim_chance(r, 0.7) ? 2 : 3);
 	buf_printf(&p->yaml,
 	    "version: 1\n"
 	    "cluster:\n"
 	    "  name: sim\n"
-	    "  shards: %" PRId64 "\n"
-	    "  replicas: 1\n"
+	    "  shards: %u\n"
+	    "  replicas: %u\n"
 	    "  security: none\n"
 	    "  partitioned_after: %" PRId64 "s\n"
 	    "cloud:\n",
-	    sim_range(r, 1, 8), sim_range(r, 4, 12));
+	    shards, replicas, sim_range(r, 4, 12));
 	for (uint32_t c = 0; c < clouds; c++)
 		buf_printf(&p->yaml,
 		    "  - {name: cloud-%u, listen: \"tcp://127.0.0.1:%u\", http: \"127.0.0.1:%u\", data: run/cloud-%u}\n",
@@ -182,7 +201,7 @@ static int load_topology(struct sim_plan *p, char **ret_why)
 	for (size_t e = 0; e < t->edge_count; e++) {
 		struct edge_conf *c = &t->edges[e];
 		struct sim_rand r = {sim_mix(p->seed + e)};
-		c->tick_ns = sim_range(&r, 1, 10) * 100 * NS_PER_MS;
+		c->tick_ns = p->failover ? 100 * NS_PER_MS : sim_range(&r, 1, 10) * 100 * NS_PER_MS;
 		c->memory_bytes = sim_chance(&r, 0.3) ? 32 * 1024 : 1024 * 1024;
 		c->disk_bytes = p->small_disk ? (uint64_t)sim_range(&r, 24, 96) * 1024 : 8 * 1024 * 1024;
 	}
@@ -350,6 +369,10 @@ static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand
 	struct source_gen g = {.rand = sim_fork(r)};
 	g.sensors = (size_t)sim_range(&g.rand, 1, COUNT(sensors));
 	g.every_ns = sim_range(&g.rand, 4, 40) * 10 * NS_PER_MS;
+	if (p->failover) {
+		g.sensors = COUNT(sensors);
+		g.every_ns = 40 * NS_PER_MS;
+	}
 	bool clean = calm || sim_chance(&g.rand, 0.5);
 	g.late = clean ? 0 : 0.02;
 	g.ahead = clean ? 0 : 0.005;
@@ -392,16 +415,16 @@ static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand
 
 static void gen_world(struct sim_plan *p, struct sim_rand *r)
 {
-	bool lan = sim_chance(r, 0.3);
+	bool lan = sim_chance(r, 0.3) || p->failover;
 	p->net.delay_min_ns = lan ? 200000 : sim_range(r, 1, 20) * NS_PER_MS;
 	p->net.delay_max_ns = p->net.delay_min_ns + (lan ? NS_PER_MS : sim_range(r, 1, 200) * NS_PER_MS);
 	p->net.slow = sim_chance(r, 0.5) ? 0.01 : 0;
-	p->net.slow_max_ns = sim_range(r, 500, 10000) * NS_PER_MS;
+	p->net.slow_max_ns = sim_range(r, 500, 20000) * NS_PER_MS; /* ten election timeouts and more */
 	p->net.drop = sim_chance(r, 0.5) ? 0.05 * sim_unit(r) : 0;
 	p->net.duplicate = sim_chance(r, 0.5) ? 0.05 * sim_unit(r) : 0;
 	p->net.fifo = sim_chance(r, 0.5);
 	p->edge_crash_ns = sim_chance(r, 0.7) ? sim_range(r, 3, 30) * NS_PER_SEC : 0;
-	p->cloud_crash_ns = sim_chance(r, 0.7) ? sim_range(r, 3, 30) * NS_PER_SEC : 0;
+	p->cloud_crash_ns = sim_chance(r, 0.7) ? sim_range(r, 2, sim_chance(r, 0.5) ? 10 : 30) * NS_PER_SEC : 0;
 	p->partition_ns = sim_chance(r, 0.5) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
 	p->disk_full_ns = sim_chance(r, 0.25) ? sim_range(r, 10, 30) * NS_PER_SEC : 0;
 	p->clock_jump_ns = sim_chance(r, 0.3) ? sim_range(r, 10, 40) * NS_PER_SEC : 0;
@@ -410,23 +433,49 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->skew_max_ns = sim_chance(r, 0.5) ? 2 * NS_PER_SEC : 0;
 	p->small_disk = sim_chance(r, 0.25);
 	p->no_clock_until_ns = sim_chance(r, 0.1) ? sim_range(r, 2, 40) * NS_PER_SEC : 0;
+	p->split_ns = sim_chance(r, 0.4) ? sim_range(r, 2, 20) * NS_PER_SEC : 0;
+	p->pause_ns = sim_chance(r, 0.4) ? sim_range(r, 3, 20) * NS_PER_SEC : 0;
+	p->wipe_ns = sim_chance(r, 0.3) ? sim_range(r, 10, 30) * NS_PER_SEC : 0;
+	p->stays_down = sim_chance(r, 0.4) ? 0.15 : 0;
+	p->keep_entries = (uint64_t)sim_range(r, 0, sim_chance(r, 0.6) ? 20 : 400);
+	p->truncate_min = (uint64_t)sim_range(r, 1, sim_chance(r, 0.5) ? 8 : 64);
 	double u = sim_unit(r);
 	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
 }
 
-struct sim_plan *sim_plan_new(uint64_t seed, char **ret_why)
+/* Only clouds are killed, and everything else is well: how long until acknowledgements go on? */
+static void gen_failover(struct sim_plan *p, struct sim_rand *r)
+{
+	struct sim_net_conf net = p->net;
+	net.slow = net.drop = net.duplicate = 0;
+	net.fifo = true;
+	p->net = net;
+	p->edge_crash_ns = p->partition_ns = p->disk_full_ns = p->clock_jump_ns = p->stall_ns = p->slow_disk_ns = 0;
+	p->split_ns = p->pause_ns = p->wipe_ns = p->skew_max_ns = p->no_clock_until_ns = 0;
+	p->stays_down = 0;
+	p->small_disk = false;
+	p->keep_entries = 4096;
+	p->truncate_min = 256;
+	p->cloud_crash_ns = sim_range(r, 10, 14) * NS_PER_SEC;
+	p->scenario = SIM_PLAIN;
+}
+
+struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 {
 	struct sim_plan *p = xcalloc(1, sizeof(*p));
 	struct sim_rand r = {sim_mix(seed ^ UINT64_C(0x5eed))};
 	struct sim_rand world = sim_fork(&r), text = sim_fork(&r), readings = sim_fork(&r);
 	p->seed = seed;
+	p->failover = failover;
 	gen_world(p, &world);
+	if (failover)
+		gen_failover(p, &world);
 	put_topology(p, &text);
 	if (load_topology(p, ret_why)) {
 		sim_plan_free(p);
 		return NULL;
 	}
-	bool calm = sim_chance(&readings, 0.3);
+	bool calm = sim_chance(&readings, 0.3) || failover;
 	for (size_t e = 0; e < p->topology->edge_count; e++)
 		for (size_t s = 0; s < p->topology->edges[e].source_count; s++)
 			gen_source(p, &p->sources[e][s], &readings, calm, p->topology->edges[e].idle_after_ns);

@@ -18,7 +18,7 @@
 #define SIM_FIELDS_MAX 3
 #define SIM_SOURCES_MAX 3
 #define SIM_EDGES_MAX 5
-#define SIM_CLOUDS_MAX 4
+#define SIM_CLOUDS_MAX 5
 #define SIM_WALL_BASE_NS (INT64_C(2208988800) * NS_PER_SEC) /* 2040-01-01: later than any build */
 #define SIM_FAULTS_NS (60 * NS_PER_SEC)
 #define SIM_HEAL_MAX_NS (180 * NS_PER_SEC) /* after healing all must have come to rest within this */
@@ -77,14 +77,19 @@ struct sim_plan {
 	uint32_t scenario_edge;
 	/* Mean time between faults of a kind over the whole world; 0: never. */
 	int64_t edge_crash_ns, cloud_crash_ns, partition_ns, disk_full_ns, clock_jump_ns, stall_ns, slow_disk_ns;
+	int64_t split_ns, pause_ns, wipe_ns; /* links between clouds cut; a cloud stopped, as by SIGSTOP; its folder lost */
+	double stays_down;    /* chance that a crashed cloud comes back only when the world heals */
 	int64_t skew_max_ns;
 	int64_t no_clock_until_ns; /* one edge has no clock: it wakes up in 1970 and is set right then */
+	bool failover;
+	uint64_t keep_entries, truncate_min; /* of the clouds' logs: sim_limits.h */
 	bool small_disk;      /* the edges' disk limit is so low that it is reached */
 	size_t line_total;
 };
 
-/* NULL and *ret_why (the caller's to free) where the topology does not load: a bug of the plan or of the loader. */
-struct sim_plan *sim_plan_new(uint64_t seed, char **ret_why);
+/* NULL and *ret_why (the caller's to free) where the topology does not load: a bug of the plan or of the loader.
+ * failover: a world for figures: three healthy clouds, one of them killed now and then, and sources that never rest. */
+struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why);
 void sim_plan_free(struct sim_plan *p);
 /* Whether no reading can come late to this stream: then a final window must never change. */
 bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s);

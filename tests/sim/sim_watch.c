@@ -57,14 +57,14 @@ static void told(struct sim_world *w, uint32_t shard, uint32_t stream, const str
 		    sim_seconds(r->start_ns));
 }
 
-static void follow(struct sim_world *w, uint32_t shard, uint32_t stream)
+static void follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream)
 {
 	struct sim_cursor_at *at = &w->watch.cursors[shard][stream];
 	struct sim_rows rows;
 	size_t n;
 	do {
 		struct sim_cursor_at before = *at;
-		if (!sim_answer_outbox(w, shard, stream, &at->index, &at->n, &rows))
+		if (!sim_answer_outbox(w, c, shard, stream, &at->index, &at->n, &rows))
 			return;
 		n = rows.count;
 		for (size_t i = 0; i < n; i++)
@@ -75,11 +75,10 @@ static void follow(struct sim_world *w, uint32_t shard, uint32_t stream)
 	} while (n && !w->failed);
 }
 
-void sim_watch_follow(struct sim_world *w)
+void sim_watch_follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard)
 {
-	for (uint32_t shard = 0; shard < w->topology->shards; shard++)
-		for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
-			follow(w, shard, s);
+	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
+		follow(w, c, shard, s);
 }
 
 static void check_rows(struct sim_world *w, uint32_t shard, uint32_t stream)
@@ -87,8 +86,11 @@ static void check_rows(struct sim_world *w, uint32_t shard, uint32_t stream)
 	const struct stream_conf *s = &w->topology->streams[stream];
 	struct sim_rows rows;
 	grow(&w->watch);
-	if (!sim_answer_shard(w, shard, stream, &rows))
+	sim_answer_begin(w, stream, &rows);
+	if (!sim_answer_add(w, sim_answer_replica(w, shard), shard, stream, &rows)) {
+		sim_rows_free(&rows);
 		return;
+	}
 	for (size_t i = 0; i < rows.count && !w->failed; i++) {
 		const struct sim_row *r = &rows.rows[i];
 		const struct sim_told *t = slot(&w->watch, shard, stream, r->start_ns, r->group);
@@ -102,7 +104,8 @@ static void check_rows(struct sim_world *w, uint32_t shard, uint32_t stream)
 
 void sim_watch_check(struct sim_world *w)
 {
-	sim_watch_follow(w);
+	for (uint32_t shard = 0; shard < w->topology->shards && !w->failed; shard++)
+		sim_watch_follow(w, sim_answer_replica(w, shard), shard);
 	for (uint32_t shard = 0; shard < w->topology->shards; shard++)
 		for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
 			check_rows(w, shard, s);

@@ -7,14 +7,24 @@
 
 #include "common/err.h"
 
+uint64_t sim_keep_entries, sim_truncate_min;
+static enum sim_mutant running; /* for what has no world at hand; one runs at a time */
+
+bool sim_may_serve(uint32_t group, uint64_t applied, uint64_t leader_since)
+{
+	return applied >= leader_since || (!group && running == MUTANT_EAGER_META);
+}
+
 #define CHECK_EVERY_NS (2 * NS_PER_SEC)
+#define READS_EVERY_NS (200 * NS_PER_MS)
 #define CHECKS_AT_REST 3
 #define EVENTS_MAX 3000000 /* a run beyond that goes in circles */
 
 const char *sim_mutant_name(enum sim_mutant m)
 {
 	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
-	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line"};
+	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
+	    "early-truncate", "eager-read", "eager-meta", "serve-void", "snapshot-ahead", "lost-advance"};
 	return names[m];
 }
 
@@ -123,6 +133,12 @@ static void cloud_event(struct sim_world *w, const struct sim_event *ev)
 	case SIM_STATE_ABORTED:
 		sim_cloud_state_told(c, ev->type == SIM_STATE_ABORTED, ev->ptr);
 		break;
+	case SIM_READ_ASK:
+		sim_cloud_read(c, ev->arg);
+		break;
+	case SIM_READ_RUN:
+		sim_read_run(c, ev->arg);
+		break;
 	default:
 		break;
 	}
@@ -130,19 +146,27 @@ static void cloud_event(struct sim_world *w, const struct sim_event *ev)
 
 static void check_event(struct sim_world *w)
 {
-	char why[SIM_REASON_MAX] = "a node cannot be read";
-	sim_check_finals(w);
-	if (!w->failed)
-		sim_watch_follow(w);
-	if (w->failed)
-		return;
-	bool rest = w->no_faults && sim_check_at_rest(w, why, sizeof(why));
-	w->checks_at_rest = rest ? w->checks_at_rest + 1 : 0;
-	if (w->checks_at_rest == CHECKS_AT_REST) /* time for what is late to be told: revisions */
+	if (w->now_ns > SIM_FAULTS_NS + SIM_HEAL_MAX_NS)
+		sim_fail(w, "%lld s after healing: %s", (long long)(SIM_HEAL_MAX_NS / NS_PER_SEC),
+		    w->rest_why[0] ? w->rest_why : "no reader was ever answered");
+	else if (w->checks_at_rest >= CHECKS_AT_REST) /* time for what is late to be told: revisions */
 		w->done = true;
-	else if (!rest && !w->failed && w->now_ns > SIM_FAULTS_NS + SIM_HEAL_MAX_NS)
-		sim_fail(w, "%lld s after healing: %s", (long long)(SIM_HEAL_MAX_NS / NS_PER_SEC), why);
 	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
+}
+
+/* A stopped process finds all that happened meanwhile when it goes on: frames, completions, its ticks. */
+static bool put_off(struct sim_world *w, const struct sim_event *ev)
+{
+	if (ev->who >= w->cloud_count || ev->type < SIM_NODE_TICK || ev->type > SIM_FRAME || ev->type == SIM_READS ||
+	    ev->type == SIM_NODE_START)
+		return false;
+	const struct sim_cloud *c = &w->clouds[ev->who];
+	if (!c->up || c->paused_until_ns <= w->now_ns || (ev->type != SIM_FRAME && ev->life != c->life))
+		return false;
+	struct sim_event later = *ev;
+	later.at_ns = c->paused_until_ns;
+	sim_queue_put(&w->queue, later);
+	return true;
 }
 
 static void take(struct sim_world *w, const struct sim_event *ev)
@@ -161,7 +185,13 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	case SIM_APPLY_DONE:
 	case SIM_STATE_COMMIT:
 	case SIM_STATE_ABORTED:
+	case SIM_READ_ASK:
+	case SIM_READ_RUN:
 		cloud_event(w, ev);
+		break;
+	case SIM_READS:
+		sim_read_tick(w);
+		sim_plan_event(w, SIM_READS, READS_EVERY_NS, 0, 0);
 		break;
 	case SIM_STATE_DURABLE:
 		cloud_event(w, ev);
@@ -207,6 +237,8 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 {
 	struct sim_rand r = {sim_mix(plan->seed ^ UINT64_C(0x3041d))};
 	w->plan = plan;
+	sim_keep_entries = plan->keep_entries;
+	sim_truncate_min = plan->truncate_min;
 	w->topology = plan->topology;
 	w->net_rand = sim_fork(&r);
 	w->fault_rand = sim_fork(&r);
@@ -215,10 +247,6 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	weir_assert(plan->topology->shards <= SIM_SHARDS_MAX && plan->topology->stream_count <= SIM_STREAMS_MAX);
 	w->cloud_count = (uint32_t)plan->topology->cloud_count;
 	w->edge_count = (uint32_t)plan->topology->edge_count;
-	w->group_logs = xcalloc(plan->topology->shards + 1, sizeof(*w->group_logs));
-	for (size_t s = 0; s < SHARDS_MAX; s++)
-		for (size_t i = 0; i < STREAMS_MAX; i++)
-			w->closed[s][i] = (struct sim_closed){INT64_MIN, INT64_MIN};
 	for (size_t i = 0; i < STREAMS_MAX; i++)
 		w->final_seen[i] = INT64_MIN;
 	for (uint32_t c = 0; c < w->cloud_count; c++)
@@ -236,6 +264,7 @@ static void start(struct sim_world *w)
 	for (uint32_t e = 0; e < w->edge_count; e++)
 		sim_plan_event(w, SIM_EDGE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, w->cloud_count + e, 0);
 	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
+	sim_plan_event(w, SIM_READS, CHECK_EVERY_NS, 0, 0);
 	sim_fault_plan(w);
 }
 
@@ -246,7 +275,8 @@ static void run(struct sim_world *w)
 		w->now_ns = ev.at_ns;
 		w->events++;
 		sim_hash(w, (uint64_t)ev.at_ns ^ (uint64_t)ev.type << 56 ^ (uint64_t)ev.who << 48);
-		take(w, &ev);
+		if (!put_off(w, &ev))
+			take(w, &ev);
 		if (w->events > EVENTS_MAX)
 			sim_fail(w, "over %d events", EVENTS_MAX);
 	}
@@ -272,12 +302,8 @@ static void clear(struct sim_world *w)
 		else if (ev.type == SIM_STATE_DURABLE)
 			free(ev.ptr);
 	sim_queue_free(&w->queue);
-	for (size_t g = 0; g <= w->topology->shards; g++) {
-		for (size_t i = 0; i < w->group_logs[g].count; i++)
-			buf_free(&w->group_logs[g].at[i].raw);
-		free(w->group_logs[g].at);
-	}
-	free(w->group_logs);
+	sim_group_free(w);
+	sim_read_free(w);
 	for (size_t e = 0; e < SIM_EDGES_MAX; e++)
 		for (size_t s = 0; s < SHARDS_MAX; s++)
 			free(w->lanes[e][s].at);
@@ -287,11 +313,11 @@ static void clear(struct sim_world *w)
 	free(w->watch.at);
 }
 
-void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct sim_outcome *ret)
+void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool verbose, struct sim_outcome *ret)
 {
 	*ret = (struct sim_outcome){0};
 	char *why = NULL;
-	struct sim_plan *plan = sim_plan_new(seed, &why);
+	struct sim_plan *plan = sim_plan_new(seed, failover, &why);
 	if (!plan) {
 		ret->failed = true;
 		snprintf(ret->reason, sizeof(ret->reason), "the topology does not load: %s", why);
@@ -299,7 +325,7 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct s
 		return;
 	}
 	struct sim_world *w = xcalloc(1, sizeof(*w));
-	w->mutant = mutant;
+	w->mutant = running = mutant;
 	w->verbose = verbose;
 	if (verbose)
 		printf("%s", buf_cstr(&plan->yaml));
@@ -315,6 +341,12 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct s
 	ret->batches = w->batches;
 	ret->lines = plan->line_total;
 	ret->rows = w->rows_checked;
+	ret->reads = w->answered;
+	ret->snapshots = w->snapshots;
+	ret->leaders = w->leaders;
+	ret->wipes = w->wipes;
+	ret->failovers = w->failover.count;
+	memcpy(ret->failover_ms, w->failover.ms, sizeof(ret->failover_ms));
 	ret->virtual_ns = w->now_ns;
 	clear(w);
 	free(w);

@@ -1,11 +1,13 @@
 /* One seed's world: processes (the product's pure cores on simulated disks), the network between them, faults, checks.
  *
  * Time is virtual: sim_world_run() takes one event after the other. All chance comes from the seed. The parts:
- * sim_edge (an edged), sim_cloud (a cloudd with its two writer threads), sim_net, sim_fault, sim_check. */
+ * sim_edge (an edged), sim_cloud (a cloudd with its two writer threads), sim_net, sim_fault, sim_check, sim_group (what the
+ * groups have committed, for all replicas), sim_read (linearizable readers). */
 #ifndef WEIR_SIM_WORLD_H
 #define WEIR_SIM_WORLD_H
 
 #include "cloudd/node.h"
+#include "cloudd/snapshot.h"
 #include "common/codec.h"
 #include "edged/pipeline.h"
 #include "tests/sim/sim_kv.h"
@@ -18,9 +20,13 @@
 #define SIM_JOBS_MAX 4096
 #define SIM_REASON_MAX 400
 #define SIM_SHARDS_MAX 8
+#define SIM_GROUPS_MAX (SIM_SHARDS_MAX + 1)
+#define SIM_READS_MAX 64        /* linearizable reads under way */
+#define SIM_LOST_MAX 64         /* folders lost in a run */
+#define SIM_FAILOVERS_MAX 128   /* measured in a run */
 #define SIM_STREAMS_MAX 3
 
-/* A rule of the product that the harness breaks, to show that the simulator would notice: sim_mutant.h. */
+/* A rule of the product that the harness breaks, to show that the simulator would notice. */
 enum sim_mutant {
 	MUTANT_NONE,
 	MUTANT_EARLY_ACK,     /* batches are acknowledged by the network, and some never arrive */
@@ -33,11 +39,24 @@ enum sim_mutant {
 	MUTANT_IGNORE_EPOCH,  /* every OPEN and BATCH carries the newest epoch */
 	MUTANT_EAGER_REPORT,  /* reported watermarks are ahead of the truth */
 	MUTANT_DOUBLE_LINE,   /* the source repeats a line it has committed */
+	/* replication */
+	MUTANT_DISK_ACK,      /* a leader acknowledges what is on its own disk only */
+	MUTANT_VOUCH,         /* followers say that they have entries that never reached them */
+	MUTANT_LOST_VOTE,     /* a restarted replica has forgotten its term and vote */
+	MUTANT_NO_READ_INDEX, /* who believes to lead answers readers at once */
+	MUTANT_OLD_NUMBER,    /* a lost folder comes back under its old member number */
+	MUTANT_EARLY_TRUNCATE, /* the log is told that the state is durable before it is */
+	MUTANT_EAGER_READ,    /* a new leader answers readers before its first entry is applied */
+	MUTANT_EAGER_META,    /* meta's leader begins before its first entry is applied (a hook in cloudd/consensus) */
+	MUTANT_SERVE_VOID,    /* a replica answers readers while a snapshot is being installed */
+	MUTANT_SNAPSHOT_AHEAD, /* a snapshot's head says an index above its records' */
+	MUTANT_LOST_ADVANCE,  /* shards that did not take an advance say that they did */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
 
 struct sim_world;
+struct sim_rows; /* sim_answer.h */
 
 struct sim_conn {
 	uint64_t id;      /* 0: none */
@@ -87,16 +106,58 @@ struct sim_edge {
 	bool was_fenced;
 };
 
-struct sim_log_entry {
-	uint64_t index;
-	uint64_t term;
-	struct buf raw;
+struct sim_closed {
+	int64_t close_ns, final_ns;
 };
 
-/* Everything a group's log ever committed, for the replay at the end. */
-struct sim_group_log {
-	struct sim_log_entry *at;
+/* What a group has committed: the first replica that says so fixes it for all. */
+struct sim_log_entry {
+	uint64_t term;
+	uint8_t kind; /* enum raft_entry_kind */
+	struct buf raw;
+	bool digest_known; /* of the state after it, by the first replica that was there */
+	uint64_t digest_hi, digest_lo;
+};
+
+struct sim_leader {
+	uint64_t term, member;
+};
+
+struct sim_group {
+	struct sim_log_entry *at; /* by index - 1 */
 	size_t count, cap;
+	struct sim_leader *leaders; /* a hash table by term */
+	size_t leader_count, leader_cap;
+};
+
+/* What was written to any log, by (group, index, term): equal on all. */
+struct sim_written {
+	uint64_t key, hash; /* key 0: free */
+};
+
+/* A linearizable read of one shard. */
+struct sim_read {
+	bool used, sweeps, granted;
+	uint32_t shard, cloud;
+	uint64_t life, context;
+	uint64_t floor; /* index that somebody had been told of before it began */
+	uint64_t index; /* granted: to be waited for */
+	int64_t begun_ns;
+};
+
+/* A reader of everything: of each shard once, then all is looked at together. */
+struct sim_sweep {
+	bool under_way;
+	int64_t ended_ns;
+	bool asked[SIM_SHARDS_MAX], done[SIM_SHARDS_MAX];
+	struct sim_rows *rows; /* per stream */
+};
+
+/* From the kill of a shard's leader to the next acknowledgement. */
+struct sim_failover {
+	int64_t killed_ns[SIM_SHARDS_MAX]; /* 0: not waited for */
+	uint32_t ms[SIM_FAILOVERS_MAX];
+	size_t count;
 };
 
 struct sim_cloud {
@@ -116,7 +177,16 @@ struct sim_cloud {
 	struct apply_job *apply_jobs[SIM_JOBS_MAX];
 	size_t apply_first, apply_count;
 	bool apply_busy, commit_planned;
-	uint64_t peer_conn[SIM_CLOUDS_MAX];
+	uint64_t peer_conn[SIM_CLOUDS_MAX], bulk_conn[SIM_CLOUDS_MAX];
+	struct snapshots *snapshots;
+	int64_t paused_until_ns; /* stopped, as by SIGSTOP */
+	uint64_t member;         /* of its folder; 0: not written yet */
+	uint64_t seen[SIM_GROUPS_MAX];    /* committed entries of this start that were compared */
+	uint64_t durable[SIM_GROUPS_MAX]; /* as told to the node */
+	uint64_t applied[SIM_GROUPS_MAX]; /* by jobs of this start */
+	uint64_t state_at[SIM_GROUPS_MAX]; /* the durable state's index: never falls while the folder lasts */
+	struct sim_closed closed[SIM_GROUPS_MAX][SIM_STREAMS_MAX]; /* nor do these; of group 0: meta's */
+	bool serves[SIM_GROUPS_MAX];      /* leads it, as of the last tick */
 	bool refuse_next; /* a state commit found no room: the next job may rest on what was lost with it */
 	int64_t told_ns;  /* when the state writer's last message arrives */
 };
@@ -124,6 +194,7 @@ struct sim_cloud {
 struct sim_batch_note {
 	uint64_t checksum;
 	bool sent, acked;
+	uint64_t index; /* of the first entry of its shard that commits it; 0: none yet */
 };
 
 /* What was seen of one (edge, shard). */
@@ -137,10 +208,6 @@ struct sim_grant {
 	uint32_t edge;
 	uint64_t epoch;
 	uint8_t claim[CLAIM_BYTES];
-};
-
-struct sim_closed {
-	int64_t close_ns, final_ns;
 };
 
 /* A row once seen final. */
@@ -195,8 +262,17 @@ struct sim_world {
 	struct sim_lane lanes[SIM_EDGES_MAX][SHARDS_MAX];
 	struct sim_grant *grants;
 	size_t grant_count;
-	struct sim_group_log *group_logs; /* of meta and each shard */
-	struct sim_closed closed[SHARDS_MAX][STREAMS_MAX];
+	struct sim_group groups[SIM_GROUPS_MAX];
+	struct sim_written *written;
+	size_t written_count, written_cap;
+	uint64_t lost[SIM_LOST_MAX]; /* member numbers of folders that are gone */
+	size_t lost_count;
+	struct sim_read reads[SIM_READS_MAX];
+	uint64_t next_context;
+	uint64_t read_floor[SIM_SHARDS_MAX]; /* index that an acknowledgement or an answer has told of */
+	struct sim_sweep sweep;
+	char rest_why[SIM_REASON_MAX];
+	struct sim_failover failover;
 	struct sim_final *finals;
 	size_t final_count, final_cap;
 	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
@@ -204,7 +280,7 @@ struct sim_world {
 	unsigned checks_at_rest;
 	bool done;
 	/* figures */
-	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked;
+	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked, answered, snapshots, leaders, wipes;
 	bool failed;
 	char reason[SIM_REASON_MAX];
 };
@@ -213,12 +289,14 @@ struct sim_outcome {
 	bool failed;
 	char reason[SIM_REASON_MAX];
 	uint64_t trace;
-	uint64_t events, crashes, frames, batches, lines, rows;
+	uint64_t events, crashes, frames, batches, lines, rows, reads, snapshots, leaders, wipes;
+	uint32_t failover_ms[SIM_FAILOVERS_MAX];
+	size_t failovers;
 	int64_t virtual_ns;
 };
 
 /* Runs a seed to its end. */
-void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool verbose, struct sim_outcome *ret);
+void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool verbose, struct sim_outcome *ret);
 
 /* ---- within the world ---------------------------------------------------------------------------------------- */
 
@@ -242,6 +320,8 @@ bool sim_net_to_router(struct sim_world *w, uint64_t *conn, const void *frame, s
 bool sim_net_to_dealer(struct sim_world *w, uint32_t router, struct bytes route, const void *frame, size_t len);
 void sim_net_deliver(struct sim_world *w, void *frame); /* the SIM_FRAME event's */
 void sim_net_free_frame(void *frame);
+/* What a mutant's network makes up: a frame of one cloud that reaches another. */
+void sim_net_forge(struct sim_world *w, uint32_t from, uint32_t to, const void *frame, size_t len);
 
 /* sim_edge.c */
 void sim_edge_init(struct sim_world *w, struct sim_edge *e, uint32_t pid, uint32_t edge);
@@ -270,25 +350,48 @@ void sim_cloud_state_commit(struct sim_cloud *c);
 void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *durable);
 void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len);
 void sim_cloud_free(struct sim_cloud *c);
+void sim_cloud_read(struct sim_cloud *c, uint64_t context);
+void sim_cloud_wipe(struct sim_cloud *c);  /* of one that is down: its folder is lost */
+/* Its state of the group starts anew: what is compared with what was there before. */
+void sim_cloud_forget(struct sim_cloud *c, uint32_t group);
+bool sim_cloud_holds(const struct sim_cloud *c, uint32_t group);
 struct node_time sim_cloud_time(const struct sim_cloud *c);
 
 /* sim_fault.c */
 void sim_fault_plan(struct sim_world *w);
 void sim_fault_event(struct sim_world *w, const struct sim_event *e);
 void sim_fault_heal(struct sim_world *w);
+void sim_fault_crash(struct sim_world *w, uint32_t cloud, int64_t in_ns); /* it comes back soon */
 
 /* sim_check.c */
 void sim_check_edge(struct sim_edge *e);                    /* the ledger */
 void sim_check_sent(struct sim_edge *e, const struct msg *m);     /* a frame that leaves an edge */
 void sim_check_received(struct sim_edge *e, const struct msg *m); /* a frame that reaches an edge */
-void sim_check_log(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value);
 void sim_check_state(struct sim_cloud *c);                  /* after a state commit */
-void sim_check_finals(struct sim_world *w);
-bool sim_check_at_rest(struct sim_world *w, char *why, size_t why_size);
+void sim_check_finals(struct sim_world *w, struct sim_rows *rows); /* of all streams */
+bool sim_check_at_rest(struct sim_world *w, const struct sim_rows *rows, char *why, size_t why_size);
 void sim_check_end(struct sim_world *w);
 
+/* sim_group.c */
+void sim_group_written(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value); /* a durable record of the log */
+void sim_group_committed(struct sim_cloud *c, uint32_t group, uint64_t index);
+void sim_group_applies(struct sim_cloud *c, const struct apply_job *job);
+void sim_group_state(struct sim_cloud *c, struct kv_txn *txn, uint32_t group); /* a durable state */
+void sim_group_sent(struct sim_cloud *c, uint32_t node, const struct msg *m); /* MSG_RAFT */
+bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c);
+void sim_group_replay(struct sim_world *w); /* at the end */
+void sim_group_free(struct sim_world *w);
+
+/* sim_read.c */
+void sim_read_tick(struct sim_world *w);
+void sim_read_asked(struct sim_cloud *c, uint64_t context); /* the SIM_READ_ASK event's */
+void sim_read_told(struct sim_cloud *c, uint32_t group, uint64_t context, bool ok, uint64_t index);
+void sim_read_run(struct sim_cloud *c, uint64_t context);
+void sim_read_durable(struct sim_cloud *c);
+void sim_read_free(struct sim_world *w);
+
 /* sim_watch.c */
-void sim_watch_follow(struct sim_world *w);
+void sim_watch_follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard);
 void sim_watch_check(struct sim_world *w);
 
 #endif
