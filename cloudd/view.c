@@ -283,7 +283,7 @@ static void put_wire(struct buf *out, const struct view_counters *c)
 	put_one(out, "weir_cloud_in_flight_bytes", "batches not answered yet", STATS_GAUGE, c->ingress.in_flight_bytes);
 	PUT_MANY(out, "weir_cloud_forwarded_total", "requests sent on to other nodes", "result",
 	    {"answered", c->route.answered}, {"timeout", c->route.timeouts}, {"unreachable", c->route.unreachable},
-	    {"busy", c->route.busy});
+	    {"busy", c->route.busy}, {"moved", c->route.moved});
 	put_one(out, "weir_cloud_forwarded_waiting", "requests that other nodes have not answered yet", STATS_GAUGE,
 	    c->route.waiting);
 	put_one(out, "weir_cloud_served_total", "queries and status asked by other nodes", STATS_COUNTER,
