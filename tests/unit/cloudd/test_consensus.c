@@ -170,6 +170,19 @@ START_TEST(the_log_is_truncated_below_what_the_state_holds_durably)
 }
 END_TEST
 
+START_TEST(few_large_entries_are_truncated_too)
+{
+	uint64_t index;
+	for (int i = 0; i < 30; i++)
+		ck_assert_int_eq(kit_try_propose(0, 1, 200 * 1024, &index), 0);
+	kit_run(0);
+	commit_state();
+	propose(1);
+	kit_run(0);
+	ck_assert_uint_eq(kit_log_entries(0, 1), 1);
+}
+END_TEST
+
 START_TEST(proposals_over_the_quota_are_busy_until_applied)
 {
 	const size_t body = 200 * 1024;
@@ -551,6 +564,7 @@ int main(void)
 	tcase_add_test(tc, what_was_not_written_is_lost_and_nothing_else);
 	tcase_add_test(tc, replay_goes_in_bounded_jobs);
 	tcase_add_test(tc, the_log_is_truncated_below_what_the_state_holds_durably);
+	tcase_add_test(tc, few_large_entries_are_truncated_too);
 	tcase_add_test(tc, proposals_over_the_quota_are_busy_until_applied);
 	tcase_add_test(tc, a_full_log_disk_loses_nothing_and_is_tried_again);
 	tcase_add_test(tc, a_full_log_disk_is_truncated_before_it_is_written);

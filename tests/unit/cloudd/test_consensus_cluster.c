@@ -163,6 +163,22 @@ START_TEST(what_others_have_is_not_founded_again)
 }
 END_TEST
 
+START_TEST(what_others_say_to_have_is_not_founded)
+{
+	kit_stop(0);
+	kit_wipe(0);
+	kit_open(0);
+	for (uint32_t from = 1; from < 3; from++) { /* both answer; no leader speaks to it yet */
+		struct msg_info info;
+		consensus_info(kit.nodes[from].c, &info);
+		consensus_peer(kit.nodes[0].c, from, &info, true, kit_time());
+	}
+	kit_run(0);
+	ck_assert_uint_eq(kit_log_entries(0, 1), 0);
+	ck_assert_str_eq(kit_status(0, 1).waits_for, "");
+}
+END_TEST
+
 /* ---- replication ------------------------------------------------------------------------------------------------- */
 
 START_TEST(entries_are_applied_on_all)
@@ -252,6 +268,31 @@ START_TEST(another_leads_when_the_leader_is_gone)
 	ck_assert_uint_gt(consensus_counters(kit.nodes[next].c)->transfers, 0);
 	for (uint32_t g = 0; g < KIT_GROUPS; g++)
 		ck_assert_uint_eq(kit_leader(g), topology_replica(kit.t, g, 0));
+}
+END_TEST
+
+static struct log_group hard_state(uint32_t node, uint32_t group)
+{
+	struct log_group state;
+	struct bytes value;
+	struct kv_txn *txn;
+	uint8_t key[5] = {LOG_KEY_GROUP, 0, 0, 0, (uint8_t)group};
+	ck_assert_int_eq(kv_begin(kit.nodes[node].disk.log, false, &txn), 0);
+	ck_assert_int_eq(kv_get(txn, LOG_DB_NODE, bytes_of(key, sizeof(key)), &value), 0);
+	ck_assert_int_eq(log_group_decode(value, &state), 0);
+	kv_abort(txn);
+	return state;
+}
+
+START_TEST(votes_are_durable)
+{
+	kit_stop(0);
+	uint32_t leader = kit_leader(1);
+	for (uint32_t n = 1; n < 3; n++) {
+		struct log_group state = hard_state(n, 1);
+		ck_assert_uint_eq(state.term, kit_status(n, 1).term);
+		ck_assert_uint_eq(state.vote, consensus_member(kit.nodes[leader].c));
+	}
 }
 END_TEST
 
@@ -368,17 +409,32 @@ END_TEST
 
 /* ---- snapshots ------------------------------------------------------------------------------------------------------- */
 
+static void ticks_until_fetching(void)
+{
+	for (int i = 0; i < 400 && !kit.bulk_frames; i++)
+		kit_ticks(1);
+	ck_assert_uint_gt(kit.bulk_frames, 0);
+}
+
+/* All of it is applied, and nothing of it durable. */
+static void ticks_until_fetched(void)
+{
+	ticks_until_fetching();
+	kit_ticks(2 * SECOND);
+	struct group_status s = kit_status(2, 1);
+	ck_assert(s.fetching && s.fetched_bytes && s.fetched_bytes == s.fetch_total_bytes);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 0);
+}
+
 /* Node 2 is so far behind that the log of group 1 does not reach back to it. */
 static uint64_t fall_behind(void)
 {
 	fill(1, 50);
 	kit_stop(2);
-	fill_bytes(1, 3 * CONSENSUS_KEEP_BYTES / 2);
-	uint64_t last = fill(1, 200);
-	for (int i = 0; i < 4; i++) {
-		kit_ticks(1);
-		last = fill_bytes(1, CONSENSUS_KEEP_BYTES);
-	}
+	fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+	uint64_t last = fill(1, 200); /* smaller ones alter what an entry is thought to be worth */
+	last = fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+	kit_ticks(2);
 	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + 60);
 	return last;
 }
@@ -390,7 +446,11 @@ START_TEST(who_is_far_behind_gets_a_snapshot)
 	kit_await(2, 1, last);
 	ck_assert_uint_ge(kit.nodes[2].reloaded[1], 1);
 	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 1);
+	kit_ticks(2);
+	ck_assert_uint_eq(kit_log_entries(2, 1), 0); /* it begins behind the snapshot */
 	kit_expect_equal(1);
+	last = fill(1, 10);
+	ck_assert_uint_eq(kit_log_entries(2, 1), 10);
 	kit_restart(2);
 	ck_assert_uint_ge(kit.nodes[2].applied[1], last);
 	kit_expect_equal(1);
@@ -399,13 +459,6 @@ START_TEST(who_is_far_behind_gets_a_snapshot)
 	kit_expect_equal(1);
 }
 END_TEST
-
-static void ticks_until_fetching(void)
-{
-	for (int i = 0; i < 400 && !kit.bulk_frames; i++)
-		kit_ticks(1);
-	ck_assert_uint_gt(kit.bulk_frames, 0);
-}
 
 START_TEST(a_crash_in_the_middle_of_a_snapshot_fetches_it_again)
 {
@@ -432,10 +485,7 @@ START_TEST(a_crash_between_the_states_commit_and_the_logs_is_mended)
 {
 	uint64_t last = fall_behind();
 	kit_open(2);
-	for (int i = 0; i < 4000 && apply_applied(kit.nodes[2].apply, 1, NULL) < last - 300; i++) {
-		consensus_flush(kit.nodes[2].c, kit_time());
-		kit_ticks(1);
-	}
+	ticks_until_fetched();
 	kit.nodes[2].hold_log = true;
 	ck_assert_int_eq(apply_commit(kit.nodes[2].apply), 0); /* and nobody is told */
 	kit_restart(2);
@@ -465,6 +515,21 @@ START_TEST(a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over)
 	kit.nodes[2].hold_apply = false;
 	kit_ticks(RETRY_TICKS);
 	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	ticks_until_fetched();
+	ck_assert_uint_eq(kit.nodes[2].reloaded[1], 0);
+	apply_abort(kit.nodes[2].apply);
+	consensus_state_aborted(kit.nodes[2].c, kit_time());
+	kit_ticks(RETRY_TICKS);
+	kit_await(2, 1, last);
+	ck_assert_uint_gt(kit.nodes[2].reloaded[1], 0);
 	kit_expect_equal(1);
 }
 END_TEST
@@ -660,6 +725,8 @@ int main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_checked_fixture(tc, setup_founded, kit_free);
 	tcase_add_test(tc, what_others_have_is_not_founded_again);
+	tcase_add_test(tc, what_others_say_to_have_is_not_founded);
+	tcase_add_test(tc, votes_are_durable);
 	tcase_add_test(tc, entries_are_applied_on_all);
 	tcase_add_test(tc, groups_share_frames);
 	tcase_add_test(tc, the_largest_entries_pass);
@@ -676,6 +743,7 @@ int main(void)
 	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
 	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
+	tcase_add_test(tc, a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, a_source_that_falls_silent_is_given_up);
 	tcase_add_test(tc, a_lost_folder_becomes_a_new_member);
 	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);
