@@ -44,8 +44,10 @@ struct uplink {
 	int64_t asked_ns;  /* since when something is asked and nothing was heard; 0: nothing */
 	int64_t unconnected_ns; /* since when the connection takes nothing; 0: it does */
 	int64_t unserved_ns;    /* since when every answer was that nobody can serve it; 0: not so */
-	int64_t stuck_ms;       /* how long a shard may be out of reach, now; 0: the least */
-	uint32_t stuck_shard;   /* the last for which a cloud was left */
+	int64_t unserved_last_ns; /* when the last such answer came */
+	int64_t unreported_ns;  /* since when nobody takes reports, as far as this cloud knows; 0: somebody does */
+	int64_t stuck_ms;       /* how long a shard, or who takes reports, may be out of reach, now; 0: the least */
+	uint32_t stuck_at;      /* the last shard for which a cloud was left; behind the shards: reports */
 	unsigned left;     /* clouds left one after the other that did not serve */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
 	int64_t hello_backoff_ns;
@@ -132,7 +134,7 @@ static void reconnect(struct uplink *u, uint32_t cloud, int64_t mono_ns)
 {
 	u->cloud = cloud;
 	u->asked_ns = 0;
-	u->unconnected_ns = u->unserved_ns = 0;
+	u->unconnected_ns = u->unserved_ns = u->unreported_ns = 0;
 	u->credit = 0;
 	u->hello_ns = mono_ns;
 	u->hello_backoff_ns = 0;
@@ -505,13 +507,14 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 	}
 	struct lane *l = &u->lanes[shard];
 	struct uplink_view v = view_of(u, shard);
+	if (m->open_reply.verdict != VERDICT_UNAVAILABLE)
+		l->unavailable_ns = 0;
 	switch (m->open_reply.verdict) {
 	case VERDICT_OK:
 		if (m->open_reply.epoch != u->epoch)
 			break;
 		l->open_sent = false;
-		l->unavailable_ns = 0;
-		if (shard == u->stuck_shard)
+		if (shard == u->stuck_at)
 			u->stuck_ms = 0;
 		if (v.moving)
 			return;
@@ -617,9 +620,17 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 {
 	if (u->state != UPLINK_READY)
 		return;
+	if (m->report_reply.verdict != VERDICT_UNAVAILABLE)
+		u->unreported_ns = 0;
 	switch (m->report_reply.verdict) {
 	case VERDICT_OK:
 		u->credit = m->report_reply.credit_bytes;
+		if (u->stuck_at == u->topology->shards)
+			u->stuck_ms = 0;
+		return;
+	case VERDICT_UNAVAILABLE:
+		if (!u->unreported_ns)
+			u->unreported_ns = mono_ns ? mono_ns : 1;
 		return;
 	case VERDICT_FENCED:
 		if (m->report_reply.epoch > u->epoch)
@@ -631,7 +642,6 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 	case VERDICT_BUSY:
 	case VERDICT_NOT_OPEN:
 	case VERDICT_REFUSED:
-	case VERDICT_UNAVAILABLE:
 		return;
 	}
 }
@@ -686,9 +696,11 @@ static void heard(struct uplink *u, const struct msg *m, int64_t mono_ns)
 	if (verdict_of(m) != VERDICT_UNAVAILABLE) {
 		u->unserved_ns = 0;
 		u->left = 0;
-	} else if (!u->unserved_ns) {
-		u->unserved_ns = mono_ns ? mono_ns : 1;
+		return;
 	}
+	u->unserved_last_ns = mono_ns;
+	if (!u->unserved_ns)
+		u->unserved_ns = mono_ns ? mono_ns : 1;
 }
 
 static bool for_us(struct uplink *u, const struct msg *m)
@@ -794,11 +806,11 @@ static int64_t unserved_limit(const struct uplink *u)
 static bool is_stuck(struct uplink *u, int64_t mono_ns)
 {
 	int64_t limit_ms = u->stuck_ms ? u->stuck_ms : UPLINK_STUCK_MS;
-	for (uint32_t i = 0; i < u->topology->shards; i++) {
-		const struct lane *l = &u->lanes[i];
-		if (!l->unavailable_ns || mono_ns - l->unavailable_ns < limit_ms * NS_PER_MS)
+	for (uint32_t i = 0; i <= u->topology->shards; i++) {
+		int64_t since_ns = i < u->topology->shards ? u->lanes[i].unavailable_ns : u->unreported_ns;
+		if (!since_ns || mono_ns - since_ns < limit_ms * NS_PER_MS)
 			continue;
-		u->stuck_shard = i;
+		u->stuck_at = i;
 		u->stuck_ms = 2 * limit_ms < UPLINK_STUCK_MAX_MS ? 2 * limit_ms : UPLINK_STUCK_MAX_MS;
 		return true;
 	}
@@ -807,7 +819,8 @@ static bool is_stuck(struct uplink *u, int64_t mono_ns)
 
 static void keep_connected(struct uplink *u, int64_t mono_ns)
 {
-	bool unserved = u->unserved_ns && mono_ns - u->unserved_ns >= unserved_limit(u);
+	/* By its answers: an election may be over, and the next question not yet asked. */
+	bool unserved = u->unserved_ns && u->unserved_last_ns - u->unserved_ns >= unserved_limit(u);
 	bool stuck = is_stuck(u, mono_ns);
 	bool silent = u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u);
 	bool unconnected = u->unconnected_ns && mono_ns - u->unconnected_ns >= unconnected_limit(u);

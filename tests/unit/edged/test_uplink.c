@@ -354,6 +354,47 @@ START_TEST(a_cloud_that_can_serve_nothing_is_left)
 }
 END_TEST
 
+START_TEST(an_election_of_three_seconds_makes_no_edge_leave)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	uint64_t connects = r->connects;
+	for (int i = 0; i < 5; i++) {
+		r->cloud.batch_verdict = r->cloud.report_verdict = r->cloud.open_verdict = VERDICT_UNAVAILABLE;
+		for (size_t k = 0; k < 4; k++)
+			r->cloud.shards[k].open = false;
+		feed_minute(r, i, 1);
+		rig_ticks(r, 29, 100);
+		r->cloud.batch_verdict = r->cloud.report_verdict = r->cloud.open_verdict = VERDICT_OK;
+		rig_ticks(r, 15, 100); /* the next questions come after a back-off */
+	}
+	ck_assert_uint_eq(r->connects, connects);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 5);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_shard_whose_leader_is_busy_keeps_no_edge_moving)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].open = false;
+	uint64_t connects = r->connects;
+	r->cloud.open_verdict = VERDICT_UNAVAILABLE;
+	feed_minute(r, 0, 1);
+	rig_ticks(r, 5, 1000);
+	r->cloud.open_verdict = VERDICT_BUSY; /* another cloud would ask the same leader */
+	rig_ticks(r, 30, 1000);
+	ck_assert_uint_eq(r->connects, connects);
+	r->cloud.open_verdict = VERDICT_OK;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(a_cloud_that_cannot_reach_one_shard_is_left_slower_and_slower)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
@@ -374,6 +415,38 @@ START_TEST(a_cloud_that_cannot_reach_one_shard_is_left_slower_and_slower)
 	r->cloud.open_verdict = VERDICT_OK;
 	finish(r);
 	ck_assert_uint_eq(rig_merged(r, "load"), 1);
+	rig_free(r);
+}
+END_TEST
+
+/* A batch each second; the connections made. */
+static uint64_t feed_seconds(struct rig *r, int *minute, int seconds)
+{
+	uint64_t before = r->connects;
+	for (int i = 0; i < seconds; i++) {
+		feed_minute(r, (*minute)++, 1);
+		rig_ticks(r, 1, 1000);
+	}
+	return r->connects - before;
+}
+
+START_TEST(a_cloud_that_takes_batches_and_no_reports_is_left)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	int minute = 0;
+	rig_ticks(r, 3, 1000);
+	r->cloud.report_verdict = VERDICT_UNAVAILABLE;
+	ck_assert_uint_eq(feed_seconds(r, &minute, 9), 0);
+	ck_assert_uint_eq(feed_seconds(r, &minute, 5), 1);
+	ck_assert_uint_eq(feed_seconds(r, &minute, 14), 0); /* slower and slower */
+	ck_assert_uint_eq(feed_seconds(r, &minute, 12), 1);
+	r->cloud.report_verdict = VERDICT_OK;
+	ck_assert_uint_eq(feed_seconds(r, &minute, 3), 0);
+	r->cloud.report_verdict = VERDICT_UNAVAILABLE;
+	ck_assert_uint_eq(feed_seconds(r, &minute, 14), 1); /* not slower than at first */
+	r->cloud.report_verdict = VERDICT_OK;
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), (uint64_t)minute);
 	rig_free(r);
 }
 END_TEST
@@ -774,7 +847,10 @@ int main(void)
 	tcase_add_test(tc, when_all_clouds_are_down_they_are_tried_slower_and_slower);
 	tcase_add_test(tc, a_shard_that_nobody_leads_is_asked_with_little_and_often);
 	tcase_add_test(tc, a_cloud_that_can_serve_nothing_is_left);
+	tcase_add_test(tc, an_election_of_three_seconds_makes_no_edge_leave);
+	tcase_add_test(tc, a_shard_whose_leader_is_busy_keeps_no_edge_moving);
 	tcase_add_test(tc, a_cloud_that_cannot_reach_one_shard_is_left_slower_and_slower);
+	tcase_add_test(tc, a_cloud_that_takes_batches_and_no_reports_is_left);
 	tcase_add_test(tc, rubbish_and_strangers_frames_are_counted_and_ignored);
 	tcase_add_test(tc, a_second_holder_fences_the_first);
 	tcase_add_test(tc, readmission_drops_counts_and_goes_on_after_last);
