@@ -123,10 +123,11 @@ static bool reply(void *arg, struct bytes route, const void *frame, size_t len)
 	return n->io.reply(n->io.arg, route, frame, len);
 }
 
-static bool send_node(void *arg, uint32_t node, const void *frame, size_t len)
+/* Asked of a node that answers nothing, a request would wait for its deadline. */
+static bool send_request(void *arg, uint32_t node, const void *frame, size_t len)
 {
 	struct node *n = arg;
-	return n->io.send_node(n->io.arg, node, frame, len);
+	return peers_reachable(n->peers, node, n->now.mono_ns) && n->io.send_node(n->io.arg, node, frame, len);
 }
 
 static void log_write(void *arg, struct log_job *job)
@@ -330,7 +331,7 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->view = view_new(t, n->name);
 	n->ingress = ingress_new(t, n->name, &(struct ingress_io){n, reply});
 	/* Ids of this start are above those of an earlier one: its late replies match nothing. */
-	n->route = route_new(t, n->name, (uint64_t)now.wall_ns, &(struct route_io){n, send_node, answer});
+	n->route = route_new(t, n->name, (uint64_t)now.wall_ns, &(struct route_io){n, send_request, answer});
 	int rc = check_close_sizes(t, ret_why);
 	if (!rc)
 		rc = consensus_open(t, self, log, apply, random,
@@ -676,6 +677,7 @@ static void handle_snapshot_reply(struct node *n, uint32_t peer, const struct ms
 
 static void handle_peer(struct node *n, uint32_t peer, const struct msg *m)
 {
+	peers_replied(n->peers, peer, n->now.mono_ns);
 	if (m->type == MSG_INFO_REPLY)
 		handle_info_reply(n, peer, m);
 	else if (m->type == MSG_SNAPSHOT_REPLY)

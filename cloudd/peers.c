@@ -45,6 +45,11 @@ void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns)
 	p->nodes[node].answered_ns = mono_ns;
 }
 
+void peers_replied(struct peers *p, uint32_t node, int64_t mono_ns)
+{
+	p->nodes[node].answered_ns = mono_ns;
+}
+
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster)
 {
 	p->nodes[node].cluster = cluster;

@@ -25,6 +25,8 @@ void peers_free(struct peers *p);
 bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id);
 /* It answered a question of this start. */
 void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns);
+/* It answered anything else that it was asked. */
+void peers_replied(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
 
 /* Ourselves: always. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cloudd/meta.h"
+#include "cloudd/peers.h"
 #include "cloudd/route.h"
 #include "cloudd/snapshot.h"
 #include "cloudd/serve.h"
@@ -55,6 +56,7 @@ struct world {
 	struct packet queue[QUEUE_MAX];
 	size_t head, tail;
 	bool cut[NODES_MAX];       /* this node's network is cut */
+	bool mute[NODES_MAX];      /* what it sends to others is lost; what it answers them is not */
 	unsigned drop_every;       /* one of so many frames between nodes, on average; 0: none */
 	unsigned drops;
 	bool hold_disks;           /* jobs are not run */
@@ -128,7 +130,7 @@ static bool on_send_node(void *arg, uint32_t node, const void *frame, size_t len
 {
 	uint32_t self = index_of(arg);
 	ck_assert_uint_ne(node, self);
-	if (w.cut[self] || w.cut[node])
+	if (w.cut[self] || w.cut[node] || w.mute[self])
 		return true; /* swallowed: nobody knows */
 	if (lost())
 		return true;
@@ -716,9 +718,15 @@ START_TEST(readmission_is_the_way_back_from_any_node)
 	ck_assert_int_eq(w.readmits, 3);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
 	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
-	ck_assert_int_eq(w.readmits, 3);
-	stop(2); /* whoever asked is not left waiting */
+	ck_assert_int_eq(w.readmits, 4); /* at once: it is known to answer nothing */
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
+	start(0);
+	run(ELECTED);
+	stop(0);
+	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
 	ck_assert_int_eq(w.readmits, 4);
+	stop(2); /* whoever asked is not left waiting */
+	ck_assert_int_eq(w.readmits, 5);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
 }
 END_TEST
@@ -1473,6 +1481,26 @@ START_TEST(what_waits_at_a_leader_without_quorum_is_answered_and_counts_once)
 }
 END_TEST
 
+START_TEST(a_node_that_hears_its_leaders_and_cannot_reach_them_says_so_at_once)
+{
+	join("a");
+	uint32_t muted = leads(2);
+	w.mute[muted] = true;
+	run(PEERS_REACHABLE_MS * NS_PER_MS + ELECTED);
+	uint32_t leader = leads(2);
+	ck_assert_uint_ne(leader, muted);
+	char *why = NULL;
+	ck_assert(!node_ready(w.clouds[muted].node, &why));
+	ck_assert_ptr_nonnull(strstr(why, "does not answer this node"));
+	free(why);
+	ck_assert_int_eq(open_shard(muted, "a", 1, 1, 1, 3), VERDICT_UNAVAILABLE); /* nothing waits for a deadline */
+	ck_assert_int_eq(open_shard(leader, "a", 1, 1, 1, 3), VERDICT_OK);
+	w.mute[muted] = false;
+	settle();
+	ck_assert_int_eq(open_shard(muted, "a", 1, 1, 1, 3), VERDICT_OK);
+}
+END_TEST
+
 static int64_t close_at(uint32_t node, uint32_t shard)
 {
 	struct kv_txn *txn;
@@ -1664,6 +1692,7 @@ int main(void)
 	tcase_add_test(replicated, a_leader_that_dies_is_replaced_and_edges_go_on);
 	tcase_add_test(replicated, what_waits_for_a_leader_that_changed_is_answered_soon);
 	tcase_add_test(replicated, what_waits_at_a_leader_without_quorum_is_answered_and_counts_once);
+	tcase_add_test(replicated, a_node_that_hears_its_leaders_and_cannot_reach_them_says_so_at_once);
 	tcase_add_test(replicated, another_meta_leader_loses_and_repeats_nothing);
 	tcase_add_test(replicated, a_readmission_goes_to_whoever_leads);
 	tcase_add_test(replicated, a_node_that_lost_its_disks_comes_back_as_a_new_replica);

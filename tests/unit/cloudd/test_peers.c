@@ -24,9 +24,14 @@ START_TEST(a_node_can_be_reached_while_it_answered_lately)
 	int64_t limit_ns = PEERS_REACHABLE_MS * NS_PER_MS;
 	ck_assert(peers_reachable(p, 1, 0)); /* ourselves */
 	ck_assert(!peers_reachable(p, 0, 0));
+	peers_replied(p, 0, 4); /* it may be one of an earlier start of this node */
+	ck_assert(!peers_reachable(p, 0, 4));
 	peers_answered(p, 0, 5);
 	ck_assert(peers_reachable(p, 0, limit_ns + 4));
 	ck_assert(!peers_reachable(p, 0, limit_ns + 5));
+	peers_replied(p, 0, 6);
+	ck_assert(peers_reachable(p, 0, limit_ns + 5));
+	ck_assert(!peers_reachable(p, 0, limit_ns + 6));
 	ck_assert(!peers_reachable(p, 2, 5));
 }
 END_TEST
