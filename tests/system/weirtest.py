@@ -72,14 +72,15 @@ def http_get(url, timeout=30):
 
 
 _port_locks = []
-_next_port = 20000 + (os.getpid() * 37) % 20000
+PORTS = 12000  # from 20000: below those that the kernel gives to connections, which would take a port between test and use
+_next_port = 20000 + (os.getpid() * 37) % PORTS
 
 
 def free_port():
     """A port nobody listens on, kept from other test processes on this machine by a lock file."""
     global _next_port
     while True:
-        _next_port = 20000 + (_next_port - 20000 + 1) % 20000
+        _next_port = 20000 + (_next_port - 20000 + 1) % PORTS
         lock = open(os.path.join(tempfile.gettempdir(), f"weir-test-port-{_next_port}.lock"), "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
