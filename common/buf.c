@@ -13,17 +13,14 @@ void buf_free(struct buf *b)
 	*b = (struct buf){0};
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t more)
+void buf_grow(struct buf *b, size_t more)
 {
 	weir_assert(more <= SIZE_MAX / 2 - b->len);
-	if (b->cap - b->len < more || !b->data) {
-		size_t cap = b->cap ? b->cap : 64;
-		while (cap - b->len < more)
-			cap *= 2;
-		b->data = xrealloc(b->data, cap);
-		b->cap = cap;
-	}
-	return b->data + b->len;
+	size_t cap = b->cap ? b->cap : 64;
+	while (cap - b->len < more)
+		cap *= 2;
+	b->data = xrealloc(b->data, cap);
+	b->cap = cap;
 }
 
 void buf_put(struct buf *b, const void *p, size_t n)
@@ -32,12 +29,6 @@ void buf_put(struct buf *b, const void *p, size_t n)
 		return;
 	memcpy(buf_reserve(b, n), p, n);
 	b->len += n;
-}
-
-void buf_u8(struct buf *b, uint8_t v)
-{
-	*buf_reserve(b, 1) = v;
-	b->len++;
 }
 
 static void put_le(struct buf *b, uint64_t v, size_t n)
@@ -76,23 +67,6 @@ void buf_f64(struct buf *b, double v)
 	uint64_t bits;
 	memcpy(&bits, &v, sizeof(bits));
 	buf_u64(b, bits);
-}
-
-void buf_varint(struct buf *b, uint64_t v)
-{
-	uint8_t *p = buf_reserve(b, 10);
-	size_t n = 0;
-	while (v >= 0x80) {
-		p[n++] = (uint8_t)(v | 0x80);
-		v >>= 7;
-	}
-	p[n++] = (uint8_t)v;
-	b->len += n;
-}
-
-void buf_svarint(struct buf *b, int64_t v)
-{
-	buf_varint(b, ((uint64_t)v << 1) ^ (v < 0 ? UINT64_MAX : 0));
 }
 
 void buf_bytes(struct buf *b, const void *p, size_t n)
@@ -177,11 +151,6 @@ static uint64_t get_be(struct rd *r, size_t n)
 	return v;
 }
 
-uint8_t rd_u8(struct rd *r)
-{
-	return (uint8_t)get_le(r, 1);
-}
-
 uint16_t rd_u16(struct rd *r)
 {
 	return (uint16_t)get_le(r, 2);
@@ -205,28 +174,22 @@ double rd_f64(struct rd *r)
 	return v;
 }
 
-uint64_t rd_varint(struct rd *r)
+uint64_t rd_varint_long(struct rd *r)
 {
 	uint64_t v = 0;
 	for (unsigned shift = 0; shift < 70; shift += 7) {
-		const uint8_t *p = rd_raw(r, 1);
-		if (!p)
+		uint8_t byte = rd_u8(r);
+		if (r->err)
 			return 0;
-		uint64_t part = *p & 0x7f;
+		uint64_t part = byte & 0x7f;
 		if (shift == 63 && part > 1)
 			break;
 		v |= part << shift;
-		if (!(*p & 0x80))
+		if (!(byte & 0x80))
 			return v;
 	}
 	r->err = WEIR_ECORRUPT;
 	return 0;
-}
-
-int64_t rd_svarint(struct rd *r)
-{
-	uint64_t u = rd_varint(r);
-	return (int64_t)((u >> 1) ^ (~(u & 1) + 1));
 }
 
 uint64_t rd_varint_max(struct rd *r, uint64_t max)
