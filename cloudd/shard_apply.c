@@ -110,37 +110,24 @@ static void judge(const struct edge_record *edge, const struct entry *e, struct 
 /* A batch taken apart before anything of it is merged: what cannot be decoded must leave no trace. */
 struct batch {
 	struct batch_reader *reader;
-	struct batch_item *items; /* partials are owned; groups are offsets into `groups` until all are there */
+	struct batch_packed *items; /* they point into the reader */
 	size_t count;
-	struct buf groups;
 };
 
 static void batch_clear(struct batch *b)
 {
-	for (size_t i = 0; i < b->count; i++)
-		partial_clear(&b->items[i].partial, &batch_reader_stream(b->reader, b->items[i].stream)->spec);
 	free(b->items);
-	buf_free(&b->groups);
 	batch_reader_close(b->reader);
 }
 
-/* Every partial, decoded once and kept; false: one does not decode. */
+/* Every partial, checked; false: one does not decode. */
 static bool take_items(struct batch *b)
 {
-	size_t max = batch_reader_count(b->reader), at = 0;
-	b->items = xcalloc(max, sizeof(*b->items));
-	buf_reserve(&b->groups, 1); /* so that a batch of empty groups has an address for them */
-	struct batch_item *item;
+	size_t max = batch_reader_count(b->reader);
+	b->items = xmalloc((max + 1) * sizeof(*b->items));
 	int more;
-	while ((more = batch_reader_next(b->reader, &item)) > 0 && b->count < max) {
-		b->items[b->count++] = *item;
-		buf_put(&b->groups, item->group.p, item->group.n);
-		item->partial = (struct partial){0}; /* ours now */
-	}
-	for (size_t i = 0; i < b->count; i++) {
-		b->items[i].group.p = b->groups.data + at;
-		at += b->items[i].group.n;
-	}
+	while ((more = batch_reader_next_packed(b->reader, &b->items[b->count])) > 0 && b->count < max)
+		b->count++;
 	return more == 0;
 }
 
@@ -170,22 +157,16 @@ static bool take_batch(const struct shard *sh, const struct entry *e, struct bat
 
 /* Merges into what was just read at k (old: NULL, nothing is there). */
 static int merge_into(struct shard *sh, const struct shard_stream *s, const struct state_key *k,
-    const struct bytes *old, const struct partial *p)
+    const struct bytes *old, const struct partial_packed *p)
 {
-	struct partial sum = {0};
+	struct partial_packed there;
 	if (old) {
 		struct rd r = rd_init(old->p, old->n);
-		if (partial_decode(&r, &s->spec, &sum))
+		if (partial_skim(&r, &s->spec, &there) || rd_finish(&r))
 			return WEIR_ECORRUPT;
-		if (rd_finish(&r)) {
-			partial_clear(&sum, &s->spec);
-			return WEIR_ECORRUPT;
-		}
 	}
-	partial_merge(&sum, p, &s->spec);
 	buf_clear(&sh->value);
-	partial_encode(&sum, &s->spec, &sh->value);
-	partial_clear(&sum, &s->spec);
+	partial_merge_packed(old ? &there : NULL, p, &s->spec, &sh->value);
 	return state_replace(sh->state, k, old, bytes_of(sh->value.data, sh->value.len));
 }
 
@@ -198,7 +179,7 @@ static int read_place(struct shard *sh, const struct shard_stream *s, const stru
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
 }
 
-int shard_merge(struct shard *sh, struct shard_stream *s, const struct shard_target *to, const struct partial *p)
+int shard_merge(struct shard *sh, struct shard_stream *s, const struct shard_target *to, const struct partial_packed *p)
 {
 	struct state_key k;
 	struct bytes old;
@@ -246,7 +227,7 @@ static bool is_other(const struct shard_stream *s, struct bytes group, struct by
 
 /* Merges under the group or, where there is no room for a new one, under __other__. A partial record exists only of a
  * registered group whose latest start is no earlier: where one is found the registry need not be asked. */
-static int merge_target(struct shard *sh, struct shard_stream *s, struct shard_target *to, const struct partial *p,
+static int merge_target(struct shard *sh, struct shard_stream *s, struct shard_target *to, const struct partial_packed *p,
     uint8_t room[GROUP_KEY_MAX])
 {
 	struct state_key k;
@@ -257,7 +238,7 @@ static int merge_target(struct shard *sh, struct shard_stream *s, struct shard_t
 		rc = register_group(sh, s, to, &full);
 	if (!rc && full) {
 		to->group = other;
-		s->counts.overflowed += p->count;
+		s->counts.overflowed += p->numbers.count;
 		rc = read_place(sh, s, to, &k, &old, &found);
 	}
 	return rc ? rc : merge_into(sh, s, &k, found ? &old : NULL, p);
@@ -288,7 +269,7 @@ static int mark_dirty(struct shard *sh, struct shard_stream *s, const struct sha
 	return state_replace(sh->state, &k, known ? &old : NULL, bytes_of(sh->value.data, sh->value.len));
 }
 
-static bool item_is_valid(const struct shard_stream *s, const struct batch_item *item)
+static bool item_is_valid(const struct shard_stream *s, const struct batch_packed *item)
 {
 	struct group_value values[BY_MAX];
 	int64_t start = item->slice_start_ns;
@@ -303,9 +284,9 @@ static void drop_invalid(struct shard_stream *s, uint64_t readings)
 	s->counts.invalid += readings;
 }
 
-static int merge_item(struct shard *sh, struct shard_stream *s, const struct batch_item *item, uint64_t index)
+static int merge_item(struct shard *sh, struct shard_stream *s, const struct batch_packed *item, uint64_t index)
 {
-	uint64_t readings = item->partial.count;
+	uint64_t readings = item->partial.numbers.count;
 	if (!item_is_valid(s, item)) {
 		drop_invalid(s, readings);
 		return 0;
@@ -347,12 +328,12 @@ static int merge_items(struct shard *sh, const struct batch *b, uint64_t index)
 			rc = shard_stream_name(sh, known[i]);
 	}
 	for (size_t i = 0; i < b->count && !rc; i++) {
-		const struct batch_item *item = &b->items[i];
+		const struct batch_packed *item = &b->items[i];
 		const struct batch_stream *s = batch_reader_stream(b->reader, item->stream);
 		if (!known[item->stream])
-			rc = shard_count_unknown(sh, bytes_of(s->name, strlen(s->name)), s->version, item->partial.count);
+			rc = shard_count_unknown(sh, bytes_of(s->name, strlen(s->name)), s->version, item->partial.numbers.count);
 		else if (!fits[item->stream])
-			drop_invalid(known[item->stream], item->partial.count);
+			drop_invalid(known[item->stream], item->partial.numbers.count);
 		else
 			rc = merge_item(sh, known[item->stream], item, index);
 	}

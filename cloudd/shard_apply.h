@@ -23,6 +23,6 @@ struct shard_target {
 	struct bytes group;
 };
 /* Merges into the record there, or makes it; knows nothing of the group registry. p has the stream's spec. */
-int shard_merge(struct shard *sh, struct shard_stream *s, const struct shard_target *to, const struct partial *p);
+int shard_merge(struct shard *sh, struct shard_stream *s, const struct shard_target *to, const struct partial_packed *p);
 
 #endif

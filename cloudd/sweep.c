@@ -374,16 +374,15 @@ static int retire(struct sweep *w, const struct state_key *k, struct bytes value
 		return WEIR_ECORRUPT;
 	int level = window_level(&w->s->levels, from.level + 1u, from.start_ns, &to.start_ns);
 	int rc = 0;
-	struct partial p = {0};
 	if (level >= 0) {
+		struct partial_packed p;
 		struct rd r = rd_init(value.p, value.n);
-		if (partial_decode(&r, &w->s->spec, &p))
+		if (partial_skim(&r, &w->s->spec, &p) || rd_finish(&r))
 			return WEIR_ECORRUPT;
 		to.level = (uint8_t)level;
 		to.group = from.group;
-		rc = rd_finish(&r) ? WEIR_ECORRUPT : shard_merge(w->sh, w->s, &to, &p);
+		rc = shard_merge(w->sh, w->s, &to, &p);
 	}
-	partial_clear(&p, &w->s->spec);
 	w->e->used.rows++;
 	return rc ? rc : state_del(w->sh->state, k);
 }

@@ -661,6 +661,7 @@ static int get_group(struct batch_reader *b, struct rd *dict, size_t start, bool
 static int get_dict(struct batch_reader *b)
 {
 	struct rd *dict = &b->cols[COL_DICT];
+	buf_reserve(&b->groups, 1); /* so that a batch of empty groups has an address for them */
 	if (b->group_count * 2 > rd_left(dict))
 		return WEIR_ECORRUPT;
 	b->group_ends = xcalloc(b->group_count + 1, sizeof(*b->group_ends));
@@ -846,17 +847,47 @@ static int get_times(struct rd *col, int64_t slice_ns, int64_t unit, struct part
 	return 0;
 }
 
+/* The readers of an item's columns, in the order of enum partial_column. */
+static void partial_columns(struct batch_reader *b, struct rd *ret_cols[PARTIAL_COLS])
+{
+	for (size_t i = 0; i < PARTIAL_COLS; i++)
+		ret_cols[i] = &b->cols[COL_PARTIAL + i];
+}
+
+static int get_item_times(struct batch_reader *b, const struct place *place, struct partial *p)
+{
+	if (!(b->streams[place->stream].spec.parts & PARTIAL_FIRSTLAST))
+		return 0;
+	return get_times(&b->cols[COL_TIME], place->slice_ns,
+	    time_unit_ns(b->more[place->stream].units & UNIT_TIME), p);
+}
+
 static int get_item(struct batch_reader *b, const struct place *place, struct partial *p)
 {
 	const struct partial_spec *spec = &b->streams[place->stream].spec;
 	struct rd *cols[PARTIAL_COLS];
-	for (size_t i = 0; i < PARTIAL_COLS; i++)
-		cols[i] = &b->cols[COL_PARTIAL + i];
+	partial_columns(b, cols);
 	int err = partial_get_columns(cols, spec, p);
-	if (!err && spec->parts & PARTIAL_FIRSTLAST)
-		err = get_times(&b->cols[COL_TIME], place->slice_ns,
-		    time_unit_ns(b->more[place->stream].units & UNIT_TIME), p);
+	if (!err)
+		err = get_item_times(b, place, p);
 	return err ? err : partial_check(p, spec);
+}
+
+static int skim_item(struct batch_reader *b, const struct place *place, struct partial_packed *p)
+{
+	const struct partial_spec *spec = &b->streams[place->stream].spec;
+	struct rd *cols[PARTIAL_COLS];
+	partial_columns(b, cols);
+	int err = partial_skim_columns(cols, spec, p);
+	if (!err)
+		err = get_item_times(b, place, &p->numbers);
+	return err ? err : partial_check_packed(p, spec);
+}
+
+static struct bytes group_at(const struct batch_reader *b, const struct place *place)
+{
+	uint32_t start = b->group_ends[place->group];
+	return bytes_of(b->groups.data + start, b->group_ends[place->group + 1] - start);
 }
 
 static int reader_end(const struct batch_reader *b)
@@ -883,16 +914,33 @@ int batch_reader_next(struct batch_reader *b, struct batch_item **ret_item)
 		partial_clear(&p, &b->streams[place->stream].spec);
 		return b->err;
 	}
-	uint32_t start = b->group_ends[place->group];
 	b->at++;
 	b->loaded = true;
 	b->item = (struct batch_item){
 	    .stream = place->stream,
 	    .slice_start_ns = place->slice_ns,
-	    .group = {b->groups.data + start, b->group_ends[place->group + 1] - start},
+	    .group = group_at(b, place),
 	    .partial = p,
 	};
 	*ret_item = &b->item;
+	return 1;
+}
+
+int batch_reader_next_packed(struct batch_reader *b, struct batch_packed *ret_item)
+{
+	drop_item(b);
+	if (b->err)
+		return b->err;
+	if (b->at == b->count)
+		return reader_end(b);
+	const struct place *place = &b->places[b->at];
+	b->err = skim_item(b, place, &ret_item->partial);
+	if (b->err)
+		return b->err;
+	b->at++;
+	ret_item->stream = place->stream;
+	ret_item->slice_start_ns = place->slice_ns;
+	ret_item->group = group_at(b, place);
 	return 1;
 }
 

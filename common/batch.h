@@ -54,6 +54,14 @@ struct batch_item {
 	struct partial partial; /* owned by the reader; valid until the next call; spec: that of the stream */
 };
 
+/* An item whose partial stays encoded. A plain value that lives as long as the reader. */
+struct batch_packed {
+	uint32_t stream;
+	int64_t slice_start_ns;
+	struct bytes group;
+	struct partial_packed partial;
+};
+
 struct batch_reader;
 
 /* Checks the head and the whole column layout, groups, slices and counts; the other numbers of an item are checked
@@ -71,6 +79,8 @@ const struct batch_stream *batch_reader_stream(const struct batch_reader *r, siz
 /* 1: an item, in (stream, slice, group) order; 0: the end; negative: as open, and so from then on. The caller may take
  * the partial over by zeroing it in the item. */
 int batch_reader_next(struct batch_reader *r, struct batch_item **ret_item);
+/* As batch_reader_next (of which it takes the turn), for who only checks and merges. */
+int batch_reader_next_packed(struct batch_reader *r, struct batch_packed *ret_item);
 uint64_t batch_checksum(const void *body, size_t len);
 
 /* Renumbers a body that was never sent: appends the same partials under another seq. Errors of the head only. */

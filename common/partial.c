@@ -355,21 +355,32 @@ static void put_numbers(const struct partial *p, const struct partial_spec *spec
 		number_put_near(cols[PARTIAL_COL_MEAN], p->mean, mean_guess(p));
 }
 
-void partial_put_columns(const struct partial *p, const struct partial_spec *spec, struct buf *const cols[PARTIAL_COLS])
+static void put_distincts(const struct partial *p, const struct partial_spec *spec, struct buf *col)
+{
+	for (uint32_t i = 0; i < spec->distinct_count; i++) {
+		if (p->distinct && p->distinct[i])
+			sketch_distinct_encode(p->distinct[i], col);
+		else
+			buf_varint(col, 0);
+	}
+}
+
+static void put_count_and_numbers(const struct partial *p, const struct partial_spec *spec,
+    struct buf *const cols[PARTIAL_COLS])
 {
 	weir_assert(p->count);
 	buf_varint(cols[PARTIAL_COL_COUNT], p->count);
 	put_numbers(p, spec, cols);
+}
+
+void partial_put_columns(const struct partial *p, const struct partial_spec *spec, struct buf *const cols[PARTIAL_COLS])
+{
+	put_count_and_numbers(p, spec, cols);
 	if (has(spec, PARTIAL_QUANTILE)) {
 		weir_assert(p->quantile);
 		sketch_quantile_encode(p->quantile, cols[PARTIAL_COL_QUANTILE]);
 	}
-	for (uint32_t i = 0; i < spec->distinct_count; i++) {
-		if (p->distinct && p->distinct[i])
-			sketch_distinct_encode(p->distinct[i], cols[PARTIAL_COL_DISTINCT]);
-		else
-			buf_varint(cols[PARTIAL_COL_DISTINCT], 0);
-	}
+	put_distincts(p, spec, cols[PARTIAL_COL_DISTINCT]);
 }
 
 static int get_numbers(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *p)
@@ -415,14 +426,20 @@ static int get_distincts(struct rd *col, const struct partial_spec *spec, struct
 	return 0;
 }
 
-static int get_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *p)
+static int get_count_and_numbers(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec,
+    struct partial *p)
 {
 	p->count = rd_varint(cols[PARTIAL_COL_COUNT]);
 	if (cols[PARTIAL_COL_COUNT]->err)
 		return cols[PARTIAL_COL_COUNT]->err;
 	if (!p->count)
 		return WEIR_ECORRUPT;
-	int err = get_numbers(cols, spec, p);
+	return get_numbers(cols, spec, p);
+}
+
+static int get_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *p)
+{
+	int err = get_count_and_numbers(cols, spec, p);
 	if (!err && has(spec, PARTIAL_QUANTILE))
 		err = sketch_quantile_decode(cols[PARTIAL_COL_QUANTILE], &p->quantile);
 	return err ? err : get_distincts(cols[PARTIAL_COL_DISTINCT], spec, p);
@@ -445,7 +462,8 @@ static bool within(double v, const struct partial *p, const struct partial_spec 
 	return isfinite(v) && (!has(spec, PARTIAL_MINMAX) || (v >= p->min && v <= p->max));
 }
 
-int partial_check(const struct partial *p, const struct partial_spec *spec)
+/* All but the sketches. */
+static bool numbers_ok(const struct partial *p, const struct partial_spec *spec)
 {
 	bool ok = p->count > 0;
 	if (has(spec, PARTIAL_SUM))
@@ -456,8 +474,22 @@ int partial_check(const struct partial *p, const struct partial_spec *spec)
 		ok = ok && isfinite(p->mean) && p->m2 >= 0 && (isfinite(p->m2) || p->mean == 0);
 	if (has(spec, PARTIAL_FIRSTLAST))
 		ok = ok && p->first_ns <= p->last_ns && within(p->first, p, spec) && within(p->last, p, spec);
+	return ok;
+}
+
+int partial_check(const struct partial *p, const struct partial_spec *spec)
+{
+	bool ok = numbers_ok(p, spec);
 	if (has(spec, PARTIAL_QUANTILE))
 		ok = ok && p->quantile && sketch_quantile_count(p->quantile) == p->count;
+	return ok ? 0 : WEIR_ECORRUPT;
+}
+
+int partial_check_packed(const struct partial_packed *p, const struct partial_spec *spec)
+{
+	bool ok = numbers_ok(&p->numbers, spec);
+	if (has(spec, PARTIAL_QUANTILE))
+		ok = ok && p->quantile.count == p->numbers.count;
 	return ok ? 0 : WEIR_ECORRUPT;
 }
 
@@ -475,6 +507,15 @@ uint8_t time_unit(int64_t ns)
 	return code;
 }
 
+static void put_times(const struct partial *p, struct buf *out)
+{
+	uint8_t a = time_unit(p->first_ns), b = time_unit(p->last_ns), code = a < b ? a : b;
+	int64_t unit = time_unit_ns(code);
+	buf_u8(out, code);
+	buf_svarint(out, p->first_ns / unit);
+	buf_varint(out, (uint64_t)(p->last_ns / unit) - (uint64_t)(p->first_ns / unit));
+}
+
 void partial_encode(const struct partial *p, const struct partial_spec *spec, struct buf *out)
 {
 	struct buf *cols[PARTIAL_COLS];
@@ -485,13 +526,8 @@ void partial_encode(const struct partial *p, const struct partial_spec *spec, st
 		return;
 	}
 	partial_put_columns(p, spec, cols);
-	if (!has(spec, PARTIAL_FIRSTLAST))
-		return;
-	uint8_t a = time_unit(p->first_ns), b = time_unit(p->last_ns), code = a < b ? a : b;
-	int64_t unit = time_unit_ns(code);
-	buf_u8(out, code);
-	buf_svarint(out, p->first_ns / unit);
-	buf_varint(out, (uint64_t)(p->last_ns / unit) - (uint64_t)(p->first_ns / unit));
+	if (has(spec, PARTIAL_FIRSTLAST))
+		put_times(p, out);
 }
 
 static int get_times(struct rd *r, struct partial *p)
@@ -532,6 +568,117 @@ int partial_decode(struct rd *r, const struct partial_spec *spec, struct partial
 	}
 	*ret = p;
 	return 0;
+}
+
+/* ---- partials whose sketches stay encoded ---- */
+
+static int skim_distincts(struct rd *col, const struct partial_spec *spec, struct partial_packed *p)
+{
+	const uint8_t *from = col->p;
+	p->distinct_canonical = true;
+	for (uint32_t i = 0; i < spec->distinct_count; i++) {
+		int err = sketch_distinct_skim(col, &p->distinct_canonical);
+		if (err)
+			return err;
+	}
+	p->distinct = bytes_of(from, (size_t)(col->p - from));
+	return 0;
+}
+
+int partial_skim_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec,
+    struct partial_packed *ret)
+{
+	struct partial_packed p = {0};
+	int err = get_count_and_numbers(cols, spec, &p.numbers);
+	if (!err && has(spec, PARTIAL_QUANTILE))
+		err = sketch_quantile_skim(cols[PARTIAL_COL_QUANTILE], &p.quantile);
+	if (!err)
+		err = skim_distincts(cols[PARTIAL_COL_DISTINCT], spec, &p);
+	if (!err)
+		*ret = p;
+	return err;
+}
+
+int partial_skim(struct rd *r, const struct partial_spec *spec, struct partial_packed *ret)
+{
+	struct rd *cols[PARTIAL_COLS];
+	struct partial_packed p = {0};
+	for (size_t i = 0; i < PARTIAL_COLS; i++)
+		cols[i] = r;
+	if (!r->err && rd_left(r) && *r->p == 0) { /* empty */
+		(void)rd_u8(r);
+		*ret = p;
+		return 0;
+	}
+	int err = partial_skim_columns(cols, spec, &p);
+	if (!err && has(spec, PARTIAL_FIRSTLAST))
+		err = get_times(r, &p.numbers);
+	if (!err)
+		err = partial_check_packed(&p, spec);
+	if (!err)
+		*ret = p;
+	return err;
+}
+
+/* What was skimmed decodes; into a fresh partial that has nothing but these. */
+static struct partial unpack_distincts(struct bytes from, const struct partial_spec *spec)
+{
+	struct partial p = {.count = 1};
+	struct rd r = rd_init(from.p, from.n);
+	int err = get_distincts(&r, spec, &p);
+	weir_assert(!err);
+	return p;
+}
+
+static bool same_bytes(struct bytes a, struct bytes b)
+{
+	return a.n == b.n && !memcmp(a.p, b.p, a.n);
+}
+
+static void merge_distincts(const struct partial_packed *a, const struct partial_packed *b,
+    const struct partial_spec *spec, struct buf *out)
+{
+	/* Equal ones give themselves: a register is a maximum. */
+	if (b->distinct_canonical && (!a || same_bytes(a->distinct, b->distinct))) {
+		buf_put(out, b->distinct.p, b->distinct.n);
+		return;
+	}
+	struct partial_spec only = {.distinct_count = spec->distinct_count};
+	struct partial sum = a ? unpack_distincts(a->distinct, &only) : (struct partial){0};
+	struct partial more = unpack_distincts(b->distinct, &only);
+	partial_merge(&sum, &more, &only);
+	put_distincts(&sum, &only, out);
+	partial_clear(&sum, &only);
+	partial_clear(&more, &only);
+}
+
+void partial_merge_packed(const struct partial_packed *a, const struct partial_packed *b, const struct partial_spec *spec,
+    struct buf *out)
+{
+	struct buf *cols[PARTIAL_COLS];
+	struct partial sum = a ? a->numbers : (struct partial){0};
+	uint32_t cap = spec->quantile_cap;
+	partial_merge(&sum, &b->numbers, spec);
+	if (!sum.count) {
+		buf_varint(out, 0);
+		return;
+	}
+	if (!b->numbers.count) { /* a stays, over the cap as it may be */
+		b = a;
+		a = NULL;
+		cap = SKETCH_QUANTILE_BUCKETS_MAX;
+	} else if (a && !a->numbers.count) {
+		a = NULL;
+	}
+	for (size_t i = 0; i < PARTIAL_COLS; i++)
+		cols[i] = out;
+	put_count_and_numbers(&sum, spec, cols);
+	if (has(spec, PARTIAL_QUANTILE))
+		sketch_quantile_merge_packed(a ? &a->quantile : NULL, &b->quantile, cap, out);
+	if (spec->distinct_count)
+		merge_distincts(a, b, spec, out);
+	if (has(spec, PARTIAL_FIRSTLAST))
+		put_times(&sum, out);
 }
 
 /* ---- answers ---- */

@@ -15,6 +15,7 @@
 
 #include "common/buf.h"
 #include "common/model.h"
+#include "common/sketch_quantile.h"
 
 #define PARTIAL_QUANTILE_CAP_EDGE 512
 #define PARTIAL_QUANTILE_CAP_CLOUD 2048
@@ -43,7 +44,6 @@ static inline bool partial_spec_agrees(const struct partial_spec *a, const struc
 	return a->parts == b->parts && a->distinct_count == b->distinct_count;
 }
 
-struct sketch_quantile;
 struct sketch_distinct;
 
 struct partial {
@@ -81,6 +81,21 @@ void partial_encode(const struct partial *p, const struct partial_spec *spec, st
  * buckets is taken as it is (up to SKETCH_QUANTILE_BUCKETS_MAX): the next merge collapses it. */
 int partial_decode(struct rd *r, const struct partial_spec *spec, struct partial *ret);
 
+/* A partial of which only the numbers are decoded: its sketches are checked and stay as they are encoded. Owns nothing;
+ * a plain value that lives as long as the bytes it was read from, which must not change. */
+struct partial_packed {
+	struct partial numbers; /* without sketches */
+	struct sketch_quantile_packed quantile;
+	struct bytes distinct;  /* all of them */
+	bool distinct_canonical;
+};
+/* partial_decode and its checks, for who only merges. *ret is as it was on error. */
+int partial_skim(struct rd *r, const struct partial_spec *spec, struct partial_packed *ret);
+/* Appends the very bytes that partial_merge of b into a (both decoded) and partial_encode give. a may be NULL: nothing to
+ * merge into. */
+void partial_merge_packed(const struct partial_packed *a, const struct partial_packed *b, const struct partial_spec *spec,
+    struct buf *out);
+
 /* One answer. *ret_null: no value (stddev below two readings, anything of an empty partial but count).
  * *ret_error: relative error bound of a quantile, standard error of a distinct; else 0. distinct_index: for
  * FN_DISTINCT, its place in the stream's list. */
@@ -107,8 +122,12 @@ enum partial_column {
 void partial_put_columns(const struct partial *p, const struct partial_spec *spec, struct buf *const cols[PARTIAL_COLS]);
 /* All but first_ns and last_ns, into an empty partial. An error of a column stays in its reader, too. */
 int partial_get_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *ret);
+/* The same, with sketches left as they are. */
+int partial_skim_columns(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec,
+    struct partial_packed *ret);
 /* 0, or WEIR_ECORRUPT where no readings can have given these numbers. */
 int partial_check(const struct partial *p, const struct partial_spec *spec);
+int partial_check_packed(const struct partial_packed *p, const struct partial_spec *spec);
 
 /* The largest unit (1, 1e3, 1e6 or 1e9 ns) that divides a time, as its code 0..3. */
 #define TIME_UNITS 4

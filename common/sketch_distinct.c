@@ -285,3 +285,55 @@ int sketch_distinct_decode(struct rd *r, struct sketch_distinct **ret_sketch)
 	*ret_sketch = s;
 	return 0;
 }
+
+/* ---- sketches that stay encoded ---- */
+
+static int skim_sparse(struct rd *r, uint32_t n, bool *canonical)
+{
+	if (n > rd_left(r))
+		return WEIR_ETRUNCATED;
+	uint64_t next = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *from = r->p;
+		uint64_t v = rd_varint_max(r, (REGISTERS << 3) - 1);
+		uint64_t index = next + (v >> 3), rank = (v & RANK_CODE_MAX) + 1;
+		if (r->p - from > 1 && !r->p[-1])
+			*canonical = false;
+		if (rank == RANK_CODE_MAX + 1)
+			rank += rd_u8(r);
+		if (r->err)
+			return r->err;
+		if (index >= REGISTERS || rank > RANK_MAX)
+			return WEIR_ECORRUPT;
+		next = index + 1;
+	}
+	return 0;
+}
+
+static int skim_dense(struct rd *r, uint32_t n)
+{
+	const uint8_t *p = rd_raw(r, REGISTERS * 6 / 8);
+	uint32_t found = 0;
+	if (!p)
+		return r->err;
+	for (uint32_t i = 0; i < REGISTERS; i += 4, p += 3) {
+		uint32_t bits = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+		for (uint32_t k = 0; k < 4; k++, bits >>= 6) {
+			found += (bits & 63) != 0;
+			if ((bits & 63) > RANK_MAX)
+				return WEIR_ECORRUPT;
+		}
+	}
+	return found == n ? 0 : WEIR_ECORRUPT;
+}
+
+int sketch_distinct_skim(struct rd *r, bool *canonical)
+{
+	const uint8_t *from = r->p;
+	uint32_t n = (uint32_t)rd_varint_max(r, REGISTERS);
+	if (r->err)
+		return r->err;
+	if (r->p - from > 1 && !r->p[-1])
+		*canonical = false;
+	return n <= SKETCH_DISTINCT_SPARSE_MAX ? skim_sparse(r, n, canonical) : skim_dense(r, n);
+}

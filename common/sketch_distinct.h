@@ -8,6 +8,7 @@
 #ifndef WEIR_COMMON_SKETCH_DISTINCT_H
 #define WEIR_COMMON_SKETCH_DISTINCT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +36,8 @@ size_t sketch_distinct_memory(const struct sketch_distinct *s);
 void sketch_distinct_encode(const struct sketch_distinct *s, struct buf *out);
 /* Consumes exactly what encode wrote. 0, WEIR_ECORRUPT or WEIR_ETRUNCATED; *ret untouched on error. */
 int sketch_distinct_decode(struct rd *r, struct sketch_distinct **ret_sketch);
+/* Consumes and checks what decode does, without making a sketch. Clears *canonical where these are not the bytes that
+ * encode would write (some number is written longer than needed); else leaves it. */
+int sketch_distinct_skim(struct rd *r, bool *canonical);
 
 #endif

@@ -1,5 +1,6 @@
 #include "common/sketch_quantile.h"
 
+#include <endian.h>
 #include <float.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -516,26 +517,39 @@ double sketch_quantile_eval(const struct sketch_quantile *s, double q, double mi
 #define HEAD_NEG 0x40
 #define NIBBLE_MAX 15
 
+#define TOKEN_MAX 14 /* token, gap, count */
+
+/* Writes a store's buckets as they come, in ascending order. What it writes to has room for all. */
+struct writer {
+	uint8_t *p;
+	int32_t previous;
+	uint32_t n;
+};
+
+static inline void put_bucket(struct writer *w, int32_t index, uint64_t count)
+{
+	if (!w->n)
+		w->p = varint_write(w->p, varint_zigzag(index));
+	uint64_t gap = w->n ? (uint64_t)(index - w->previous - 1) : 0, more = count - 1;
+	uint8_t low = gap < NIBBLE_MAX ? (uint8_t)gap : NIBBLE_MAX;
+	uint8_t high = more < NIBBLE_MAX ? (uint8_t)more : NIBBLE_MAX;
+	*w->p++ = (uint8_t)(low | high << 4);
+	if (low == NIBBLE_MAX)
+		w->p = varint_write(w->p, gap - NIBBLE_MAX);
+	if (high == NIBBLE_MAX)
+		w->p = varint_write(w->p, more - NIBBLE_MAX);
+	w->previous = index;
+	w->n++;
+}
+
 static void encode_store(const struct store *st, struct buf *out)
 {
-	struct walk w = walk_of(st, 0);
-	int32_t previous = 0;
-	bool first = true;
-	buf_varint(out, st->n);
-	while (walk_next(&w)) {
-		if (first)
-			buf_svarint(out, w.index);
-		uint64_t gap = first ? 0 : (uint64_t)(w.index - previous - 1), more = w.count - 1;
-		uint8_t low = gap < NIBBLE_MAX ? (uint8_t)gap : NIBBLE_MAX;
-		uint8_t high = more < NIBBLE_MAX ? (uint8_t)more : NIBBLE_MAX;
-		buf_u8(out, (uint8_t)(low | high << 4));
-		if (low == NIBBLE_MAX)
-			buf_varint(out, gap - NIBBLE_MAX);
-		if (high == NIBBLE_MAX)
-			buf_varint(out, more - NIBBLE_MAX);
-		previous = w.index;
-		first = false;
-	}
+	struct walk walk = walk_of(st, 0);
+	uint8_t *start = buf_reserve(out, 2 * VARINT_MAX_BYTES + (size_t)st->n * TOKEN_MAX);
+	struct writer w = {.p = varint_write(start, st->n)};
+	while (walk_next(&walk))
+		put_bucket(&w, walk.index, walk.count);
+	out->len += (size_t)(w.p - start);
 }
 
 void sketch_quantile_encode(const struct sketch_quantile *s, struct buf *out)
@@ -550,7 +564,7 @@ void sketch_quantile_encode(const struct sketch_quantile *s, struct buf *out)
 		encode_store(&s->neg, out);
 }
 
-static int decode_bucket(struct rd *r, bool first, int64_t index_max, int64_t *index, uint64_t *ret_count)
+static inline int decode_bucket(struct rd *r, bool first, int64_t index_max, int64_t *index, uint64_t *ret_count)
 {
 	uint8_t token = rd_u8(r);
 	uint64_t gap = token & NIBBLE_MAX, more = token >> 4;
@@ -567,7 +581,8 @@ static int decode_bucket(struct rd *r, bool first, int64_t index_max, int64_t *i
 	return *index > index_max ? WEIR_ECORRUPT : 0;
 }
 
-static int decode_store(struct rd *r, int steps, uint32_t max, struct store *ret_store)
+/* The start of a store: how many buckets follow, and the first one's index. */
+static int decode_store_head(struct rd *r, int steps, uint32_t max, uint32_t *ret_n, int64_t *ret_index)
 {
 	uint32_t n = (uint32_t)rd_varint_max(r, max);
 	int64_t index = rd_svarint(r);
@@ -577,8 +592,19 @@ static int decode_store(struct rd *r, int steps, uint32_t max, struct store *ret
 		return WEIR_ECORRUPT;
 	if (n > rd_left(r))
 		return WEIR_ETRUNCATED;
+	*ret_n = n;
+	*ret_index = index;
+	return 0;
+}
+
+static int decode_store(struct rd *r, int steps, uint32_t max, struct store *ret_store)
+{
+	uint32_t n;
+	int64_t index;
+	int err = decode_store_head(r, steps, max, &n, &index);
+	if (err)
+		return err;
 	struct store st = store_sparse(n);
-	int err = 0;
 	for (uint32_t i = 0; i < n && !err; i++) {
 		uint64_t count = 0;
 		err = decode_bucket(r, i == 0, collapsed(INDEX_MAX, steps), &index, &count);
@@ -594,14 +620,24 @@ static int decode_store(struct rd *r, int steps, uint32_t max, struct store *ret
 	return 0;
 }
 
-static int decode_into(struct rd *r, struct sketch_quantile *s)
+static int decode_head(struct rd *r, uint8_t *ret_head)
 {
 	uint8_t head = rd_u8(r);
-	int steps = head & HEAD_SCALE, err = 0;
 	if (r->err)
 		return r->err;
-	if (steps > SCALE_MAX - SCALE_MIN || head & ~(HEAD_SCALE | HEAD_ZERO | HEAD_POS | HEAD_NEG))
+	if ((head & HEAD_SCALE) > SCALE_MAX - SCALE_MIN || head & ~(HEAD_SCALE | HEAD_ZERO | HEAD_POS | HEAD_NEG))
 		return WEIR_ECORRUPT;
+	*ret_head = head;
+	return 0;
+}
+
+static int decode_into(struct rd *r, struct sketch_quantile *s)
+{
+	uint8_t head;
+	int err = decode_head(r, &head);
+	if (err)
+		return err;
+	int steps = head & HEAD_SCALE;
 	s->scale = SCALE_MAX - steps;
 	if (head & HEAD_ZERO) {
 		s->zero = rd_varint(r);
@@ -625,4 +661,248 @@ int sketch_quantile_decode(struct rd *r, struct sketch_quantile **ret_sketch)
 	}
 	*ret_sketch = s;
 	return 0;
+}
+
+/* ---- sketches that stay encoded ---- */
+
+#define EACH_BYTE(v) (UINT64_C(0x0101010101010101) * (v))
+
+/* Tokens at p that have no varints behind them, at most 8 of the 8 bytes there: how many, and the sums of their low and
+ * high halves. */
+static inline uint32_t plain_tokens(const uint8_t *p, uint32_t *ret_low, uint32_t *ret_high)
+{
+	uint64_t eight;
+	memcpy(&eight, p, sizeof(eight));
+	eight = le64toh(eight);
+	uint64_t low = eight & EACH_BYTE(NIBBLE_MAX), high = eight >> 4 & EACH_BYTE(NIBBLE_MAX);
+	uint64_t escapes = ((low + EACH_BYTE(1)) | (high + EACH_BYTE(1))) & EACH_BYTE(NIBBLE_MAX + 1);
+	uint32_t n = escapes ? (uint32_t)__builtin_ctzll(escapes) / 8 : 8;
+	if (!n)
+		return 0;
+	uint64_t keep = UINT64_MAX >> (64 - 8 * n);
+	*ret_low = (uint32_t)((low & keep) * EACH_BYTE(1) >> 56);
+	*ret_high = (uint32_t)((high & keep) * EACH_BYTE(1) >> 56);
+	return n;
+}
+
+/* Whether what was read from `from` to r ends in a byte that a shorter varint would not have. */
+static bool is_long(const struct rd *r, const uint8_t *from)
+{
+	return r->p - from > 1 && !r->p[-1];
+}
+
+/* One bucket, by the rules of decode_bucket; one that is not the first. */
+static int skim_bucket(struct rd *r, int64_t *index, uint64_t *total, bool *canonical)
+{
+	uint8_t token = rd_u8(r);
+	uint64_t gap = token & NIBBLE_MAX, more = token >> 4;
+	const uint8_t *from = r->p;
+	if (gap == NIBBLE_MAX) {
+		gap += rd_varint_max(r, INDEX_MAX - INDEX_MIN);
+		*canonical &= !is_long(r, from);
+		from = r->p;
+	}
+	if (more == NIBBLE_MAX) {
+		more += rd_varint_max(r, UINT64_MAX - 1 - NIBBLE_MAX);
+		*canonical &= !is_long(r, from);
+	}
+	*index += (int64_t)gap + 1;
+	*total = add_sat(*total, more + 1);
+	return r->err;
+}
+
+static int skim_store(struct rd *r, int steps, uint32_t max, struct sketch_quantile_packed *s)
+{
+	const uint8_t *from = r->p;
+	uint32_t n, low, high;
+	int64_t index;
+	int err = decode_store_head(r, steps, max, &n, &index);
+	if (err)
+		return err;
+	struct rd again = rd_init(from, (size_t)(r->p - from));
+	(void)rd_varint(&again);
+	s->canonical &= !is_long(&again, from) && !is_long(r, again.p);
+	if ((*r->p & NIBBLE_MAX) != 0)
+		return WEIR_ECORRUPT; /* the first bucket's index was given */
+	s->buckets += n;
+	index--; /* as if it followed on the bucket before it */
+	while (n) {
+		uint32_t plain = n >= 8 && rd_left(r) >= 8 ? plain_tokens(r->p, &low, &high) : 0;
+		if (plain) {
+			index += low + plain;
+			s->count = add_sat(s->count, high + plain);
+			r->p += plain;
+			n -= plain;
+		} else {
+			err = skim_bucket(r, &index, &s->count, &s->canonical);
+			if (err)
+				return err;
+			n--;
+		}
+	}
+	return index > collapsed(INDEX_MAX, steps) ? WEIR_ECORRUPT : 0;
+}
+
+int sketch_quantile_skim(struct rd *r, struct sketch_quantile_packed *ret)
+{
+	const uint8_t *from = r->p;
+	uint8_t head;
+	int err = decode_head(r, &head);
+	if (err)
+		return err;
+	int steps = head & HEAD_SCALE;
+	struct sketch_quantile_packed s = {.scale = (int8_t)(SCALE_MAX - steps), .canonical = true};
+	if (head & HEAD_ZERO) {
+		const uint8_t *zeros = r->p;
+		s.count = rd_varint(r);
+		if (r->err || !s.count)
+			return r->err ? r->err : WEIR_ECORRUPT;
+		s.canonical = !is_long(r, zeros);
+	}
+	if (head & HEAD_POS)
+		err = skim_store(r, steps, SKETCH_QUANTILE_BUCKETS_MAX, &s);
+	if (!err && head & HEAD_NEG)
+		err = skim_store(r, steps, SKETCH_QUANTILE_BUCKETS_MAX - s.buckets, &s);
+	if (err)
+		return err;
+	s.bytes = bytes_of(from, (size_t)(r->p - from));
+	*ret = s;
+	return 0;
+}
+
+/* Reads what was skimmed: nothing is checked twice. */
+struct scan {
+	const uint8_t *p;
+	uint32_t left; /* buckets */
+	int32_t index;
+	uint64_t count;
+};
+
+static inline uint64_t scan_varint(struct scan *s)
+{
+	uint64_t v = 0;
+	uint8_t byte;
+	unsigned shift = 0;
+	do {
+		byte = *s->p++;
+		v |= (uint64_t)(byte & 0x7f) << shift;
+		shift += 7;
+	} while (byte & 0x80);
+	return v;
+}
+
+static inline bool scan_next(struct scan *s)
+{
+	if (!s->left)
+		return false;
+	uint8_t token = *s->p++;
+	uint64_t gap = token & NIBBLE_MAX, more = token >> 4;
+	if (gap == NIBBLE_MAX)
+		gap += scan_varint(s);
+	if (more == NIBBLE_MAX)
+		more += scan_varint(s);
+	s->index += (int32_t)gap + 1;
+	s->count = more + 1;
+	s->left--;
+	return true;
+}
+
+/* The stores of a packed sketch one after the other, behind each other's end. */
+static struct scan scan_head(const uint8_t *p, uint8_t *ret_head, uint64_t *ret_zero)
+{
+	struct scan s = {.p = p + 1};
+	*ret_head = *p;
+	*ret_zero = *p & HEAD_ZERO ? scan_varint(&s) : 0;
+	return s;
+}
+
+static void scan_store(struct scan *s, bool present)
+{
+	s->left = present ? (uint32_t)scan_varint(s) : 0;
+	s->index = present ? (int32_t)varint_unzigzag(scan_varint(s)) - 1 : 0;
+}
+
+/* Both stores' buckets, joined, to out. Returns how many; both scans are at their store's end. */
+static uint32_t merge_scans(struct scan *a, struct scan *b, struct buf *out)
+{
+	uint32_t room = a->left + b->left;
+	if (!room)
+		return 0;
+	/* The number of buckets comes first and is known last; it takes one byte or two. */
+	uint8_t *start = buf_reserve(out, 2 * VARINT_MAX_BYTES + (size_t)room * TOKEN_MAX);
+	struct writer w = {.p = start + 2};
+	bool more_a = scan_next(a), more_b = scan_next(b);
+	while (more_a && more_b) {
+		if (a->index < b->index) {
+			put_bucket(&w, a->index, a->count);
+			more_a = scan_next(a);
+		} else if (b->index < a->index) {
+			put_bucket(&w, b->index, b->count);
+			more_b = scan_next(b);
+		} else {
+			put_bucket(&w, a->index, add_sat(a->count, b->count));
+			more_a = scan_next(a);
+			more_b = scan_next(b);
+		}
+	}
+	for (; more_a; more_a = scan_next(a))
+		put_bucket(&w, a->index, a->count);
+	for (; more_b; more_b = scan_next(b))
+		put_bucket(&w, b->index, b->count);
+	uint8_t *end = varint_write(start, w.n);
+	size_t len = (size_t)(w.p - (start + 2));
+	if (end < start + 2)
+		memmove(end, start + 2, len);
+	out->len += (size_t)(end - start) + len;
+	return w.n;
+}
+
+_Static_assert(2 * SKETCH_QUANTILE_BUCKETS_MAX < 1 << 14, "the number of buckets takes two bytes at most");
+
+/* Sketches of one scale. False, and out as it was: the sum has more buckets than cap. */
+static bool merge_alike(const struct sketch_quantile_packed *a, const struct sketch_quantile_packed *b, uint32_t cap,
+    struct buf *out)
+{
+	size_t before = out->len;
+	uint8_t head_a, head_b;
+	uint64_t zero_a, zero_b;
+	struct scan sa = scan_head(a->bytes.p, &head_a, &zero_a), sb = scan_head(b->bytes.p, &head_b, &zero_b);
+	buf_u8(out, head_a | head_b);
+	if (zero_a | zero_b)
+		buf_varint(out, add_sat(zero_a, zero_b));
+	uint32_t n = 0;
+	for (uint8_t sign = HEAD_POS; sign <= HEAD_NEG; sign = (uint8_t)(sign << 1)) {
+		scan_store(&sa, head_a & sign);
+		scan_store(&sb, head_b & sign);
+		n += merge_scans(&sa, &sb, out);
+	}
+	if (n <= cap || a->scale == SCALE_MIN)
+		return true;
+	out->len = before;
+	return false;
+}
+
+static struct sketch_quantile *unpack(const struct sketch_quantile_packed *s)
+{
+	struct rd r = rd_init(s->bytes.p, s->bytes.n);
+	struct sketch_quantile *out;
+	int err = sketch_quantile_decode(&r, &out);
+	weir_assert(!err);
+	return out;
+}
+
+void sketch_quantile_merge_packed(const struct sketch_quantile_packed *a, const struct sketch_quantile_packed *b,
+    uint32_t cap, struct buf *out)
+{
+	if (!a && b->canonical && (b->buckets <= cap || b->scale == SCALE_MIN)) {
+		buf_put(out, b->bytes.p, b->bytes.n);
+		return;
+	}
+	if (a && a->scale == b->scale && merge_alike(a, b, cap, out))
+		return;
+	struct sketch_quantile *sum = a ? unpack(a) : sketch_quantile_new(), *more = unpack(b);
+	sketch_quantile_merge(sum, more, cap);
+	sketch_quantile_encode(sum, out);
+	sketch_quantile_free(sum);
+	sketch_quantile_free(more);
 }

@@ -14,10 +14,12 @@
 #ifndef WEIR_COMMON_SKETCH_QUANTILE_H
 #define WEIR_COMMON_SKETCH_QUANTILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/kv.h"
 
 #define SKETCH_QUANTILE_SCALE_MAX 6
 #define SKETCH_QUANTILE_SCALE_MIN (-4)
@@ -50,6 +52,21 @@ size_t sketch_quantile_memory(const struct sketch_quantile *s);
 void sketch_quantile_encode(const struct sketch_quantile *s, struct buf *out);
 /* Consumes exactly what encode wrote. 0, WEIR_ECORRUPT or WEIR_ETRUNCATED; *ret untouched on error. */
 int sketch_quantile_decode(struct rd *r, struct sketch_quantile **ret_sketch);
+
+/* A sketch that stays in its encoding: checked, and with what is asked about it. */
+struct sketch_quantile_packed {
+	struct bytes bytes; /* within what was read, and living as long; empty: no sketch */
+	uint64_t count;     /* as sketch_quantile_count */
+	uint32_t buckets;
+	int8_t scale;
+	bool canonical;     /* these are the bytes that encode would write; false: some number is written longer than needed */
+};
+/* Consumes and checks what decode does, without making a sketch: errors and their occasions are the same, but where
+ * several things are wrong. */
+int sketch_quantile_skim(struct rd *r, struct sketch_quantile_packed *ret);
+/* Appends what decoding both, merging b into a under cap, and encoding would give. a may be NULL: merges into nothing. */
+void sketch_quantile_merge_packed(const struct sketch_quantile_packed *a, const struct sketch_quantile_packed *b,
+    uint32_t cap, struct buf *out);
 
 /* For tests: the index of a finite value's magnitude (not 0) at scale 6. */
 int32_t sketch_quantile_index(double value);

@@ -143,6 +143,44 @@ static void assert_same_partial(const struct partial *a, const struct partial *b
 	buf_free(&y);
 }
 
+/* What the packed item gives when it is merged into nothing is the partial. */
+static void assert_same_packed(const struct batch_packed *item, const struct partial *p, const struct partial_spec *spec)
+{
+	struct buf x = {0}, y = {0};
+	struct partial sum = {0};
+	struct partial_spec cloud = *spec;
+	cloud.quantile_cap = PARTIAL_QUANTILE_CAP_CLOUD;
+	partial_merge_packed(NULL, &item->partial, &cloud, &x);
+	partial_merge(&sum, p, &cloud);
+	partial_encode(&sum, &cloud, &y);
+	partial_clear(&sum, &cloud);
+	ck_assert_uint_eq(x.len, y.len);
+	ck_assert_int_eq(memcmp(x.data, y.data, x.len), 0);
+	buf_free(&x);
+	buf_free(&y);
+}
+
+/* Every item packed, by a reader of its own: as `want`, and living until the reader is closed. */
+static void check_packed(const struct buf *body, const struct given *want, size_t n)
+{
+	struct batch_reader *r;
+	struct batch_packed *items = calloc(n + 1, sizeof(*items));
+	ck_assert_int_eq(batch_reader_open(body->data, body->len, &r), 0);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(batch_reader_next_packed(r, &items[i]), 1);
+	ck_assert_int_eq(batch_reader_next_packed(r, &items[n]), 0);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_str_eq(batch_reader_stream(r, items[i].stream)->name, streams[want[i].stream].name);
+		ck_assert(items[i].slice_start_ns == want[i].slice);
+		ck_assert_ptr_nonnull(items[i].group.p);
+		ck_assert_uint_eq(items[i].group.n, want[i].group_len);
+		ck_assert_int_eq(memcmp(items[i].group.p, want[i].group, items[i].group.n), 0);
+		assert_same_packed(&items[i], &want[i].partial, &specs[want[i].stream]);
+	}
+	batch_reader_close(r);
+	free(items);
+}
+
 static void add_all(struct batch_writer *w, const struct given *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -179,6 +217,7 @@ static void check_body(const struct buf *body, const struct given *want, size_t 
 	ck_assert_int_eq(batch_reader_next(r, &item), 0);
 	ck_assert(batch_reader_readings(r) == readings);
 	batch_reader_close(r);
+	check_packed(body, want, n);
 }
 
 START_TEST(what_goes_in_comes_out)
@@ -385,6 +424,26 @@ START_TEST(many_slices_and_groups_are_cheap)
 }
 END_TEST
 
+/* Reads all packed: the same outcome as that of reading all decoded, and the same partials. */
+static int read_all_packed(const uint8_t *p, size_t n)
+{
+	struct batch_reader *r, *whole;
+	struct batch_packed packed;
+	struct batch_item *item;
+	int err;
+	ck_assert_int_eq(batch_reader_open(p, n, &r), 0);
+	ck_assert_int_eq(batch_reader_open(p, n, &whole), 0);
+	while ((err = batch_reader_next_packed(r, &packed)) > 0) {
+		ck_assert_int_eq(batch_reader_next(whole, &item), 1);
+		assert_same_packed(&packed, &item->partial, &batch_reader_stream(r, packed.stream)->spec);
+	}
+	if (err)
+		ck_assert_int_eq(batch_reader_next_packed(r, &packed), err); /* and stays so */
+	batch_reader_close(r);
+	batch_reader_close(whole);
+	return err;
+}
+
 /* Opens and reads all; whatever was read must be usable. */
 static int read_all(const uint8_t *p, size_t n)
 {
@@ -409,6 +468,7 @@ static int read_all(const uint8_t *p, size_t n)
 	if (err)
 		ck_assert_int_eq(batch_reader_next(r, &item), err); /* and stays so */
 	batch_reader_close(r);
+	ck_assert_int_eq(!err, !read_all_packed(p, n));
 	return err;
 }
 

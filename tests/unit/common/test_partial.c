@@ -516,6 +516,136 @@ START_TEST(time_units)
 }
 END_TEST
 
+/* ---- partials whose sketches stay encoded ---- */
+
+static struct partial decoded(struct bytes b, const struct partial_spec *spec)
+{
+	struct partial p = {0};
+	struct rd r = rd_init(b.p, b.n);
+	ck_assert_int_eq(partial_decode(&r, spec, &p), 0);
+	return p;
+}
+
+/* Merging b into a (no bytes: into nothing) gives the same bytes by either way. */
+static void assert_merges_alike(struct bytes a, struct bytes b, const struct partial_spec *spec)
+{
+	struct partial sum = {0}, more = decoded(b, spec);
+	struct partial_packed pa, pb;
+	struct buf want = {0}, got = {0};
+	struct rd r = rd_init(b.p, b.n);
+	ck_assert_int_eq(partial_skim(&r, spec, &pb), 0);
+	if (a.n) {
+		sum = decoded(a, spec);
+		r = rd_init(a.p, a.n);
+		ck_assert_int_eq(partial_skim(&r, spec, &pa), 0);
+	}
+	partial_merge(&sum, &more, spec);
+	partial_encode(&sum, spec, &want);
+	partial_merge_packed(a.n ? &pa : NULL, &pb, spec, &got);
+	ck_assert_uint_eq(got.len, want.len);
+	ck_assert_int_eq(memcmp(got.data, want.data, want.len), 0);
+	buf_free(&want);
+	buf_free(&got);
+	partial_clear(&sum, spec);
+	partial_clear(&more, spec);
+}
+
+static struct buf any_partial(const struct partial_spec *spec)
+{
+	static const uint32_t caps[] = {4, 100, 512};
+	struct partial p = {0};
+	struct partial_spec edge = *spec;
+	edge.quantile_cap = caps[rnd() % 3];
+	uint64_t kind = rnd();
+	fill(&p, &edge, kind, rnd() % 50);
+	if (p.count && rnd() % 8 == 0) { /* distinct sketches as arrays, sums out of range, large counts */
+		for (uint64_t i = 0; spec->distinct_count && i < 1000; i++)
+			partial_add_distinct(&p, &edge, 0, &i, sizeof(i));
+		for (int i = 0; i < 2; i++)
+			partial_add(&p, &edge, 1, DBL_MAX);
+	}
+	if (p.count && rnd() % 8 == 0) {
+		struct buf b = {0};
+		partial_encode(&p, &edge, &b);
+		for (uint64_t n = rnd() % 66; n; n--) {
+			struct partial copy = decoded(bytes_of(b.data, b.len), &edge);
+			partial_merge(&p, &copy, &edge);
+			partial_clear(&copy, &edge);
+			buf_clear(&b);
+			partial_encode(&p, &edge, &b);
+		}
+		buf_free(&b);
+	}
+	struct buf out = {0};
+	partial_encode(&p, &edge, &out);
+	partial_clear(&p, &edge);
+	return out;
+}
+
+START_TEST(encoded_partials_merge_as_decoded_ones)
+{
+	static const uint32_t caps[] = {5, 300, 512, 2048};
+	for (uint32_t round = 0; round < 32 * 3 * 25; round++) {
+		struct partial_spec spec = {round % 32, round / 32 % 3, caps[rnd() % 4], 7};
+		struct buf x = any_partial(&spec), y = any_partial(&spec);
+		struct bytes a = bytes_of(x.data, x.len), b = bytes_of(y.data, y.len);
+		assert_merges_alike(bytes_of(NULL, 0), b, &spec);
+		assert_merges_alike(a, b, &spec);
+		assert_merges_alike(b, b, &spec);
+		buf_free(&x);
+		buf_free(&y);
+	}
+}
+END_TEST
+
+/* Changes one byte, or writes what may be a varint longer than it need be. */
+static void spoil(struct buf *b)
+{
+	size_t at = rnd() % b->len;
+	if (rnd() % 2) {
+		b->data[at] ^= (uint8_t)(1u << rnd() % 8);
+		return;
+	}
+	buf_u8(b, 0);
+	memmove(b->data + at + 2, b->data + at + 1, b->len - at - 2);
+	b->data[at] |= 0x80;
+	b->data[at + 1] = 0;
+}
+
+START_TEST(skimming_checks_what_decoding_checks)
+{
+	int fine = 0;
+	for (uint32_t round = 0; round < 32 * 3 * 25; round++) {
+		struct partial_spec spec = {round % 32, round / 32 % 3, 2048, 7};
+		struct buf x = any_partial(&spec), y = any_partial(&spec);
+		struct bytes b = bytes_of(y.data, y.len);
+		for (int i = 0; i < 12; i++) {
+			struct partial p = {0};
+			struct partial_packed q;
+			spoil(&x);
+			uint8_t *exact = malloc(x.len);
+			memcpy(exact, x.data, x.len);
+			struct rd r = rd_init(exact, x.len), again = r;
+			int err = partial_decode(&r, &spec, &p);
+			ck_assert_int_eq(!err, !partial_skim(&again, &spec, &q));
+			if (!err) {
+				struct bytes a = bytes_of(exact, (size_t)(r.p - exact));
+				ck_assert(r.p == again.p);
+				assert_merges_alike(bytes_of(NULL, 0), a, &spec);
+				assert_merges_alike(a, b, &spec);
+				assert_merges_alike(b, a, &spec);
+				fine++;
+			}
+			partial_clear(&p, &spec);
+			free(exact);
+		}
+		buf_free(&x);
+		buf_free(&y);
+	}
+	ck_assert_int_gt(fine, 1000);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common/partial");
@@ -538,6 +668,8 @@ int main(void)
 	tcase_add_test(tc, impossible_numbers_are_refused);
 	tcase_add_test(tc, the_bytes_are_these);
 	tcase_add_test(tc, time_units);
+	tcase_add_test(tc, encoded_partials_merge_as_decoded_ones);
+	tcase_add_test(tc, skimming_checks_what_decoding_checks);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

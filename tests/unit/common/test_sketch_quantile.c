@@ -468,6 +468,153 @@ START_TEST(counts_stick_at_their_maximum)
 }
 END_TEST
 
+/* ---- sketches that stay encoded ---- */
+
+static struct buf encoded(const struct sketch_quantile *s)
+{
+	struct buf b = {0};
+	sketch_quantile_encode(s, &b);
+	return b;
+}
+
+static struct sketch_quantile *decoded(struct bytes b)
+{
+	struct rd r = rd_init(b.p, b.n);
+	struct sketch_quantile *s;
+	ck_assert_int_eq(sketch_quantile_decode(&r, &s), 0);
+	return s;
+}
+
+/* Merging what was skimmed gives the bytes that merging what was decoded gives. */
+static void assert_merges_alike(const struct sketch_quantile_packed *a, const struct sketch_quantile_packed *b, uint32_t cap)
+{
+	struct buf packed = {0};
+	buf_u8(&packed, 77); /* what was there stays */
+	sketch_quantile_merge_packed(a, b, cap, &packed);
+	struct sketch_quantile *sum = a ? decoded(a->bytes) : sketch_quantile_new(), *more = decoded(b->bytes);
+	sketch_quantile_merge(sum, more, cap);
+	struct buf want = encoded(sum);
+	ck_assert_uint_eq(packed.len, want.len + 1);
+	ck_assert_uint_eq(packed.data[0], 77);
+	ck_assert_int_eq(memcmp(packed.data + 1, want.data, want.len), 0);
+	buf_free(&packed);
+	buf_free(&want);
+	sketch_quantile_free(sum);
+	sketch_quantile_free(more);
+}
+
+/* Skims as it decodes: the same bytes with the same outcome. True: it is a sketch. */
+static bool skim(const uint8_t *p, size_t n, struct sketch_quantile_packed *ret)
+{
+	struct rd r = rd_init(p, n), again = r;
+	struct sketch_quantile *s = NULL;
+	int skimmed = sketch_quantile_skim(&r, ret), err = sketch_quantile_decode(&again, &s);
+	ck_assert_int_eq(!skimmed, !err);
+	if (err)
+		return false;
+	ck_assert(r.p == again.p && ret->bytes.p == p && ret->bytes.p + ret->bytes.n == r.p);
+	ck_assert(ret->count == sketch_quantile_count(s));
+	ck_assert_uint_eq(ret->buckets, sketch_quantile_buckets(s));
+	ck_assert_int_eq(ret->scale, sketch_quantile_scale(s));
+	struct buf b = encoded(s);
+	ck_assert_int_eq(ret->canonical, b.len == ret->bytes.n && !memcmp(b.data, p, b.len));
+	buf_free(&b);
+	sketch_quantile_free(s);
+	return true;
+}
+
+/* A sketch by one of many ways: few or many values of some kind, under some cap, counts of all sizes. */
+static struct buf any_sketch(void)
+{
+	static const uint32_t caps[] = {3, 60, 512, 512, 2048};
+	struct sketch_quantile *s = sketch_quantile_new();
+	uint64_t kind = rnd();
+	uint32_t cap = caps[rnd() % 5];
+	size_t n = rnd() % (rnd() % 8 ? 60 : 6000);
+	for (size_t i = 0; i < n; i++)
+		sketch_quantile_add(s, rnd_value(kind), cap);
+	for (uint64_t doublings = rnd() % 3 ? 0 : rnd() % 70; doublings; doublings--) {
+		struct sketch_quantile *copy = sketch_quantile_copy(s);
+		sketch_quantile_merge(s, copy, cap);
+		sketch_quantile_free(copy);
+	}
+	struct buf b = encoded(s);
+	sketch_quantile_free(s);
+	return b;
+}
+
+START_TEST(encoded_sketches_merge_as_decoded_ones)
+{
+	static const uint32_t caps[] = {1, 16, 100, 512, 2048, 2048, 2048};
+	int alike = 0, two_signs = 0;
+	for (int round = 0; round < 1500; round++) {
+		struct buf x = any_sketch(), y = any_sketch();
+		struct sketch_quantile_packed a, b;
+		ck_assert(skim(x.data, x.len, &a) && skim(y.data, y.len, &b));
+		ck_assert(a.canonical && b.canonical && a.bytes.n == x.len);
+		uint32_t cap = caps[rnd() % 7];
+		assert_merges_alike(NULL, &b, cap);
+		assert_merges_alike(&a, &b, cap);
+		assert_merges_alike(&b, &b, cap);
+		alike += a.scale == b.scale && a.buckets + b.buckets > 8;
+		two_signs += (x.data[0] & 0x60) == 0x60;
+		buf_free(&x);
+		buf_free(&y);
+	}
+	ck_assert_int_gt(alike, 200);
+	ck_assert_int_gt(two_signs, 200);
+}
+END_TEST
+
+/* Changes one byte, or writes what may be a varint longer than it need be. */
+static void spoil(struct buf *b)
+{
+	size_t at = rnd() % b->len;
+	if (rnd() % 2) {
+		b->data[at] ^= (uint8_t)(1u << rnd() % 8);
+		return;
+	}
+	buf_u8(b, 0);
+	memmove(b->data + at + 2, b->data + at + 1, b->len - at - 2);
+	b->data[at] |= 0x80;
+	b->data[at + 1] = 0;
+}
+
+START_TEST(skimming_checks_what_decoding_checks)
+{
+	int fine = 0, long_ones = 0;
+	for (int round = 0; round < 1500; round++) {
+		struct buf x = any_sketch(), y = any_sketch();
+		struct sketch_quantile_packed a, b;
+		ck_assert(skim(y.data, y.len, &b));
+		for (int i = 0; i < 12; i++) {
+			struct buf z = {0};
+			buf_put(&z, x.data, x.len);
+			for (uint64_t k = 1 + rnd() % 2; k; k--)
+				spoil(&z);
+			uint8_t *exact = malloc(z.len);
+			memcpy(exact, z.data, z.len);
+			bool sketch = skim(exact, z.len, &a);
+			if (sketch && i < 2) {
+				assert_merges_alike(NULL, &a, 2048);
+				assert_merges_alike(&a, &b, 2048);
+				assert_merges_alike(&b, &a, 2048);
+			}
+			fine += sketch;
+			long_ones += sketch && !a.canonical;
+			free(exact);
+			buf_free(&z);
+		}
+		for (size_t n = 0; n < x.len && n < 200; n++)
+			ck_assert(!skim(x.data, n, &a));
+		buf_free(&x);
+		buf_free(&y);
+	}
+	ck_assert_int_gt(fine, 500);
+	ck_assert_int_gt(long_ones, 50);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common/sketch_quantile");
@@ -484,6 +631,8 @@ int main(void)
 	tcase_add_test(tc, the_bytes_are_these);
 	tcase_add_test(tc, damaged_bytes_never_crash);
 	tcase_add_test(tc, counts_stick_at_their_maximum);
+	tcase_add_test(tc, encoded_sketches_merge_as_decoded_ones);
+	tcase_add_test(tc, skimming_checks_what_decoding_checks);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
