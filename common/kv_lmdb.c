@@ -39,12 +39,18 @@ struct kv_lmdb {
 	MDB_dbi dbs[KV_DBS_MAX];
 };
 
+/* Who writes mostly goes from one key to the next and puts what it just got, and keys that start with the same byte lie
+ * together. So a write transaction keeps cursors where it was last, one for each of so many first bytes of a database: LMDB
+ * looks at the page where a cursor is before it searches from the root. */
+#define NEAR_CURSORS 8
+
 struct txn_lmdb {
 	struct kv_txn txn;
 	MDB_txn *mdb;
 	bool write;
 	int failed; /* first error that spoilt the transaction */
 	unsigned cursors;
+	MDB_cursor **near; /* NEAR_CURSORS for each database, made when needed; NULL: none yet */
 };
 
 struct cursor_lmdb {
@@ -151,6 +157,35 @@ static int lmdb_begin(struct kv *kv, bool write, struct kv_txn **ret_txn)
 	return 0;
 }
 
+/* Of one database, before what moves records otherwise than by splitting pages. */
+static void near_forget(struct txn_lmdb *t, unsigned db)
+{
+	for (unsigned i = db * NEAR_CURSORS; t->near && i < (db + 1) * NEAR_CURSORS; i++) {
+		if (t->near[i])
+			mdb_cursor_close(t->near[i]);
+		t->near[i] = NULL;
+	}
+}
+
+static void near_close(struct txn_lmdb *t)
+{
+	for (unsigned db = 0; t->near && db < kv_of(t->txn.kv)->db_count; db++)
+		near_forget(t, db);
+	free(t->near);
+	t->near = NULL;
+}
+
+static int near_cursor(struct txn_lmdb *t, unsigned db, struct bytes key, MDB_cursor **ret_cursor)
+{
+	MDB_dbi dbi = db_of(&t->txn, db);
+	if (!t->near)
+		t->near = xcalloc(kv_of(t->txn.kv)->db_count, NEAR_CURSORS * sizeof(MDB_cursor *));
+	MDB_cursor **c = &t->near[db * NEAR_CURSORS + key.p[0] % NEAR_CURSORS];
+	int rc = *c ? 0 : mdb_cursor_open(t->mdb, dbi, c);
+	*ret_cursor = *c;
+	return rc;
+}
+
 static void txn_end(struct txn_lmdb *t)
 {
 	if (t->write)
@@ -162,6 +197,7 @@ static int lmdb_commit(struct kv_txn *txn)
 {
 	struct txn_lmdb *t = txn_of(txn);
 	weir_assert(!t->cursors);
+	near_close(t);
 	int code = t->failed;
 	if (code)
 		mdb_txn_abort(t->mdb);
@@ -175,6 +211,7 @@ static void lmdb_abort(struct kv_txn *txn)
 {
 	struct txn_lmdb *t = txn_of(txn);
 	weir_assert(!t->cursors);
+	near_close(t);
 	mdb_txn_abort(t->mdb);
 	txn_end(t);
 }
@@ -183,8 +220,17 @@ static void lmdb_abort(struct kv_txn *txn)
 
 static int lmdb_get(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes *ret_value)
 {
+	struct txn_lmdb *t = txn_of(txn);
 	MDB_val k = val_of(key), v;
-	int rc = mdb_get(txn_of(txn)->mdb, db_of(txn, db), &k, &v);
+	MDB_cursor *c;
+	int rc;
+	if (t->write) {
+		rc = near_cursor(t, db, key, &c);
+		if (!rc)
+			rc = mdb_cursor_get(c, &k, &v, MDB_SET);
+	} else {
+		rc = mdb_get(t->mdb, db_of(txn, db), &k, &v);
+	}
 	if (rc)
 		return fail(txn, rc);
 	*ret_value = bytes_of(v.mv_data, v.mv_size);
@@ -193,8 +239,17 @@ static int lmdb_get(struct kv_txn *txn, unsigned db, struct bytes key, struct by
 
 static int lmdb_put(struct kv_txn *txn, unsigned db, struct bytes key, size_t n, bool append, uint8_t **ret_room)
 {
+	struct txn_lmdb *t = txn_of(txn);
 	MDB_val k = val_of(key), v = {n, NULL};
-	int rc = mdb_put(txn_of(txn)->mdb, db_of(txn, db), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
+	MDB_cursor *c;
+	int rc;
+	if (append || !t->write) {
+		rc = mdb_put(t->mdb, db_of(txn, db), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
+	} else {
+		rc = near_cursor(t, db, key, &c);
+		if (!rc)
+			rc = mdb_cursor_put(c, &k, &v, MDB_RESERVE);
+	}
 	if (rc)
 		return fail(txn, rc);
 	*ret_room = v.mv_data;
@@ -204,11 +259,13 @@ static int lmdb_put(struct kv_txn *txn, unsigned db, struct bytes key, size_t n,
 static int lmdb_del(struct kv_txn *txn, unsigned db, struct bytes key)
 {
 	MDB_val k = val_of(key);
+	near_forget(txn_of(txn), db);
 	return fail(txn, mdb_del(txn_of(txn)->mdb, db_of(txn, db), &k, NULL));
 }
 
 static int lmdb_clear(struct kv_txn *txn, unsigned db)
 {
+	near_forget(txn_of(txn), db);
 	return fail(txn, mdb_drop(txn_of(txn)->mdb, db_of(txn, db), 0));
 }
 

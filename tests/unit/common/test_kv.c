@@ -581,12 +581,140 @@ START_TEST(a_quota_is_a_full_disk)
 }
 END_TEST
 
+/* ---- a long life, against a model: what a write transaction remembers of where it was leads it nowhere else ---- */
+
+#define KEYS 6000
+#define LETTERS "gpdxa" /* some share what the transaction remembers by, some do not */
+
+struct model {
+	uint16_t len[2][KEYS]; /* of the value; 0: none */
+	uint8_t fill[2][KEYS];
+};
+
+static uint64_t seed = 3;
+
+static uint32_t rnd(uint32_t n)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(seed >> 33) % n;
+}
+
+/* Key i, of 6 to 12 bytes; ascending within a letter, as i is. */
+static struct bytes key_at(uint32_t i, uint8_t room[16])
+{
+	uint32_t letters = sizeof(LETTERS) - 1, n = i / letters;
+	int len = snprintf((char *)room, 16, "%c%05u", LETTERS[i % letters], n);
+	while (len < 6 + (int)(n % 7))
+		room[len++] = '.';
+	return bytes_of(room, (size_t)len);
+}
+
+static void check_key(struct kv_txn *t, const struct model *m, unsigned db, uint32_t i)
+{
+	uint8_t room[16];
+	struct bytes v;
+	int rc = kv_get(t, db, key_at(i, room), &v);
+	ck_assert_int_eq(rc, m->len[db][i] ? 0 : WEIR_ENOTFOUND);
+	if (rc)
+		return;
+	ck_assert_uint_eq(v.n, m->len[db][i]);
+	ck_assert(v.p[0] == m->fill[db][i] && !memcmp(v.p, v.p + 1, v.n - 1)); /* one byte repeated */
+}
+
+static void put_key(struct kv_txn *t, struct model *m, unsigned db, uint32_t i)
+{
+	uint8_t room[16], value[3000];
+	size_t n = rnd(10) ? m->len[db][i] && rnd(2) ? m->len[db][i] : 1 + rnd(300) : 1 + rnd(sizeof(value));
+	m->fill[db][i] = (uint8_t)rnd(256);
+	m->len[db][i] = (uint16_t)n;
+	memset(value, m->fill[db][i], n);
+	ck_assert_int_eq(kv_put(t, db, key_at(i, room), bytes_of(value, n)), 0);
+}
+
+/* One of the things that a state writer does; keys come in runs. */
+static void change(struct kv_txn *t, struct model *m, uint32_t deletes)
+{
+	uint8_t room[16];
+	unsigned db = rnd(2);
+	uint32_t i = rnd(KEYS), run = 1 + rnd(40), what = rnd(100), step = rnd(3) ? 5 : 1;
+	if (what < 1 && !rnd(60)) {
+		ck_assert_int_eq(kv_clear(t, db), 0);
+		memset(m->len[db], 0, sizeof(m->len[db]));
+		return;
+	}
+	for (; run && i < KEYS; run--, i += step) {
+		if (what < deletes) {
+			ck_assert_int_eq(kv_del(t, db, key_at(i, room)), m->len[db][i] ? 0 : WEIR_ENOTFOUND);
+			m->len[db][i] = 0;
+		} else if (what < 60) {
+			check_key(t, m, db, i);
+			put_key(t, m, db, i);
+		} else if (what < 85) {
+			put_key(t, m, db, i);
+		} else {
+			check_key(t, m, db, i);
+		}
+	}
+}
+
+/* All records, in order, and no others. */
+static void check_all(struct kv *kv, const struct model *m)
+{
+	struct kv_txn *t = begin(kv, false);
+	for (unsigned db = 0; db < 2; db++) {
+		struct kv_cursor *c;
+		struct bytes key, value;
+		uint8_t before[16];
+		size_t found = 0, want = 0, before_n = 0;
+		for (uint32_t i = 0; i < KEYS; i++) {
+			check_key(t, m, db, i);
+			want += m->len[db][i] != 0;
+		}
+		ck_assert_int_eq(kv_cursor_open(t, db, &c), 0);
+		for (int rc = kv_cursor_first(c, &key, &value); !rc; rc = kv_cursor_next(c, &key, &value), found++) {
+			size_t n = key.n < before_n ? key.n : before_n;
+			ck_assert(!before_n || memcmp(before, key.p, n) < 0);
+			memcpy(before, key.p, key.n);
+			before_n = key.n;
+		}
+		ck_assert_uint_eq(found, want);
+		kv_cursor_close(c);
+	}
+	kv_abort(t);
+}
+
+START_TEST(a_long_life_is_that_of_a_map)
+{
+	static struct model now, after;
+	struct kv_lmdb_options o = {folder, names, 2, 64 * 1024 * 1024, false};
+	struct kv *kv;
+	ck_assert_int_eq(kv_lmdb_open(&o, &kv, &why_text), 0);
+	for (int round = 0; round < 30; round++) {
+		struct kv_txn *t = begin(kv, true);
+		after = now;
+		for (uint32_t i = rnd(150), deletes = rnd(3) ? 3 : 40; i; i--)
+			change(t, &after, deletes);
+		if (rnd(5)) {
+			ck_assert_int_eq(kv_commit(t), 0);
+			now = after;
+		} else {
+			kv_abort(t);
+		}
+		if (round % 10 == 0)
+			check_all(kv, &now);
+	}
+	check_all(kv, &now);
+	kv_close(kv);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common/kv");
 	TCase *tc = tcase_create("all");
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_long_life_is_that_of_a_map);
 	tcase_add_test(tc, committed_data_is_there_after_reopening);
 	tcase_add_test(tc, a_reader_keeps_its_snapshot);
 	tcase_add_test(tc, cursors_go_in_order_both_ways);
