@@ -1,5 +1,7 @@
 #include "common/zip.h"
 
+#include <stdatomic.h>
+
 #include <zstd.h>
 
 #include "common/err.h"
@@ -18,8 +20,17 @@ bool zip_pack(const void *p, size_t n, struct buf *out)
 	return true;
 }
 
+/* Contexts are large, and making one costs more than unpacking a small batch. So one is kept, for whoever comes next; it
+ * holds nothing of what it unpacked that another use would see. */
+static _Atomic(ZSTD_DCtx *) spare;
+
 int zip_unpack(const void *p, size_t n, uint8_t *raw, size_t raw_len)
 {
-	size_t len = ZSTD_decompress(raw, raw_len, p, n);
+	ZSTD_DCtx *c = atomic_exchange(&spare, NULL);
+	if (!c)
+		c = ZSTD_createDCtx();
+	weir_assert(c); /* out of memory, as elsewhere */
+	size_t len = ZSTD_decompressDCtx(c, raw, raw_len, p, n);
+	ZSTD_freeDCtx(atomic_exchange(&spare, c));
 	return ZSTD_isError(len) || len != raw_len ? WEIR_ECORRUPT : 0;
 }

@@ -1,4 +1,4 @@
-/* Compression, and bounded decompression: the one adapter to zstd. No state; any thread. */
+/* Compression, and bounded decompression: the one adapter to zstd. Any thread. */
 #ifndef WEIR_COMMON_ZIP_H
 #define WEIR_COMMON_ZIP_H
 
