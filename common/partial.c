@@ -263,26 +263,24 @@ static const enum partial_column number_columns[NUMBERS] = {
     [N_MEAN] = PARTIAL_COL_MEAN,
 };
 
-static bool number_present(const struct partial_spec *spec, enum number i)
+/* A bit per number that is there. */
+static uint32_t numbers_present(const struct partial_spec *spec)
 {
-	switch (i) {
-	case N_MIN:
-	case N_MAX:
-		return has(spec, PARTIAL_MINMAX);
-	case N_FIRST:
-	case N_LAST:
-		return has(spec, PARTIAL_FIRSTLAST);
-	case N_SUM:
-	case N_SUM_C:
-		return has(spec, PARTIAL_SUM);
-	case N_M2:
-		return has(spec, PARTIAL_MOMENTS);
-	case N_MEAN:
-		return has(spec, PARTIAL_MOMENTS) && !has(spec, PARTIAL_SUM);
-	case NUMBERS:
-		break;
-	}
-	return false;
+	uint32_t n = 0;
+	if (has(spec, PARTIAL_MINMAX))
+		n |= 1u << N_MIN | 1u << N_MAX;
+	if (has(spec, PARTIAL_FIRSTLAST))
+		n |= 1u << N_FIRST | 1u << N_LAST;
+	if (has(spec, PARTIAL_SUM))
+		n |= 1u << N_SUM | 1u << N_SUM_C;
+	if (has(spec, PARTIAL_MOMENTS))
+		n |= 1u << N_M2 | (has(spec, PARTIAL_SUM) ? 0 : 1u << N_MEAN);
+	return n;
+}
+
+static size_t kinds_bytes(uint32_t present)
+{
+	return ((size_t)__builtin_popcount(present) + 1) / 2;
 }
 
 static double *number_of(struct partial *p, enum number i)
@@ -320,14 +318,6 @@ static size_t references(const struct partial *p, enum number i, double refs[NUM
 	return i == N_MAX ? 1 : i == N_FIRST ? 2 : 3;
 }
 
-static uint32_t number_count(const struct partial_spec *spec)
-{
-	uint32_t n = 0;
-	for (enum number i = 0; i < NUMBERS; i++)
-		n += number_present(spec, i);
-	return n;
-}
-
 static double mean_guess(const struct partial *p)
 {
 	return isfinite(p->sum) ? (p->sum + p->sum_c) / (double)p->count : 0;
@@ -337,14 +327,14 @@ static void put_numbers(const struct partial *p, const struct partial_spec *spec
 {
 	struct partial copy = *p;
 	uint8_t kinds[NUMBERS + 1] = {0};
-	uint32_t n = 0;
-	size_t bytes = (number_count(spec) + 1) / 2;
+	uint32_t n = 0, present = numbers_present(spec);
+	size_t bytes = kinds_bytes(present);
 	struct buf *kinds_col = cols[PARTIAL_COL_KINDS];
 	size_t kinds_at = kinds_col->len; /* before the payloads, also where all columns are one buffer */
 	buf_put(kinds_col, kinds, bytes);
 	for (enum number i = 0; i < NUMBERS; i++) {
 		double refs[NUMBER_REFS_MAX];
-		if (!number_present(spec, i))
+		if (!(present >> i & 1))
 			continue;
 		size_t ref_count = references(p, i, refs);
 		kinds[n++] = number_put(cols[number_columns[i]], *number_of(&copy, i), refs, ref_count);
@@ -385,15 +375,15 @@ void partial_put_columns(const struct partial *p, const struct partial_spec *spe
 
 static int get_numbers(struct rd *const cols[PARTIAL_COLS], const struct partial_spec *spec, struct partial *p)
 {
-	uint32_t count = number_count(spec), n = 0;
-	const uint8_t *kinds = rd_raw(cols[PARTIAL_COL_KINDS], (count + 1) / 2);
+	uint32_t present = numbers_present(spec), count = (uint32_t)__builtin_popcount(present), n = 0;
+	const uint8_t *kinds = rd_raw(cols[PARTIAL_COL_KINDS], kinds_bytes(present));
 	if (!kinds)
 		return cols[PARTIAL_COL_KINDS]->err;
 	if (count % 2 && kinds[count / 2] >> 4)
 		return WEIR_ECORRUPT;
 	for (enum number i = 0; i < NUMBERS; i++) {
 		double refs[NUMBER_REFS_MAX];
-		if (!number_present(spec, i))
+		if (!(present >> i & 1))
 			continue;
 		size_t ref_count = references(p, i, refs);
 		uint8_t kind = kinds[n / 2] >> (n % 2 ? 4 : 0) & 15;

@@ -526,11 +526,15 @@ struct writer {
 	uint32_t n;
 };
 
+/* p: behind the number of buckets. */
+static inline struct writer writer_start(uint8_t *p, int32_t first_index)
+{
+	return (struct writer){.p = varint_write(p, varint_zigzag(first_index)), .previous = first_index - 1};
+}
+
 static inline void put_bucket(struct writer *w, int32_t index, uint64_t count)
 {
-	if (!w->n)
-		w->p = varint_write(w->p, varint_zigzag(index));
-	uint64_t gap = w->n ? (uint64_t)(index - w->previous - 1) : 0, more = count - 1;
+	uint64_t gap = (uint64_t)(index - w->previous - 1), more = count - 1;
 	uint8_t low = gap < NIBBLE_MAX ? (uint8_t)gap : NIBBLE_MAX;
 	uint8_t high = more < NIBBLE_MAX ? (uint8_t)more : NIBBLE_MAX;
 	*w->p++ = (uint8_t)(low | high << 4);
@@ -544,11 +548,15 @@ static inline void put_bucket(struct writer *w, int32_t index, uint64_t count)
 
 static void encode_store(const struct store *st, struct buf *out)
 {
-	struct walk walk = walk_of(st, 0);
 	uint8_t *start = buf_reserve(out, 2 * VARINT_MAX_BYTES + (size_t)st->n * TOKEN_MAX);
-	struct writer w = {.p = varint_write(start, st->n)};
-	while (walk_next(&walk))
-		put_bucket(&w, walk.index, walk.count);
+	uint32_t end = store_end(st), at = 0;
+	while (!st->count[at]) /* it is not empty */
+		at++;
+	struct writer w = writer_start(varint_write(start, st->n), index_at(st, at));
+	for (; at < end; at++) {
+		if (st->count[at])
+			put_bucket(&w, index_at(st, at), st->count[at]);
+	}
 	out->len += (size_t)(w.p - start);
 }
 
@@ -819,36 +827,39 @@ static struct scan scan_head(const uint8_t *p, uint8_t *ret_head, uint64_t *ret_
 static void scan_store(struct scan *s, bool present)
 {
 	s->left = present ? (uint32_t)scan_varint(s) : 0;
-	s->index = present ? (int32_t)varint_unzigzag(scan_varint(s)) - 1 : 0;
+	s->index = present ? (int32_t)varint_unzigzag(scan_varint(s)) - 1 : 0; /* before the first */
 }
 
 /* Both stores' buckets, joined, to out. Returns how many; both scans are at their store's end. */
-static uint32_t merge_scans(struct scan *a, struct scan *b, struct buf *out)
+static uint32_t merge_scans(struct scan *ret_a, struct scan *ret_b, struct buf *out)
 {
-	uint32_t room = a->left + b->left;
+	struct scan a = *ret_a, b = *ret_b; /* nothing points to these: they live in registers */
+	uint32_t room = a.left + b.left;
 	if (!room)
 		return 0;
 	/* The number of buckets comes first and is known last; it takes one byte or two. */
 	uint8_t *start = buf_reserve(out, 2 * VARINT_MAX_BYTES + (size_t)room * TOKEN_MAX);
-	struct writer w = {.p = start + 2};
-	bool more_a = scan_next(a), more_b = scan_next(b);
+	bool more_a = scan_next(&a), more_b = scan_next(&b);
+	struct writer w = writer_start(start + 2, !more_b || (more_a && a.index < b.index) ? a.index : b.index);
 	while (more_a && more_b) {
-		if (a->index < b->index) {
-			put_bucket(&w, a->index, a->count);
-			more_a = scan_next(a);
-		} else if (b->index < a->index) {
-			put_bucket(&w, b->index, b->count);
-			more_b = scan_next(b);
+		if (a.index < b.index) {
+			put_bucket(&w, a.index, a.count);
+			more_a = scan_next(&a);
+		} else if (b.index < a.index) {
+			put_bucket(&w, b.index, b.count);
+			more_b = scan_next(&b);
 		} else {
-			put_bucket(&w, a->index, add_sat(a->count, b->count));
-			more_a = scan_next(a);
-			more_b = scan_next(b);
+			put_bucket(&w, a.index, add_sat(a.count, b.count));
+			more_a = scan_next(&a);
+			more_b = scan_next(&b);
 		}
 	}
-	for (; more_a; more_a = scan_next(a))
-		put_bucket(&w, a->index, a->count);
-	for (; more_b; more_b = scan_next(b))
-		put_bucket(&w, b->index, b->count);
+	for (; more_a; more_a = scan_next(&a))
+		put_bucket(&w, a.index, a.count);
+	for (; more_b; more_b = scan_next(&b))
+		put_bucket(&w, b.index, b.count);
+	*ret_a = a;
+	*ret_b = b;
 	uint8_t *end = varint_write(start, w.n);
 	size_t len = (size_t)(w.p - (start + 2));
 	if (end < start + 2)
