@@ -734,20 +734,34 @@ static int skim_store(struct rd *r, int steps, uint32_t max, struct sketch_quant
 		return WEIR_ECORRUPT; /* the first bucket's index was given */
 	s->buckets += n;
 	index--; /* as if it followed on the bucket before it */
+	const uint8_t *p = r->p;
+	uint64_t total = 0; /* of counts that are small: n of them cannot overflow */
 	while (n) {
-		uint32_t plain = n >= 8 && rd_left(r) >= 8 ? plain_tokens(r->p, &low, &high) : 0;
+		bool roomy = r->end - p >= 8;
+		uint32_t plain = n >= 8 && roomy ? plain_tokens(p, &low, &high) : 0;
 		if (plain) {
 			index += low + plain;
-			s->count = add_sat(s->count, high + plain);
-			r->p += plain;
+			total += high + plain;
+			p += plain;
 			n -= plain;
+		}
+		if (plain == 8 || !n)
+			continue;
+		if (r->end - p >= 2 && *p >= NIBBLE_MAX << 4 && *p != UINT8_MAX && p[1] < 0x80) { /* a usual large count */
+			index += (*p & NIBBLE_MAX) + 1;
+			total += (uint64_t)p[1] + NIBBLE_MAX + 1;
+			p += 2;
 		} else {
+			r->p = p;
 			err = skim_bucket(r, &index, &s->count, &s->canonical);
 			if (err)
 				return err;
-			n--;
+			p = r->p;
 		}
+		n--;
 	}
+	r->p = p;
+	s->count = add_sat(s->count, total);
 	return index > collapsed(INDEX_MAX, steps) ? WEIR_ECORRUPT : 0;
 }
 
