@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what docs/performance.md quotes, with the real daemons on loopback. ./dev bench [NAME ...]
 
-Names: line partial edge commit latency uplink memory replicate (default: all). Every figure is printed with what it means; nothing here
+Names: line partial apply edge commit latency uplink memory replicate (default: all). Every figure is printed with what it means; nothing here
 passes or fails by time."""
 
 import argparse
@@ -160,6 +160,7 @@ def main():
     os.environ["WEIR_BUILD"] = os.path.abspath(args.build)
     import weirtest as w
     benches = {"line": lambda w: bench_program(w, "bench_line"), "partial": lambda w: bench_program(w, "bench_partial"),
+               "apply": lambda w: bench_program(w, "bench_apply"),
                "edge": bench_edge, "commit": bench_commit, "latency": bench_latency, "uplink": bench_uplink,
                "memory": bench_memory, "replicate": bench_replicate}
     unknown = [n for n in args.names if n not in benches]
