@@ -1,4 +1,5 @@
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cloudd/readiness.h"
@@ -95,7 +96,7 @@ START_TEST(the_least_ready_comes_first)
 	ck_assert_str_eq(why(),
 	    "shard 3 is empty here and waits until its leader adds this replica (4 of the 5 groups here are not ready)");
 	groups[0].role = REPLICA_FORMING;
-	strcpy(groups[0].waits_for, "cloud-3");
+	snprintf(groups[0].waits_for, sizeof(groups[0].waits_for), "cloud-3");
 	ck_assert_str_eq(why(),
 	    "forming: waits for cloud-3; a new cluster needs every node of its topology once (5 of the 5 groups here are not "
 	    "ready)");
