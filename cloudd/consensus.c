@@ -78,15 +78,11 @@ static void end_role(struct group *g)
 	c->io.role(c->io.arg, g->number, false, g->served_term);
 }
 
-#ifndef CONSENSUS_MAY_SERVE /* the simulator breaks it, to show that it would notice */
-#define CONSENSUS_MAY_SERVE(group, applied, leader_since) ((applied) >= (leader_since))
-#endif
-
 static void begin_role(struct group *g)
 {
 	struct raft_status status;
 	raft_status(g->raft, &status);
-	if (!status.leader_since || !CONSENSUS_MAY_SERVE(g->number, g->reported, status.leader_since))
+	if (!status.leader_since || g->reported < status.leader_since)
 		return;
 	g->serving = true;
 	g->served_term = status.term;

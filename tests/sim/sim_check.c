@@ -260,6 +260,18 @@ static void check_shard(struct sim_cloud *c, struct kv_txn *txn, uint32_t shard)
 		sim_fail(c->w, "the counts of shard %u: %s", shard, err_text(rc));
 }
 
+/* While a snapshot is being installed nobody is told anything. */
+static void check_void(struct sim_cloud *c, struct kv_txn *txn, uint32_t group)
+{
+	struct counts_arg arg = {c, group ? group - 1 : 0};
+	struct meta_state m;
+	int rc = group ? shard_read_counts(txn, group, check_counts, &arg) : meta_read(txn, &m);
+	if (!rc && !group)
+		meta_state_clear(&m);
+	if (!rc)
+		sim_fail(c->w, "cloud %u: group %u is read while it is void", c->pid, group);
+}
+
 void sim_check_state(struct sim_cloud *c)
 {
 	struct sim_world *w = c->w;
@@ -273,7 +285,9 @@ void sim_check_state(struct sim_cloud *c)
 		sim_group_state(c, txn, g);
 		if (w->failed || apply_read_group(txn, g, &info))
 			continue;
-		if ((info.is_void || !info.applied) && w->mutant != MUTANT_SERVE_VOID)
+		if (info.is_void)
+			check_void(c, txn, g);
+		if (info.is_void || !info.applied)
 			continue;
 		if (!g)
 			check_meta(c, txn);
@@ -485,6 +499,9 @@ static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t
 		else if (info.is_void || info.applied != w->groups[group].count)
 			snprintf(why, size, "group %u: cloud %u is at entry %llu%s of %zu", group, c->pid,
 			    (unsigned long long)info.applied, info.is_void ? " (void)" : "", w->groups[group].count);
+		else if (s->serving && rank)
+			snprintf(why, size, "group %u: cloud %u leads, not the preferred cloud %u", group, c->pid,
+			    topology_replica(w->topology, group, 0));
 		else if (s->serving && voters != w->topology->replicas)
 			snprintf(why, size, "group %u: its leader knows %u active voters", group, voters);
 		else

@@ -151,6 +151,20 @@ static void cloud_apply(void *arg, struct apply_job *job)
 	}
 }
 
+/* A mutant: a snapshot says that it is of the entry after its own. */
+static void move_ahead(struct sim_cloud *c, struct msg *m)
+{
+	struct snapshot_head head = {.index = ++m->snapshot_reply.index,
+	    .term = m->snapshot_reply.term,
+	    .config = m->snapshot_reply.config,
+	    .digest_hi = m->snapshot_reply.digest_hi,
+	    .digest_lo = m->snapshot_reply.digest_lo,
+	    .meta_index = m->snapshot_reply.meta_index,
+	    .skipped = m->snapshot_reply.skipped};
+	c->true_id = m->snapshot_reply.id;
+	c->false_id = m->snapshot_reply.id = snapshot_id(m->snapshot_reply.group, &head);
+}
+
 /* What cloudd/serve does on a reader thread. Nobody queries over the network here: readers are in sim_read.c. */
 static void cloud_serve(void *arg, struct bytes route, const void *frame, size_t len)
 {
@@ -161,9 +175,11 @@ static void cloud_serve(void *arg, struct bytes route, const void *frame, size_t
 	if (zombie(c) || msg_decode(frame, len, &m))
 		return;
 	if (m.type == MSG_SNAPSHOT) {
+		if (m.snapshot.id && m.snapshot.id == c->false_id)
+			m.snapshot.id = c->true_id;
 		snapshots_serve(c->snapshots, &m, sim_cloud_time(c).mono_ns, &body, &reply);
 		if (c->w->mutant == MUTANT_SNAPSHOT_AHEAD && reply.snapshot_reply.verdict == VERDICT_OK)
-			reply.snapshot_reply.index++;
+			move_ahead(c, &reply);
 		reply.req_id = m.req_id;
 		reply.from = c->w->topology->clouds[c->pid].name;
 		if (node_cluster_id(c->node, id))

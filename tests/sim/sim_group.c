@@ -220,7 +220,7 @@ void sim_group_state(struct sim_cloud *c, struct kv_txn *txn, uint32_t group)
 		sim_fail(w, "cloud %u: the state of group %u: %s", c->pid, group, err_text(rc));
 		return;
 	}
-	if (info.is_void && w->mutant != MUTANT_SERVE_VOID)
+	if (info.is_void)
 		sim_cloud_forget(c, group); /* what a snapshot brings may be a little older than what was there */
 	if (info.is_void || !info.applied)
 		return;

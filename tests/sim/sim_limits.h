@@ -3,15 +3,10 @@
 #ifndef WEIR_SIM_LIMITS_H
 #define WEIR_SIM_LIMITS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 extern uint64_t sim_keep_entries, sim_truncate_min; /* of this seed */
 
-/* A rule that a mutant breaks: a leader serves once its first entry is applied. */
-bool sim_may_serve(uint32_t group, uint64_t applied, uint64_t leader_since);
-
-#define CONSENSUS_MAY_SERVE sim_may_serve
 #define CONSENSUS_KEEP_ENTRIES sim_keep_entries
 #define CONSENSUS_TRUNCATE_MIN sim_truncate_min
 #define SNAPSHOT_CHUNK_MAX 1536

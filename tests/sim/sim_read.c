@@ -9,6 +9,7 @@
 
 #define READ_MAX_NS (3 * NS_PER_SEC)   /* a sweep's: then another replica is asked */
 #define PROBE_MAX_NS (40 * NS_PER_SEC) /* any: longer than a process is stopped */
+#define ANSWER_MAX_NS (10 * NS_PER_SEC)
 #define SWEEP_EVERY_NS (2 * NS_PER_SEC)
 #define PROBES 0.4                     /* each tick */
 
@@ -95,11 +96,22 @@ static void sweep_end(struct sim_world *w)
 	s->ended_ns = w->now_ns;
 }
 
+/* A node answers in the end, though it be that it does not lead. */
+static void check_answered(struct sim_world *w, const struct sim_read *r, const struct sim_cloud *c)
+{
+	int64_t since = r->asked_ns > c->paused_until_ns ? r->asked_ns : c->paused_until_ns;
+	if (r->asked_ns && !r->granted && w->now_ns - since > ANSWER_MAX_NS)
+		sim_fail(w, "cloud %u has not answered a read of shard %u for %lld s", c->pid, r->shard,
+		    (long long)(ANSWER_MAX_NS / NS_PER_SEC));
+}
+
 static void give_up_late(struct sim_world *w)
 {
 	for (size_t i = 0; i < SIM_READS_MAX; i++) {
 		struct sim_read *r = &w->reads[i];
 		const struct sim_cloud *c = &w->clouds[r->cloud];
+		if (r->used && c->up && c->life == r->life)
+			check_answered(w, r, c);
 		if (r->used && (!c->up || c->life != r->life || w->now_ns - r->begun_ns > (r->sweeps ? READ_MAX_NS : PROBE_MAX_NS)))
 			read_end(w, r);
 	}
@@ -142,6 +154,7 @@ void sim_read_asked(struct sim_cloud *c, uint64_t context)
 	if (!r)
 		return;
 	r->floor = w->read_floor[r->shard];
+	r->asked_ns = w->now_ns;
 	uint32_t group = r->shard + 1;
 	if (w->mutant == MUTANT_NO_READ_INDEX && node_serves(c->node, group))
 		sim_read_told(c, group, context, true, c->durable[group]);

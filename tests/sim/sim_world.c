@@ -8,12 +8,6 @@
 #include "common/err.h"
 
 uint64_t sim_keep_entries, sim_truncate_min;
-static enum sim_mutant running; /* for what has no world at hand; one runs at a time */
-
-bool sim_may_serve(uint32_t group, uint64_t applied, uint64_t leader_since)
-{
-	return applied >= leader_since || (!group && running == MUTANT_EAGER_META);
-}
 
 #define CHECK_EVERY_NS (2 * NS_PER_SEC)
 #define READS_EVERY_NS (200 * NS_PER_MS)
@@ -24,7 +18,7 @@ const char *sim_mutant_name(enum sim_mutant m)
 {
 	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
-	    "early-truncate", "eager-read", "eager-meta", "serve-void", "snapshot-ahead", "lost-advance"};
+	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance"};
 	return names[m];
 }
 
@@ -325,7 +319,7 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool ve
 		return;
 	}
 	struct sim_world *w = xcalloc(1, sizeof(*w));
-	w->mutant = running = mutant;
+	w->mutant = mutant;
 	w->verbose = verbose;
 	if (verbose)
 		printf("%s", buf_cstr(&plan->yaml));

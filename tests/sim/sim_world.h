@@ -47,8 +47,6 @@ enum sim_mutant {
 	MUTANT_OLD_NUMBER,    /* a lost folder comes back under its old member number */
 	MUTANT_EARLY_TRUNCATE, /* the log is told that the state is durable before it is */
 	MUTANT_EAGER_READ,    /* a new leader answers readers before its first entry is applied */
-	MUTANT_EAGER_META,    /* meta's leader begins before its first entry is applied (a hook in cloudd/consensus) */
-	MUTANT_SERVE_VOID,    /* a replica answers readers while a snapshot is being installed */
 	MUTANT_SNAPSHOT_AHEAD, /* a snapshot's head says an index above its records' */
 	MUTANT_LOST_ADVANCE,  /* shards that did not take an advance say that they did */
 	MUTANTS
@@ -142,7 +140,7 @@ struct sim_read {
 	uint64_t life, context;
 	uint64_t floor; /* index that somebody had been told of before it began */
 	uint64_t index; /* granted: to be waited for */
-	int64_t begun_ns;
+	int64_t begun_ns, asked_ns; /* asked: by the node; 0: not yet */
 };
 
 /* A reader of everything: of each shard once, then all is looked at together. */
@@ -179,6 +177,7 @@ struct sim_cloud {
 	bool apply_busy, commit_planned;
 	uint64_t peer_conn[SIM_CLOUDS_MAX], bulk_conn[SIM_CLOUDS_MAX];
 	struct snapshots *snapshots;
+	uint64_t false_id, true_id; /* of a snapshot that a mutant's head lies about */
 	int64_t paused_until_ns; /* stopped, as by SIGSTOP */
 	uint64_t member;         /* of its folder; 0: not written yet */
 	uint64_t seen[SIM_GROUPS_MAX];    /* committed entries of this start that were compared */
