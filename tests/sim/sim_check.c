@@ -561,8 +561,17 @@ static void check_revisions(struct sim_world *w)
 	}
 }
 
+static void check_cluster_id(struct sim_world *w)
+{
+	uint8_t first[CLUSTER_ID_BYTES], id[CLUSTER_ID_BYTES];
+	for (uint32_t i = 0; i < w->cloud_count; i++)
+		if (!node_cluster_id(w->clouds[i].node, i ? id : first) || (i && memcmp(id, first, sizeof(id))))
+			sim_fail(w, "cloud %u knows no cluster id, or another one", i);
+}
+
 void sim_check_end(struct sim_world *w)
 {
+	check_cluster_id(w);
 	check_revisions(w);
 	if (!w->failed)
 		sim_watch_check(w);

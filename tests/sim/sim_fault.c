@@ -169,13 +169,17 @@ static void pause_cloud(struct sim_world *w)
 static void wipe(struct sim_world *w)
 {
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	if (w->last_wiped < w->cloud_count && sim_chance(&w->fault_rand, 0.3))
+		c = &w->clouds[w->last_wiped]; /* again, maybe before it has all back */
 	if (!sim_group_may_wipe(w, c))
 		return;
+	w->last_wiped = c->pid;
 	if (c->up)
 		sim_cloud_crash(c);
 	c->life++;
 	sim_cloud_wipe(c);
-	sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
+	int64_t down = sim_chance(&w->fault_rand, 0.5) ? sim_range(&w->fault_rand, 5, 300) * NS_PER_MS : down_time(w);
+	sim_plan_event(w, SIM_NODE_START, down, c->pid, c->life);
 }
 
 /* Cuts some links, one-way or both; SIM_FAULT_END opens all links of the process again. */

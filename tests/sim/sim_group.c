@@ -337,24 +337,27 @@ static bool config_of(const struct sim_group *g, struct raft_config *ret)
 }
 
 /* Raft survives the loss of a folder when every other voter's is there: what was committed is on a majority of them all, and
- * the loser's successor is a voter only once it has everything. So one at a time, in each group. */
+ * the loser's successor is a voter only once it has everything. So one at a time in each group; the same one may lose it again
+ * meanwhile. */
 bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c)
 {
 	if (w->topology->replicas < 3 || w->lost_count == SIM_LOST_MAX)
 		return false;
 	for (uint32_t g = 0; g <= w->topology->shards; g++) {
 		struct raft_config config;
-		uint32_t voters = 0;
+		uint32_t others = 0;
 		if (!sim_cloud_holds(c, g))
 			continue;
 		if (!config_of(&w->groups[g], &config))
 			return false;
 		for (uint32_t i = 0; i < config.count; i++) {
+			if ((config.members[i].id & ((UINT64_C(1) << CONSENSUS_NODE_BITS) - 1)) == c->pid)
+				continue;
 			if (is_lost(w, config.members[i].id))
 				return false;
-			voters += config.members[i].voter;
+			others += config.members[i].voter;
 		}
-		if (voters != w->topology->replicas)
+		if (others != w->topology->replicas - 1)
 			return false;
 	}
 	return true;

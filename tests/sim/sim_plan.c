@@ -435,7 +435,7 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->no_clock_until_ns = sim_chance(r, 0.1) ? sim_range(r, 2, 40) * NS_PER_SEC : 0;
 	p->split_ns = sim_chance(r, 0.4) ? sim_range(r, 2, 20) * NS_PER_SEC : 0;
 	p->pause_ns = sim_chance(r, 0.4) ? sim_range(r, 3, 20) * NS_PER_SEC : 0;
-	p->wipe_ns = sim_chance(r, 0.3) ? sim_range(r, 10, 30) * NS_PER_SEC : 0;
+	p->wipe_ns = sim_chance(r, 0.35) ? sim_range(r, 1, sim_chance(r, 0.5) ? 8 : 30) * NS_PER_SEC : 0;
 	p->stays_down = sim_chance(r, 0.4) ? 0.15 : 0;
 	p->keep_entries = (uint64_t)sim_range(r, 0, sim_chance(r, 0.6) ? 20 : 400);
 	p->truncate_min = (uint64_t)sim_range(r, 1, sim_chance(r, 0.5) ? 8 : 64);

@@ -240,6 +240,7 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	w->proc_rand = sim_fork(&r);
 	weir_assert(plan->topology->shards <= SIM_SHARDS_MAX && plan->topology->stream_count <= SIM_STREAMS_MAX);
 	w->cloud_count = (uint32_t)plan->topology->cloud_count;
+	w->last_wiped = w->cloud_count;
 	w->edge_count = (uint32_t)plan->topology->edge_count;
 	for (size_t i = 0; i < STREAMS_MAX; i++)
 		w->final_seen[i] = INT64_MIN;

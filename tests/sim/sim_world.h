@@ -266,6 +266,7 @@ struct sim_world {
 	size_t written_count, written_cap;
 	uint64_t lost[SIM_LOST_MAX]; /* member numbers of folders that are gone */
 	size_t lost_count;
+	uint32_t last_wiped;
 	struct sim_read reads[SIM_READS_MAX];
 	uint64_t next_context;
 	uint64_t read_floor[SIM_SHARDS_MAX]; /* index that an acknowledgement or an answer has told of */
