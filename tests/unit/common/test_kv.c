@@ -589,6 +589,7 @@ END_TEST
 struct model {
 	uint16_t len[2][KEYS]; /* of the value; 0: none */
 	uint8_t fill[2][KEYS];
+	uint32_t appended[2]; /* records behind all of these, by kv_append */
 };
 
 static uint64_t seed = 3;
@@ -631,6 +632,25 @@ static void put_key(struct kv_txn *t, struct model *m, unsigned db, uint32_t i)
 	ck_assert_int_eq(kv_put(t, db, key_at(i, room), bytes_of(value, n)), 0);
 }
 
+static struct bytes appended_at(uint32_t i, uint8_t room[16])
+{
+	return bytes_of(room, (size_t)snprintf((char *)room, 16, "y%08u", i));
+}
+
+static void append_key(struct kv_txn *t, struct model *m, unsigned db)
+{
+	uint8_t room[16];
+	ck_assert_int_eq(kv_append(t, db, appended_at(m->appended[db]++, room), KEY("appended")), 0);
+}
+
+static void check_appended(struct kv_txn *t, const struct model *m, unsigned db)
+{
+	uint8_t room[16];
+	struct bytes v;
+	for (uint32_t i = 0; i <= m->appended[db]; i++)
+		ck_assert_int_eq(kv_get(t, db, appended_at(i, room), &v), i < m->appended[db] ? 0 : WEIR_ENOTFOUND);
+}
+
 /* One of the things that a state writer does; keys come in runs. */
 static void change(struct kv_txn *t, struct model *m, uint32_t deletes)
 {
@@ -640,6 +660,7 @@ static void change(struct kv_txn *t, struct model *m, uint32_t deletes)
 	if (what < 1 && !rnd(60)) {
 		ck_assert_int_eq(kv_clear(t, db), 0);
 		memset(m->len[db], 0, sizeof(m->len[db]));
+		m->appended[db] = 0;
 		return;
 	}
 	for (; run && i < KEYS; run--, i += step) {
@@ -651,10 +672,14 @@ static void change(struct kv_txn *t, struct model *m, uint32_t deletes)
 			put_key(t, m, db, i);
 		} else if (what < 85) {
 			put_key(t, m, db, i);
+		} else if (what < 90) {
+			append_key(t, m, db);
 		} else {
 			check_key(t, m, db, i);
 		}
 	}
+	if (what == 99)
+		check_appended(t, m, db);
 }
 
 /* All records, in order, and no others. */
@@ -665,11 +690,12 @@ static void check_all(struct kv *kv, const struct model *m)
 		struct kv_cursor *c;
 		struct bytes key, value;
 		uint8_t before[16];
-		size_t found = 0, want = 0, before_n = 0;
+		size_t found = 0, want = m->appended[db], before_n = 0;
 		for (uint32_t i = 0; i < KEYS; i++) {
 			check_key(t, m, db, i);
 			want += m->len[db][i] != 0;
 		}
+		check_appended(t, m, db);
 		ck_assert_int_eq(kv_cursor_open(t, db, &c), 0);
 		for (int rc = kv_cursor_first(c, &key, &value); !rc; rc = kv_cursor_next(c, &key, &value), found++) {
 			size_t n = key.n < before_n ? key.n : before_n;
