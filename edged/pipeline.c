@@ -168,17 +168,6 @@ static int load_stream_marks(struct pipeline *p)
 	return 0;
 }
 
-/* An unanswered claim is kept: the cloud may have granted it, and the answer been lost. */
-static int load_claim(struct pipeline *p, const uint8_t random[16])
-{
-	struct bytes raw = spool_mark(p->spool, "claim");
-	if (raw.n && raw.n != 1 + CLAIM_BYTES)
-		return WEIR_ECORRUPT;
-	bool keep = raw.n && raw.p[0] == 0;
-	memcpy(p->claim, keep ? raw.p + 1 : random, CLAIM_BYTES);
-	return 0;
-}
-
 static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[16], int64_t mono_ns)
 {
 	struct bytes epoch_raw = spool_mark(p->spool, "epoch"), id = spool_mark(p->spool, "cluster");
@@ -186,9 +175,11 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 	uint64_t epoch = epoch_raw.n ? rd_varint(&r) : 0;
 	if ((epoch_raw.n && rd_finish(&r) < 0) || (id.n && id.n != CLUSTER_ID_BYTES))
 		return WEIR_ECORRUPT;
-	int rc = load_claim(p, random);
-	if (rc < 0)
-		return rc;
+	struct bytes claim = spool_mark(p->spool, "claim");
+	if (claim.n && claim.n != 1 + CLAIM_BYTES)
+		return WEIR_ECORRUPT;
+	/* An unanswered claim is kept: the cloud may have granted it, and the answer been lost. */
+	bool unanswered = claim.n && claim.p[0] == 0;
 	struct uplink_io io = {.arg = p,
 	    .send = on_send,
 	    .connect = on_connect,
@@ -201,7 +192,8 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 	    .opened_resume = on_opened_resume,
 	    .report = pipeline_report};
 	uint64_t incarnation = hash_bytes(random, 16);
-	p->uplink = uplink_new(p->topology, edge, &io, incarnation, epoch, id, p->claim, epoch == 0, mono_ns);
+	p->uplink = uplink_new(
+	    p->topology, edge, &io, incarnation, epoch, id, random, unanswered ? claim.p + 1 : NULL, epoch == 0, mono_ns);
 	return 0;
 }
 

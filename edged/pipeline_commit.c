@@ -95,7 +95,7 @@ static void move_sent_marks(struct pipeline *p)
 static void put_claim(struct pipeline *p, bool answered)
 {
 	uint8_t value[1 + CLAIM_BYTES] = {answered};
-	memcpy(value + 1, p->claim, CLAIM_BYTES);
+	memcpy(value + 1, uplink_claim(p->uplink), CLAIM_BYTES);
 	spool_put_mark(p->spool, "claim", bytes_of(value, sizeof(value)));
 }
 

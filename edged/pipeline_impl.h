@@ -43,7 +43,6 @@ struct pipeline {
 	struct pipeline_stream *of_stream; /* by index, orphans included */
 	size_t of_stream_count;
 
-	uint8_t claim[CLAIM_BYTES];
 	bool claim_answered; /* by a grant that is stored */
 	bool has_grant; /* to be stored by the next checkpoint */
 	struct uplink_grant grant;

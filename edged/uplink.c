@@ -38,6 +38,7 @@ struct uplink {
 	uint32_t cloud;
 	uint64_t incarnation, epoch, report_seq, req_id;
 	uint8_t claim[CLAIM_BYTES];
+	uint8_t own_claim[CLAIM_BYTES]; /* of this start; the other one may be an earlier start's */
 	uint8_t cluster_id[CLUSTER_ID_BYTES];
 	bool has_cluster_id, empty, claim_stored;
 	uint64_t credit;
@@ -69,7 +70,8 @@ const char *uplink_state_text(enum uplink_state s)
 }
 
 struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct uplink_io *io, uint64_t incarnation,
-    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], bool empty, int64_t mono_ns)
+    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], const uint8_t *unanswered, bool empty,
+    int64_t mono_ns)
 {
 	struct uplink *u = xcalloc(1, sizeof(*u));
 	u->topology = t;
@@ -78,7 +80,8 @@ struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct 
 	u->incarnation = incarnation;
 	u->epoch = epoch;
 	u->cloud = t->cloud_count ? edge % (uint32_t)t->cloud_count : 0;
-	memcpy(u->claim, claim, CLAIM_BYTES);
+	memcpy(u->own_claim, claim, CLAIM_BYTES);
+	memcpy(u->claim, unanswered ? unanswered : claim, CLAIM_BYTES);
 	if (cluster_id.n == CLUSTER_ID_BYTES) {
 		memcpy(u->cluster_id, cluster_id.p, CLUSTER_ID_BYTES);
 		u->has_cluster_id = true;
@@ -395,6 +398,18 @@ bool uplink_wants_sent(const struct uplink *u)
 
 /* ---- answers --------------------------------------------------------------------------------------------------- */
 
+/* A grant of an earlier start's claim is nothing to send with: a copy of the spool may hold the same. False: it is this start's. */
+static bool claim_anew(struct uplink *u, int64_t mono_ns)
+{
+	if (memcmp(u->claim, u->own_claim, CLAIM_BYTES) == 0)
+		return false;
+	memcpy(u->claim, u->own_claim, CLAIM_BYTES);
+	u->claim_stored = false;
+	u->state = UPLINK_HELLO;
+	u->hello_ns = mono_ns;
+	return true;
+}
+
 static void take_grant(struct uplink *u, const struct msg *m, int64_t mono_ns)
 {
 	struct uplink_grant g = {.epoch = m->hello_reply.epoch,
@@ -421,6 +436,8 @@ static void take_grant(struct uplink *u, const struct msg *m, int64_t mono_ns)
 		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
 		return;
 	}
+	if (claim_anew(u, mono_ns))
+		return;
 	u->state = UPLINK_READY;
 	u->hello_ns = INT64_MAX;
 	u->report_ns = mono_ns - u->edge->heartbeat_ns; /* at once */
@@ -746,6 +763,11 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
 
+const uint8_t *uplink_claim(const struct uplink *u)
+{
+	return u->claim;
+}
+
 bool uplink_wants_claim(const struct uplink *u)
 {
 	return !u->claim_stored && u->state != UPLINK_READY && u->state != UPLINK_GRANTED;
@@ -772,6 +794,7 @@ void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t
 	for (uint32_t i = 0; i < u->topology->shards; i++)
 		if (g->readmitted || g->resume)
 			u->lanes[i].highest = 0;
+	claim_anew(u, mono_ns);
 }
 
 bool uplink_may_report_early(const struct uplink *u, int64_t mono_ns)

@@ -90,9 +90,12 @@ struct uplink_stats {
 
 struct uplink;
 
-/* epoch, cluster id: of the spool (0 and empty where none yet). claim: of this start, not yet sent. */
+/* epoch, cluster id: of the spool (0 and empty where none yet). claim: of this start. unanswered: NULL, or the claim of an
+ * earlier start, which may have been granted: it is asked with first. What it is granted is only stored, and then a grant of
+ * the own claim is asked for, since a copy of the spool may ask with the same unanswered claim and be granted the same epoch. */
 struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct uplink_io *io, uint64_t incarnation,
-    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], bool empty, int64_t mono_ns);
+    uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], const uint8_t *unanswered, bool empty,
+    int64_t mono_ns);
 void uplink_free(struct uplink *u);
 
 /* A hello may be answered by a new grant, and the answer be lost with this process: so the claim must be durable as
@@ -100,6 +103,8 @@ void uplink_free(struct uplink *u);
  * before. Wanted, and then told. (On a mere reconnection the claim stays answered: a copy of the spool that is made
  * meanwhile must not share it.) */
 bool uplink_wants_claim(const struct uplink *u);
+/* The claim that it asks with. */
+const uint8_t *uplink_claim(const struct uplink *u);
 void uplink_claim_stored(struct uplink *u);
 void uplink_grant_stored(struct uplink *u, const struct uplink_grant *g, int64_t mono_ns);
 /* A report need not wait for the heartbeat: whether one may be sent ahead of it now, and to send one with the next tick.

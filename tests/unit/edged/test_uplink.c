@@ -58,7 +58,8 @@ START_TEST(hello_open_batches_in_order_and_the_grant_before_all)
 }
 END_TEST
 
-START_TEST(an_unanswered_claim_is_kept_and_a_new_start_takes_a_new_one)
+/* What an unanswered claim was granted is stored and not used: a copy of the spool may have been granted the same. */
+START_TEST(an_unanswered_claim_is_asked_with_first_and_then_an_own_one)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
 	r->cloud.silent = true; /* grants, and the answer is lost */
@@ -68,16 +69,41 @@ START_TEST(an_unanswered_claim_is_kept_and_a_new_start_takes_a_new_one)
 	memcpy(claim, r->cloud.claim, CLAIM_BYTES);
 	reopen(r);
 	r->cloud.silent = false;
-	rig_ticks(r, 5, 1000);
-	ck_assert_uint_eq(r->cloud.epoch, 1);
-	ck_assert_int_eq(memcmp(claim, r->cloud.claim, CLAIM_BYTES), 0);
-	ck_assert(!pipeline_fenced(r->p, NULL));
-	ck_assert(rig_metric(r, "weir_edge_epoch") == 1);
-	reopen(r);
+	uint64_t opens = r->cloud.opens;
+	rig_deliver(r);
+	ck_assert_uint_eq(r->cloud.opens, opens);
 	rig_ticks(r, 5, 1000);
 	ck_assert_uint_eq(r->cloud.epoch, 2);
 	ck_assert_int_ne(memcmp(claim, r->cloud.claim, CLAIM_BYTES), 0);
+	memcpy(claim, r->cloud.claim, CLAIM_BYTES);
+	ck_assert(!pipeline_fenced(r->p, NULL));
 	ck_assert(rig_metric(r, "weir_edge_epoch") == 2);
+	reopen(r); /* answered: nothing to be asked with it again */
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 3);
+	ck_assert_int_ne(memcmp(claim, r->cloud.claim, CLAIM_BYTES), 0);
+	ck_assert(rig_metric(r, "weir_edge_epoch") == 3);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(of_two_copies_with_an_unanswered_claim_one_is_fenced)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 2, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 1);
+	r->cloud.silent = true;
+	reopen(r);
+	rig_ticks(r, 2, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 2);
+	reopen(r);
+	r->cloud.silent = false;
+	/* The copy asked with the same claim, was granted the same, and went on with one of its own. */
+	memset(r->cloud.claim, 0x77, CLAIM_BYTES);
+	r->cloud.epoch++;
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	ck_assert_uint_eq(r->cloud.opens, 0);
 	rig_free(r);
 }
 END_TEST
@@ -92,10 +118,10 @@ START_TEST(a_grant_is_not_used_before_it_is_durable)
 	r->fail_with = WEIR_EIO;
 	ck_assert_int_eq(pipeline_tick(r->p, rig_now(r)), WEIR_EIO);
 	ck_assert_uint_eq(r->cloud.reports, 0);
-	reopen(r); /* the same claim, so the same grant */
+	reopen(r); /* the same claim, so the same grant; and then one of this start's own */
 	feed_minute(r, 0, 5);
 	finish(r);
-	ck_assert_uint_eq(r->cloud.epoch, 1);
+	ck_assert_uint_eq(r->cloud.epoch, 2);
 	ck_assert_uint_eq(rig_merged(r, "load"), 5);
 	rig_free(r);
 }
@@ -745,7 +771,7 @@ START_TEST(an_empty_spool_under_a_known_name_renumbers_what_it_cut_before)
 		feed_minute(r, 200, 40);
 		finish(r);
 		ck_assert_uint_eq(rig_merged(r, "load"), 40 * (uint64_t)(before * 50 + 1));
-		ck_assert_uint_eq(r->cloud.epoch, 6);
+		ck_assert_uint_eq(r->cloud.epoch, before == 2 ? 7 : 6); /* an earlier start's claim, and then its own */
 		ck_assert(!pipeline_fenced(r->p, NULL));
 		ck_assert_uint_eq(rig_ledger(r).dropped, 0);
 		for (size_t i = 0; i < 4; i++)
@@ -834,7 +860,8 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, hello_open_batches_in_order_and_the_grant_before_all);
-	tcase_add_test(tc, an_unanswered_claim_is_kept_and_a_new_start_takes_a_new_one);
+	tcase_add_test(tc, an_unanswered_claim_is_asked_with_first_and_then_an_own_one);
+	tcase_add_test(tc, of_two_copies_with_an_unanswered_claim_one_is_fenced);
 	tcase_add_test(tc, a_grant_is_not_used_before_it_is_durable);
 	tcase_add_test(tc, repeated_answers_change_nothing);
 	tcase_add_test(tc, lost_answers_are_asked_for_again_byte_for_byte);
