@@ -22,7 +22,8 @@
  * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up.
  *
  * A replica that the leader's log cannot serve fetches the state (cloudd/fetch) and applies it through apply jobs, beside the
- * entries of other groups; `reloaded` is called when it is durable.
+ * entries of other groups; `reloaded` is called when it is durable. From its leader; one that has begun, and then hears no leader,
+ * asks the other replicas in turn: its log may be the one without which nobody can be elected, and so it can be again.
  *
  * Full disks. Log (a job returns WEIR_EFULL): nothing was written; what waits stays. Each CONSENSUS_RETRY_MS
  * truncation alone is tried in turns with the entries alone, of fewer entries each time. State
@@ -66,6 +67,7 @@
 #define CONSENSUS_ELECTION_TICKS 20    /* 1 s .. 2 s */
 #define CONSENSUS_HEARTBEAT_TICKS 4    /* 200 ms */
 #define CONSENSUS_PRIORITY_TICKS 6     /* per rank */
+#define CONSENSUS_ALONE_TICKS (3 * CONSENSUS_ELECTION_TICKS) /* void and no leader for so long: it looks for a state itself */
 #define CONSENSUS_BALANCE_MS 5000      /* a leader hands over after it led, and the better one followed, for so long */
 #define CONSENSUS_MEMBERS_MS 500       /* a leader looks whether its members are those that exist */
 

@@ -82,6 +82,7 @@ struct group {
 	struct fetch *fetch; /* made when first needed */
 	enum fetching fetching;
 	uint64_t fetch_from; /* member */
+	uint32_t fetch_turn; /* whom to ask next when there is no leader to ask */
 	bool step_busy;      /* a step is in the apply job */
 	bool ended;          /* END was applied, and is not durable yet */
 	uint64_t end_index, end_term;

@@ -2,7 +2,9 @@
  *
  *     NONE --wanted--> ASKING --the first chunk--> INSTALLING --END durable--> NONE
  *      ^                  |                            |
- *      '--no longer wanted, stuck                      '-- stuck: NONE, but the state stays void until one is installed */
+ *      '--no longer wanted, stuck                      '-- stuck: NONE, but the state stays void until one is installed
+ *
+ * A void replica without a leader asks the other ones in turn. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +37,7 @@ void snapshot_look(struct group *g, int64_t mono_ns)
 	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
 	if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))
 		start(g, from, mono_ns);
-	else if (!wanted && g->fetching == FETCH_ASKING)
+	else if (!wanted && g->fetching == FETCH_ASKING && !g->is_void)
 		g->fetching = FETCH_NONE; /* the log has caught up by itself */
 }
 
@@ -148,8 +150,28 @@ void snapshot_durable(struct group *g, uint64_t index)
 	group_touch(g);
 }
 
+/* Its log may be the longest, and it votes for no shorter one: where the others are no majority without it they elect nobody, and
+ * it may not lead as it is. Any state that its log goes on from ends that. */
+static void help_oneself(struct group *g, int64_t mono_ns)
+{
+	const struct consensus *c = g->c;
+	struct raft_status status;
+	raft_status(g->raft, &status);
+	if (status.leader != RAFT_NOBODY || status.ticks_since_heard < CONSENSUS_ALONE_TICKS)
+		return;
+	for (uint32_t i = 0; i < c->topology->replicas; i++) {
+		uint32_t node = topology_replica(c->topology, g->number, g->fetch_turn++ % c->topology->replicas);
+		if (node == c->self || c->peers[node].member == RAFT_NOBODY)
+			continue;
+		start(g, c->peers[node].member, mono_ns);
+		return;
+	}
+}
+
 void snapshot_tick(struct group *g, int64_t mono_ns)
 {
+	if (g->fetching == FETCH_NONE && g->is_void)
+		help_oneself(g, mono_ns);
 	if (g->fetching == FETCH_NONE || g->step_busy || g->ended)
 		return;
 	fetch_tick(g->fetch, mono_ns);

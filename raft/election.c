@@ -60,6 +60,8 @@ void raft_election_tick(struct raft *r)
 		return;
 	raft_restart_timer(r);
 	raft_campaign(r);
+	if (r->role == RAFT_FOLLOWER) /* it may not campaign, but it has no leader either */
+		r->leader = RAFT_NOBODY;
 }
 
 /* ---- the candidate ---------------------------------------------------------------------------- */

@@ -237,7 +237,8 @@ void raft_unreachable(struct raft *r, uint64_t id);
  * itself. */
 bool raft_snapshot_wanted(const struct raft *r, uint64_t *ret_from, uint64_t *ret_index);
 /* The application begins to overwrite its state: from now until raft_snapshot_installed() nothing is applied, and this
- * member does not campaign. It goes on to append and to vote: its log is whole. */
+ * member does not campaign. It goes on to append and to vote: its log is whole. As that may be the longest, which no majority
+ * elects another against, a member without a state and a leader should get any other member's, from its base on. */
 void raft_snapshot_begin(struct raft *r);
 /* The application durably holds the state as of (index, term), with the configuration as of there. The log is emptied,
  * unless it goes on behind that very entry; the next write says so. 0; RAFT_EINVAL: below what was applied when
@@ -323,7 +324,7 @@ struct raft_status {
 };
 void raft_status(const struct raft *r, struct raft_status *ret_status);
 bool raft_is_leader(const struct raft *r);
-uint64_t raft_leader(const struct raft *r);
+uint64_t raft_leader(const struct raft *r); /* RAFT_NOBODY: none, or not heard for an election timeout */
 uint64_t raft_term(const struct raft *r);
 /* The term of an entry of the log, or of the base; 0: not known. */
 uint64_t raft_term_at(const struct raft *r, uint64_t index);

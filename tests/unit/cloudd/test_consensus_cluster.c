@@ -534,6 +534,65 @@ START_TEST(a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over)
 }
 END_TEST
 
+/* The state of node 2 is void, and durably so. */
+static void lose_state(uint32_t group)
+{
+	ck_assert_int_eq(apply_snapshot_begin(kit.nodes[2].apply, group), 0);
+	ck_assert_int_eq(apply_commit(kit.nodes[2].apply), 0);
+}
+
+/* The leader is gone; the other one lacks what node 2 acknowledged, and node 2 may not lead without a state. */
+static uint64_t leave_the_longest_log_without_a_state(void)
+{
+	fill(1, 20);
+	cut(1, true);
+	uint64_t last = 0;
+	for (int i = 0; i < 20; i++)
+		last = kit_propose(0, 1);
+	kit_await(2, 1, last);
+	lose_state(1);
+	kit_restart(2);
+	ck_assert(kit_status(2, 1).fetching);
+	kit_stop(0);
+	cut(1, false);
+	return last;
+}
+
+START_TEST(who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader)
+{
+	uint64_t last = leave_the_longest_log_without_a_state();
+	kit_await(2, 1, last + 1);
+	ck_assert_uint_eq(kit_leader(1), 2);
+	kit_expect_equal(1);
+	kit_open(0);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* It has begun with a snapshot of a leader that is gone. */
+START_TEST(who_lost_its_leader_in_the_middle_of_a_snapshot_asks_another)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	kit_run_apply(2); /* BEGIN */
+	kit_stop(0);
+	cut(1, true);
+	kit.nodes[2].hold_apply = false;
+	kit_ticks(30 * SECOND);
+	ck_assert(kit_status(2, 1).fetching);
+	ck_assert_int_eq(kit_status(2, 1).leader, -1);
+	cut(1, false);
+	kit.cut[1][2] = true; /* it hears of no election */
+	kit_ticks(2 * SECOND);
+	kit.cut[1][2] = false;
+	kit_await(2, 1, last + 1);
+	kit_expect_equal(1);
+}
+END_TEST
+
 START_TEST(a_source_that_falls_silent_is_given_up)
 {
 	uint64_t last = fall_behind();
@@ -744,6 +803,8 @@ int main(void)
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
 	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over);
+	tcase_add_test(tc, who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader);
+	tcase_add_test(tc, who_lost_its_leader_in_the_middle_of_a_snapshot_asks_another);
 	tcase_add_test(tc, a_source_that_falls_silent_is_given_up);
 	tcase_add_test(tc, a_lost_folder_becomes_a_new_member);
 	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);

@@ -1007,6 +1007,26 @@ START_TEST(bug9_who_lost_its_state_may_take_any_members)
 }
 END_TEST
 
+/* Else it would ask that one for a state for ever. */
+START_TEST(bug9_who_lost_its_state_forgets_a_leader_that_is_gone)
+{
+	uint64_t from, index;
+	rig_group(&g, 3);
+	rig_elect(&g, 1);
+	g.m[2].state_void = true;
+	raft_snapshot_begin(g.m[2].raft);
+	ck_assert(raft_snapshot_wanted(g.m[2].raft, &from, &index) && from == 1);
+	rig_tick(&g, 2, RIG_ELECTION_TICKS - 1);
+	ck_assert_uint_eq(raft_leader(g.m[2].raft), 1);
+	rig_tick(&g, 2, 2 * RIG_ELECTION_TICKS);
+	ck_assert_uint_eq(raft_leader(g.m[2].raft), RAFT_NOBODY);
+	ck_assert(!raft_snapshot_wanted(g.m[2].raft, &from, &index));
+	ck_assert_uint_eq(rig_status(&g, 2).term, rig_status(&g, 1).term);
+	heartbeat_round(1);
+	ck_assert(raft_snapshot_wanted(g.m[2].raft, &from, &index) && from == 1);
+}
+END_TEST
+
 /* ---- 10: two leaders ------------------------------------------------------------------------- */
 
 START_TEST(bug10_a_removed_leader_leads_until_that_is_committed)
@@ -1475,6 +1495,7 @@ int main(void)
 	tcase_add_test(tc, bug9_a_snapshot_below_what_is_applied_is_refused);
 	tcase_add_test(tc, bug9_who_lost_its_state_neither_applies_nor_leads);
 	tcase_add_test(tc, bug9_who_lost_its_state_may_take_any_members);
+	tcase_add_test(tc, bug9_who_lost_its_state_forgets_a_leader_that_is_gone);
 	tcase_add_test(tc, bug10_a_removed_leader_leads_until_that_is_committed);
 	tcase_add_test(tc, bug10_a_leader_that_hears_no_majority_steps_down);
 	tcase_add_test(tc, bug10_who_is_cut_off_answers_no_read);
