@@ -132,41 +132,61 @@ static const struct raft_member *outdated(const struct raft_config *config, uint
 	return found;
 }
 
+/* It is there, has a state, and goes on from the log: as a voter, or as the leader, it would be of use at once. */
 static bool caught_up(const struct raft_status *s, uint64_t id)
 {
 	const struct raft_progress_status *p = progress_of(s, id);
-	return p && p->active && p->match && p->match + RAFT_PROMOTE_LAG_MAX >= s->last;
+	return p && p->active && p->state == RAFT_REPLICATE && p->applied && p->match &&
+	    p->match + RAFT_PROMOTE_LAG_MAX >= s->last;
 }
 
-/* One step towards a node's present number being the voter. True: something is to be done, or was. */
-static bool replace(struct group *g, const struct raft_status *s, uint32_t node)
+enum replacement {
+	REPLACED,      /* the node's present number is the voter, or is not known */
+	REPLACE_WAITS, /* for the learner, which is there; or raft says: not now */
+	REPLACE_AWAY,  /* for a learner that is not there */
+	REPLACE_STEP   /* a change of members was begun */
+};
+
+static enum replacement begun(struct group *g, int rc)
+{
+	if (!rc)
+		group_touch(g);
+	return rc ? REPLACE_WAITS : REPLACE_STEP;
+}
+
+/* One step towards a node's present number being the voter. */
+static enum replacement replace(struct group *g, const struct raft_status *s, uint32_t node)
 {
 	uint64_t current = member_of(g->c, node);
 	if (current == RAFT_NOBODY)
-		return false;
+		return REPLACED;
 	const struct raft_member *now = raft_config_find(&s->config, current);
 	const struct raft_member *old = outdated(&s->config, node, current);
 	if (now && now->voter && !old)
-		return false;
-	if (old && (!old->voter || (now && (now->voter || caught_up(s, current))))) {
-		(void)raft_remove(g->raft, old->id); /* not now: RAFT_EPENDING; the next look tries again */
-	} else if (!now) {
-		(void)raft_add_learner(g->raft, current);
-	} else if (!now->voter && !old && caught_up(s, current)) {
-		if (!raft_promote(g->raft, current))
-			g->c->counters.replaced++;
+		return REPLACED;
+	if (old && (!old->voter || (now && (now->voter || caught_up(s, current)))))
+		return begun(g, raft_remove(g->raft, old->id));
+	if (!now)
+		return begun(g, raft_add_learner(g->raft, current));
+	if (caught_up(s, current)) {
+		int rc = raft_promote(g->raft, current);
+		g->c->counters.replaced += !rc;
+		return begun(g, rc);
 	}
-	group_touch(g);
-	return true;
+	return progress_of(s, current) && progress_of(s, current)->active ? REPLACE_WAITS : REPLACE_AWAY;
 }
 
+/* One that has to wait does not keep the others waiting: its node may be gone for good. True: there is something to wait for. */
 static bool replace_any(struct group *g, const struct raft_status *s)
 {
+	bool waits = false;
 	for (uint32_t r = 0; r < g->c->topology->replicas; r++) {
-		if (replace(g, s, topology_replica(g->c->topology, g->number, r)))
+		enum replacement is = replace(g, s, topology_replica(g->c->topology, g->number, r));
+		if (is == REPLACE_STEP)
 			return true;
+		waits |= is == REPLACE_WAITS;
 	}
-	return false;
+	return waits;
 }
 
 /* ---- balance -------------------------------------------------------------------------------------------------------- */

@@ -125,6 +125,7 @@ void raft_lead_tick(struct raft *r);
 /* The other members are those of the configuration in force. */
 void raft_lead_members(struct raft *r);
 struct raft_progress *raft_progress_of(const struct raft *r, uint64_t id);
+bool raft_progress_active(const struct raft *r, const struct raft_progress *p); /* heard of late */
 /* Appends an entry of the own term; takes the caller's reference. Its index. */
 uint64_t raft_lead_append(struct raft *r, enum raft_entry_kind kind, struct raft_data *data);
 bool raft_lead_room(const struct raft *r, size_t len, bool own);

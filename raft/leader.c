@@ -111,7 +111,10 @@ void raft_on_heartbeat(struct raft *r, const struct raft_message *m)
 {
 	raft_follow(r, m->from);
 	raft_set_commit(r, raft_min(m->commit, r->log.last));
-	raft_send(r, (struct raft_message){.kind = RAFT_HEARTBEAT_RESULT, .to = m->from, .round = m->round});
+	raft_send(r, (struct raft_message){.kind = RAFT_HEARTBEAT_RESULT,
+			 .to = m->from,
+			 .round = m->round,
+			 .commit = r->state_void ? 0 : r->applied});
 }
 
 void raft_on_heartbeat_result(struct raft *r, const struct raft_message *m)
@@ -123,6 +126,8 @@ void raft_on_heartbeat_result(struct raft *r, const struct raft_message *m)
 		return;
 	struct raft_window w = {r->options.inflight_messages_max, r->options.inflight_bytes_max};
 	p->heard_at = r->lead->ticks;
+	if (m->round >= p->round)
+		p->applied = m->commit;
 	p->round = raft_max(p->round, raft_min(m->round, r->lead->round));
 	raft_progress_alive(p, &w);
 	r->lead->send_due = true;
@@ -131,13 +136,18 @@ void raft_on_heartbeat_result(struct raft *r, const struct raft_message *m)
 
 /* ---- time ------------------------------------------------------------------------------------- */
 
+bool raft_progress_active(const struct raft *r, const struct raft_progress *p)
+{
+	return r->lead->ticks - p->heard_at < r->options.election_ticks;
+}
+
 static uint64_t heard(const void *arg, uint64_t id)
 {
 	const struct raft *r = arg;
 	if (id == r->options.id)
 		return 1;
 	const struct raft_progress *p = raft_progress_of(r, id);
-	return p && r->lead->ticks - p->heard_at < r->options.election_ticks;
+	return p && raft_progress_active(r, p);
 }
 
 /* D 6.2: a leader that no majority answers leads nobody, and others may have elected another. */

@@ -52,10 +52,13 @@ static struct raft_member *find(struct raft_config *c, uint64_t id)
 	return NULL;
 }
 
-static bool lags(const struct raft *r, uint64_t id)
+/* D 4.2.1: a new server must not cost availability. Without a state, or while it fetches one, it could
+ * neither lead nor, should its log be the longest, let others lead. */
+static bool ready(const struct raft *r, uint64_t id)
 {
 	const struct raft_progress *p = raft_progress_of(r, id);
-	return !p || r->log.last - p->match > RAFT_PROMOTE_LAG_MAX;
+	return p && p->state == RAFT_REPLICATE && p->applied && raft_progress_active(r, p) &&
+	       r->log.last - p->match <= RAFT_PROMOTE_LAG_MAX;
 }
 
 int raft_promote(struct raft *r, uint64_t id)
@@ -65,7 +68,7 @@ int raft_promote(struct raft *r, uint64_t id)
 		return rc;
 	struct raft_config c = *raft_log_config(&r->log);
 	struct raft_member *m = find(&c, id);
-	if (!m || m->voter || lags(r, id))
+	if (!m || m->voter || !ready(r, id))
 		return RAFT_EINVAL;
 	m->voter = true;
 	change(r, &c);

@@ -33,6 +33,7 @@ struct raft_progress {
 	bool stalled;   /* nothing was acknowledged since the leader looked last, though something is out */
 	uint64_t heard_at; /* leader's ticks */
 	uint64_t round; /* of the latest heartbeat that came back (D 6.4) */
+	uint64_t applied; /* as that one said; 0: no state */
 	/* The window: messages sent in REPLICATE and not acknowledged, oldest first. */
 	struct raft_inflight *inflight; /* message i is at (head + i) modulo capacity */
 	uint32_t inflight_capacity, inflight_head, inflight_count;

@@ -174,7 +174,8 @@ static struct raft_progress_status progress_status(const struct raft *r, const s
 	    .state = p->state,
 	    .match = p->match,
 	    .next = p->next,
-	    .active = r->lead->ticks - p->heard_at < r->options.election_ticks,
+	    .applied = p->applied,
+	    .active = raft_progress_active(r, p),
 	    .inflight_messages = p->inflight_count,
 	    .inflight_bytes = p->inflight_bytes};
 }

@@ -122,7 +122,8 @@ struct raft_message {
 	                      highest that this message *verified*, or the prevLogIndex refused; INSTALL_SNAPSHOT and its
 	                      result: the snapshot's last */
 	uint64_t log_term; /* the term of the entry at `index` */
-	uint64_t commit;   /* APPEND_ENTRIES; HEARTBEAT: at most what the receiver is known to match */
+	uint64_t commit;   /* APPEND_ENTRIES; HEARTBEAT: at most what the receiver is known to match; its result: what the sender
+	                      has applied, 0 while it has no state */
 	bool reject;       /* results: no */
 	bool force;        /* REQUEST_VOTE: by the leader's wish (transfer): grant it though a leader is alive */
 	uint64_t hint_index, hint_term; /* a refused APPEND_ENTRIES: the follower's log may match up to hint_index, whose term
@@ -204,7 +205,8 @@ int raft_step(struct raft *r, const struct raft_message *m);
 int raft_propose(struct raft *r, struct raft_data *data, bool own, uint64_t *ret_index);
 
 /* Single-server changes, one at a time (D 4.1). 0, RAFT_ENOTLEADER, RAFT_EPENDING, RAFT_EBUSY, RAFT_EINVAL (no such member,
- * or there already, full, the last voter, a learner that lags more than RAFT_PROMOTE_LAG_MAX entries). */
+ * or there already, full, the last voter). A learner is promoted when it can do a voter's work: RAFT_EINVAL for one that is not
+ * active, lags more than RAFT_PROMOTE_LAG_MAX entries, or needs a state. */
 #define RAFT_PROMOTE_LAG_MAX 1024
 int raft_add_learner(struct raft *r, uint64_t id);
 int raft_promote(struct raft *r, uint64_t id);
@@ -302,6 +304,7 @@ struct raft_progress_status {
 	bool voter;
 	enum raft_progress_state state;
 	uint64_t match, next;
+	uint64_t applied; /* as it said last; 0: it has no state, or has not said */
 	bool active; /* heard within the last election timeout */
 	uint32_t inflight_messages;
 	size_t inflight_bytes;

@@ -13,7 +13,7 @@
 #include "tests/unit/cloudd/cloud_disk.h"
 #include "tests/unit/cloudd/cloud_topology.h"
 
-#define KIT_NODES 3
+#define KIT_NODES 5
 #define KIT_SHARDS 2
 #define KIT_GROUPS (KIT_SHARDS + 1)
 

@@ -659,6 +659,36 @@ START_TEST(a_lost_folder_behind_a_removed_log_gets_a_snapshot)
 }
 END_TEST
 
+/* One that lost its folder, came back, and is gone again does not keep others from being replaced. */
+START_TEST(folders_lost_one_after_another_are_replaced)
+{
+	kit_free();
+	kit_make(5, 5);
+	kit_ticks(SECOND);
+	fill(1, 20);
+	kit_stop(1);
+	kit_wipe(1);
+	kit.cut[0][1] = kit.cut[2][1] = kit.cut[3][1] = kit.cut[4][1] = true; /* it is heard of, and hears nothing */
+	kit_open(1);
+	kit_ticks(2 * SECOND);
+	kit_stop(1);
+	kit_ticks(2 * SECOND);
+	kit_stop(3);
+	kit_wipe(3);
+	kit_open(3);
+	kit_ticks(5 * SECOND);
+	ck_assert_int_eq(kit_status(3, 1).role, REPLICA_FOLLOWER);
+	struct group_status s = kit_status(kit_leader(1), 1);
+	ck_assert_uint_eq(s.replica_count, 5); /* node 1 twice: the voter that is gone, and the learner */
+	cut(1, false);
+	kit_open(1);
+	kit_ticks(5 * SECOND);
+	ck_assert_int_eq(kit_status(1, 1).role, REPLICA_FOLLOWER);
+	ck_assert_uint_eq(kit_status(kit_leader(1), 1).replica_count, 4);
+	kit_expect_equal(1);
+}
+END_TEST
+
 START_TEST(a_folder_lost_twice_leaves_no_learner_behind)
 {
 	fill(1, 20);
@@ -808,6 +838,7 @@ int main(void)
 	tcase_add_test(tc, a_source_that_falls_silent_is_given_up);
 	tcase_add_test(tc, a_lost_folder_becomes_a_new_member);
 	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);
+	tcase_add_test(tc, folders_lost_one_after_another_are_replaced);
 	tcase_add_test(tc, a_folder_lost_twice_leaves_no_learner_behind);
 	tcase_add_test(tc, foreign_frames_are_refused_and_counted);
 	tcase_add_test(tc, impossible_messages_are_refused_and_counted);

@@ -1027,6 +1027,50 @@ START_TEST(bug9_who_lost_its_state_forgets_a_leader_that_is_gone)
 }
 END_TEST
 
+static void expect_promotable(bool promotable)
+{
+	uint64_t last = rig_status(&g, 1).last;
+	ck_assert_int_eq(raft_promote(g.m[1].raft, 4), promotable ? 0 : RAFT_EINVAL);
+	ck_assert_uint_eq(rig_status(&g, 1).last, last + promotable);
+}
+
+/* A new voter that has the log but no state could be in the way of every election. */
+START_TEST(bug9_a_learner_without_a_state_is_not_promoted)
+{
+	struct raft_config three = rig_voters(3);
+	rig_group(&g, 3);
+	rig_elect(&g, 1);
+	rig_start(&g, 4);
+	ck_assert_int_eq(raft_add_learner(g.m[1].raft, 4), 0);
+	rig_isolate(&g, 4, true);
+	heartbeat_round(1);
+	expect_promotable(false); /* not heard */
+	rig_isolate(&g, 4, false);
+	for (int i = 0; i < 6; i++)
+		heartbeat_round(1);
+	ck_assert_uint_eq(g.m[4].applied, rig_status(&g, 1).last);
+	g.m[4].state_void = true;
+	raft_snapshot_begin(g.m[4].raft);
+	heartbeat_round(1);
+	expect_promotable(false); /* a whole log, but no state */
+	rig_isolate(&g, 4, true);
+	g.m[4].state_void = false;
+	ck_assert_int_eq(raft_snapshot_installed(g.m[4].raft, g.m[4].applied, 2, &three), 0);
+	heartbeat_round(1);
+	expect_promotable(false); /* not known yet */
+	rig_isolate(&g, 4, false);
+	heartbeat_round(1);
+	rig_isolate(&g, 4, true);
+	for (int i = 0; i < RIG_ELECTION_TICKS; i++)
+		heartbeat_round(1);
+	expect_promotable(false); /* it had all, and is gone */
+	rig_isolate(&g, 4, false);
+	for (int i = 0; i < 6; i++)
+		heartbeat_round(1);
+	expect_promotable(true);
+}
+END_TEST
+
 /* ---- 10: two leaders ------------------------------------------------------------------------- */
 
 START_TEST(bug10_a_removed_leader_leads_until_that_is_committed)
@@ -1496,6 +1540,7 @@ int main(void)
 	tcase_add_test(tc, bug9_who_lost_its_state_neither_applies_nor_leads);
 	tcase_add_test(tc, bug9_who_lost_its_state_may_take_any_members);
 	tcase_add_test(tc, bug9_who_lost_its_state_forgets_a_leader_that_is_gone);
+	tcase_add_test(tc, bug9_a_learner_without_a_state_is_not_promoted);
 	tcase_add_test(tc, bug10_a_removed_leader_leads_until_that_is_committed);
 	tcase_add_test(tc, bug10_a_leader_that_hears_no_majority_steps_down);
 	tcase_add_test(tc, bug10_who_is_cut_off_answers_no_read);
