@@ -122,7 +122,7 @@ static void io_connect(void *arg, uint32_t cloud)
 	char *why = NULL;
 	if (e->uplink) {
 		if (!e->told_silent)
-			log_warn("uplink", "the cloud does not answer: trying the next ones, readings wait in the spool; cloud=%s next=%s",
+			log_warn("uplink", "the cloud does not answer, or cannot serve: trying the next ones, readings wait in the spool; cloud=%s next=%s",
 			    e->topology->clouds[e->cloud].name, c->name);
 		e->told_silent = true;
 		msgq_close(e->uplink);

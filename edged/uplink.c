@@ -50,6 +50,8 @@ struct uplink {
 	int64_t stuck_ms;       /* how long a shard, or who takes reports, may be out of reach, now; 0: the least */
 	uint32_t stuck_at;      /* the last shard for which a cloud was left; behind the shards: reports */
 	unsigned left;     /* clouds left one after the other that did not serve */
+	unsigned refused;  /* hellos refused one after the other, each by another cloud */
+	bool leave;        /* the cloud refuses this edge: another one may not */
 	int64_t hello_ns;  /* when hello is to be sent (again); INT64_MAX: it is under way */
 	int64_t hello_backoff_ns;
 	int64_t report_ns; /* when the last heartbeat's report was sent */
@@ -138,6 +140,7 @@ static void reconnect(struct uplink *u, uint32_t cloud, int64_t mono_ns)
 	u->cloud = cloud;
 	u->asked_ns = 0;
 	u->unconnected_ns = u->unserved_ns = u->unreported_ns = 0;
+	u->leave = false;
 	u->credit = 0;
 	u->hello_ns = mono_ns;
 	u->hello_backoff_ns = 0;
@@ -204,6 +207,22 @@ static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char
 	u->reason[n] = 0;
 	u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
 	lanes_reset(u);
+}
+
+/* A refusal is the word of one cloud, whose data, topology or version may be the wrong one: not the cluster's, as FENCED is.
+ * The next hello goes to the next cloud; fenced is whom every one refuses. */
+static void refused(struct uplink *u, int64_t mono_ns, const char *what, const char *detail)
+{
+	bool again = u->leave;
+	u->leave = u->topology->cloud_count > 1;
+	if (u->state == UPLINK_HELLO && (again || ++u->refused < u->topology->cloud_count)) {
+		u->hello_ns = mono_ns;
+	} else if (u->state == UPLINK_FENCED && u->fence == FENCE_EPOCH) {
+		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
+	} else {
+		u->refused = 0;
+		fence(u, FENCE_HELLO, mono_ns, what, detail);
+	}
 }
 
 /* ---- lanes: the way to one shard ------------------------------------------------------------------------------- */
@@ -420,6 +439,8 @@ static void take_grant(struct uplink *u, const struct msg *m, int64_t mono_ns)
 		g.has_cluster_id = true;
 	}
 	u->credit = m->hello_reply.credit_bytes;
+	u->refused = 0;
+	u->leave = false;
 	if (g.epoch > u->epoch) {
 		u->state = UPLINK_GRANTED;
 		u->hello_ns = INT64_MAX;
@@ -454,7 +475,7 @@ static void handle_hello_reply(struct uplink *u, const struct msg *m, int64_t mo
 	if (m->hello_reply.cluster_id.n && u->has_cluster_id &&
 	    memcmp(m->hello_reply.cluster_id.p, u->cluster_id, CLUSTER_ID_BYTES) != 0) {
 		u->stats.frames_foreign++;
-		fence(u, FENCE_HELLO, mono_ns, "this cloud is of another cluster than the one that the spool belongs to", "");
+		refused(u, mono_ns, "this cloud is of another cluster than the one that the spool belongs to", "");
 		return;
 	}
 	switch (m->hello_reply.verdict) {
@@ -467,7 +488,7 @@ static void handle_hello_reply(struct uplink *u, const struct msg *m, int64_t mo
 		    m->hello_reply.reason);
 		return;
 	case VERDICT_REFUSED:
-		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->hello_reply.reason);
+		refused(u, mono_ns, "the cloud refuses this edge", m->hello_reply.reason);
 		return;
 	case VERDICT_BUSY:
 	case VERDICT_UNAVAILABLE:
@@ -545,7 +566,7 @@ static void handle_open_reply(struct uplink *u, const struct msg *m, int64_t mon
 		    m->open_reply.reason);
 		return;
 	case VERDICT_REFUSED:
-		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->open_reply.reason);
+		refused(u, mono_ns, "the cloud refuses this edge", m->open_reply.reason);
 		return;
 	case VERDICT_UNAVAILABLE:
 		lane_unavailable(l, mono_ns);
@@ -627,7 +648,7 @@ static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mo
 		lane_unavailable(l, mono_ns);
 		return;
 	case VERDICT_REFUSED:
-		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses a batch of this edge", m->batch_reply.reason);
+		refused(u, mono_ns, "the cloud refuses a batch of this edge", m->batch_reply.reason);
 		return;
 	}
 	u->stats.frames_stale++;
@@ -666,7 +687,7 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 static void handle_error(struct uplink *u, const struct msg *m, int64_t mono_ns)
 {
 	if (m->error.verdict == VERDICT_REFUSED)
-		fence(u, FENCE_HELLO, mono_ns, "the cloud refuses this edge", m->error.reason);
+		refused(u, mono_ns, "the cloud refuses this edge", m->error.reason);
 	else if (u->state == UPLINK_HELLO && u->hello_ns == INT64_MAX)
 		u->hello_ns = mono_ns + UPLINK_BACKOFF_MAX_MS * NS_PER_MS;
 }
@@ -851,6 +872,8 @@ static void keep_connected(struct uplink *u, int64_t mono_ns)
 		reconnect(u, u->cloud, mono_ns);
 	} else if (silent || unconnected || unserved || stuck) {
 		u->left++;
+		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
+	} else if (u->leave && u->hello_ns <= mono_ns) {
 		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
 	}
 	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)

@@ -8,6 +8,8 @@
  *    (from any state)      |                                                     v
  *                          +------------ each FENCED_RETRY ------------------ FENCED  (also from HELLO)
  *
+ * A hello that is REFUSED is tried at the other clouds: only when each has refused is that FENCED, too.
+ *
  * READY: per shard with something to send, OPEN, then batches in order of seq, each only when the durable `sent` mark
  * covers it and the credit allows. After OPEN the first batch sent is `last` itself where it is still kept: the shard
  * compares its checksum, so an old copy of the spool is found out before anything is taken for acknowledged.

@@ -78,8 +78,8 @@ static void cloud_hello(struct rig *r, const struct msg *m)
 	a.hello_reply.credit_bytes = c->credit;
 	a.hello_reply.reason = "";
 	bool same = c->granted && memcmp(c->claim, m->hello.claim.p, CLAIM_BYTES) == 0 && !c->readmit;
-	a.hello_reply.verdict = c->hello_verdict;
-	if (c->hello_verdict == VERDICT_OK && !same) {
+	a.hello_reply.verdict = c->refused_by >> r->connected & 1 ? VERDICT_REFUSED : c->hello_verdict;
+	if (a.hello_reply.verdict == VERDICT_OK && !same) {
 		bool empty = m->hello.empty && c->epoch > 0;
 		if (!c->readmit && !empty && m->hello.epoch != c->epoch) {
 			a.hello_reply.verdict = VERDICT_FENCED;

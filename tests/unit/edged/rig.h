@@ -63,6 +63,7 @@ struct rig_cloud {
 	bool lose_batch_replies; /* merges, and the answer is lost */
 	enum verdict batch_verdict; /* other than OK: instead of merging */
 	enum verdict hello_verdict;
+	uint32_t refused_by;     /* these clouds, by bit, refuse every hello */
 	enum verdict open_verdict, report_verdict; /* UNAVAILABLE: instead of an answer */
 	unsigned repeat;         /* each answer comes this many times more */
 	/* seen */

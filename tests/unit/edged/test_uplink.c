@@ -854,6 +854,78 @@ START_TEST(refused_is_said_and_tried_again)
 }
 END_TEST
 
+START_TEST(a_cloud_that_refuses_is_not_the_cluster)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.refused_by = 1; /* of another cluster, say: the edge's first choice */
+	r->cloud.repeat = 1;     /* one refusal counts once */
+	feed_minute(r, 0, 8);
+	for (int i = 0; i < 5; i++) {
+		rig_tick(r, 1000);
+		ck_assert(!pipeline_fenced(r->p, NULL));
+	}
+	ck_assert_uint_eq(r->connected, 1);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	/* now it refuses, and the other one does not */
+	r->cloud.refused_by = 2;
+	r->cloud.deaf = true;
+	rig_ticks(r, 5, 1000);
+	r->cloud.deaf = false;
+	feed_minute(r, 1, 8);
+	finish(r);
+	ck_assert_uint_eq(r->connected, 0);
+	ck_assert_uint_eq(rig_merged(r, "load"), 16);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(when_every_cloud_refuses_they_are_asked_seldom)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.refused_by = UINT32_MAX;
+	feed_minute(r, 0, 8);
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	uint64_t hellos = r->cloud.hellos;
+	rig_ticks(r, 100, 1000);
+	ck_assert_uint_ge(r->cloud.hellos - hellos, 9);
+	ck_assert_uint_le(r->cloud.hellos - hellos, 11);
+	uint32_t other = 1 - r->connected;
+	r->cloud.refused_by = ~(1u << other); /* it alone is mended */
+	rig_ticks(r, 12, 1000);
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 8);
+	rig_free(r);
+}
+END_TEST
+
+/* What its shards say of a spool is not lifted by one cloud's refusal. */
+START_TEST(a_refusal_does_not_lift_a_fence)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	feed_minute(r, 0, 8);
+	finish(r);
+	for (size_t i = 0; i < 4; i++)
+		r->cloud.shards[i].last = 1000000; /* of a copy */
+	r->cloud.deaf = true;
+	rig_ticks(r, 5, 1000);
+	r->cloud.deaf = false;
+	feed_minute(r, 1, 8);
+	rig_ticks(r, 5, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	uint64_t opens = r->cloud.opens;
+	r->cloud.refused_by = UINT32_MAX;
+	rig_ticks(r, 25, 1000);
+	r->cloud.refused_by = 0;
+	rig_ticks(r, 25, 1000);
+	ck_assert(pipeline_fenced(r->p, NULL));
+	ck_assert_uint_eq(r->cloud.opens, opens);
+	rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("edged/uplink");
@@ -889,6 +961,9 @@ int main(void)
 	tcase_add_test(tc, renumbering_survives_a_crash_at_each_commit);
 	tcase_add_test(tc, a_foreign_cluster_is_not_served);
 	tcase_add_test(tc, refused_is_said_and_tried_again);
+	tcase_add_test(tc, a_cloud_that_refuses_is_not_the_cluster);
+	tcase_add_test(tc, when_every_cloud_refuses_they_are_asked_seldom);
+	tcase_add_test(tc, a_refusal_does_not_lift_a_fence);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
