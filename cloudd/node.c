@@ -413,18 +413,37 @@ static void ask_others(struct node *n)
 	}
 }
 
+static bool of_this_cluster(const struct node *n, const struct msg_info *info, struct bytes id)
+{
+	return strcmp(info->cluster, n->topology->cluster) == 0 && fits_cluster(n, id);
+}
+
+static bool says_it_leads(const struct msg_info *info, uint32_t group)
+{
+	for (size_t i = 0; i < info->lead_count; i++) {
+		if (info->leads[i].group == group)
+			return true;
+	}
+	return false;
+}
+
+/* answered: from the node at that address, to a question of this start. Who only asks may be anybody that uses the name, so
+ * that it is of another cluster says nothing of the node. */
 static void take_info(struct node *n, uint32_t node, const struct msg_info *info, struct bytes id, bool answered)
 {
-	if (strcmp(info->cluster, n->topology->cluster) != 0 || !fits_cluster(n, id)) {
-		peers_cluster(n->peers, node, PEER_CLUSTER_OTHER);
+	if (!of_this_cluster(n, info, id)) {
+		if (answered)
+			peers_cluster(n->peers, node, PEER_CLUSTER_OTHER);
 		return;
 	}
-	peers_cluster(n->peers, node, same_cluster(n, id) ? PEER_CLUSTER_SAME : PEER_CLUSTER_UNKNOWN);
+	if (answered || same_cluster(n, id))
+		peers_cluster(n->peers, node, same_cluster(n, id) ? PEER_CLUSTER_SAME : PEER_CLUSTER_UNKNOWN);
 	if (answered)
 		peers_answered(n->peers, node, n->now.mono_ns);
-	/* A replica of the meta group learns it there: should it found that anew, because all of it was lost, it is of another
-	 * cluster than those who still know the old id. */
-	if (!n->has_id && !n->meta && id.n == CLUSTER_ID_BYTES)
+	/* From who leads the meta group: any other node's folder may be a left-over of an earlier cluster. A replica of the meta
+	 * group learns it there: should it found that anew, because all of it was lost, it is of another cluster than those who
+	 * still know the old id. */
+	if (!n->has_id && !n->meta && answered && says_it_leads(info, META_GROUP) && id.n == CLUSTER_ID_BYTES)
 		consensus_keep_cluster_id(n->consensus, id.p);
 	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
@@ -543,7 +562,7 @@ static void handle_info(struct node *n, struct bytes route, const struct msg *m)
 {
 	int node = sender(n, m);
 	if (node >= 0) {
-		if (peers_asked(n->peers, (uint32_t)node, m->req_id))
+		if (of_this_cluster(n, &m->info, m->cluster_id) && peers_asked(n->peers, (uint32_t)node, m->req_id))
 			route_node_restarted(n->route, (uint32_t)node);
 		take_info(n, (uint32_t)node, &m->info, m->cluster_id, false);
 	}
@@ -770,7 +789,7 @@ static void put_not_ready(const struct node *n, struct buf *out)
 	else
 		readiness_text(n->topology, n->statuses, n->reachable, out);
 	if (!out->len && !n->has_id)
-		buf_printf(out, "the cluster's id is not known yet: no other node that knows it can be reached");
+		buf_printf(out, "the cluster's id is not known yet: no node that leads the meta group was reached");
 }
 
 static void look_around(struct node *n)

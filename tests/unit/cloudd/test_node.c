@@ -621,6 +621,67 @@ START_TEST(a_node_of_another_cluster_refuses_to_serve)
 }
 END_TEST
 
+/* A question of whoever uses that name, of another cluster. */
+static void stranger_asks(uint32_t node, const char *name)
+{
+	static uint64_t req_id;
+	uint8_t other[CLUSTER_ID_BYTES] = {1, 2, 3};
+	struct msg m = {.type = MSG_INFO, .req_id = ++req_id, .cluster_id = bytes_of(other, sizeof(other))};
+	m.info.cluster = w.t->cluster;
+	m.info.replica = UINT64_C(0x1234) << CONSENSUS_NODE_BITS | 1;
+	size_t before = w.replies;
+	edge_sends(node, name, &m);
+	ck_assert_uint_eq(w.replies, before + 1);
+	ck_assert_int_eq(w.last.type, MSG_INFO_REPLY);
+}
+
+START_TEST(a_stranger_under_a_nodes_name_changes_nothing)
+{
+	join("a");
+	stranger_asks(0, w.t->clouds[1].name);
+	ck_assert_int_eq(open_shard(0, "a", 1, 1, 1, 0), VERDICT_OK);
+	run(100 * NS_PER_MS);
+	/* what waits at the node of that name goes on waiting */
+	w.hold_disks = true;
+	size_t before = w.replies;
+	send_batch(0, "a", 1, 1, 1);
+	stranger_asks(0, w.t->clouds[1].name);
+	stranger_asks(0, w.t->clouds[1].name);
+	run(100 * NS_PER_MS);
+	ck_assert_uint_eq(w.replies, before + 2);
+	w.hold_disks = false;
+	run(100 * NS_PER_MS);
+	ck_assert_uint_eq(w.replies, before + 3);
+	ck_assert_int_eq(w.last.type, MSG_BATCH_REPLY);
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_OK);
+}
+END_TEST
+
+START_TEST(a_left_over_of_an_earlier_cluster_does_not_name_the_new_one)
+{
+	uint8_t id[CLUSTER_ID_BYTES], meta_id[CLUSTER_ID_BYTES];
+	for (uint32_t i = 0; i < 3; i++)
+		stop(i);
+	wipe(0);
+	wipe(2);
+	start(1); /* somebody forgot its folder */
+	start(2);
+	run(ELECTED);
+	ck_assert(!node_cluster_id(w.clouds[2].node, id));
+	start(0);
+	run(2 * ELECTED);
+	ck_assert(node_cluster_id(w.clouds[0].node, meta_id));
+	ck_assert_mem_ne(meta_id, w.id, sizeof(meta_id));
+	ck_assert(node_cluster_id(w.clouds[2].node, id));
+	ck_assert_mem_eq(id, meta_id, sizeof(id));
+	char *why = NULL;
+	ck_assert(node_ready(w.clouds[2].node, &why));
+	ck_assert(node_ready(w.clouds[0].node, &why));
+	ck_assert(!node_ready(w.clouds[1].node, &why)); /* it is the stranger */
+	free(why);
+}
+END_TEST
+
 START_TEST(a_lost_state_is_rebuilt_while_the_log_still_has_all)
 {
 	join("a");
@@ -1660,6 +1721,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup_three, teardown);
 	tcase_add_test(tc, every_node_learns_the_id_and_keeps_it);
 	tcase_add_test(tc, a_node_of_another_cluster_refuses_to_serve);
+	tcase_add_test(tc, a_stranger_under_a_nodes_name_changes_nothing);
+	tcase_add_test(tc, a_left_over_of_an_earlier_cluster_does_not_name_the_new_one);
 	tcase_add_test(tc, a_lost_state_is_rebuilt_while_the_log_still_has_all);
 	tcase_add_test(tc, one_holder_of_a_name_at_a_time);
 	tcase_add_test(tc, an_empty_spool_waits_until_the_old_holder_was_silent);
