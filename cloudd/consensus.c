@@ -16,6 +16,12 @@ void consensus_fail(struct consensus *c, const char *what, int rc)
 		c->failed = xasprintf("%s: %s", what, err_text(rc));
 }
 
+void consensus_stop(struct consensus *c, const char *why)
+{
+	if (!c->failed)
+		c->failed = xstrdup(why);
+}
+
 void consensus_close(struct consensus *c)
 {
 	if (!c)

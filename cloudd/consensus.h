@@ -31,8 +31,8 @@
  * forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable are read again and applied again. Results
  * of entries that were reported before are not reported again.
  *
- * Pure but for reading the log environment. On the loop thread. Callbacks may call consensus_propose, nothing else of this
- * header that changes state. */
+ * Pure but for reading the log environment. On the loop thread. Callbacks may call consensus_propose and consensus_stop,
+ * nothing else of this header that changes state. */
 #ifndef WEIR_CLOUDD_CONSENSUS_H
 #define WEIR_CLOUDD_CONSENSUS_H
 
@@ -176,8 +176,11 @@ struct group_status {
 void consensus_status(const struct consensus *c, uint32_t group, struct group_status *ret_status);
 uint64_t consensus_member(const struct consensus *c);
 uint64_t consensus_durable(const struct consensus *c, uint32_t group);
-/* An error after which nothing is written any more; NULL while fine. Lives as long as c. */
+/* An error after which nothing is written, sent or taken any more, as if the node were down; NULL while fine. Lives as long
+ * as c. role(false) does not come of it. */
 const char *consensus_failed(const struct consensus *c);
+/* Fails for a reason of the caller's; a copy of `why` is taken. */
+void consensus_stop(struct consensus *c, const char *why);
 /* Waiting for room on a disk. */
 bool consensus_full(const struct consensus *c);
 const struct consensus_counters *consensus_counters(const struct consensus *c);

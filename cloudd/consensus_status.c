@@ -16,7 +16,7 @@ void consensus_info(struct consensus *c, struct msg_info *ret_info)
 		const struct group *g = &c->groups[i];
 		if (g->has || g->founding == FOUND_WRITING)
 			c->info_has[i / 8] |= (uint8_t)(1 << i % 8);
-		if (g->serving)
+		if (g->serving && !c->failed)
 			c->info_leads[leads++] = (struct msg_lead){.group = i, .term = g->served_term};
 	}
 	*ret_info = (struct msg_info){.cluster = c->topology->cluster, .replica = c->member_durable ? c->member : 0,
@@ -34,7 +34,7 @@ int consensus_leader(const struct consensus *c, uint32_t group)
 	/* Cut off from what the others send, but not from what they answer: they have gone on to another term. */
 	if (leader == RAFT_NOBODY && g->said_leader != (int)c->self && g->said_term > raft_term(g->raft))
 		return g->said_leader;
-	if (leader == RAFT_NOBODY || (leader == c->member && !g->serving))
+	if (leader == RAFT_NOBODY || (leader == c->member && (!g->serving || c->failed)))
 		return -1;
 	return (int)node_of(leader);
 }
@@ -105,7 +105,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 		raft_status(g->raft, &s);
 		out.role = role_of(g, &s);
 		out.term = s.term;
-		out.serving = g->serving;
+		out.serving = g->serving && !c->failed;
 		out.quorum = has_quorum(c, &s);
 		out.replaying = g->reported < g->open_last && g->reported < s.last;
 		out.fetching = g->fetching != FETCH_NONE || g->is_void;

@@ -49,7 +49,7 @@ struct node {
 	struct group_status *statuses; /* by group: as of the last tick */
 	bool *reachable;         /* by node: likewise */
 	struct buf why;          /* not ready: why; empty: ready */
-	char *failed;            /* beside what consensus says */
+	bool stopped;            /* after consensus has failed: what waited is answered */
 	struct node_counters counters;
 	struct leader_counters leader_counters;
 	struct buf frame;
@@ -178,6 +178,14 @@ static void read_index(void *arg, uint32_t group, uint64_t context, bool ok, uin
 	n->io.read(n->io.arg, group, context, ok, index);
 }
 
+/* A replica of the meta group that cannot read its state must not lead it, nor be handed what it led: it is as good as down. */
+static void fail_meta(struct node *n, int rc)
+{
+	char *why = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
+	consensus_stop(n->consensus, why);
+	free(why);
+}
+
 static void reloaded(void *arg, uint32_t group, uint64_t index)
 {
 	struct node *n = arg;
@@ -190,8 +198,8 @@ static void reloaded(void *arg, uint32_t group, uint64_t index)
 		rc = meta_load(n->meta, txn);
 		kv_abort(txn);
 	}
-	if (rc && !n->failed)
-		n->failed = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
+	if (rc)
+		fail_meta(n, rc);
 }
 
 static struct bytes cluster_id(const struct node *n)
@@ -367,7 +375,6 @@ void node_close(struct node *n)
 	free(n->led_by);
 	free(n->statuses);
 	free(n->reachable);
-	free(n->failed);
 	buf_free(&n->why);
 	buf_free(&n->frame);
 	free(n);
@@ -481,7 +488,7 @@ static void forward(struct node *n, uint32_t node, const struct origin *o, const
 
 static bool cannot_serve(const struct node *n)
 {
-	return peers_foreign(n->peers) >= 0 || n->failed || consensus_failed(n->consensus);
+	return peers_foreign(n->peers) >= 0 || consensus_failed(n->consensus);
 }
 
 static void handle_edge(struct node *n, struct bytes route, const struct msg *m)
@@ -779,8 +786,6 @@ static void put_not_ready(const struct node *n, struct buf *out)
 	int foreign = peers_foreign(n->peers);
 	if (consensus_failed(n->consensus))
 		buf_printf(out, "%s", consensus_failed(n->consensus));
-	else if (n->failed)
-		buf_printf(out, "%s", n->failed);
 	else if (foreign >= 0)
 		buf_printf(out,
 		    "this node's data are of another cluster than %s's: it does not serve; give it an empty data folder, or the "
@@ -839,17 +844,32 @@ static void watch_leaders(struct node *n)
 
 static void tick_meta(struct node *n)
 {
-	if (!n->meta || n->failed)
+	if (!n->meta)
 		return;
 	int rc = meta_tick(n->meta, n->state, consensus_durable(n->consensus, META_GROUP), meta_now(n));
 	if (rc && rc != WEIR_EBUSY) /* too many readers: the next tick is soon */
-		n->failed = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
+		fail_meta(n, rc);
+}
+
+/* Once consensus has failed nothing is applied any more: who waits for that is told. */
+static void stop_leading(struct node *n)
+{
+	if (n->stopped || !consensus_failed(n->consensus))
+		return;
+	n->stopped = true;
+	for (uint32_t s = 0; s < n->topology->shards; s++) {
+		if (n->leaders[s])
+			leader_stop(n->leaders[s]);
+	}
+	if (n->meta)
+		meta_stop(n->meta);
 }
 
 void node_tick(struct node *n, struct node_time now)
 {
 	n->now = now;
 	consensus_tick(n->consensus, consensus_now(n));
+	stop_leading(n);
 	ingress_tick(n->ingress, now.mono_ns);
 	route_tick(n->route, now.mono_ns);
 	watch_leaders(n);

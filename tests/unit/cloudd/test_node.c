@@ -9,6 +9,7 @@
 #include "cloudd/peers.h"
 #include "cloudd/route.h"
 #include "cloudd/snapshot.h"
+#include "cloudd/state.h"
 #include "cloudd/serve.h"
 #include "common/batch.h"
 #include "common/clock.h"
@@ -1609,6 +1610,46 @@ START_TEST(another_meta_leader_loses_and_repeats_nothing)
 }
 END_TEST
 
+/* An advance in the queue that is none. */
+static void damage_queue(struct cloud *c)
+{
+	struct state_key k;
+	struct kv_txn *txn;
+	for (unsigned i = 0; i < 100 && apply_uncommitted(c->apply); i++)
+		run(NODE_TICK_MS * NS_PER_MS);
+	state_key_start(&k, STATE_QUEUE);
+	state_key_u64(&k, UINT64_C(1) << 62);
+	ck_assert_int_eq(kv_begin(c->disk.state, true, &txn), 0);
+	ck_assert_int_eq(kv_put(txn, STATE_DB_GROUP(0), state_key_bytes(&k), bytes_of("x", 1)), 0);
+	ck_assert_int_eq(kv_commit(txn), 0);
+}
+
+START_TEST(who_cannot_read_the_meta_state_leads_nothing)
+{
+	three_join();
+	uint32_t before = leads(0), other = (before + 1) % 3, third = (before + 2) % 3;
+	damage_queue(&w.clouds[before]);
+	w.cut[other] = true; /* what it leads falls behind: the queue is read */
+	three_report(third, 10 * MIN);
+	run(5 * S);
+	char *why = NULL;
+	ck_assert(!node_ready(w.clouds[before].node, &why));
+	ck_assert_ptr_nonnull(strstr(why, "cannot be read"));
+	free(why);
+	w.cut[other] = false;
+	run(2 * ELECTED);
+	for (uint32_t g = 0; g <= SHARDS; g++) {
+		ck_assert_int_ne(node_leader(w.clouds[third].node, g), before);
+		ck_assert_int_ge(node_leader(w.clouds[third].node, g), 0);
+	}
+	ck_assert_int_eq(hello_as(third, "a", "a", 0, true), VERDICT_OK);
+	three_report(third, 20 * MIN);
+	run(2 * S);
+	for (uint32_t shard = 0; shard < SHARDS; shard++)
+		ck_assert(close_at(third, shard) == 20 * MIN);
+}
+END_TEST
+
 START_TEST(a_readmission_goes_to_whoever_leads)
 {
 	join("a");
@@ -1757,6 +1798,7 @@ int main(void)
 	tcase_add_test(replicated, what_waits_at_a_leader_without_quorum_is_answered_and_counts_once);
 	tcase_add_test(replicated, a_node_that_hears_its_leaders_and_cannot_reach_them_says_so_at_once);
 	tcase_add_test(replicated, another_meta_leader_loses_and_repeats_nothing);
+	tcase_add_test(replicated, who_cannot_read_the_meta_state_leads_nothing);
 	tcase_add_test(replicated, a_readmission_goes_to_whoever_leads);
 	tcase_add_test(replicated, a_node_that_lost_its_disks_comes_back_as_a_new_replica);
 	tcase_add_test(replicated, only_a_leader_confirms_reads);
