@@ -46,11 +46,16 @@ void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *i
 	if (info->replica == RAFT_NOBODY || node_of(info->replica) != node)
 		return; /* its number is not durable yet, or it is none of that node's */
 	struct peer *p = &c->peers[node];
-	p->answered = answered || (p->answered && p->member == info->replica);
+	if (p->member != info->replica) {
+		p->answered = false;
+		memset(p->has, 0, has_bytes(c));
+	}
+	p->answered |= answered;
 	p->member = info->replica;
-	if (info->has.n == has_bytes(c))
-		memcpy(p->has, info->has.p, info->has.n);
-	else
+	/* What a member has it keeps: a word that comes late, by another connection, takes nothing back. */
+	for (size_t i = 0; i < has_bytes(c) && info->has.n == has_bytes(c); i++)
+		p->has[i] |= info->has.p[i];
+	if (info->has.n != has_bytes(c))
 		p->answered = false;
 	if (!c->failed && c->started)
 		members_found(c);

@@ -132,6 +132,26 @@ START_TEST(unasked_facts_do_not_found)
 }
 END_TEST
 
+/* Questions and answers come by different connections: an old one may be read last. */
+START_TEST(late_facts_do_not_found)
+{
+	struct msg_info info;
+	uint8_t had[INFO_HAS_MAX], has[INFO_HAS_MAX] = {1};
+	for (uint32_t from = 1; from < 3; from++) {
+		kit_run(from);
+		consensus_info(kit.nodes[from].c, &info);
+		memcpy(had, info.has.p, info.has.n);
+		info.has.p = from == 1 ? has : had;
+		consensus_peer(kit.nodes[0].c, from, &info, true, kit_time());
+		info.has.p = had;
+		consensus_peer(kit.nodes[0].c, from, &info, false, kit_time());
+	}
+	kit_run(0);
+	ck_assert_uint_eq(kit_log_entries(0, 0), 0);
+	ck_assert_uint_eq(kit_log_entries(0, 1), 1);
+}
+END_TEST
+
 START_TEST(a_founder_that_crashes_before_the_write_founds_again)
 {
 	kit.nodes[0].hold_log = true;
@@ -808,6 +828,7 @@ int main(void)
 	tcase_add_test(tc, founding_waits_for_every_replica);
 	tcase_add_test(tc, only_the_first_replica_founds);
 	tcase_add_test(tc, unasked_facts_do_not_found);
+	tcase_add_test(tc, late_facts_do_not_found);
 	tcase_add_test(tc, a_founder_that_crashes_before_the_write_founds_again);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("founded");
