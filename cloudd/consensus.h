@@ -19,7 +19,9 @@
  *
  * Leaders. `role(true)` comes when this replica leads and its first entry of the term is applied: from then on it serves.
  * `role(false)` comes at once when it no longer leads: what was proposed and not applied may or may not be committed later.
- * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up.
+ * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up: it has applied what
+ * was there when it was looked at first. A leader whose disk is full applies nothing, so it answers nobody, though the others may
+ * commit what it proposes: it hands over to one that has caught up.
  *
  * A replica that the leader's log cannot serve fetches the state (cloudd/fetch) and applies it through apply jobs, beside the
  * entries of other groups; `reloaded` is called when it is durable. From its leader; one that has begun, and then hears no leader,
@@ -69,6 +71,7 @@
 #define CONSENSUS_PRIORITY_TICKS 6     /* per rank */
 #define CONSENSUS_ALONE_TICKS (3 * CONSENSUS_ELECTION_TICKS) /* void and no leader for so long: it looks for a state itself */
 #define CONSENSUS_BALANCE_MS 5000      /* a leader hands over after it led, and the better one followed, for so long */
+#define CONSENSUS_ASIDE_MS 3000        /* a leader hands over after its disk was full for so long; and tries again after as much */
 #define CONSENSUS_MEMBERS_MS 500       /* a leader looks whether its members are those that exist */
 
 struct consensus;

@@ -189,6 +189,13 @@ static void report_results(struct consensus *c, struct apply_job *job)
 	}
 }
 
+static void state_was_full(struct consensus *c, int64_t mono_ns)
+{
+	c->counters.apply_full++;
+	if (!c->apply_full_ns)
+		c->apply_full_ns = mono_ns;
+}
+
 void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, struct consensus_time now)
 {
 	weir_assert(job == c->apply_job);
@@ -198,7 +205,7 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 		note_applied(c, job, now.mono_ns);
 		report_results(c, job);
 	} else if (rc == WEIR_EFULL) {
-		c->counters.apply_full++;
+		state_was_full(c, now.mono_ns);
 		c->apply_retry_ns = now.mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;
 	} else {
 		consensus_fail(c, "the state cannot be written", rc);
@@ -211,6 +218,7 @@ void consensus_state_durable(struct consensus *c, uint32_t group, uint64_t index
 	if (!consensus_holds(c, group) || c->failed)
 		return;
 	struct group *g = &c->groups[group];
+	c->apply_full_ns = 0;
 	if (g->ended) {
 		snapshot_durable(g, index);
 	} else if (!g->is_void && index > g->state_durable && index <= g->handed) {
@@ -221,7 +229,7 @@ void consensus_state_durable(struct consensus *c, uint32_t group, uint64_t index
 
 void consensus_state_aborted(struct consensus *c, struct consensus_time now)
 {
-	c->counters.apply_full++;
+	state_was_full(c, now.mono_ns);
 	/* A job under way was handed out too early: it comes back with WEIR_EFULL. */
 	if (!c->apply_job)
 		c->apply_retry_ns = now.mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;

@@ -95,6 +95,9 @@ struct group {
 	int64_t serving_since_ns;
 	uint64_t better;         /* member that should lead instead; ready since: */
 	int64_t better_since_ns;
+	uint64_t better_last;    /* the log's last then: it must have applied that meanwhile */
+	int64_t aside_ns;        /* when it last tried to hand over because of a full disk */
+	uint32_t aside_turn;
 	uint64_t leader_seen;
 
 	/* a group that is not held: who said last that it leads */
@@ -141,6 +144,7 @@ struct consensus {
 	uint32_t *job_groups; /* that it writes of */
 	uint32_t job_group_count;
 	int64_t log_retry_ns; /* monotonic; 0: not waiting */
+	int64_t log_full_ns, apply_full_ns; /* monotonic: since when the disk is full; 0: it is not */
 	enum log_turn next_log;
 	uint64_t truncate_max, append_max; /* entries that a job removes, and adds, at the most */
 	bool has_id, id_dirty, id_writing;

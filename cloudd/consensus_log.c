@@ -299,6 +299,8 @@ static void job_done(struct consensus *c, const struct log_job *job)
 	/* After a full disk: all that can be freed is, then come the entries, at once. */
 	if (c->next_log == LOG_APPENDS || !job->truncate_count)
 		c->next_log = LOG_ANYTHING;
+	if (c->next_log == LOG_ANYTHING)
+		c->log_full_ns = 0;
 	if (job->truncate_count && c->truncate_max < LOG_JOB_TRUNCATES_MAX)
 		c->truncate_max *= 2;
 	if (job->append_count)
@@ -311,6 +313,8 @@ static void job_was_full(struct consensus *c, const struct log_job *job, int64_t
 {
 	c->counters.log_full++;
 	c->log_retry_ns = mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;
+	if (!c->log_full_ns)
+		c->log_full_ns = mono_ns;
 	bool only_truncated = job->truncate_count && !job->append_count;
 	bool only_appended = job->append_count && !job->truncate_count;
 	if (only_truncated && c->truncate_max > 1)

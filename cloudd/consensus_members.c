@@ -216,10 +216,11 @@ static void balance(struct group *g, const struct raft_status *s, int64_t mono_n
 	if (better != g->better || !g->better_since_ns) {
 		g->better = better;
 		g->better_since_ns = mono_ns;
+		g->better_last = s->last;
 	}
 	int64_t enough = CONSENSUS_BALANCE_MS * NS_PER_MS;
 	if (better == RAFT_NOBODY || s->transfer_to || mono_ns - g->better_since_ns < enough ||
-	    mono_ns - g->serving_since_ns < enough)
+	    mono_ns - g->serving_since_ns < enough || progress_of(s, better)->applied < g->better_last)
 		return;
 	if (c->transfer_ns && mono_ns - c->transfer_ns < TRANSFER_MS * NS_PER_MS)
 		return;
@@ -229,6 +230,33 @@ static void balance(struct group *g, const struct raft_status *s, int64_t mono_n
 	}
 	g->better_since_ns = 0; /* should it fail: not at once again */
 	group_touch(g);
+}
+
+/* ---- full disks ---------------------------------------------------------------------------------------------------- */
+
+static bool full_for_long(const struct consensus *c, int64_t mono_ns)
+{
+	int64_t enough = CONSENSUS_ASIDE_MS * NS_PER_MS;
+	return (c->log_full_ns && mono_ns - c->log_full_ns >= enough) ||
+	    (c->apply_full_ns && mono_ns - c->apply_full_ns >= enough);
+}
+
+/* To each in turn: that another's disk is full too, nobody tells. */
+static void step_aside(struct group *g, const struct raft_status *s, int64_t mono_ns)
+{
+	const struct topology *t = g->c->topology;
+	if (s->transfer_to || (g->aside_ns && mono_ns - g->aside_ns < CONSENSUS_ASIDE_MS * NS_PER_MS))
+		return;
+	for (uint32_t i = 0; i < t->replicas; i++) {
+		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % t->replicas));
+		const struct raft_progress_status *p = progress_of(s, id);
+		if (!p || !p->voter || !caught_up(s, id) || raft_transfer(g->raft, id))
+			continue;
+		g->aside_ns = mono_ns;
+		g->c->counters.transfers++;
+		group_touch(g);
+		return;
+	}
 }
 
 void members_tick(struct consensus *c, int64_t mono_ns)
@@ -245,12 +273,18 @@ void members_tick(struct consensus *c, int64_t mono_ns)
 		struct raft_counters counters;
 		raft_counters(g->raft, &counters);
 		c->counters.elections += counters.campaigns;
+		if (!raft_is_leader(g->raft))
+			continue;
+		struct raft_status status;
+		raft_status(g->raft, &status);
+		if (full_for_long(c, mono_ns)) { /* maybe before it could begin to serve */
+			step_aside(g, &status, mono_ns);
+			continue;
+		}
 		if (!g->serving)
 			continue;
 		if (!g->serving_since_ns)
 			g->serving_since_ns = mono_ns;
-		struct raft_status status;
-		raft_status(g->raft, &status);
 		if (!status.config_pending && !replace_any(g, &status))
 			balance(g, &status, mono_ns);
 	}

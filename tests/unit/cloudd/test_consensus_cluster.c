@@ -242,6 +242,29 @@ START_TEST(the_largest_entries_pass)
 }
 END_TEST
 
+/* As many entries as a message takes, of a size that fills it too. */
+START_TEST(the_longest_messages_pass)
+{
+	uint64_t index = 0;
+	cut(2, true);
+	for (size_t i = 0; i < 3 * RAFT_MESSAGE_ENTRIES_MAX; i++) {
+		while (kit_try_propose(kit_leader(1), 1, 160 + i % 60, &index) == WEIR_EBUSY)
+			kit_settle();
+	}
+	kit_await(0, 1, index);
+	cut(2, false);
+	kit_await(2, 1, index);
+	kit_restart(1); /* and out of the log */
+	cut(2, true);
+	kit_ticks(3 * SECOND);
+	cut(2, false);
+	kit_await(2, 1, index);
+	ck_assert_uint_le(kit.biggest_frame, FRAME_MAX);
+	ck_assert_uint_gt(kit.biggest_frame, 190 * 1024);
+	kit_expect_equal(1);
+}
+END_TEST
+
 START_TEST(a_follower_refuses_proposals)
 {
 	uint64_t index;
@@ -423,6 +446,66 @@ START_TEST(a_full_log_of_one_node_does_not_stop_the_others)
 	kit_ticks(3 * RETRY_TICKS);
 	ck_assert(!consensus_full(kit.nodes[2].c));
 	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* Whatever node 0 wants to write there is no room for. */
+static void ticks_with_a_full_log(size_t n)
+{
+	kit.nodes[0].hold_log = true;
+	for (; n; n--) {
+		kit_ticks(1);
+		if (kit.nodes[0].log_job)
+			kit_give_back_log(0, WEIR_EFULL);
+	}
+}
+
+START_TEST(a_leader_with_a_full_disk_hands_over)
+{
+	fill(1, 10);
+	uint64_t last = kit_propose(0, 1);
+	ticks_with_a_full_log(SECOND);
+	ck_assert(kit.nodes[0].leads[1]);
+	ck_assert_uint_ge(kit_status(0, 1).committed, last); /* by the others, and it cannot say so */
+	ck_assert_uint_lt(kit.nodes[0].applied[1], last);
+	ticks_with_a_full_log(5 * SECOND);
+	uint32_t next = kit_leader(1);
+	ck_assert_uint_ne(next, 0);
+	kit_await(next, 1, last);
+	last = kit_propose(next, 1);
+	kit_await(next, 1, last);
+	uint64_t term = kit_status(next, 1).term;
+	ticks_with_a_full_log(20 * SECOND); /* and it is not given back */
+	ck_assert(kit.nodes[next].leads[1]);
+	ck_assert_uint_eq(kit_status(next, 1).term, term);
+	kit.nodes[0].hold_log = false;
+	kit_ticks(15 * SECOND);
+	ck_assert(kit.nodes[0].leads[1]);
+	ck_assert_uint_ge(kit.nodes[0].applied[1], last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(a_leader_with_a_full_state_disk_hands_over)
+{
+	fill(1, 10);
+	uint64_t last = kit_propose(0, 1);
+	kit.nodes[0].hold_apply = true;
+	for (size_t i = 0; i < 6 * SECOND; i++) {
+		kit_ticks(1);
+		struct apply_job *job = kit.nodes[0].apply_job;
+		if (!job)
+			continue;
+		kit.nodes[0].apply_job = NULL;
+		apply_abort(kit.nodes[0].apply);
+		consensus_job_applied(kit.nodes[0].c, job, WEIR_EFULL, kit_time());
+	}
+	uint32_t next = kit_leader(1);
+	ck_assert_uint_ne(next, 0);
+	kit_await(next, 1, last);
+	kit.nodes[0].hold_apply = false;
+	kit_await(0, 1, last);
 	kit_expect_equal(1);
 }
 END_TEST
@@ -840,6 +923,7 @@ int main(void)
 	tcase_add_test(tc, entries_are_applied_on_all);
 	tcase_add_test(tc, groups_share_frames);
 	tcase_add_test(tc, the_largest_entries_pass);
+	tcase_add_test(tc, the_longest_messages_pass);
 	tcase_add_test(tc, a_follower_refuses_proposals);
 	tcase_add_test(tc, a_read_needs_a_majority);
 	tcase_add_test(tc, another_leads_when_the_leader_is_gone);
@@ -849,6 +933,8 @@ int main(void)
 	tcase_add_test(tc, entries_are_kept_for_followers_but_not_for_ever);
 	tcase_add_test(tc, a_follower_that_was_away_shortly_gets_entries);
 	tcase_add_test(tc, a_full_log_of_one_node_does_not_stop_the_others);
+	tcase_add_test(tc, a_leader_with_a_full_disk_hands_over);
+	tcase_add_test(tc, a_leader_with_a_full_state_disk_hands_over);
 	tcase_add_test(tc, who_is_far_behind_gets_a_snapshot);
 	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
