@@ -335,7 +335,7 @@ static bool lane_send(struct uplink *u, uint32_t shard, const struct uplink_view
 	buf_clear(&u->body);
 	if (u->io.batch_body(u->io.arg, shard, l->next, &u->body) < 0)
 		return false;
-	struct msg m = {.type = MSG_BATCH};
+	struct msg m = {.type = MSG_BATCH, .req_id = u->epoch};
 	m.batch.edge = u->edge->name;
 	m.batch.epoch = u->epoch;
 	m.batch.shard = shard;
@@ -599,6 +599,12 @@ static void handle_batch_reply(struct uplink *u, const struct msg *m, int64_t mo
 {
 	uint32_t shard = m->batch_reply.shard;
 	uint64_t seq = m->batch_reply.seq;
+	/* To a batch of an earlier epoch, before a readmission: it is fenced by the present one, which is no news, and its
+	 * number may be in use again. */
+	if (m->req_id != u->epoch) {
+		u->stats.frames_stale++;
+		return;
+	}
 	if (u->state != UPLINK_READY || shard >= u->topology->shards || !u->lanes[shard].opened) {
 		u->stats.frames_stale++;
 		late_ack(u, m, mono_ns);

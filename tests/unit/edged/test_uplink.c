@@ -501,7 +501,7 @@ START_TEST(rubbish_and_strangers_frames_are_counted_and_ignored)
 		if (verdict == VERDICT_FENCED || verdict == VERDICT_REFUSED)
 			continue;
 		for (uint32_t shard = 0; shard < 6; shard++) {
-			struct msg m = {.type = MSG_BATCH_REPLY, .from = "cloud-1"};
+			struct msg m = {.type = MSG_BATCH_REPLY, .from = "cloud-1", .req_id = 1};
 			m.batch_reply.edge = "edge-1";
 			m.batch_reply.shard = shard;
 			m.batch_reply.verdict = (enum verdict)verdict;
@@ -901,6 +901,40 @@ START_TEST(when_every_cloud_refuses_they_are_asked_seldom)
 }
 END_TEST
 
+/* A batch that was under way when the edge was fenced and readmitted. */
+START_TEST(a_late_answer_to_an_earlier_epoch_does_not_fence)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	feed_minute(r, 0, 8);
+	finish(r);
+	r->cloud.readmit = true;
+	r->cloud.deaf = true;
+	rig_ticks(r, 5, 1000);
+	r->cloud.deaf = false;
+	rig_ticks(r, 3, 1000);
+	ck_assert_uint_eq(r->cloud.epoch, 2);
+	feed_minute(r, 5, 8);
+	rig_ticks(r, 3, 1000);
+	r->cloud.lose_batch_replies = true;
+	feed_minute(r, 6, 8);
+	rig_ticks(r, 2, 1000);
+	for (uint32_t shard = 0; shard < 4; shard++) {
+		struct msg m = {.type = MSG_BATCH_REPLY, .from = "cloud-1", .req_id = 1};
+		m.batch_reply.edge = "edge-1";
+		m.batch_reply.shard = shard;
+		m.batch_reply.verdict = VERDICT_FENCED;
+		m.batch_reply.epoch = 2;
+		m.batch_reply.last = r->cloud.shards[shard].last;
+		for (m.batch_reply.seq = 1; m.batch_reply.seq <= m.batch_reply.last; m.batch_reply.seq++)
+			rig_send(r, &m);
+	}
+	ck_assert(!pipeline_fenced(r->p, NULL));
+	r->cloud.lose_batch_replies = false;
+	finish(r);
+	rig_free(r);
+}
+END_TEST
+
 /* What its shards say of a spool is not lifted by one cloud's refusal. */
 START_TEST(a_refusal_does_not_lift_a_fence)
 {
@@ -964,6 +998,7 @@ int main(void)
 	tcase_add_test(tc, a_cloud_that_refuses_is_not_the_cluster);
 	tcase_add_test(tc, when_every_cloud_refuses_they_are_asked_seldom);
 	tcase_add_test(tc, a_refusal_does_not_lift_a_fence);
+	tcase_add_test(tc, a_late_answer_to_an_earlier_epoch_does_not_fence);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
