@@ -154,9 +154,11 @@ static uint64_t trim_end(const struct group *g, bool all)
 	uint64_t upto = g->state_durable > kept ? g->state_durable - kept : 0;
 	struct raft_status status;
 	raft_status(g->raft, &status);
+	if (status.log_reset) /* what is on the disk does not lead on from the base */
+		return 0;
 	if (upto < status.base)
 		upto = status.base; /* raft asks for nothing at or below it any more */
-	if (upto > last) /* behind a snapshot: the log is about to be emptied */
+	if (upto > last)
 		return 0;
 	return upto;
 }

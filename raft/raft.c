@@ -201,6 +201,7 @@ void raft_status(const struct raft *r, struct raft_status *ret_status)
 	    .commit = r->commit,
 	    .applied = r->applied,
 	    .state_void = r->state_void,
+	    .log_reset = !raft_log_base_durable(&r->log),
 	    .config_pending = raft_log_config_index(&r->log) > r->commit,
 	    .config = *raft_log_config(&r->log),
 	    .ticks_since_heard = r->heard_ticks};

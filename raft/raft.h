@@ -319,6 +319,7 @@ struct raft_status {
 	uint64_t leader_since; /* leader: index of its NOOP; it serves once that is applied. Else 0 */
 	uint64_t transfer_to;
 	bool state_void;
+	bool log_reset;        /* the disk's log is another one until a write with `reset` is done */
 	bool config_pending;   /* the latest configuration is not committed */
 	struct raft_config config; /* the latest in the log (D 4.1: in force at once) */
 	uint32_t ticks_since_heard; /* follower: since a message of the leader */

@@ -600,6 +600,37 @@ START_TEST(a_crash_between_the_states_commit_and_the_logs_is_mended)
 }
 END_TEST
 
+/* Node 0 wrote more than the others committed since, and gets a snapshot; its disk is too full to empty the log, but not to
+ * shorten it. What is left must not pass for what follows the snapshot. */
+START_TEST(a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it)
+{
+	fill(1, 50);
+	cut(0, true);
+	for (int i = 0; i < 1000; i++)
+		kit_propose(0, 1);
+	kit_settle();
+	kit_ticks(5 * SECOND);
+	ck_assert_uint_ne(kit_leader(1), 0);
+	fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+	fill(1, 200);
+	uint64_t last = fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+	kit_ticks(2);
+	ck_assert_uint_lt(last, 1000);
+	kit.nodes[0].hold_log = true;
+	cut(0, false);
+	ticks_until_fetching();
+	kit_ticks(2 * SECOND);
+	kit_commit_state(0);
+	ck_assert_uint_gt(kit.nodes[0].reloaded[1], 50);
+	kit_give_back_log(0, WEIR_EFULL);
+	kit_ticks(RETRY_TICKS);
+	kit_run_log(0);
+	kit_restart(0);
+	kit_await(0, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
 START_TEST(a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over)
 {
 	uint64_t last = fall_behind();
@@ -938,6 +969,7 @@ int main(void)
 	tcase_add_test(tc, who_is_far_behind_gets_a_snapshot);
 	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
+	tcase_add_test(tc, a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it);
 	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader);
