@@ -163,7 +163,7 @@ static enum verdict prepare_outbox(struct serve *s, uint32_t group, bool end, bo
 
 /* A transaction that the cursor is not beyond, unless it is foreign. */
 static enum verdict begin_outbox(struct serve *s, uint32_t group, uint64_t index, struct kv_txn **ret_txn,
-    const char **ret_reason)
+    bool *ret_sure, const char **ret_reason)
 {
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
@@ -179,12 +179,26 @@ static enum verdict begin_outbox(struct serve *s, uint32_t group, uint64_t index
 		v = wait_linearizable(s, group, ret_reason);
 		if (v != VERDICT_OK)
 			return v;
+		sure = true;
 		rc = serve_begin(s, group, &txn, &info);
 		if (rc)
 			return serve_verdict_of(rc, ret_reason);
 	}
 	*ret_txn = txn;
+	*ret_sure = sure;
 	return VERDICT_OK;
+}
+
+/* A replica that takes itself for the leader (it was stopped for a while, or is cut off) has rows of the past: one that really
+ * leads may have told the asker of later ones. Who still leads after the asker came is the only one who can have told it. */
+static enum verdict confirm_leader(struct serve *s, uint32_t group, const char **ret_reason)
+{
+	uint64_t index;
+	int rc = progress_read_index(s->o.progress, group, SERVE_WAIT_NS, &index);
+	if (!rc || rc == WEIR_ENOTLEADER)
+		return serve_verdict_of(rc, ret_reason);
+	*ret_reason = rc == WEIR_ECLOSED ? "the node is stopping" : "no majority of the group answers its leader";
+	return VERDICT_UNAVAILABLE;
 }
 
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
@@ -198,13 +212,24 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 	if (at < 0)
 		return serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
 	struct kv_txn *txn;
-	enum verdict v = begin_outbox(s, shard + 1, *index, &txn, ret_reason);
+	bool sure, reset, end = *index == UINT64_MAX;
+	enum verdict v = begin_outbox(s, shard + 1, *index, &txn, &sure, ret_reason);
 	if (v != VERDICT_OK)
 		return v;
+	uint64_t to_index = *index;
+	uint32_t to_n = *n;
 	int rc = result_outbox(
-	    s->o.topology, txn, shard, &s->o.topology->streams[at], index, n, limit, rows, ret_reset);
+	    s->o.topology, txn, shard, &s->o.topology->streams[at], &to_index, &to_n, limit, rows, &reset);
 	kv_abort(txn);
-	return serve_verdict_of(rc, ret_reason);
+	bool moved = reset || to_index != *index || to_n != *n;
+	if (!rc && !end && !sure && moved)
+		v = confirm_leader(s, shard + 1, ret_reason);
+	if (rc || v != VERDICT_OK)
+		return rc ? serve_verdict_of(rc, ret_reason) : v;
+	*index = to_index;
+	*n = to_n;
+	*ret_reset = reset;
+	return VERDICT_OK;
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */

@@ -34,6 +34,7 @@ struct node {
 	/* what it thinks */
 	int leader;
 	bool serves;
+	bool deposed; /* and does not know: a majority does not confirm it */
 	uint64_t term;
 	uint64_t heard_ns;
 	/* how others reach it */
@@ -96,7 +97,7 @@ static void on_reader(void *arg)
 	uint64_t ticket;
 	pthread_mutex_lock(&lock);
 	bool begun = progress_read_begin(n->progress, GROUP, &ticket);
-	bool serves = n->serves;
+	bool serves = n->serves && !n->deposed;
 	uint64_t index = reference.index[GROUP];
 	pthread_mutex_unlock(&lock);
 	if (begun)
@@ -631,6 +632,29 @@ START_TEST(no_leader_tells_of_a_window_as_it_was)
 }
 END_TEST
 
+/* It was stopped for a while, and has made sure of its state before. */
+START_TEST(a_leader_that_was_deposed_tells_of_nothing)
+{
+	struct told told = {0};
+	uint64_t index = 0;
+	uint32_t n = 0;
+	late_step = 2;
+	commit_steps(1);
+	lead(0, 2);
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
+	ck_assert(!told.count);
+	commit_steps(1);
+	follow(&nodes[0], 2);
+	nodes[0].deposed = true;
+	commit_steps(1);
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), WEIR_ENOTLEADER);
+	ck_assert(!index && !n && !told.count);
+	lead(1, 3);
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
+	ck_assert(told.count == 1 && told.readings[0] == 2);
+}
+END_TEST
+
 START_TEST(only_a_leader_tells_rows)
 {
 	struct told told = {0};
@@ -839,6 +863,7 @@ int main(void)
 	tcase_add_test(two, a_node_without_the_shard_asks_those_that_have_it);
 	tcase_add_test(three, a_watch_loses_nothing_when_leaders_change);
 	tcase_add_test(three, no_leader_tells_of_a_window_as_it_was);
+	tcase_add_test(three, a_leader_that_was_deposed_tells_of_nothing);
 	tcase_add_test(three, only_a_leader_tells_rows);
 	tcase_add_test(three, a_place_beyond_all_that_is_committed_is_foreign);
 	tcase_add_test(three, a_watch_begins_at_the_end_that_a_leader_knows);
