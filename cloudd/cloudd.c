@@ -681,6 +681,8 @@ static void stop_readers(struct cloudd *c)
 		progress_stop(c->progress);
 	if (c->rpc)
 		rpc_stop(c->rpc);
+	if (c->snapshots)
+		snapshots_stop(c->snapshots);
 	http_api_close(c->http);
 	serve_free(c->serve);
 	c->serve = NULL;

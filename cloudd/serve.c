@@ -164,7 +164,7 @@ static void *reader_run(void *arg)
 
 struct serve *serve_new(const struct serve_options *o)
 {
-	static const unsigned threads[SERVE_LANES] = {SERVE_THREADS, 1, 1};
+	static const unsigned threads[SERVE_LANES] = {SERVE_THREADS, 1, SERVE_SNAPSHOT_THREADS};
 	struct serve *s = xcalloc(1, sizeof(*s));
 	s->o = *o;
 	s->told_term = xcalloc(topology_groups(o->topology), sizeof(*s->told_term));

@@ -16,7 +16,8 @@
 #include "common/codec.h"
 #include "common/stats.h"
 
-#define SERVE_THREADS 4     /* for queries and outboxes; one more for status and one for snapshots */
+#define SERVE_THREADS 4     /* for queries and outboxes; one more for status */
+#define SERVE_SNAPSHOT_THREADS 2 /* one writes a copy, which may take minutes; one hands out chunks meanwhile, or says so */
 #define SERVE_QUEUE_MAX 256 /* of each */
 #define SERVE_WAIT_NS (4 * INT64_C(1000000000)) /* for a linearizable read; below what the asker waits */
 #define SERVE_TIME_NS (4500 * INT64_C(1000000))  /* to make an answer, the wait included; below that too */

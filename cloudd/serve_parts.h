@@ -29,7 +29,7 @@ struct serve_queue {
 
 struct serve {
 	struct serve_options o;
-	pthread_t threads[SERVE_THREADS + SERVE_LANES - 1];
+	pthread_t threads[SERVE_THREADS + 1 + SERVE_SNAPSHOT_THREADS];
 	unsigned thread_count;
 	pthread_mutex_t mutex; /* of all below */
 	struct serve_queue queues[SERVE_LANES];

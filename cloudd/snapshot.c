@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,8 @@ struct snapshots {
 	pthread_mutex_t mutex;
 	struct snapshot *table[SNAPSHOTS_MAX];
 	struct snapshot_counters counters; /* but `open` */
+	int64_t now_ns; /* the latest time that anybody told */
+	atomic_bool stopping;
 };
 
 /* ---- records in chunks --------------------------------------------------------------------------------------- */
@@ -84,6 +87,7 @@ uint64_t snapshot_id(uint32_t group, const struct snapshot_head *h)
 /* What fills the file: chunk after chunk. */
 struct writer {
 	const struct snapshot_files *files;
+	const atomic_bool *stopping;
 	struct snapshot *s;
 	struct buf chunk;
 };
@@ -91,6 +95,8 @@ struct writer {
 static int end_chunk(struct writer *w)
 {
 	struct snapshot *s = w->s;
+	if (atomic_load(w->stopping))
+		return WEIR_ECLOSED;
 	if (s->count == CHUNKS_MAX)
 		return WEIR_ETOOBIG;
 	if (s->count == s->room) {
@@ -189,7 +195,7 @@ static int write_file(const struct snapshots *ss, struct snapshot *s)
 	if (!rc)
 		rc = ss->files.create(ss->files.arg, &s->file);
 	if (!rc) {
-		struct writer w = {.files = &ss->files, .s = s};
+		struct writer w = {.files = &ss->files, .stopping = &ss->stopping, .s = s};
 		rc = put_records(&w, txn, STATE_DB_GROUP(s->group));
 		buf_free(&w.chunk);
 	}
@@ -242,14 +248,30 @@ static struct snapshot *find_young(const struct snapshots *ss, uint32_t group, i
 	return best;
 }
 
-/* A place with a snapshot to be written, held by the caller; NULL: there is none, or one of the group is being written. */
+/* Makes a place of the one that was longest not asked for: most likely its fetch is over. */
+static void forget_idlest(struct snapshots *ss)
+{
+	struct snapshot *idlest = NULL;
+	for (size_t i = 0; i < SNAPSHOTS_MAX; i++) {
+		struct snapshot *s = ss->table[i];
+		if (!s)
+			return;
+		if (s->id && !s->users && (!idlest || s->used_ns < idlest->used_ns))
+			idlest = s;
+	}
+	if (idlest && ss->now_ns - idlest->used_ns >= SNAPSHOT_SPARE_MS * NS_PER_MS)
+		forget(ss, idlest);
+}
+
+/* A place with a snapshot to be written, held by the caller; NULL: there is none, or one is being written. */
 static struct snapshot *reserve(struct snapshots *ss, uint32_t group)
 {
 	size_t place = SNAPSHOTS_MAX;
+	forget_idlest(ss);
 	for (size_t i = 0; i < SNAPSHOTS_MAX; i++) {
 		if (!ss->table[i])
 			place = i;
-		else if (ss->table[i]->group == group && !ss->table[i]->id)
+		else if (!ss->table[i]->id)
 			return NULL;
 	}
 	if (place == SNAPSHOTS_MAX)
@@ -283,10 +305,10 @@ static const char *reason_of(int rc)
 }
 
 /* The snapshot that a new fetch gets, held; NULL: the reply says why. */
-static struct snapshot *begin(struct snapshots *ss, uint32_t group, int64_t mono_ns, struct msg *reply)
+static struct snapshot *begin(struct snapshots *ss, uint32_t group, struct msg *reply)
 {
 	pthread_mutex_lock(&ss->mutex);
-	struct snapshot *s = find_young(ss, group, mono_ns);
+	struct snapshot *s = find_young(ss, group, ss->now_ns);
 	if (s)
 		s->users++;
 	struct snapshot *made = s ? NULL : reserve(ss, group);
@@ -312,7 +334,7 @@ static struct snapshot *begin(struct snapshots *ss, uint32_t group, int64_t mono
 		if (same)
 			forget(ss, same); /* nothing was applied since: who fetches that one goes on with this one */
 		made->id = id;
-		made->made_ns = made->used_ns = mono_ns;
+		made->made_ns = made->used_ns = ss->now_ns; /* not when it was begun: that may be long ago, and the asker asks on */
 		ss->counters.made++;
 	}
 	pthread_mutex_unlock(&ss->mutex);
@@ -362,6 +384,13 @@ static int tell_chunk(const struct snapshots *ss, const struct snapshot *s, uint
 	return 0;
 }
 
+static void note_time(struct snapshots *ss, int64_t mono_ns)
+{
+	pthread_mutex_lock(&ss->mutex);
+	ss->now_ns = mono_ns > ss->now_ns ? mono_ns : ss->now_ns;
+	pthread_mutex_unlock(&ss->mutex);
+}
+
 void snapshots_serve(struct snapshots *ss, const struct msg *m, int64_t mono_ns, struct buf *body, struct msg *reply)
 {
 	uint64_t number = m->snapshot.chunk;
@@ -370,8 +399,9 @@ void snapshots_serve(struct snapshots *ss, const struct msg *m, int64_t mono_ns,
 	reply->snapshot_reply.group = m->snapshot.group;
 	reply->snapshot_reply.id = m->snapshot.id;
 	reply->snapshot_reply.chunk = number;
+	note_time(ss, mono_ns);
 	struct snapshot *s = m->snapshot.id ? go_on(ss, m->snapshot.group, m->snapshot.id, reply)
-					    : begin(ss, m->snapshot.group, mono_ns, reply);
+					    : begin(ss, m->snapshot.group, reply);
 	if (!s)
 		return;
 	int rc = 0;
@@ -397,6 +427,7 @@ void snapshots_serve(struct snapshots *ss, const struct msg *m, int64_t mono_ns,
 
 void snapshots_tick(struct snapshots *ss, int64_t mono_ns)
 {
+	note_time(ss, mono_ns);
 	pthread_mutex_lock(&ss->mutex);
 	for (size_t i = 0; i < SNAPSHOTS_MAX; i++) {
 		struct snapshot *s = ss->table[i];
@@ -415,11 +446,17 @@ void snapshots_counters(struct snapshots *ss, struct snapshot_counters *ret)
 	pthread_mutex_unlock(&ss->mutex);
 }
 
+void snapshots_stop(struct snapshots *ss)
+{
+	atomic_store(&ss->stopping, true);
+}
+
 struct snapshots *snapshots_new(struct kv *state, const struct snapshot_files *files)
 {
 	struct snapshots *ss = xcalloc(1, sizeof(*ss));
 	ss->kv = state;
 	ss->files = *files;
+	ss->now_ns = INT64_MIN;
 	int rc = pthread_mutex_init(&ss->mutex, NULL);
 	weir_assert(!rc);
 	return ss;

@@ -23,9 +23,10 @@
 #include "common/codec.h"
 #include "common/kv.h"
 
-#define SNAPSHOTS_MAX 4            /* files at a time; over it the answer is BUSY, as while one is being written */
+#define SNAPSHOTS_MAX 4            /* files at a time, one of them being written; over it the answer is BUSY */
 #define SNAPSHOT_REUSE_MS 5000     /* a file so young serves others who begin; the log still goes on from it */
-#define SNAPSHOT_IDLE_MS 30000     /* not asked for so long: forgotten */
+#define SNAPSHOT_IDLE_MS 30000     /* not asked for so long: forgotten; */
+#define SNAPSHOT_SPARE_MS 5000     /* ... or for so long, where another needs the place */
 
 /* Where the copies lie; the daemon's are unlinked files in the data folder, the simulator's are in memory. */
 struct snapshot_files {
@@ -41,10 +42,13 @@ struct snapshot_files snapshot_files_in(const char *folder);
 struct snapshots;
 
 struct snapshots *snapshots_new(struct kv *state, const struct snapshot_files *files);
+/* A copy being written ends, none is begun any more: for who waits for the threads that serve. */
+void snapshots_stop(struct snapshots *s);
 void snapshots_free(struct snapshots *s);
 
 /* Answers m (MSG_SNAPSHOT) in *reply (MSG_SNAPSHOT_REPLY; envelope untouched); records go to *body, which the reply points
- * into. Texts are static. A group whose state is void, or has applied nothing, is UNAVAILABLE. */
+ * into. Texts are static. A group whose state is void, or has applied nothing, is UNAVAILABLE. To write a copy may take
+ * minutes: what time it is then is known from other calls'. */
 void snapshots_serve(struct snapshots *s, const struct msg *m, int64_t mono_ns, struct buf *body, struct msg *reply);
 /* Forgets the idle; about once a second. */
 void snapshots_tick(struct snapshots *s, int64_t mono_ns);

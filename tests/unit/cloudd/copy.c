@@ -32,6 +32,8 @@ static int file_create(void *arg, void **ret_file)
 static int file_append(void *arg, const void *p, size_t n)
 {
 	struct file *file = arg;
+	if (file->all->on_append)
+		file->all->on_append();
 	if (file->all->fail_append && !file->all->appends_left--)
 		return file->all->fail_append;
 	buf_put(&file->bytes, p, n);

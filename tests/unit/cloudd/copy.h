@@ -16,6 +16,7 @@ struct copy_files {
 	unsigned open, made;
 	int fail_create, fail_append, fail_read; /* 0, or what to return */
 	unsigned appends_left;                   /* before fail_append; 0: at once */
+	void (*on_append)(void);                 /* NULL, or what happens meanwhile */
 };
 struct snapshot_files copy_files(struct copy_files *f);
 

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -479,12 +480,68 @@ END_TEST
 
 START_TEST(no_more_than_so_many)
 {
-	for (uint64_t i = 0; i <= SNAPSHOTS_MAX; i++) {
+	uint64_t ids[SNAPSHOTS_MAX + 1] = {0};
+	int64_t now_ms = 0;
+	for (uint64_t i = 0; i <= SNAPSHOTS_MAX; i++, now_ms += SNAPSHOT_REUSE_MS) {
 		copy_noop(&from, 1);
 		kit_commit(&from);
-		ck_assert_int_eq(ask(1, 0, 0, (int64_t)i * SNAPSHOT_REUSE_MS, NULL), i < SNAPSHOTS_MAX ? VERDICT_OK : VERDICT_BUSY);
+		for (uint64_t j = 0; j < i; j++) /* all are being fetched */
+			ck_assert_int_eq(ask(1, ids[j], 0, now_ms, NULL), VERDICT_OK);
+		ck_assert_int_eq(ask(1, 0, 0, now_ms, &ids[i]), i < SNAPSHOTS_MAX ? VERDICT_OK : VERDICT_BUSY);
 	}
 	ck_assert_uint_eq(files.open, SNAPSHOTS_MAX);
+	/* until one is fetched no more */
+	for (uint64_t j = 0; j < SNAPSHOTS_MAX; j++)
+		ck_assert_int_eq(ask(1, ids[j], 0, now_ms + (j != 1), NULL), VERDICT_OK);
+	now_ms += SNAPSHOT_SPARE_MS;
+	ck_assert_int_eq(ask(1, 0, 0, now_ms - 1, NULL), VERDICT_BUSY);
+	ck_assert_int_eq(ask(1, 0, 0, now_ms, NULL), VERDICT_OK);
+	ck_assert_uint_eq(files.open, SNAPSHOTS_MAX);
+	ck_assert_int_eq(ask(1, ids[1], 0, now_ms, NULL), VERDICT_REFUSED);
+	ck_assert_int_eq(ask(1, ids[0], 0, now_ms, NULL), VERDICT_OK);
+}
+END_TEST
+
+#define SLOW_MS INT64_C(60000)
+
+/* While the first copy is written. */
+static void a_minute_passes(void)
+{
+	files.on_append = NULL;
+	snapshots_tick(ss, SLOW_MS * NS_PER_MS);
+	ck_assert_int_eq(ask(COPY_SHARD, 0, 0, SLOW_MS, NULL), VERDICT_BUSY);
+	ck_assert_int_eq(ask(0, 0, 0, SLOW_MS, NULL), VERDICT_BUSY); /* one at a time: each reads a whole state */
+}
+
+/* Who asked for it asks on in the meantime: what then waits to be answered must not begin another one. */
+START_TEST(a_copy_that_took_long_is_young)
+{
+	uint64_t id, again;
+	fill();
+	kit_commit(&from);
+	files.on_append = a_minute_passes;
+	ck_assert_int_eq(ask(COPY_SHARD, 0, 0, 0, &id), VERDICT_OK);
+	copy_noop(&from, COPY_SHARD);
+	kit_commit(&from);
+	ck_assert_int_eq(ask(COPY_SHARD, 0, 0, SLOW_MS + 1, &again), VERDICT_OK);
+	ck_assert(again == id && files.made == 1);
+	snapshots_tick(ss, (SLOW_MS + SNAPSHOT_IDLE_MS - 1) * NS_PER_MS);
+	ck_assert_int_eq(ask(COPY_SHARD, id, 1, SLOW_MS + SNAPSHOT_IDLE_MS, NULL), VERDICT_OK);
+}
+END_TEST
+
+static void stop_all(void)
+{
+	snapshots_stop(ss);
+}
+
+START_TEST(a_copy_is_not_finished_where_all_ends)
+{
+	fill();
+	kit_commit(&from);
+	files.on_append = stop_all;
+	ck_assert_int_eq(ask(COPY_SHARD, 0, 0, 0, NULL), VERDICT_UNAVAILABLE);
+	ck_assert_uint_eq(files.open, 0);
 }
 END_TEST
 
@@ -528,6 +585,10 @@ START_TEST(a_damaged_state_is_not_served)
 }
 END_TEST
 
+#define IDLE_NS (SNAPSHOT_IDLE_MS * NS_PER_MS)
+
+static atomic_llong threads_ns;
+
 static void *fetch_all(void *arg)
 {
 	struct whole *w = arg;
@@ -537,8 +598,9 @@ static void *fetch_all(void *arg)
 		m.snapshot.group = w->group;
 		bool forgotten = false;
 		do {
-			snapshots_serve(ss, &m, 0, &body, &r);
-			snapshots_tick(ss, round % 5 == 4 && !forgotten ? INT64_MAX : 0); /* while others use it */
+			snapshots_serve(ss, &m, atomic_load(&threads_ns), &body, &r);
+			if (round % 5 == 4 && !forgotten) /* while others use it */
+				snapshots_tick(ss, IDLE_NS + atomic_fetch_add(&threads_ns, IDLE_NS));
 			forgotten = true;
 			if (r.snapshot_reply.verdict == VERDICT_BUSY)
 				continue; /* another thread writes it */
@@ -569,7 +631,6 @@ START_TEST(several_threads_at_a_time)
 	snapshots_free(ss);
 	ss = snapshots_new(from.kv, &real);
 	take(&w, COPY_SHARD);
-	snapshots_tick(ss, INT64_MAX);
 	for (size_t i = 0; i < 4; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, fetch_all, &w), 0);
 	for (size_t i = 0; i < 4; i++)
@@ -619,6 +680,8 @@ int main(void)
 	tcase_add_test(tc, what_cannot_be_served);
 	tcase_add_test(tc, the_young_are_shared_the_idle_forgotten);
 	tcase_add_test(tc, no_more_than_so_many);
+	tcase_add_test(tc, a_copy_that_took_long_is_young);
+	tcase_add_test(tc, a_copy_is_not_finished_where_all_ends);
 	tcase_add_test(tc, files_that_fail);
 	tcase_add_test(tc, a_damaged_state_is_not_served);
 	tcase_add_test(tc, several_threads_at_a_time);
