@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/topology.h"
+#include "tests/unit/cloudd/cloud_disk.h"
 
 #define EDGE "e1"
 
@@ -48,7 +49,7 @@ void kit_init(struct kit *k, unsigned shards, const char *streams)
 	ck_assert_msg(!rc, "%s", buf_cstr(&errors));
 	free(text);
 	buf_free(&errors);
-	k->folder = xstrdup("/tmp/weir-cloud-XXXXXX");
+	k->folder = xasprintf("%s/weir-cloud-XXXXXX", cloud_disk_place());
 	ck_assert_ptr_nonnull(mkdtemp(k->folder));
 	open_all(k);
 }
