@@ -64,6 +64,7 @@
 #endif                                                /* follower that was away shortly needs no snapshot; given up when */
 #define CONSENSUS_TRUNCATE_BYTES (1024 * 1024)        /* room is short */
 #define CONSENSUS_KEEP_BYTES (4 * 1024 * 1024)
+#define CONSENSUS_FETCHED_BYTES (512 * 1024 * 1024)   /* the same while a follower fetches the state: it goes on from there */
 #define CONSENSUS_RETRY_MS 500
 #define CONSENSUS_TICK_MS 50           /* consensus_tick is called each; Raft's tick */
 #define CONSENSUS_ELECTION_TICKS 20    /* 1 s .. 2 s */

@@ -118,11 +118,27 @@ static uint64_t entries_in(const struct group *g, uint64_t bytes)
 	return bytes / (size ? size : 1);
 }
 
+/* A follower fetches this leader's state: what was written since must be there when it has it, or it fetches for ever. */
+static bool is_fetched(const struct group *g)
+{
+	struct raft_status status;
+	if (!raft_is_leader(g->raft))
+		return false;
+	raft_status(g->raft, &status);
+	for (uint32_t i = 0; i < status.progress_count; i++) {
+		if (status.progress[i].state == RAFT_SNAPSHOT && status.progress[i].active)
+			return true;
+	}
+	return false;
+}
+
 /* Entries behind what the state holds, for a follower that was away for a while. */
 static uint64_t keep(const struct group *g)
 {
 	if (g->c->topology->replicas == 1)
 		return 0;
+	if (is_fetched(g))
+		return entries_in(g, CONSENSUS_FETCHED_BYTES);
 	uint64_t by_bytes = entries_in(g, CONSENSUS_KEEP_BYTES);
 	return by_bytes < CONSENSUS_KEEP_ENTRIES ? by_bytes : CONSENSUS_KEEP_ENTRIES;
 }

@@ -529,14 +529,19 @@ static void ticks_until_fetched(void)
 	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 0);
 }
 
+static uint64_t fall_further(void)
+{
+	return fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+}
+
 /* Node 2 is so far behind that the log of group 1 does not reach back to it. */
 static uint64_t fall_behind(void)
 {
 	fill(1, 50);
 	kit_stop(2);
-	fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
-	uint64_t last = fill(1, 200); /* smaller ones alter what an entry is thought to be worth */
-	last = fill_bytes(1, CONSENSUS_KEEP_BYTES + 2 * CONSENSUS_TRUNCATE_BYTES);
+	fall_further();
+	fill(1, 200); /* smaller ones alter what an entry is thought to be worth */
+	uint64_t last = fall_further();
 	kit_ticks(2);
 	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + 60);
 	return last;
@@ -560,6 +565,28 @@ START_TEST(who_is_far_behind_gets_a_snapshot)
 	last = fill(1, 10);
 	kit_await(2, 1, last);
 	kit_expect_equal(1);
+}
+END_TEST
+
+/* As much as would be removed, were nobody fetching: what is fetched would never lead to the log. */
+START_TEST(what_is_written_while_one_fetches_is_kept_for_it)
+{
+	fall_behind();
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	kit_run_apply(2);
+	kit_ticks(2);
+	ck_assert_uint_eq(kit_status(2, 1).durable, 0); /* begun: what is fetched is what will be installed */
+	fall_further();
+	uint64_t last = fall_further();
+	kit.nodes[2].hold_apply = false;
+	kit_await(2, 1, last);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[2].c)->snapshots_fetched, 1);
+	kit_expect_equal(1);
+	fall_further(); /* it is removed when that is over */
+	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + 60);
 }
 END_TEST
 
@@ -967,6 +994,7 @@ int main(void)
 	tcase_add_test(tc, a_leader_with_a_full_disk_hands_over);
 	tcase_add_test(tc, a_leader_with_a_full_state_disk_hands_over);
 	tcase_add_test(tc, who_is_far_behind_gets_a_snapshot);
+	tcase_add_test(tc, what_is_written_while_one_fetches_is_kept_for_it);
 	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
 	tcase_add_test(tc, a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it);
