@@ -11,13 +11,13 @@ static enum readiness judge(const struct group_status *g, const bool *reachable)
 		return FETCHING;
 	if (g->replaying)
 		return REPLAYING;
+	if (g->role == REPLICA_LEADER && !g->serving) /* nobody's leader until it has applied what was before its time */
+		return g->quorum ? BEGINS : NO_QUORUM;
 	if (g->leader < 0)
 		return NO_LEADER;
 	if (!g->quorum)
 		return NO_QUORUM;
-	if (!reachable[g->leader])
-		return UNREACHABLE;
-	return g->role == REPLICA_LEADER && !g->serving ? BEGINS : READY;
+	return reachable[g->leader] ? READY : UNREACHABLE;
 }
 
 static uint32_t reachable_replicas(const struct topology *t, uint32_t group, const bool *reachable)
