@@ -19,6 +19,8 @@ static bool peer_has(const struct peer *p, uint32_t group)
 	return p->has[group / 8] >> (group % 8) & 1;
 }
 
+/* Of two that say that they lead the later term counts. Where nobody says it any more any term does: a group may have been
+ * founded anew, and what was said last may have been wrong. */
 static void note_leads(struct consensus *c, uint32_t node, const struct msg_info *info)
 {
 	for (uint32_t i = 0; i < c->group_count; i++) {
@@ -28,7 +30,7 @@ static void note_leads(struct consensus *c, uint32_t node, const struct msg_info
 	for (size_t i = 0; i < info->lead_count; i++) {
 		const struct msg_lead *l = &info->leads[i];
 		struct group *g = l->group < c->group_count ? &c->groups[l->group] : NULL;
-		if (!g || l->term < g->said_term)
+		if (!g || (g->said_leader >= 0 && l->term < g->said_term))
 			continue;
 		g->said_term = l->term;
 		g->said_leader = (int)node;

@@ -658,6 +658,21 @@ START_TEST(a_stranger_under_a_nodes_name_changes_nothing)
 }
 END_TEST
 
+/* Node 0 holds nothing of shard 1: it goes by what nodes say. */
+START_TEST(a_term_that_was_never_there_is_forgotten)
+{
+	struct msg_lead lead = {.group = 2, .term = UINT64_C(1) << 60};
+	struct msg m = {.type = MSG_INFO, .req_id = 1, .cluster_id = bytes_of(w.id, sizeof(w.id))};
+	m.info.cluster = w.t->cluster;
+	m.info.lead_count = 1;
+	m.info.leads = &lead;
+	join("a");
+	edge_sends(0, w.t->clouds[1].name, &m);
+	run(2 * S);
+	ck_assert_int_eq(open_shard(0, "a", 1, 1, 1, 0), VERDICT_OK);
+}
+END_TEST
+
 START_TEST(a_left_over_of_an_earlier_cluster_does_not_name_the_new_one)
 {
 	uint8_t id[CLUSTER_ID_BYTES], meta_id[CLUSTER_ID_BYTES];
@@ -1763,6 +1778,7 @@ int main(void)
 	tcase_add_test(tc, every_node_learns_the_id_and_keeps_it);
 	tcase_add_test(tc, a_node_of_another_cluster_refuses_to_serve);
 	tcase_add_test(tc, a_stranger_under_a_nodes_name_changes_nothing);
+	tcase_add_test(tc, a_term_that_was_never_there_is_forgotten);
 	tcase_add_test(tc, a_left_over_of_an_earlier_cluster_does_not_name_the_new_one);
 	tcase_add_test(tc, a_lost_state_is_rebuilt_while_the_log_still_has_all);
 	tcase_add_test(tc, one_holder_of_a_name_at_a_time);
