@@ -4,7 +4,11 @@
  * before libuv computes how long it may wait. An active idle handle makes that time zero. */
 #include "common/loop.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <uv.h>
 
@@ -35,10 +39,14 @@ struct loop_signal {
 	void *arg;
 };
 
+/* Not uv_async_t: libuv's loop, once woken, spins until the thread that woke it has come back from the system call, and
+ * on a busy machine that takes a while. */
 struct loop_async {
-	uv_async_t uv;
+	uv_poll_t uv;
 	loop_fn *fn;
 	void *arg;
+	int fd; /* eventfd */
+	atomic_bool sent; /* and fn not called yet */
 };
 
 struct loop_fd {
@@ -54,6 +62,7 @@ struct loop_drain {
 	loop_drain_fn *pending;
 	void *arg;
 	struct loop_drain *next;
+	bool readable; /* since last asked */
 	bool dead;
 };
 
@@ -61,6 +70,8 @@ struct loop_drain {
 
 static void free_closed(uv_handle_t *h)
 {
+	if (h->data)
+		close(*(int *)h->data); /* a descriptor of ours, in the same struct */
 	free(h); /* each struct of ours starts with its handle */
 }
 
@@ -241,25 +252,41 @@ void loop_signal_free(struct loop_signal *s)
 
 /* ---- wake-ups ------------------------------------------------------------------------------------------------ */
 
-static void on_async(uv_async_t *h)
+static void on_async(uv_poll_t *h, int status, int events)
 {
 	struct loop_async *a = (struct loop_async *)h;
+	uint64_t count;
+	(void)status;
+	(void)events;
+	while (read(a->fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+	/* Behind the read, before the call: what is sent from here on makes another one. An exchange, not a store, so that
+	 * fn sees what went before a send that found the flag set. */
+	(void)atomic_exchange(&a->sent, false);
 	a->fn(a->arg);
 }
 
 struct loop_async *loop_async_new(struct loop *l, loop_fn *fn, void *arg)
 {
 	struct loop_async *a = xcalloc(1, sizeof(*a));
-	/* Fails only without descriptors at the first one: the loop's own are opened then. */
-	weir_assert(uv_async_init(&l->uv, &a->uv, on_async) == 0);
+	a->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	weir_assert(a->fd >= 0); /* as the loop's own: no daemon starts without descriptors */
+	weir_assert(uv_poll_init(&l->uv, &a->uv, a->fd) == 0);
+	a->uv.data = &a->fd;
 	a->fn = fn;
 	a->arg = arg;
+	uv_poll_start(&a->uv, UV_READABLE, on_async);
 	return a;
 }
 
 void loop_async_send(struct loop_async *a)
 {
-	uv_async_send(&a->uv);
+	static const uint64_t one = 1;
+	int err = errno; /* a signal handler's caller has its own */
+	if (!atomic_exchange(&a->sent, true))
+		while (write(a->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+			;
+	errno = err;
 }
 
 void loop_async_free(struct loop_async *a)
@@ -314,9 +341,9 @@ void loop_fd_free(struct loop_fd *f)
 
 static void on_drain_fd(uv_poll_t *h, int status, int events)
 {
-	(void)h; /* the turn that this makes is all that is wanted */
-	(void)status;
+	(void)status; /* an error is told by asking, too */
 	(void)events;
+	((struct loop_drain *)h)->readable = true;
 }
 
 int loop_drain_new(struct loop *l, int fd, loop_drain_fn *drain, loop_drain_fn *pending, void *arg,
@@ -330,6 +357,7 @@ int loop_drain_new(struct loop *l, int fd, loop_drain_fn *drain, loop_drain_fn *
 		return WEIR_EINVAL;
 	}
 	uv_poll_start(&d->uv, UV_READABLE, on_drain_fd);
+	d->readable = true;
 	d->loop = l;
 	d->drain = drain;
 	d->pending = pending;
@@ -341,6 +369,13 @@ int loop_drain_new(struct loop *l, int fd, loop_drain_fn *drain, loop_drain_fn *
 	l->drain_count++;
 	*ret_drain = d;
 	return 0;
+}
+
+bool loop_drain_was_readable(struct loop_drain *d)
+{
+	bool was = d->readable;
+	d->readable = false;
+	return was;
 }
 
 void loop_drain_free(struct loop_drain *d)

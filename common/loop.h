@@ -65,6 +65,8 @@ void loop_fd_free(struct loop_fd *f);
 typedef bool loop_drain_fn(void *arg);
 int loop_drain_new(struct loop *l, int fd, loop_drain_fn *drain, loop_drain_fn *pending, void *arg,
     struct loop_drain **ret_drain);
+/* Whether fd was readable at any time since this was last asked; true the first time. */
+bool loop_drain_was_readable(struct loop_drain *d);
 void loop_drain_free(struct loop_drain *d);
 
 #endif

@@ -44,6 +44,7 @@ struct msgq_socket {
 	void *zmq;
 	bool router;
 	bool receiving, closed;
+	bool used; /* since it was last found empty: that may have swallowed its descriptor's event */
 	struct loop_drain *drain;
 	msgq_frame_fn *fn;
 	void *arg;
@@ -300,6 +301,7 @@ static bool receive_one(struct msgq_socket *s, size_t *bytes)
 	return got;
 }
 
+/* Asking, like sending, takes in what the descriptor's event was for. */
 static bool ready_for(const struct msgq_socket *s, int wanted)
 {
 	int events = 0;
@@ -307,14 +309,19 @@ static bool ready_for(const struct msgq_socket *s, int wanted)
 	return !zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &n) && (events & wanted);
 }
 
-static bool readable(const struct msgq_socket *s)
+/* Asking costs a system call or two: that is not done where nothing can have come. */
+static bool readable(struct msgq_socket *s)
 {
-	return ready_for(s, ZMQ_POLLIN);
+	if (!loop_drain_was_readable(s->drain) && !s->used)
+		return false;
+	s->used = ready_for(s, ZMQ_POLLIN);
+	return s->used;
 }
 
-bool msgq_can_send(const struct msgq_socket *s)
+bool msgq_can_send(struct msgq_socket *s)
 {
 	weir_assert(!s->router && !s->closed);
+	s->used = true;
 	return ready_for(s, ZMQ_POLLOUT);
 }
 
@@ -328,6 +335,7 @@ static bool socket_drain(void *arg)
 	s->receiving = true;
 	for (unsigned i = 0; i < TURN_FRAMES_MAX && bytes < TURN_BYTES_MAX && more && !s->closed; i++)
 		more = receive_one(s, &bytes);
+	s->used = more;
 	s->receiving = false;
 	if (s->closed) {
 		socket_end(s);
@@ -348,6 +356,7 @@ static bool socket_pending(void *arg)
 static int send_part(struct msgq_socket *s, const void *p, size_t n, int flags)
 {
 	int rc;
+	s->used = true;
 	do
 		rc = zmq_send(s->zmq, p, n, ZMQ_DONTWAIT | flags);
 	while (rc < 0 && errno == EINTR);

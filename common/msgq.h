@@ -50,7 +50,7 @@ const char *msgq_endpoint(const struct msgq_socket *s);
 /* DEALER. 0: taken by ZeroMQ (not: arrived); WEIR_EBUSY: not connected, or full; WEIR_ETOOBIG; WEIR_EINVAL: empty. */
 int msgq_send(struct msgq_socket *s, const void *frame, size_t len);
 /* DEALER: whether msgq_send would be taken now: connected, and with room. */
-bool msgq_can_send(const struct msgq_socket *s);
+bool msgq_can_send(struct msgq_socket *s);
 /* ROUTER. As msgq_send, and WEIR_ENOTFOUND: that peer is gone. */
 int msgq_reply(struct msgq_socket *s, struct bytes route, const void *frame, size_t len);
 

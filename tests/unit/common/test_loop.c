@@ -71,6 +71,32 @@ START_TEST(another_thread_wakes_it)
 }
 END_TEST
 
+static struct loop_async *again;
+
+static void send_once_more(void *arg)
+{
+	(void)arg;
+	if (++calls < 3)
+		loop_async_send(again);
+}
+
+START_TEST(sends_before_the_call_are_one_and_those_within_it_another)
+{
+	again = loop_async_new(loop, send_once_more, NULL);
+	loop_turn(loop, false);
+	ck_assert_int_eq(calls, 0);
+	loop_async_send(again);
+	loop_async_send(again);
+	for (int i = 0; i < 10; i++)
+		loop_turn(loop, false);
+	ck_assert_int_eq(calls, 3); /* each but the last asked for one more */
+	loop_async_send(again);
+	loop_async_free(again);
+	loop_turn(loop, false);
+	ck_assert_int_eq(calls, 3);
+}
+END_TEST
+
 START_TEST(signals_come_on_the_loop)
 {
 	struct loop_signal *s, *bad;
@@ -160,6 +186,35 @@ START_TEST(drains_are_asked_until_empty_without_events)
 }
 END_TEST
 
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+START_TEST(a_drain_knows_whether_its_descriptor_was_readable)
+{
+	int ends[2];
+	char c;
+	struct loop_drain *d;
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(loop_drain_new(loop, ends[0], never, NULL, NULL, &d), 0);
+	ck_assert(loop_drain_was_readable(d)); /* nobody knows what was before */
+	loop_turn(loop, false);
+	ck_assert(!loop_drain_was_readable(d));
+	ck_assert_int_eq(write(ends[1], "x", 1), 1);
+	loop_turn(loop, true);
+	ck_assert_int_eq(read(ends[0], &c, 1), 1);
+	loop_turn(loop, false);
+	ck_assert(loop_drain_was_readable(d)); /* since it was last asked, though no longer */
+	ck_assert(!loop_drain_was_readable(d));
+	loop_drain_free(d);
+	loop_turn(loop, false);
+	close(ends[0]);
+	close(ends[1]);
+}
+END_TEST
+
 static bool free_itself(void *arg)
 {
 	struct silent *s = arg;
@@ -189,9 +244,11 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, timers_run_once_or_again);
 	tcase_add_test(tc, another_thread_wakes_it);
+	tcase_add_test(tc, sends_before_the_call_are_one_and_those_within_it_another);
 	tcase_add_test(tc, signals_come_on_the_loop);
 	tcase_add_test(tc, descriptors_are_watched);
 	tcase_add_test(tc, drains_are_asked_until_empty_without_events);
+	tcase_add_test(tc, a_drain_knows_whether_its_descriptor_was_readable);
 	tcase_add_test(tc, a_drain_may_free_itself);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
