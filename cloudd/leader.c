@@ -243,17 +243,15 @@ static struct pending_item *find_batch(const struct leader *s, uint32_t edge, ui
 	return NULL;
 }
 
-/* NULL when the body is a batch of this shard with this seq. */
+/* NULL when the body is a batch of this shard with this seq, as far as its head tells; apply reads the rest, on another
+ * thread, and refuses what does not decode. */
 static const char *body_problem(const struct leader *s, const struct msg *m)
 {
-	struct batch_reader *r;
-	if (m->batch.body.n > BATCH_BODY_MAX || batch_reader_open(m->batch.body.p, m->batch.body.n, &r))
+	uint32_t shard;
+	uint64_t seq;
+	if (m->batch.body.n > BATCH_BODY_MAX || batch_head(m->batch.body.p, m->batch.body.n, &shard, &seq))
 		return "the batch does not decode";
-	const char *problem = NULL;
-	if (batch_reader_shard(r) != s->shard || batch_reader_seq(r) != m->batch.seq)
-		problem = "the batch is another one than its frame says";
-	batch_reader_close(r);
-	return problem;
+	return shard == s->shard && seq == m->batch.seq ? NULL : "the batch is another one than its frame says";
 }
 
 static void propose_batch(struct leader *s, const struct origin *o, const struct msg *m, uint64_t checksum,

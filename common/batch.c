@@ -949,6 +949,21 @@ uint64_t batch_checksum(const void *body, size_t len)
 	return XXH3_64bits(body, len);
 }
 
+int batch_head(const void *body, size_t len, uint32_t *ret_shard, uint64_t *ret_seq)
+{
+	struct rd r = rd_init(body, len);
+	struct head h;
+	int err = get_head(&r, &h);
+	if (err)
+		return err;
+	size_t left = rd_left(&r);
+	if (h.flags & FLAG_ZSTD ? !zip_whole(r.p, left, h.raw_len) : left != h.raw_len)
+		return left < h.raw_len && !(h.flags & FLAG_ZSTD) ? WEIR_ETRUNCATED : WEIR_ECORRUPT;
+	*ret_shard = h.shard;
+	*ret_seq = h.seq;
+	return 0;
+}
+
 int batch_renumber(const void *body, size_t len, uint64_t seq, struct buf *out)
 {
 	struct rd r = rd_init(body, len);

@@ -82,6 +82,9 @@ int batch_reader_next(struct batch_reader *r, struct batch_item **ret_item);
 /* As batch_reader_next (of which it takes the turn), for who only checks and merges. */
 int batch_reader_next_packed(struct batch_reader *r, struct batch_packed *ret_item);
 uint64_t batch_checksum(const void *body, size_t len);
+/* The head alone, for who passes the body on: that it is one, whole by its own account, and of which shard and seq. What is
+ * compressed is not looked into: only reading tells whether that decodes. Errors as batch_reader_open. */
+int batch_head(const void *body, size_t len, uint32_t *ret_shard, uint64_t *ret_seq);
 
 /* Renumbers a body that was never sent: appends the same partials under another seq. Errors of the head only. */
 int batch_renumber(const void *body, size_t len, uint64_t seq, struct buf *out);

@@ -34,3 +34,10 @@ int zip_unpack(const void *p, size_t n, uint8_t *raw, size_t raw_len)
 	ZSTD_freeDCtx(atomic_exchange(&spare, c));
 	return ZSTD_isError(len) || len != raw_len ? WEIR_ECORRUPT : 0;
 }
+
+bool zip_whole(const void *p, size_t n, size_t raw_len)
+{
+	unsigned long long says = ZSTD_getFrameContentSize(p, n);
+	/* An error of either call is a huge number. */
+	return (says == raw_len || says == ZSTD_CONTENTSIZE_UNKNOWN) && ZSTD_findFrameCompressedSize(p, n) == n;
+}

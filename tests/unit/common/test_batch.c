@@ -556,6 +556,20 @@ START_TEST(heads_are_checked)
 	memset(b.data + b.len, 0, BATCH_BODY_MAX + 1 - b.len);
 	ck_assert_int_eq(read_all(b.data, BATCH_BODY_MAX + 1), WEIR_ETOOBIG);
 
+	b.len = 4; /* a head may be looked at alone: it says how long the whole is */
+	uint32_t shard = 7;
+	uint64_t seq = 7;
+	buf_varint(&b, 3);
+	buf_put(&b, (const uint8_t *)"abc", 3);
+	ck_assert_int_eq(batch_head(b.data, b.len - 1, &shard, &seq), WEIR_ETRUNCATED);
+	ck_assert_int_eq(batch_head(b.data, 3, &shard, &seq), WEIR_ETRUNCATED);
+	ck_assert_uint_eq(shard, 7);
+	ck_assert_int_eq(batch_head(b.data, b.len, &shard, &seq), 0);
+	ck_assert_uint_eq(shard, 0);
+	ck_assert_uint_eq(seq, 1);
+	buf_u8(&b, 0);
+	ck_assert_int_eq(batch_head(b.data, b.len, &shard, &seq), WEIR_ECORRUPT);
+
 	/* a bomb: zeros that say they are fewer than they are, or more */
 	uint8_t *zeros = calloc(1, BATCH_RAW_MAX);
 	struct buf zipped = {0};
@@ -567,6 +581,8 @@ START_TEST(heads_are_checked)
 		buf_varint(&b, (uint64_t)(BATCH_RAW_MAX + delta));
 		buf_put(&b, zipped.data, zipped.len);
 		ck_assert_int_eq(read_all(b.data, b.len), WEIR_ECORRUPT);
+		/* two heads that do not agree are seen; what is in there is not looked at */
+		ck_assert_int_eq(batch_head(b.data, b.len, &shard, &seq), delta ? WEIR_ECORRUPT : 0);
 	}
 	free(zeros);
 	buf_free(&zipped);
@@ -587,6 +603,12 @@ START_TEST(zip_is_exact)
 	ck_assert_int_eq(memcmp(text, back, sizeof(text)), 0);
 	ck_assert_int_eq(zip_unpack(b.data + before, b.len - before, back, sizeof(back) - 1), WEIR_ECORRUPT);
 	ck_assert_int_eq(zip_unpack(b.data + before, b.len - before - 1, back, sizeof(back)), WEIR_ECORRUPT);
+	ck_assert(zip_whole(b.data + before, b.len - before, sizeof(back)));
+	ck_assert(!zip_whole(b.data + before, b.len - before, sizeof(back) - 1));
+	ck_assert(!zip_whole(b.data + before, b.len - before, sizeof(back) + 1));
+	for (size_t n = before; n < b.len; n++)
+		ck_assert(!zip_whole(b.data + before, n - before, sizeof(back)));
+	ck_assert(!zip_whole(b.data, b.len, sizeof(back)));
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (uint8_t)rnd();
 	size_t len = b.len;
