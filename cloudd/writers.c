@@ -55,8 +55,8 @@ static void queue_add(struct queue *q, void *job)
 	pthread_mutex_lock(&q->mutex);
 	*q->last = i;
 	q->last = &i->next;
-	pthread_cond_signal(&q->changed);
 	pthread_mutex_unlock(&q->mutex);
+	pthread_cond_signal(&q->changed); /* behind the mutex: else the thread wakes only to wait for that */
 }
 
 static void queue_signal(struct queue *q, bool stop)
@@ -64,8 +64,8 @@ static void queue_signal(struct queue *q, bool stop)
 	pthread_mutex_lock(&q->mutex);
 	q->poked = true;
 	q->stopping |= stop;
-	pthread_cond_signal(&q->changed);
 	pthread_mutex_unlock(&q->mutex);
+	pthread_cond_signal(&q->changed);
 }
 
 /* Waits for a job, a poke, the stop, or until until_ns (0: no limit). The job, or NULL. */
@@ -157,6 +157,7 @@ struct state_writer {
 	uint64_t *durable; /* per group: committed */
 	bool *replaced;    /* per group: a snapshot's end is in the open transaction: told even where it is not above */
 	int64_t began_ns;  /* of the open transaction; 0: none */
+	int64_t open_ns;   /* how long it may be open */
 	size_t entries;    /* in it */
 	bool refuse_next;  /* a commit failed: the next job may rest on what was lost with it */
 };
@@ -188,11 +189,21 @@ static void tell_durable(struct state_writer *w)
 	}
 }
 
+static int64_t open_time(int64_t commit_ns)
+{
+	int64_t ns = commit_ns * STATE_COMMIT_SHARE;
+	if (ns < STATE_COMMIT_MS * NS_PER_MS)
+		return STATE_COMMIT_MS * NS_PER_MS;
+	return ns > STATE_COMMIT_MAX_MS * NS_PER_MS ? STATE_COMMIT_MAX_MS * NS_PER_MS : ns;
+}
+
 static void commit(struct state_writer *w)
 {
 	int64_t began = clock_mono_ns();
 	int rc = apply_commit(w->o.apply);
-	stats_observe(w->o.commit_time, clock_mono_ns() - began);
+	int64_t took_ns = clock_mono_ns() - began;
+	w->open_ns = open_time(took_ns);
+	stats_observe(w->o.commit_time, took_ns);
 	if (!rc) {
 		tell_durable(w);
 		forget_open(w);
@@ -247,7 +258,7 @@ static bool commit_is_due(struct state_writer *w, bool stopping)
 	if (!w->began_ns)
 		return false;
 	return stopping || w->entries >= STATE_COMMIT_ENTRIES ||
-	    clock_mono_ns() >= w->began_ns + STATE_COMMIT_MS * NS_PER_MS || reader_waits(w);
+	    clock_mono_ns() >= w->began_ns + w->open_ns || reader_waits(w);
 }
 
 static void *state_writer_run(void *arg)
@@ -255,7 +266,7 @@ static void *state_writer_run(void *arg)
 	struct state_writer *w = arg;
 	for (;;) {
 		bool stopping;
-		int64_t until = w->began_ns ? w->began_ns + STATE_COMMIT_MS * NS_PER_MS : 0;
+		int64_t until = w->began_ns ? w->began_ns + w->open_ns : 0;
 		struct apply_job *job = queue_take(&w->queue, until, &stopping);
 		if (job)
 			apply_job(w, job);
@@ -271,6 +282,7 @@ struct state_writer *state_writer_start(const struct state_writer_options *o)
 	struct state_writer *w = xcalloc(1, sizeof(*w));
 	queue_init(&w->queue);
 	w->o = *o;
+	w->open_ns = open_time(0);
 	w->upto = xcalloc(o->groups, sizeof(*w->upto));
 	w->durable = xcalloc(o->groups, sizeof(*w->durable));
 	w->replaced = xcalloc(o->groups, sizeof(*w->replaced));

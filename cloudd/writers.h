@@ -2,7 +2,8 @@
  *
  * The log writer runs each job as one durable transaction. The state writer applies jobs into one open transaction and
  * commits it STATE_COMMIT_MS after it began, or after STATE_COMMIT_ENTRIES entries, or as soon as a reader waits for
- * what it holds; an apply job is given back when it is applied, not when it is committed: the log has it.
+ * what it holds; where commits take long, after STATE_COMMIT_SHARE times as long as the last one took, but within
+ * STATE_COMMIT_MAX_MS: nothing is applied meanwhile, and a longer transaction writes each page less often. An apply job is given back when it is applied, not when it is committed: the log has it.
  *
  * A failing disk (WEIR_EIO, WEIR_ECORRUPT, anything but WEIR_EFULL) calls failed(), which must not return to work. Where
  * there is no room, nothing of the log job was written, or the state's transaction was aborted: the job goes back with
@@ -19,6 +20,8 @@
 #include "common/stats.h"
 
 #define STATE_COMMIT_MS 200
+#define STATE_COMMIT_MAX_MS 1000
+#define STATE_COMMIT_SHARE 8
 #define STATE_COMMIT_ENTRIES 5000
 
 struct log_writer;
