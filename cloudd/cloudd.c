@@ -115,7 +115,8 @@ static struct node_time now(void)
 
 /* ---- the queue to the loop -------------------------------------------------------------------------------------- */
 
-static void post(struct cloudd *c, const struct event *event)
+/* For the next turn of the loop; there is one with each tick. */
+static void post_quietly(struct cloudd *c, const struct event *event)
 {
 	struct event *e = xmalloc(sizeof(*e));
 	*e = *event;
@@ -124,6 +125,11 @@ static void post(struct cloudd *c, const struct event *event)
 	*c->last = e;
 	c->last = &e->next;
 	pthread_mutex_unlock(&c->mutex);
+}
+
+static void post(struct cloudd *c, const struct event *event)
+{
+	post_quietly(c, event);
 	loop_async_send(c->wake);
 }
 
@@ -183,6 +189,10 @@ static void handle_event(struct cloudd *c, struct event *e)
 static void begin_reads(struct cloudd *c)
 {
 	uint64_t ticket;
+	struct progress_reads reads;
+	progress_reads(c->progress, &reads);
+	if (!reads.waiting)
+		return;
 	for (uint32_t g = 0; g < topology_groups(c->t); g++) {
 		if (progress_read_begin(c->progress, g, &ticket))
 			node_read(c->node, g, ticket, now());
@@ -230,14 +240,18 @@ static void on_applied(void *arg, struct apply_job *job, int rc)
 	struct cloudd *c = arg;
 	if (rc == WEIR_EFULL)
 		note_full(&c->state_full, true, "state");
-	post(c, &(struct event){.type = EVENT_APPLIED, .applied = {job, rc}});
+	struct event e = {.type = EVENT_APPLIED, .applied = {job, rc}};
+	if (job->quiet && !rc)
+		post_quietly(c, &e);
+	else
+		post(c, &e);
 }
 
 static void on_durable(void *arg, uint32_t group, uint64_t index)
 {
 	struct cloudd *c = arg;
 	note_full(&c->state_full, false, "state");
-	post(c, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
+	post_quietly(c, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
 }
 
 static void on_aborted(void *arg)
@@ -364,6 +378,7 @@ static void on_tick(void *arg)
 static void on_turn_end(void *arg)
 {
 	struct cloudd *c = arg;
+	handle_events(c);
 	node_flush(c->node, now());
 }
 

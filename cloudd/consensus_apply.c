@@ -96,6 +96,24 @@ static int gather(struct consensus *c, struct apply_job *job, int64_t mono_ns)
 	return 0;
 }
 
+static bool is_step_of_snapshot(const struct apply_item *item)
+{
+	return item->step == APPLY_SNAPSHOT_BEGIN || item->step == APPLY_SNAPSHOT_RECORDS ||
+	    item->step == APPLY_SNAPSHOT_END;
+}
+
+/* A follower that keeps up: where its loop is next woken, for more of the same, is soon enough. */
+static bool is_quiet(const struct consensus *c, const struct apply_job *job)
+{
+	for (size_t i = 0; i < job->count; i++) {
+		const struct apply_item *item = &job->items[i];
+		const struct group *g = &c->groups[item->group];
+		if (is_step_of_snapshot(item) || raft_is_leader(g->raft) || g->fetching != FETCH_NONE)
+			return false;
+	}
+	return c->lists[LIST_APPLY].count == 0;
+}
+
 /* After a full state disk: all above what is durable is applied again. */
 static void rewind_apply(struct consensus *c, int64_t mono_ns)
 {
@@ -127,6 +145,7 @@ void apply_start_job(struct consensus *c, int64_t mono_ns)
 		apply_take_back(job);
 		return;
 	}
+	job->quiet = is_quiet(c, job);
 	c->apply_job = job;
 	c->io.apply(c->io.arg, job);
 }
@@ -144,12 +163,6 @@ void apply_take_back(struct apply_job *job)
 }
 
 /* ---- what came of it --------------------------------------------------------------------------------------------- */
-
-static bool is_step_of_snapshot(const struct apply_item *item)
-{
-	return item->step == APPLY_SNAPSHOT_BEGIN || item->step == APPLY_SNAPSHOT_RECORDS ||
-	    item->step == APPLY_SNAPSHOT_END;
-}
 
 /* Before anything is reported: callbacks propose, and find the quotas as they are. */
 static void note_applied(struct consensus *c, const struct apply_job *job, int64_t mono_ns)

@@ -99,6 +99,7 @@ struct apply_job {
 	struct apply_result *results; /* of the first `done` items; zeroed for the steps of a snapshot */
 	size_t count, cap, done;
 	size_t bytes;
+	bool quiet; /* nobody waits for what comes of it, and nothing comes next: completed with any later turn of the loop */
 };
 
 struct apply_job *apply_job_new(void);

@@ -213,6 +213,20 @@ START_TEST(entries_are_applied_on_all)
 }
 END_TEST
 
+START_TEST(only_a_leaders_apply_jobs_are_waited_for)
+{
+	uint32_t leader = kit_leader(1);
+	for (uint32_t i = 0; i < kit.count; i++)
+		kit.nodes[i].hold_apply = true;
+	kit_propose(leader, 1);
+	kit_ticks(2 * CONSENSUS_HEARTBEAT_TICKS); /* by then followers know that it is committed */
+	for (uint32_t i = 0; i < kit.count; i++) {
+		ck_assert_ptr_nonnull(kit.nodes[i].apply_job);
+		ck_assert(kit.nodes[i].apply_job->quiet == (i != leader));
+	}
+}
+END_TEST
+
 START_TEST(groups_share_frames)
 {
 	kit_ticks(SECOND);
@@ -979,6 +993,7 @@ int main(void)
 	tcase_add_test(tc, what_others_say_to_have_is_not_founded);
 	tcase_add_test(tc, votes_are_durable);
 	tcase_add_test(tc, entries_are_applied_on_all);
+	tcase_add_test(tc, only_a_leaders_apply_jobs_are_waited_for);
 	tcase_add_test(tc, groups_share_frames);
 	tcase_add_test(tc, the_largest_entries_pass);
 	tcase_add_test(tc, the_longest_messages_pass);
