@@ -266,16 +266,43 @@ void consensus_flush(struct consensus *c, struct consensus_time now)
 		flush_round(c, now.mono_ns);
 }
 
+/* Raft counts ticks, and there are none while the process is stopped. */
+static void note_time(struct consensus *c, int64_t mono_ns)
+{
+	if (c->ticked_ns && mono_ns - c->ticked_ns >= CONSENSUS_STOPPED_MS * NS_PER_MS)
+		c->ticks_awake = 0;
+	else if (c->ticks_awake < CONSENSUS_ELECTION_TICKS)
+		c->ticks_awake++;
+	c->ticked_ns = mono_ns;
+}
+
+/* After raft's tick, which counts one more unless the leader was heard since the one before it. A leader is as fresh as the
+ * majority that it hears; for an election timeout after it was stopped it takes for heard what was heard before. */
+static void note_heard(struct group *g, int64_t mono_ns)
+{
+	struct raft_status status;
+	raft_status(g->raft, &status);
+	bool leads = status.role == RAFT_LEADER, heard = !g->heard_leading && status.ticks_since_heard <= g->heard_ticks;
+	if (leads)
+		heard = g->c->ticks_awake == CONSENSUS_ELECTION_TICKS && status_has_quorum(g->c, &status);
+	if (heard)
+		g->heard_ns = mono_ns;
+	g->heard_ticks = status.ticks_since_heard;
+	g->heard_leading = leads;
+}
+
 void consensus_tick(struct consensus *c, struct consensus_time now)
 {
 	if (c->failed)
 		return;
 	begin(c);
+	note_time(c, now.mono_ns);
 	for (uint32_t i = 0; i < c->group_count; i++) {
 		struct group *g = &c->groups[i];
 		if (!group_live(g))
 			continue;
 		raft_tick(g->raft);
+		note_heard(g, now.mono_ns);
 		snapshot_tick(g, now.mono_ns);
 		group_touch(g);
 	}

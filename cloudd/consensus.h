@@ -70,6 +70,8 @@
 #define CONSENSUS_ELECTION_TICKS 20    /* 1 s .. 2 s */
 #define CONSENSUS_HEARTBEAT_TICKS 4    /* 200 ms */
 #define CONSENSUS_PRIORITY_TICKS 6     /* per rank */
+#define CONSENSUS_STOPPED_MS 500       /* no tick for so long: another may lead by now, which ticks alone would not tell */
+#define CONSENSUS_UNHEARD UINT64_MAX
 #define CONSENSUS_ALONE_TICKS (3 * CONSENSUS_ELECTION_TICKS) /* void and no leader for so long: it looks for a state itself */
 #define CONSENSUS_BALANCE_MS 5000      /* a leader hands over after it led, and the better one followed, for so long */
 #define CONSENSUS_ASIDE_MS 3000        /* a leader hands over after its disk was full for so long; and tries again after as much */
@@ -167,7 +169,9 @@ struct group_status {
 	uint64_t fetched_bytes, fetch_total_bytes;
 	uint64_t committed, applied, durable; /* durable: in the state environment */
 	uint64_t last;           /* of the log */
-	uint64_t heard_ns;       /* follower: since the leader was heard; leader: 0 */
+	uint64_t heard_ns;       /* since the leader was heard; leader: since it had a majority, give or take an election
+	                            timeout, 0 while it has. The time that this process was stopped for counts too.
+	                            CONSENSUS_UNHEARD: not in this start */
 	uint32_t replica_count;  /* leader: others */
 	struct {
 		uint32_t node;

@@ -88,6 +88,11 @@ struct group {
 	uint64_t end_index, end_term;
 	struct raft_config end_config;
 
+	/* how old what is known here may be */
+	int64_t heard_ns;     /* monotonic: of the last tick before which the leader was heard, or this replica led; 0: never */
+	uint32_t heard_ticks; /* raft's own count at the last tick; */
+	bool heard_leading;   /* ... which stood still: this replica led */
+
 	/* leading */
 	bool serving;
 	uint64_t served_term, first_proposed;
@@ -138,6 +143,8 @@ struct consensus {
 	struct outgoing *outgoing;
 	bool started;
 	int64_t members_ns, transfer_ns; /* monotonic: of the last look, of the last transfer */
+	int64_t ticked_ns;               /* monotonic: of the last tick */
+	unsigned ticks_awake;            /* since this process was stopped for a while; at most CONSENSUS_ELECTION_TICKS */
 	uint64_t proposed_bytes; /* of all groups */
 
 	struct log_job *log_job;
@@ -215,6 +222,10 @@ void wire_receive(struct consensus *c, uint32_t node, const struct msg *m);
 void wire_gather(struct group *g);
 void wire_flush(struct consensus *c);
 void wire_free(struct consensus *c);
+
+/* consensus_status.c */
+/* See msg_group_status. */
+bool status_has_quorum(const struct consensus *c, const struct raft_status *s);
 
 /* consensus_members.c */
 void members_found(struct consensus *c);

@@ -3,10 +3,7 @@
 #include <string.h>
 
 #include "cloudd/consensus_internal.h"
-#include "common/clock.h"
 #include "common/err.h"
-
-#define TICK_NS (CONSENSUS_TICK_MS * NS_PER_MS)
 
 void consensus_info(struct consensus *c, struct msg_info *ret_info)
 {
@@ -56,7 +53,7 @@ static enum replica_role role_of(const struct group *g, const struct raft_status
 	return self && self->voter ? REPLICA_FOLLOWER : REPLICA_LEARNER;
 }
 
-static bool has_quorum(const struct consensus *c, const struct raft_status *s)
+bool status_has_quorum(const struct consensus *c, const struct raft_status *s)
 {
 	if (s->role != RAFT_LEADER)
 		return s->leader != RAFT_NOBODY && s->ticks_since_heard < CONSENSUS_ELECTION_TICKS;
@@ -106,7 +103,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 		out.role = role_of(g, &s);
 		out.term = s.term;
 		out.serving = g->serving && !c->failed;
-		out.quorum = has_quorum(c, &s);
+		out.quorum = status_has_quorum(c, &s);
 		out.replaying = g->reported < g->open_last && g->reported < s.last;
 		out.fetching = g->fetching != FETCH_NONE || g->is_void;
 		if (g->fetching != FETCH_NONE)
@@ -115,7 +112,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 		out.applied = g->applied;
 		out.durable = g->state_durable;
 		out.last = s.last;
-		out.heard_ns = s.role == RAFT_LEADER ? 0 : (uint64_t)(s.ticks_since_heard * TICK_NS);
+		out.heard_ns = g->heard_ns ? (uint64_t)(c->ticked_ns - g->heard_ns) : CONSENSUS_UNHEARD;
 		list_replicas(&s, &out);
 		if (out.role == REPLICA_FORMING)
 			say_who_is_missing(g, &out);

@@ -276,6 +276,15 @@ static int put_row(struct query *q, const struct row *least, struct buf *out)
 	return rc;
 }
 
+static void put_stale(const struct query *q, struct buf *out)
+{
+	buf_printf(out, ", \"stale\": {\"behind_entries\": %llu, \"age_ms\": ", (unsigned long long)q->behind_entries);
+	if (q->age_ns == AGE_UNKNOWN)
+		buf_printf(out, "null}");
+	else
+		buf_printf(out, "%lld}", (long long)(q->age_ns / NS_PER_MS + (q->age_ns % NS_PER_MS != 0)));
+}
+
 static void put_head(struct query *q, struct buf *out)
 {
 	const struct rows_spec *s = &q->args.spec;
@@ -299,8 +308,7 @@ static void put_head(struct query *q, struct buf *out)
 	else
 		json_time(out, q->watermark_ns);
 	if (q->args.stale)
-		buf_printf(out, ", \"stale\": {\"behind_entries\": %llu, \"age_ms\": %lld}",
-		    (unsigned long long)q->behind_entries, (long long)((q->age_ns + NS_PER_MS - 1) / NS_PER_MS));
+		put_stale(q, out);
 	buf_printf(out, ",\n \"rows\": [");
 }
 

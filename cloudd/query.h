@@ -8,6 +8,7 @@
 
 #include "cloudd/query_args.h"
 #include "common/buf.h"
+#include "common/codec.h"
 
 #define QUERY_PAGE_ROWS 2000
 #define QUERY_REASON_MAX 200
@@ -17,7 +18,7 @@ struct query_page {
 	struct buf rows;
 	bool more;
 	uint64_t behind_entries; /* not linearizable: committed entries that the rows may lack */
-	int64_t age_ns;          /* ... and how long ago the replica heard from its leader */
+	int64_t age_ns;          /* ... and how long ago the replica heard from its leader, or AGE_UNKNOWN */
 };
 
 struct query_source {

@@ -56,7 +56,7 @@ void serve_frame(struct serve *s, struct bytes route, const void *frame, size_t 
 /* How far an answer that did not wait may be behind; zero where linearizable. */
 struct serve_age {
 	uint64_t behind_entries; /* known here to be committed, and not in the rows */
-	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads */
+	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads; or AGE_UNKNOWN */
 };
 
 /* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader; not held here, the state cannot follow),

@@ -90,7 +90,7 @@ static void age_of(struct serve *s, uint32_t group, const struct apply_group_inf
 	if (status.committed > committed)
 		committed = status.committed;
 	ret->behind_entries = committed > info->applied ? committed - info->applied : 0;
-	ret->age_ns = (int64_t)(status.heard_ns < INT64_MAX ? status.heard_ns : INT64_MAX);
+	ret->age_ns = (int64_t)(status.heard_ns < AGE_UNKNOWN ? status.heard_ns : AGE_UNKNOWN);
 }
 
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,

@@ -93,6 +93,13 @@ bool view_serves(struct view *v, uint32_t group)
 	return serves;
 }
 
+/* In a copy of this age. */
+static void grow_older(struct group_status *s, int64_t age_ns)
+{
+	if (age_ns > VIEW_FRESH_NS && s->heard_ns != CONSENSUS_UNHEARD)
+		s->heard_ns += (uint64_t)age_ns;
+}
+
 void view_group_statuses(struct view *v, struct group_status *out)
 {
 	uint32_t count = topology_groups(v->topology);
@@ -100,8 +107,8 @@ void view_group_statuses(struct view *v, struct group_status *out)
 	memcpy(out, v->groups, count * sizeof(*out));
 	int64_t age_ns = clock_mono_ns() - v->put_ns;
 	pthread_mutex_unlock(&v->lock);
-	for (uint32_t g = 0; g < count && age_ns > VIEW_FRESH_NS; g++)
-		out[g].heard_ns += (uint64_t)age_ns;
+	for (uint32_t g = 0; g < count; g++)
+		grow_older(&out[g], age_ns);
 }
 
 void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status)
@@ -111,8 +118,7 @@ void view_group_status(struct view *v, uint32_t group, struct group_status *ret_
 	*ret_status = v->groups[group];
 	int64_t age_ns = clock_mono_ns() - v->put_ns;
 	pthread_mutex_unlock(&v->lock);
-	if (age_ns > VIEW_FRESH_NS)
-		ret_status->heard_ns += (uint64_t)age_ns;
+	grow_older(ret_status, age_ns);
 }
 
 static const char *name_of(const struct view *v, int node)

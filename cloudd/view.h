@@ -55,7 +55,7 @@ void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 /* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_group_status, node_groups, node_cluster_id,
  * node_metrics say.
  *
- * In a copy that is older than VIEW_FRESH_NS `heard_ns` includes its age, on leaders too: a process that was stopped for a while
+ * In a copy that is older than VIEW_FRESH_NS `heard_ns`, where it is known, includes its age, on leaders too: a process that was stopped for a while
  * is not taken for one that has just heard from its leader. */
 bool view_ready(struct view *v, char **ret_why);
 int view_leader(struct view *v, uint32_t group);

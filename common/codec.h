@@ -27,6 +27,7 @@
 #define REPLICAS_PER_STATUS_MAX 16
 #define RAFT_MESSAGES_PER_FRAME_MAX 1024
 #define RAFT_ENTRIES_PER_FRAME_MAX 4096
+#define AGE_UNKNOWN INT64_MAX
 #ifndef SNAPSHOT_CHUNK_MAX /* the simulator makes it small */
 #define SNAPSHOT_CHUNK_MAX (128 * 1024)
 #endif
@@ -290,7 +291,8 @@ struct msg {
 			bool more;
 			const char *reason;
 			uint64_t behind_entries; /* of a read that did not wait: known to be committed, and not in the rows yet */
-			int64_t age_ns;          /* ... and how long ago this replica last heard from its leader; 0: it leads */
+			int64_t age_ns;          /* ... and how long ago this replica last heard from its leader; 0: it leads with a majority;
+			                            AGE_UNKNOWN: not since it was started */
 		} query_reply;
 		struct {
 			uint32_t shard;

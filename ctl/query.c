@@ -75,6 +75,7 @@ struct merged {
 	size_t row_count;
 	bool stale;                    /* the server said how old its answer is */
 	int64_t behind_entries, age_ms; /* the worst of all pages */
+	bool unheard;                  /* no age: a replica has not heard from a leader since it was started */
 };
 
 static void put_json_head(struct merged *m, const json_t *page)
@@ -118,6 +119,7 @@ static void note_stale(struct merged *m, const json_t *page)
 	int64_t behind = json_integer_value(json_object_get(stale, "behind_entries"));
 	int64_t age_ms = json_integer_value(json_object_get(stale, "age_ms"));
 	m->stale = m->stale || json_is_object(stale);
+	m->unheard = m->unheard || json_is_null(json_object_get(stale, "age_ms"));
 	m->behind_entries = behind > m->behind_entries ? behind : m->behind_entries;
 	m->age_ms = age_ms > m->age_ms ? age_ms : m->age_ms;
 }
@@ -168,7 +170,9 @@ static int print_pages(struct ctl *ctl, const struct args *args, struct merged *
 		json_decref(page);
 		buf_free(&raw);
 	}
-	if (!result && m->stale && ctl->format != FORMAT_JSON)
+	if (!result && m->unheard && ctl->format != FORMAT_JSON)
+		fprintf(stderr, "weirctl: stale: a replica has not heard from its leader since it was started, and may lack any entries\n");
+	else if (!result && m->stale && ctl->format != FORMAT_JSON)
 		fprintf(stderr, "weirctl: stale: a replica heard from its leader %lld.%03lld s ago, and may lack %lld entries\n",
 		    (long long)(m->age_ms / 1000), (long long)(m->age_ms % 1000), (long long)m->behind_entries);
 	if (!result && cursor && ctl->format != FORMAT_JSON)

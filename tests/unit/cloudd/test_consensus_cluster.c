@@ -373,6 +373,36 @@ START_TEST(a_leader_that_is_cut_off_ceases_to_serve)
 }
 END_TEST
 
+/* What a read that does not wait says of its age. Ticks do not pass while a process is stopped, time does. */
+START_TEST(how_long_ago_the_leader_was_heard)
+{
+	const uint64_t minute_ns = UINT64_C(60) * NS_PER_SEC, tick_ns = CONSENSUS_TICK_MS * NS_PER_MS;
+	kit_ticks(SECOND);
+	ck_assert_uint_eq(kit_status(0, 1).heard_ns, 0);
+	ck_assert_uint_le(kit_status(1, 1).heard_ns, CONSENSUS_HEARTBEAT_TICKS * tick_ns);
+	for (uint32_t n = 0; n < 3; n++)
+		cut(n, true);
+	kit.now_ns += (int64_t)minute_ns; /* all are stopped */
+	kit_ticks(1);
+	for (uint32_t n = 0; n < 3; n++)
+		ck_assert_uint_ge(kit_status(n, 1).heard_ns, minute_ns);
+	ck_assert(kit_status(0, 1).role == REPLICA_LEADER); /* it cannot know */
+	kit_ticks(3 * SECOND);
+	ck_assert(kit_status(0, 1).role != REPLICA_LEADER);
+	for (uint32_t n = 0; n < 3; n++)
+		ck_assert_uint_ge(kit_status(n, 1).heard_ns, minute_ns + 3 * NS_PER_SEC);
+	kit_restart(1);
+	kit_ticks(SECOND);
+	ck_assert(kit_status(1, 1).heard_ns == CONSENSUS_UNHEARD); /* however long it was down */
+	for (uint32_t n = 0; n < 3; n++)
+		cut(n, false);
+	uint32_t leader = kit_leader(1);
+	kit_ticks(SECOND);
+	for (uint32_t n = 0; n < 3; n++)
+		ck_assert_uint_le(kit_status(n, 1).heard_ns, n == leader ? 0 : CONSENSUS_HEARTBEAT_TICKS * tick_ns);
+}
+END_TEST
+
 /* Each node in turn crashes at each step of the way: with a log job not run, run and not told, applied and not durable. */
 START_TEST(crashes_lose_nothing_that_was_applied)
 {
@@ -1001,6 +1031,7 @@ int main(void)
 	tcase_add_test(tc, a_read_needs_a_majority);
 	tcase_add_test(tc, another_leads_when_the_leader_is_gone);
 	tcase_add_test(tc, a_leader_that_is_cut_off_ceases_to_serve);
+	tcase_add_test(tc, how_long_ago_the_leader_was_heard);
 	tcase_add_test(tc, crashes_lose_nothing_that_was_applied);
 	tcase_add_test(tc, a_whole_cluster_starts_again);
 	tcase_add_test(tc, entries_are_kept_for_followers_but_not_for_ever);

@@ -234,6 +234,8 @@ struct fake {
 	int64_t page_ns;      /* what a page takes */
 };
 
+static bool age_unknown; /* of shard 1 */
+
 struct fake_handle {
 	uint32_t shard;
 	struct rows_spec spec;
@@ -296,7 +298,7 @@ static int fake_finish(void *arg, void *handle, struct query_page *ret, char rea
 	struct rows_writer *w = rows_writer_new(&f->spec, close_ns, close_ns);
 	f->pages++;
 	ret->behind_entries = 10 + h->shard;
-	ret->age_ns = h->shard == 1 ? 1500 * NS_PER_MS + 1 : NS_PER_MS;
+	ret->age_ns = h->shard != 1 ? NS_PER_MS : age_unknown ? AGE_UNKNOWN : 1500 * NS_PER_MS + 1;
 	for (size_t i = 0; i < f->count && !ret->more; i++) {
 		struct buf group = {0};
 		group_of(&f->rows[i], &group);
@@ -390,6 +392,17 @@ START_TEST(rows_of_shards_come_in_order_however_they_are_paged)
 		ck_assert(json_is_null(json_object_get(j, "next")));
 		json_decref(j);
 	}
+}
+END_TEST
+
+START_TEST(an_age_that_is_not_known_is_null)
+{
+	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}, {0}, 0};
+	age_unknown = true;
+	json_t *j = run_json(&f, ARGS("stream=speed", "stale=ok"));
+	ck_assert(json_is_null(json_object_get(json_object_get(j, "stale"), "age_ms")));
+	age_unknown = false;
+	json_decref(j);
 }
 END_TEST
 
@@ -541,6 +554,7 @@ int main(void)
 	tcase_add_test(tc, watch_ids_go_round);
 	tcase_add_test(tc, rows_of_shards_come_in_order_however_they_are_paged);
 	tcase_add_test(tc, values_are_as_documented);
+	tcase_add_test(tc, an_age_that_is_not_known_is_null);
 	tcase_add_test(tc, equal_rows_of_shards_are_one);
 	tcase_add_test(tc, a_total_is_final_when_every_shard_says_so);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
