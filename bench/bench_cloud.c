@@ -367,7 +367,7 @@ static void make_senders(void)
 			make_pool(&s->lanes[shard]);
 		}
 		s->uplink = uplink_new(
-		    topology, s->edge, &own, wall, 0, (struct bytes){0}, claim, true, clock_mono_ns());
+		    topology, s->edge, &own, wall, 0, (struct bytes){0}, claim, NULL, true, clock_mono_ns());
 		uplink_claim_stored(s->uplink);
 	}
 }
