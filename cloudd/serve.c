@@ -167,7 +167,6 @@ struct serve *serve_new(const struct serve_options *o)
 	static const unsigned threads[SERVE_LANES] = {SERVE_THREADS, 1, SERVE_SNAPSHOT_THREADS};
 	struct serve *s = xcalloc(1, sizeof(*s));
 	s->o = *o;
-	s->told_term = xcalloc(topology_groups(o->topology), sizeof(*s->told_term));
 	pthread_mutex_init(&s->mutex, NULL);
 	for (unsigned lane = 0; lane < SERVE_LANES; lane++) {
 		struct serve_queue *queue = &s->queues[lane];
@@ -197,7 +196,6 @@ void serve_free(struct serve *s)
 		pthread_cond_destroy(&s->queues[lane].changed);
 	}
 	pthread_mutex_destroy(&s->mutex);
-	free(s->told_term);
 	free(s);
 }
 

@@ -34,7 +34,6 @@ struct serve {
 	pthread_mutex_t mutex; /* of all below */
 	struct serve_queue queues[SERVE_LANES];
 	bool stopping;
-	uint64_t *told_term;   /* by group: the term of this node's leadership in which its outbox may be told of */
 };
 
 /* The topology places a replica of the group here. */

@@ -127,78 +127,50 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 
 /* ---- outbox ------------------------------------------------------------------------------------------------------ */
 
-static bool may_tell(struct serve *s, uint32_t group, uint64_t term)
-{
-	pthread_mutex_lock(&s->mutex);
-	bool may = s->told_term[group] == term;
-	pthread_mutex_unlock(&s->mutex);
-	return may;
-}
-
-static void set_may_tell(struct serve *s, uint32_t group, uint64_t term)
-{
-	pthread_mutex_lock(&s->mutex);
-	if (term > s->told_term[group])
-		s->told_term[group] = term;
-	pthread_mutex_unlock(&s->mutex);
-}
-
-/* Whether this replica's state has all that anyone can have been told. *ret_sure: a read index was waited for just now. */
-static enum verdict prepare_outbox(struct serve *s, uint32_t group, bool end, bool *ret_sure, const char **ret_reason)
-{
-	struct group_status status;
-	node_group_status(s->o.node, group, &status);
-	*ret_sure = false;
-	if (!status.serving)
-		return end ? VERDICT_OK : serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
-	if (!end && may_tell(s, group, status.term))
-		return VERDICT_OK;
-	enum verdict v = wait_linearizable(s, group, ret_reason);
-	if (v == VERDICT_OK) {
-		set_may_tell(s, group, status.term);
-		*ret_sure = true;
-	}
-	return v;
-}
-
-/* A transaction that the cursor is not beyond, unless it is foreign. */
-static enum verdict begin_outbox(struct serve *s, uint32_t group, uint64_t index, struct kv_txn **ret_txn,
-    bool *ret_sure, const char **ret_reason)
+/* Rows after the place, if any, in one transaction. */
+static int read_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t *index, uint32_t *n,
+    uint32_t limit, struct buf *rows, bool *ret_reset, bool *ret_beyond)
 {
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
-	bool sure, end = index == UINT64_MAX;
-	enum verdict v = prepare_outbox(s, group, end, &sure, ret_reason);
-	if (v != VERDICT_OK)
-		return v;
-	int rc = serve_begin(s, group, &txn, &info);
+	int rc = serve_begin(s, shard + 1, &txn, &info);
 	if (rc)
-		return serve_verdict_of(rc, ret_reason);
-	if (!end && !sure && index > info.applied) {
-		kv_abort(txn);
-		v = wait_linearizable(s, group, ret_reason);
-		if (v != VERDICT_OK)
-			return v;
-		sure = true;
-		rc = serve_begin(s, group, &txn, &info);
-		if (rc)
-			return serve_verdict_of(rc, ret_reason);
-	}
-	*ret_txn = txn;
-	*ret_sure = sure;
-	return VERDICT_OK;
+		return rc;
+	*ret_beyond = *index != UINT64_MAX && *index > info.applied;
+	rc = result_outbox(s->o.topology, txn, shard, stream, index, n, limit, rows, ret_reset);
+	kv_abort(txn);
+	return rc;
 }
 
-/* A replica that takes itself for the leader (it was stopped for a while, or is cut off) has rows of the past: one that really
- * leads may have told the asker of later ones. Who still leads after the asker came is the only one who can have told it. */
-static enum verdict confirm_leader(struct serve *s, uint32_t group, const char **ret_reason)
+/* What this replica's state, as it is, has after the place: *ret_any, or rows are an empty page. */
+static int look_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t index, uint32_t n,
+    struct buf *rows, bool *ret_any)
 {
-	uint64_t index;
-	int rc = progress_read_index(s->o.progress, group, SERVE_WAIT_NS, &index);
-	if (!rc || rc == WEIR_ENOTLEADER)
+	size_t before = rows->len;
+	uint64_t to_index = index;
+	uint32_t to_n = n;
+	bool reset = false, beyond = false;
+	int rc = read_outbox(s, shard, stream, &to_index, &to_n, 1, rows, &reset, &beyond);
+	*ret_any = rc || reset || beyond || to_index != index || to_n != n;
+	if (*ret_any)
+		rows->len = before;
+	return rc == WEIR_ECLOSED ? 0 : rc; /* nothing is durable yet */
+}
+
+/* A replica that takes itself for the leader (it was stopped for a while, or is cut off) may have windows as they were before a
+ * later leader told the asker of them; and one that leads now may not have yet what an earlier one told of. So nothing is told
+ * but after a read index of this request; that is not asked for with every look. */
+static enum verdict prepare_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t index,
+    uint32_t n, struct buf *rows, bool *ret_any, const char **ret_reason)
+{
+	bool end = index == UINT64_MAX;
+	*ret_any = true;
+	if (!node_serves(s->o.node, shard + 1))
+		return end ? VERDICT_OK : serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
+	int rc = end ? 0 : look_outbox(s, shard, stream, index, n, rows, ret_any);
+	if (rc)
 		return serve_verdict_of(rc, ret_reason);
-	*ret_reason = rc == WEIR_ECLOSED ? "the node is stopping" : "no majority of the group answers its leader";
-	return VERDICT_UNAVAILABLE;
+	return *ret_any ? wait_linearizable(s, shard + 1, ret_reason) : VERDICT_OK;
 }
 
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
@@ -211,25 +183,14 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 	int at = topology_stream(s->o.topology, stream);
 	if (at < 0)
 		return serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
-	struct kv_txn *txn;
-	bool sure, reset, end = *index == UINT64_MAX;
-	enum verdict v = begin_outbox(s, shard + 1, *index, &txn, &sure, ret_reason);
-	if (v != VERDICT_OK)
+	const struct stream_conf *conf = &s->o.topology->streams[at];
+	bool any, beyond;
+	*ret_reset = false;
+	enum verdict v = prepare_outbox(s, shard, conf, *index, *n, rows, &any, ret_reason);
+	if (v != VERDICT_OK || !any)
 		return v;
-	uint64_t to_index = *index;
-	uint32_t to_n = *n;
-	int rc = result_outbox(
-	    s->o.topology, txn, shard, &s->o.topology->streams[at], &to_index, &to_n, limit, rows, &reset);
-	kv_abort(txn);
-	bool moved = reset || to_index != *index || to_n != *n;
-	if (!rc && !end && !sure && moved)
-		v = confirm_leader(s, shard + 1, ret_reason);
-	if (rc || v != VERDICT_OK)
-		return rc ? serve_verdict_of(rc, ret_reason) : v;
-	*index = to_index;
-	*n = to_n;
-	*ret_reset = reset;
-	return VERDICT_OK;
+	int rc = read_outbox(s, shard, conf, index, n, limit, rows, ret_reset, &beyond);
+	return serve_verdict_of(rc, ret_reason);
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */

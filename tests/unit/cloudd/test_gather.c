@@ -652,6 +652,13 @@ START_TEST(a_leader_that_was_deposed_tells_of_nothing)
 	lead(1, 3);
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
 	ck_assert(told.count == 1 && told.readings[0] == 2);
+	/* elected again, in what it still takes for its old term */
+	struct told again = {0};
+	index = n = 0;
+	nodes[0].deposed = false;
+	lead(0, 2);
+	ck_assert_int_eq(tell(0, &index, &n, 10, &again), 0);
+	ck_assert(again.count == 1 && again.readings[0] == 2);
 }
 END_TEST
 
