@@ -763,6 +763,14 @@ static bool for_us(struct uplink *u, const struct msg *m)
 	return true;
 }
 
+/* Something was heard, but not what the hello asks, which is sent once: else its loss would never be noticed. */
+static void still_asks(struct uplink *u, int64_t mono_ns)
+{
+	bool asks = (u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->hello_ns == INT64_MAX;
+	if (asks && !u->asked_ns)
+		u->asked_ns = mono_ns ? mono_ns : 1;
+}
+
 void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_ns, int64_t mono_ns)
 {
 	(void)wall_ns;
@@ -783,6 +791,7 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 			handle_report_reply(u, &m, mono_ns);
 		else
 			handle_error(u, &m, mono_ns);
+		still_asks(u, mono_ns);
 	}
 	msg_clear(&m);
 	pump(u, mono_ns);

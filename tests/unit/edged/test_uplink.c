@@ -295,6 +295,29 @@ static void retries(struct rig *r, bool can_send, unsigned ms)
 	}
 }
 
+/* A hello is sent once; what else comes meanwhile must not hide that its answer does not. */
+START_TEST(a_lost_hello_is_noticed_whatever_else_is_heard)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	r->cloud.deaf = true;
+	rig_ticks(r, 1, 1000);
+	struct msg m = {.type = MSG_HELLO_REPLY, .from = "cloud-1"};
+	uint8_t claim[CLAIM_BYTES] = {1};
+	m.hello_reply.edge = "edge-1";
+	m.hello_reply.verdict = VERDICT_OK;
+	m.hello_reply.epoch = 1;
+	m.hello_reply.claim = bytes_of(claim, CLAIM_BYTES);
+	rig_send(r, &m);
+	rig_ticks(r, 5, 1000);
+	ck_assert_uint_eq(r->connects, 2);
+	r->cloud.deaf = false;
+	feed_minute(r, 0, 4);
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 4);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(a_cloud_that_cannot_be_connected_to_is_left_at_once)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
@@ -976,6 +999,7 @@ int main(void)
 	tcase_add_test(tc, credit_bounds_what_is_in_flight);
 	tcase_add_test(tc, a_probe_that_is_put_off_is_sent_again);
 	tcase_add_test(tc, a_silent_cloud_is_left_for_the_next);
+	tcase_add_test(tc, a_lost_hello_is_noticed_whatever_else_is_heard);
 	tcase_add_test(tc, a_cloud_that_cannot_be_connected_to_is_left_at_once);
 	tcase_add_test(tc, when_all_clouds_are_down_they_are_tried_slower_and_slower);
 	tcase_add_test(tc, a_shard_that_nobody_leads_is_asked_with_little_and_often);
