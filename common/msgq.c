@@ -19,9 +19,11 @@
 #define PING_MS 2000
 #define PING_TIMEOUT_MS 6000
 /* Frames of up to 256 KiB: enough to keep a link busy, little enough to hold in memory for each peer. */
-#define ROUTER_RCVHWM 128
+/* libzmq 4.3.4 aborts (stream_engine_base.cpp, !_io_error) when a connection breaks whose input it has stopped because this mark was
+ * reached: seen after SIGSTOP of a minute, when peers have given up what had filled it. A minute of heartbeats stays below. */
+#define ROUTER_RCVHWM 1024
 #define ROUTER_SNDHWM 256
-#define DEALER_RCVHWM 256
+#define DEALER_RCVHWM 1024
 #define DEALER_SNDHWM 128
 #define ROUTE_MAX 255
 /* One socket's share of a turn. */
