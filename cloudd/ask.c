@@ -71,7 +71,7 @@ static int next_replica(struct ask *a)
 	for (size_t i = 0; i < 2 && rank < 0; i++)
 		if (preferred[i] >= 0 && !(a->tried >> preferred[i] & 1))
 			rank = preferred[i];
-	for (uint32_t i = 0; i < t->replicas && rank < 0; i++)
+	for (uint32_t i = 0; i < topology_replicas(t, a->group) && rank < 0; i++)
 		if (!(a->tried >> i & 1))
 			rank = (int)i;
 	if (rank < 0)

@@ -35,7 +35,7 @@ static void look(struct group_picture *p, const struct msg_group_status *s)
 static struct group_picture picture_of(const struct topology *t, const struct gather_status *all, uint32_t group)
 {
 	struct group_picture p = {0};
-	for (uint32_t rank = 0; rank < t->replicas; rank++) {
+	for (uint32_t rank = 0; rank < topology_replicas(t, group); rank++) {
 		const struct msg_group_status *s = gather_group(&all[topology_replica(t, group, rank)], group);
 		if (s)
 			look(&p, s);
@@ -102,7 +102,7 @@ static void put_group(const struct topology *t, const struct gather_status *all,
 		buf_printf(out, "null");
 	put_number_or_null(out, "term", p.any, p.term);
 	buf_printf(out, ", \"quorum\": %s, \"replicas\": [", p.quorum && p.leader ? "true" : "false");
-	for (uint32_t rank = 0; rank < t->replicas; rank++) {
+	for (uint32_t rank = 0; rank < topology_replicas(t, group); rank++) {
 		uint32_t node = topology_replica(t, group, rank);
 		buf_printf(out, rank ? ",\n    " : "\n    ");
 		put_replica(&all[node], group, t->clouds[node].name, &p, out);

@@ -135,7 +135,7 @@ static bool is_fetched(const struct group *g)
 /* Entries behind what the state holds, for a follower that was away for a while. */
 static uint64_t keep(const struct group *g)
 {
-	if (g->c->topology->replicas == 1)
+	if (topology_replicas(g->c->topology, g->number) == 1)
 		return 0;
 	if (is_fetched(g))
 		return entries_in(g, CONSENSUS_FETCHED_BYTES);

@@ -79,7 +79,7 @@ bool members_first(const struct group *g, struct raft_config *ret_config)
 	if (g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
 		return false;
 	struct raft_config config = {0};
-	for (uint32_t r = 0; r < c->topology->replicas; r++) {
+	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
 		uint32_t node = topology_replica(c->topology, g->number, r);
 		const struct peer *p = &c->peers[node];
 		if (node != c->self && (!p->answered || p->member == RAFT_NOBODY || peer_has(p, g->number)))
@@ -187,7 +187,7 @@ static enum replacement replace(struct group *g, const struct raft_status *s, ui
 static bool replace_any(struct group *g, const struct raft_status *s)
 {
 	bool waits = false;
-	for (uint32_t r = 0; r < g->c->topology->replicas; r++) {
+	for (uint32_t r = 0; r < topology_replicas(g->c->topology, g->number); r++) {
 		enum replacement is = replace(g, s, topology_replica(g->c->topology, g->number, r));
 		if (is == REPLACE_STEP)
 			return true;
@@ -249,8 +249,9 @@ static void step_aside(struct group *g, const struct raft_status *s, int64_t mon
 	const struct topology *t = g->c->topology;
 	if (s->transfer_to || (g->aside_ns && mono_ns - g->aside_ns < CONSENSUS_ASIDE_MS * NS_PER_MS))
 		return;
-	for (uint32_t i = 0; i < t->replicas; i++) {
-		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % t->replicas));
+	uint32_t replicas = topology_replicas(t, g->number);
+	for (uint32_t i = 0; i < replicas; i++) {
+		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % replicas));
 		const struct raft_progress_status *p = progress_of(s, id);
 		if (!p || !p->voter || !caught_up(s, id) || raft_transfer(g->raft, id))
 			continue;

@@ -159,8 +159,9 @@ static void help_oneself(struct group *g, int64_t mono_ns)
 	raft_status(g->raft, &status);
 	if (status.leader != RAFT_NOBODY || status.ticks_since_heard < CONSENSUS_ALONE_TICKS)
 		return;
-	for (uint32_t i = 0; i < c->topology->replicas; i++) {
-		uint32_t node = topology_replica(c->topology, g->number, g->fetch_turn++ % c->topology->replicas);
+	uint32_t replicas = topology_replicas(c->topology, g->number);
+	for (uint32_t i = 0; i < replicas; i++) {
+		uint32_t node = topology_replica(c->topology, g->number, g->fetch_turn++ % replicas);
 		if (node == c->self || c->peers[node].member == RAFT_NOBODY)
 			continue;
 		start(g, c->peers[node].member, mono_ns);

@@ -83,7 +83,7 @@ static void list_replicas(const struct raft_status *s, struct group_status *out)
 static void say_who_is_missing(const struct group *g, struct group_status *out)
 {
 	const struct consensus *c = g->c;
-	for (uint32_t r = 0; r < c->topology->replicas; r++) {
+	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
 		uint32_t node = topology_replica(c->topology, g->number, r);
 		if (node == c->self || c->peers[node].answered)
 			continue;

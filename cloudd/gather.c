@@ -338,7 +338,7 @@ static int furthest(const struct gather *g, const struct gather_status *all, uin
 {
 	int best = -1;
 	uint64_t best_applied = 0;
-	for (uint32_t rank = 0; rank < g->topology->replicas; rank++) {
+	for (uint32_t rank = 0; rank < topology_replicas(g->topology, group); rank++) {
 		uint32_t node = topology_replica(g->topology, group, rank);
 		const struct msg_group_status *s = gather_group(&all[node], group);
 		if (s && (best < 0 || s->applied > best_applied)) {

@@ -650,6 +650,10 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_OUTBOX_REPLY:
 	case MSG_STATUS_REPLY:
 	case MSG_SNAPSHOT_REPLY:
+	case MSG_MAP:
+	case MSG_MAP_REPLY:
+	case MSG_TOPOLOGY:
+	case MSG_TOPOLOGY_REPLY:
 	case MSG_ERROR:
 		n->counters.frames_unexpected++;
 		break;

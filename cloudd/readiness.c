@@ -23,7 +23,7 @@ static enum readiness judge(const struct group_status *g, const bool *reachable)
 static uint32_t reachable_replicas(const struct topology *t, uint32_t group, const bool *reachable)
 {
 	uint32_t n = 0;
-	for (uint32_t rank = 0; rank < t->replicas; rank++)
+	for (uint32_t rank = 0; rank < topology_replicas(t, group); rank++)
 		n += reachable[topology_replica(t, group, rank)];
 	return n;
 }
@@ -41,8 +41,9 @@ static void put_no_leader(const struct topology *t, uint32_t group, const char *
 {
 	uint32_t n = reachable_replicas(t, group, reachable);
 	readiness_group_name(out, group);
-	if (n <= t->replicas / 2)
-		buf_printf(out, " %s: only %u of %u replicas can be reached", what, n, t->replicas);
+	if (n <= topology_replicas(t, group) / 2)
+		buf_printf(out, " %s: only %u of %u replicas can be reached", what, n,
+		    topology_replicas(t, group));
 	else
 		buf_printf(out, " %s%s", what, otherwise);
 }

@@ -231,6 +231,14 @@ static bool body_ok(const struct msg *m)
 		return true; /* check_lists */
 	case MSG_SNAPSHOT:
 		return m->snapshot.group < RAFT_GROUPS_MAX;
+	case MSG_MAP:
+		return true;
+	case MSG_MAP_REPLY:
+		return verdict_ok(m->map_reply.verdict) && m->map_reply.map.n <= MAP_BYTES_MAX;
+	case MSG_TOPOLOGY:
+		return m->topology.text_bytes <= TOPOLOGY_TEXT_MAX;
+	case MSG_TOPOLOGY_REPLY:
+		return verdict_ok(m->topology_reply.verdict);
 	case MSG_REPORT_REPLY:
 		return name_ok(m->report_reply.edge) && verdict_ok(m->report_reply.verdict);
 	case MSG_ADVANCE:
@@ -336,6 +344,10 @@ struct body {
 		Weir__OutboxReply outbox_reply;
 		Weir__Status status;
 		Weir__StatusReply status_reply;
+		Weir__Map map;
+		Weir__MapReply map_reply;
+		Weir__Topology topology;
+		Weir__TopologyReply topology_reply;
 		Weir__Error error;
 		Weir__Raft raft;
 		Weir__Snapshot snapshot;
@@ -384,6 +396,7 @@ static void put_hello(const struct msg *m, Weir__Hello *w)
 	w->claim = put_bytes(m->hello.claim);
 	w->empty = m->hello.empty;
 	w->software = put_text(m->hello.software);
+	w->map_version = m->hello.map_version;
 }
 
 static void put_hello_reply(const struct msg *m, Weir__HelloReply *w)
@@ -398,6 +411,7 @@ static void put_hello_reply(const struct msg *m, Weir__HelloReply *w)
 	w->credit_bytes = m->hello_reply.credit_bytes;
 	w->cluster_id = put_bytes(m->hello_reply.cluster_id);
 	w->reason = put_text(m->hello_reply.reason);
+	w->map_version = m->hello_reply.map_version;
 }
 
 static void put_open(const struct msg *m, Weir__Open *w)
@@ -468,6 +482,8 @@ static void put_report_lists(const struct msg *m, struct body *b)
 		w->watermark_ns = s->watermark_ns;
 		w->flushed_end_ns = s->flushed_end_ns;
 		w->unsent = s->unsent;
+		w->since_known = s->since_known;
+		w->since_ns = s->since_ns;
 	}
 }
 
@@ -476,6 +492,7 @@ static void put_report(const struct msg *m, struct body *b)
 	Weir__Report *w = &b->report;
 	weir__report__init(w);
 	put_report_lists(m, b);
+	w->map_version = m->report.map_version;
 	w->edge = put_name(m->report.edge);
 	w->epoch = m->report.epoch;
 	w->sent_mono_ns = m->report.sent_mono_ns;
@@ -500,6 +517,7 @@ static void put_report_reply(const struct msg *m, Weir__ReportReply *w)
 	w->epoch = m->report_reply.epoch;
 	w->credit_bytes = m->report_reply.credit_bytes;
 	w->reason = put_text(m->report_reply.reason);
+	w->map_version = m->report_reply.map_version;
 }
 
 static void put_advance(const struct msg *m, Weir__Advance *w)
@@ -576,6 +594,7 @@ static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
 		weir__lead__init(&b->leads[i]);
 		b->leads[i].group = info->leads[i].group;
 		b->leads[i].term = info->leads[i].term;
+		b->leads[i].settled = info->leads[i].settled;
 		b->lead_refs[i] = &b->leads[i];
 	}
 	weir__info__init(w);
@@ -584,6 +603,7 @@ static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
 	w->has = put_bytes(info->has);
 	w->n_leads = info->lead_count;
 	w->leads = b->lead_refs;
+	w->map_version = info->map_version;
 }
 
 static void put_info_reply(const struct msg *m, struct body *b)
@@ -723,27 +743,76 @@ static void put_snapshot_reply(const struct msg *m, Weir__SnapshotReply *w)
 	w->reason = put_text(m->snapshot_reply.reason);
 }
 
-/* The body's field numbers follow enum msg_type, but for the error's: what came later has higher numbers. */
-_Static_assert((int)WEIR__FRAME__BODY_STATUS_REPLY - (int)WEIR__FRAME__BODY_HELLO ==
-	(int)MSG_STATUS_REPLY - (int)MSG_HELLO && (int)WEIR__FRAME__BODY_SNAPSHOT_REPLY -
-	(int)WEIR__FRAME__BODY_RAFT == (int)MSG_SNAPSHOT_REPLY - (int)MSG_RAFT, "bodies and message types go in step");
+static void put_map_reply(const struct msg *m, Weir__MapReply *w)
+{
+	weir__map_reply__init(w);
+	w->verdict = put_verdict(m->map_reply.verdict);
+	w->version = m->map_reply.version;
+	w->map = put_bytes(m->map_reply.map);
+	w->reason = put_text(m->map_reply.reason);
+}
+
+static void put_topology(const struct msg *m, Weir__Topology *w)
+{
+	weir__topology__init(w);
+	w->base_version = m->topology.base_version;
+	w->text = put_bytes(m->topology.text);
+	w->text_bytes = m->topology.text_bytes;
+	w->dry_run = m->topology.dry_run;
+}
+
+static void put_topology_reply(const struct msg *m, Weir__TopologyReply *w)
+{
+	weir__topology_reply__init(w);
+	w->verdict = put_verdict(m->topology_reply.verdict);
+	w->version = m->topology_reply.version;
+	w->json = put_bytes(m->topology_reply.json);
+	w->reason = put_text(m->topology_reply.reason);
+}
+
+static const Weir__Frame__BodyCase cases[MSG_ERROR + 1] = {
+	[MSG_HELLO] = WEIR__FRAME__BODY_HELLO,
+	[MSG_HELLO_REPLY] = WEIR__FRAME__BODY_HELLO_REPLY,
+	[MSG_OPEN] = WEIR__FRAME__BODY_OPEN,
+	[MSG_OPEN_REPLY] = WEIR__FRAME__BODY_OPEN_REPLY,
+	[MSG_BATCH] = WEIR__FRAME__BODY_BATCH,
+	[MSG_BATCH_REPLY] = WEIR__FRAME__BODY_BATCH_REPLY,
+	[MSG_REPORT] = WEIR__FRAME__BODY_REPORT,
+	[MSG_REPORT_REPLY] = WEIR__FRAME__BODY_REPORT_REPLY,
+	[MSG_ADVANCE] = WEIR__FRAME__BODY_ADVANCE,
+	[MSG_ADVANCE_REPLY] = WEIR__FRAME__BODY_ADVANCE_REPLY,
+	[MSG_READMIT] = WEIR__FRAME__BODY_READMIT,
+	[MSG_READMIT_REPLY] = WEIR__FRAME__BODY_READMIT_REPLY,
+	[MSG_INFO] = WEIR__FRAME__BODY_INFO,
+	[MSG_INFO_REPLY] = WEIR__FRAME__BODY_INFO_REPLY,
+	[MSG_QUERY] = WEIR__FRAME__BODY_QUERY,
+	[MSG_QUERY_REPLY] = WEIR__FRAME__BODY_QUERY_REPLY,
+	[MSG_OUTBOX] = WEIR__FRAME__BODY_OUTBOX,
+	[MSG_OUTBOX_REPLY] = WEIR__FRAME__BODY_OUTBOX_REPLY,
+	[MSG_STATUS] = WEIR__FRAME__BODY_STATUS,
+	[MSG_STATUS_REPLY] = WEIR__FRAME__BODY_STATUS_REPLY,
+	[MSG_RAFT] = WEIR__FRAME__BODY_RAFT,
+	[MSG_SNAPSHOT] = WEIR__FRAME__BODY_SNAPSHOT,
+	[MSG_SNAPSHOT_REPLY] = WEIR__FRAME__BODY_SNAPSHOT_REPLY,
+	[MSG_MAP] = WEIR__FRAME__BODY_MAP,
+	[MSG_MAP_REPLY] = WEIR__FRAME__BODY_MAP_REPLY,
+	[MSG_TOPOLOGY] = WEIR__FRAME__BODY_TOPOLOGY,
+	[MSG_TOPOLOGY_REPLY] = WEIR__FRAME__BODY_TOPOLOGY_REPLY,
+	[MSG_ERROR] = WEIR__FRAME__BODY_ERROR,
+};
 
 static Weir__Frame__BodyCase case_of(enum msg_type type)
 {
-	if (type == MSG_ERROR)
-		return WEIR__FRAME__BODY_ERROR;
-	if (type >= MSG_RAFT)
-		return (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_RAFT + (int)type - (int)MSG_RAFT);
-	return (Weir__Frame__BodyCase)(WEIR__FRAME__BODY_HELLO + (int)type - (int)MSG_HELLO);
+	return cases[type];
 }
 
 static enum msg_type type_of(Weir__Frame__BodyCase body)
 {
-	if (body == WEIR__FRAME__BODY_ERROR)
-		return MSG_ERROR;
-	if (body >= WEIR__FRAME__BODY_RAFT)
-		return (enum msg_type)((int)body - (int)WEIR__FRAME__BODY_RAFT + (int)MSG_RAFT);
-	return (enum msg_type)((int)body - (int)WEIR__FRAME__BODY_HELLO + (int)MSG_HELLO);
+	for (int type = MSG_HELLO; type <= MSG_ERROR; type++) {
+		if (cases[type] == body)
+			return (enum msg_type)type;
+	}
+	return MSG_NONE;
 }
 
 /* Fills b and hangs it into the frame. */
@@ -824,6 +893,19 @@ static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
 		break;
 	case MSG_SNAPSHOT_REPLY:
 		put_snapshot_reply(m, &b->snapshot_reply);
+		break;
+	case MSG_MAP:
+		weir__map__init(&b->map);
+		b->map.version = m->map.version;
+		break;
+	case MSG_MAP_REPLY:
+		put_map_reply(m, &b->map_reply);
+		break;
+	case MSG_TOPOLOGY:
+		put_topology(m, &b->topology);
+		break;
+	case MSG_TOPOLOGY_REPLY:
+		put_topology_reply(m, &b->topology_reply);
 		break;
 	case MSG_ERROR:
 		weir__error__init(&b->error);
@@ -921,6 +1003,7 @@ static void take_hello(struct taker *t, const Weir__Hello *w, struct msg *m)
 	m->hello.claim = take_bytes(w->claim);
 	m->hello.empty = w->empty;
 	m->hello.software = take_text(t, w->software);
+	m->hello.map_version = w->map_version;
 }
 
 static void take_hello_reply(struct taker *t, const Weir__HelloReply *w, struct msg *m)
@@ -934,6 +1017,7 @@ static void take_hello_reply(struct taker *t, const Weir__HelloReply *w, struct 
 	m->hello_reply.credit_bytes = w->credit_bytes;
 	m->hello_reply.cluster_id = take_bytes(w->cluster_id);
 	m->hello_reply.reason = take_text(t, w->reason);
+	m->hello_reply.map_version = w->map_version;
 }
 
 static void take_open(struct taker *t, const Weir__Open *w, struct msg *m)
@@ -988,6 +1072,7 @@ static void take_report(struct taker *t, const Weir__Report *w, struct msg *m)
 	m->report.clock_suspect = w->clock_suspect;
 	m->report.incarnation = w->incarnation;
 	m->report.seq = w->seq;
+	m->report.map_version = w->map_version;
 	m->report.refused = take_list(t, w->n_refused, REASON_COUNTS_MAX, sizeof(*m->report.refused));
 	for (size_t i = 0; m->report.refused && i < w->n_refused; i++) {
 		m->report.refused[i].name = take_name(t, w->refused[i]->name);
@@ -1004,6 +1089,8 @@ static void take_report(struct taker *t, const Weir__Report *w, struct msg *m)
 		s->watermark_ns = ws->watermark_ns;
 		s->flushed_end_ns = ws->flushed_end_ns;
 		s->unsent = ws->unsent;
+		s->since_known = ws->since_known;
+		s->since_ns = ws->since_ns;
 		m->report.stream_count = i + 1;
 	}
 }
@@ -1016,6 +1103,7 @@ static void take_report_reply(struct taker *t, const Weir__ReportReply *w, struc
 	m->report_reply.epoch = w->epoch;
 	m->report_reply.credit_bytes = w->credit_bytes;
 	m->report_reply.reason = take_text(t, w->reason);
+	m->report_reply.map_version = w->map_version;
 }
 
 static void take_advance(const Weir__Advance *w, struct msg *m)
@@ -1086,10 +1174,12 @@ static void take_info(struct taker *t, const Weir__Info *w, struct msg_info *inf
 	info->cluster = take_name(t, w->cluster);
 	info->replica = w->replica;
 	info->has = take_bytes(w->has);
+	info->map_version = w->map_version;
 	info->leads = take_list(t, w->n_leads, RAFT_GROUPS_MAX, sizeof(*info->leads));
 	for (size_t i = 0; info->leads && i < w->n_leads; i++) {
 		info->leads[i].group = w->leads[i]->group;
 		info->leads[i].term = w->leads[i]->term;
+		info->leads[i].settled = w->leads[i]->settled;
 		info->lead_count = i + 1;
 	}
 }
@@ -1202,6 +1292,30 @@ static void take_snapshot_reply(struct taker *t, const Weir__SnapshotReply *w, s
 	m->snapshot_reply.reason = take_text(t, w->reason);
 }
 
+static void take_map_reply(struct taker *t, const Weir__MapReply *w, struct msg *m)
+{
+	m->map_reply.verdict = take_verdict(w->verdict);
+	m->map_reply.version = w->version;
+	m->map_reply.map = take_bytes(w->map);
+	m->map_reply.reason = take_text(t, w->reason);
+}
+
+static void take_topology(const Weir__Topology *w, struct msg *m)
+{
+	m->topology.base_version = w->base_version;
+	m->topology.text = take_bytes(w->text);
+	m->topology.text_bytes = w->text_bytes;
+	m->topology.dry_run = w->dry_run;
+}
+
+static void take_topology_reply(struct taker *t, const Weir__TopologyReply *w, struct msg *m)
+{
+	m->topology_reply.verdict = take_verdict(w->verdict);
+	m->topology_reply.version = w->version;
+	m->topology_reply.json = take_bytes(w->json);
+	m->topology_reply.reason = take_text(t, w->reason);
+}
+
 static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 {
 	m->type = type_of(f->body_case);
@@ -1276,6 +1390,18 @@ static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 		break;
 	case MSG_SNAPSHOT_REPLY:
 		take_snapshot_reply(t, f->snapshot_reply, m);
+		break;
+	case MSG_MAP:
+		m->map.version = f->map->version;
+		break;
+	case MSG_MAP_REPLY:
+		take_map_reply(t, f->map_reply, m);
+		break;
+	case MSG_TOPOLOGY:
+		take_topology(f->topology, m);
+		break;
+	case MSG_TOPOLOGY_REPLY:
+		take_topology_reply(t, f->topology_reply, m);
 		break;
 	case MSG_ERROR:
 		m->error.verdict = take_verdict(f->error->verdict);

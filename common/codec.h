@@ -33,6 +33,8 @@
 #endif
 #define SNAPSHOT_CONFIG_MAX 256
 #define TEXT_MAX_BYTES 1024 /* reason and software: longer ones are cut when encoded, refused when decoded */
+#define MAP_BYTES_MAX (200 * 1024) /* an encoded cluster map: fits an entry and a frame */
+#define TOPOLOGY_TEXT_MAX (1024 * 1024) /* of a topology file: common/conf.h's limit */
 #define INFO_HAS_MAX 64     /* bytes of msg_info.has: a bit for each group */
 /* What decoding one frame may allocate: over it WEIR_ETOOBIG. A full frame of RAFT_ENTRIES_PER_FRAME_MAX small
  * entries in RAFT_MESSAGES_PER_FRAME_MAX messages fits. */
@@ -65,6 +67,10 @@ enum msg_type {
 	MSG_RAFT,           /* messages of consensus, many groups' in one frame; no reply of its own */
 	MSG_SNAPSHOT,       /* a replica fetches a group's state, chunk by chunk */
 	MSG_SNAPSHOT_REPLY,
+	MSG_MAP,            /* also of edges: the cluster map, if the asked one has a later one (common/map.h) */
+	MSG_MAP_REPLY,
+	MSG_TOPOLOGY,       /* a new topology for the cluster, to the node that leads the meta group */
+	MSG_TOPOLOGY_REPLY,
 	/* any: the frame could not be served at all (decoded, but refused): verdict and reason */
 	MSG_ERROR,
 };
@@ -101,6 +107,8 @@ struct msg_report_stream {
 	int64_t watermark_ns;   /* committed watermark: semantics.md 3.2 */
 	int64_t flushed_end_ns; /* idle: highest end of a window it has flushed */
 	bool unsent;            /* it holds data that is not acknowledged */
+	bool since_known;       /* since_ns holds */
+	int64_t since_ns;       /* readings from this event time on are in this version here; WATERMARK_NONE: all there ever were */
 };
 
 struct msg_count {
@@ -132,6 +140,7 @@ struct msg_group_status {
 struct msg_lead {
 	uint32_t group;
 	uint64_t term;
+	uint64_t settled; /* the version of the map whose placement its members are; 0: of none */
 };
 struct msg_info {
 	const char *cluster;     /* the cluster's name */
@@ -139,6 +148,7 @@ struct msg_info {
 	struct bytes has;        /* bitmap by group, lowest bit first: groups of which it holds anything */
 	size_t lead_count;
 	struct msg_lead *leads;  /* groups that it leads and serves now */
+	uint64_t map_version;    /* that it goes by; 0: its file */
 };
 
 /* The messages of raft/raft.h (cloudd/consensus_wire translates); numbers of members, kinds and roles as there. */
@@ -171,6 +181,7 @@ struct msg {
 			struct bytes claim;   /* CLAIM_BYTES */
 			bool empty;           /* the spool was made anew */
 			const char *software; /* version text */
+			uint64_t map_version; /* that it goes by; 0: its file */
 		} hello;
 		struct {
 			const char *edge;
@@ -182,6 +193,7 @@ struct msg {
 			uint64_t credit_bytes;
 			struct bytes cluster_id;
 			const char *reason;
+			uint64_t map_version; /* of the node that answers */
 		} hello_reply;
 		struct {
 			const char *edge;
@@ -226,6 +238,7 @@ struct msg {
 			struct msg_report_stream *streams;
 			uint64_t incarnation; /* random per start of edged; reports of one start are ordered by seq */
 			uint64_t seq;
+			uint64_t map_version; /* that it goes by; 0: its file */
 		} report;
 		struct {
 			const char *edge;
@@ -234,6 +247,7 @@ struct msg {
 			uint64_t epoch;       /* the highest granted for this edge */
 			uint64_t credit_bytes;
 			const char *reason;
+			uint64_t map_version; /* of the node that answers */
 		} report_reply;
 		struct {
 			uint32_t shard;
@@ -320,6 +334,27 @@ struct msg {
 			struct bytes json;               /* what = edges, streams: the answer's JSON */
 			const char *reason;
 		} status_reply;
+		struct {
+			uint64_t version; /* that the asking one has; 0: none */
+		} map;
+		struct {
+			enum verdict verdict;
+			uint64_t version;
+			struct bytes map;   /* map_encode's bytes; empty: the asking one has the latest that is known here */
+			const char *reason;
+		} map_reply;
+		struct {
+			uint64_t base_version; /* of the map that the change was made against; 0: whatever is there */
+			struct bytes text;     /* of topology.yaml, compressed */
+			uint32_t text_bytes;   /* before that: at most CONF_BYTES_MAX */
+			bool dry_run;          /* only say what would change */
+		} topology;
+		struct {
+			enum verdict verdict; /* REFUSED: errors or a change that cannot be made; the JSON says which */
+			uint64_t version;     /* of the map that has it; or that is there */
+			struct bytes json;    /* {"changes": [{"what", "name", "text"}], "errors": ["..."]} */
+			const char *reason;
+		} topology_reply;
 		struct {
 			enum verdict verdict;
 			const char *reason;

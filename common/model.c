@@ -65,6 +65,7 @@ void topology_free(struct topology *t)
 	if (!t)
 		return;
 	free(t->path);
+	free(t->places);
 	free(t->cluster);
 	free(t->keys_dir);
 	for (size_t i = 0; i < t->cloud_count; i++) {
@@ -123,11 +124,36 @@ int topology_edge(const struct topology *t, const char *name)
 
 int topology_stream(const struct topology *t, const char *name)
 {
+	int found = -1;
 	for (size_t i = 0; i < t->stream_count; i++) {
-		if (!strcmp(t->streams[i].name, name))
+		if (strcmp(t->streams[i].name, name))
+			continue;
+		if (found < 0 || t->streams[i].phase <= t->streams[found].phase)
+			found = (int)i;
+	}
+	return found;
+}
+
+int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version)
+{
+	for (size_t i = 0; i < t->stream_count; i++) {
+		if (t->streams[i].version == version && !strcmp(t->streams[i].name, name))
 			return (int)i;
 	}
 	return -1;
+}
+
+void topology_place(struct topology *t)
+{
+	uint32_t nodes = (uint32_t)t->cloud_count;
+	free(t->places);
+	t->places = xcalloc(topology_groups(t), sizeof(*t->places));
+	for (uint32_t g = 0; g < topology_groups(t); g++) {
+		uint32_t first = g ? (g - 1) % nodes : 0;
+		t->places[g].count = (uint8_t)t->replicas;
+		for (uint32_t r = 0; r < t->replicas; r++)
+			t->places[g].nodes[r] = (uint8_t)((first + r) % nodes);
+	}
 }
 
 bool stream_expects(const struct stream_conf *s, uint32_t edge)

@@ -14,6 +14,7 @@
 #define NAME_MAX_BYTES 64       /* cluster, node, edge, stream names: [A-Za-z0-9_.-]+ */
 #define SHARDS_MAX 256
 #define CLOUDS_MAX 64
+#define REPLICAS_MAX 7          /* of one group */
 #define EDGES_MAX 10000
 #define EDGE_TAGS_MAX 32
 #define SOURCES_MAX 64          /* of one edge */
@@ -62,6 +63,7 @@ struct source_conf {
 };
 
 struct edge_conf {
+	bool gone;          /* a name that an earlier topology of this process had; in edges only to keep its index */
 	char *name;
 	char *data;         /* folder */
 	char *http;         /* HOST:PORT or NULL */
@@ -78,7 +80,15 @@ struct edge_conf {
 	uint64_t disk_bytes;
 };
 
+enum cloud_state {
+	CLOUD_MEMBER,
+	CLOUD_LEAVING, /* its replicas are being moved away */
+	CLOUD_DEAD,    /* silent for replace_after: its replicas are rebuilt elsewhere; a member again once it is heard */
+	CLOUD_GONE     /* nobody: the slot is free, its texts are "" */
+};
+
 struct cloud_conf {
+	enum cloud_state state; /* of the cluster map; from a file alone: CLOUD_MEMBER */
 	char *name;
 	char *listen; /* tcp://HOST:PORT */
 	char *http;   /* HOST:PORT */
@@ -117,9 +127,22 @@ struct rollup_conf {
 	int64_t retain_ns; /* or RETAIN_FOREVER */
 };
 
+/* Versions of one stream run side by side while one takes over from another (common/map.h). */
+enum stream_phase {
+	STREAM_CURRENT,
+	STREAM_PENDING, /* the next: fed beside the current one; answers begin when it is cut over to */
+	STREAM_CLOSING, /* was cut over from: fed below until_ns, its last windows close */
+	STREAM_ENDED,   /* not fed any more: removed from the topology, its last windows close */
+	STREAM_RETIRED  /* neither fed nor closed any more: only answered */
+};
+
 struct stream_conf {
 	char *name;
-	uint32_t version;   /* fingerprint of all that changes what its partials hold: not 0 */
+	uint32_t version;   /* names what its partials hold: not 0. Fingerprint of all that changes that, made unique by the map */
+	enum stream_phase phase;
+	int64_t from_ns;    /* answers windows that start here or later; INT64_MIN: all */
+	int64_t answers_until_ns; /* ... and before this; INT64_MAX: all */
+	int64_t until_ns;   /* is fed readings before this event time: the end of the last window that it answers */
 	char *measurement;  /* glob */
 	char *field;        /* glob */
 	struct where_conf *where;
@@ -143,7 +166,18 @@ struct stream_conf {
 	uint64_t max_groups;
 };
 
+/* Where a group's replicas are: nodes by rank; the first is its preferred leader. */
+struct group_place {
+	uint8_t count;
+	uint8_t nodes[REPLICAS_MAX];
+};
+
+/* A topology made from a cluster map has all clouds, edges and streams at the index that they had in the one before it in
+ * this process (common/map.h): those that are no more stay as CLOUD_GONE, gone, STREAM_RETIRED. Whoever goes through a list
+ * looks at that. */
 struct topology {
+	uint64_t map_version; /* of the map that it was made from; 0: a file */
+	struct group_place *places; /* by group: topology_groups() of them */
 	char *path;
 	char *cluster;
 	uint32_t shards, replicas;
@@ -162,26 +196,36 @@ void topology_free(struct topology *t); /* NULL is fine */
 /* Index by name, or -1. */
 int topology_cloud(const struct topology *t, const char *name);
 int topology_edge(const struct topology *t, const char *name);
-int topology_stream(const struct topology *t, const char *name);
+int topology_stream(const struct topology *t, const char *name); /* the current version, else the pending or the last one */
+int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version);
 bool stream_expects(const struct stream_conf *s, uint32_t edge);
 
-/* Placement, static from the topology. Group 0 is meta, shard s is group s + 1. Replica `rank` of a group; rank 0 is the
- * preferred leader, so leaders spread over all nodes. Meta's is node 0. */
+/* Group 0 is meta, shard s is group s + 1. */
 static inline uint32_t topology_groups(const struct topology *t)
 {
 	return t->shards + 1;
 }
+/* How many replicas a group has: fewer than t->replicas where there are too few nodes. */
+static inline uint32_t topology_replicas(const struct topology *t, uint32_t group)
+{
+	return t->places[group].count;
+}
+/* Replica `rank` of a group, below topology_replicas(). Rank 0 is the preferred leader. */
 static inline uint32_t topology_replica(const struct topology *t, uint32_t group, uint32_t rank)
 {
-	uint32_t first = group ? (group - 1) % (uint32_t)t->cloud_count : 0;
-	return (first + rank) % (uint32_t)t->cloud_count;
+	return t->places[group].nodes[rank];
 }
-/* The node's rank in the group, or -1: it holds no replica of it. */
+/* The node's rank in the group, or -1: it should hold no replica of it. */
 static inline int topology_rank(const struct topology *t, uint32_t group, uint32_t node)
 {
-	uint32_t n = (uint32_t)t->cloud_count, rank = (node + n - topology_replica(t, group, 0)) % n;
-	return rank < t->replicas ? (int)rank : -1;
+	for (uint32_t r = 0; r < t->places[group].count; r++) {
+		if (t->places[group].nodes[r] == node)
+			return (int)r;
+	}
+	return -1;
 }
+/* The placement of a cluster that begins: replicas of consecutive groups on consecutive nodes, so that leaders spread over all. */
+void topology_place(struct topology *t);
 
 /* A group: for each tag of the stream's `by`, varint length and value ("" where the tag is missing), in order.
  * The shard: XXH3-64 of the stream's name, a NUL and the group, modulo shards. */

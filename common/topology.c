@@ -37,7 +37,7 @@ static const struct conf_field cluster_fields[] = {
 	{.key = "name", .kind = CONF_KIND_NAME, .required = true, .offset = offsetof(struct topology, cluster)},
 	{.key = "shards", .kind = CONF_KIND_U32, .offset = offsetof(struct topology, shards), .min = 1, .max = SHARDS_MAX},
 	{.key = "replicas", .kind = CONF_KIND_U32, .offset = offsetof(struct topology, replicas), .min = 1,
-	    .max = CLOUDS_MAX},
+	    .max = REPLICAS_MAX},
 	{.key = "security", .kind = CONF_KIND_CUSTOM, .read = read_security},
 	{.key = "partitioned_after", .kind = CONF_KIND_DURATION, .offset = offsetof(struct topology, partitioned_after_ns),
 	    .min = 10 * NS_PER_MS, .max = DURATION_MAX_NS},

@@ -279,6 +279,8 @@ void topology_check(struct conf *c, const struct conf_node *root, struct topolog
 	check_addresses(c, root);
 	index_edges(t);
 	check_streams(c, root, t);
-	if (!conf_error_count(c))
-		set_versions(t);
+	if (conf_error_count(c))
+		return;
+	set_versions(t);
+	topology_place(t);
 }

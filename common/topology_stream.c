@@ -386,6 +386,8 @@ static const struct conf_schema from_schema = {sizeof(struct stream_conf), FIELD
 static void stream_defaults(void *object)
 {
 	struct stream_conf *s = object;
+	s->from_ns = INT64_MIN;
+	s->until_ns = s->answers_until_ns = INT64_MAX;
 	s->lateness_ns = 30 * NS_PER_SEC;
 	s->retain_ns = 30 * DAY_NS;
 	s->max_groups = 100000;

@@ -236,6 +236,7 @@ void kit_make(uint32_t nodes, uint32_t replicas)
 	kit = (struct kit){.t = cloud_topology(nodes, KIT_SHARDS), .count = nodes, .now_ns = NS_PER_SEC,
 	    .chunks_max = SIZE_MAX};
 	kit.t->replicas = replicas;
+	topology_place(kit.t);
 	for (uint32_t i = 0; i < nodes; i++) {
 		kit.nodes[i].number = i;
 		cloud_disk_make(&kit.nodes[i].disk, KIT_SHARDS);

@@ -991,6 +991,7 @@ END_TEST
 START_TEST(who_leads_is_known_where_nothing_is_held)
 {
 	kit.t->replicas = 1; /* a second world: each group on one node */
+	topology_place(kit.t);
 	kit_free();
 	kit_make(3, 1);
 	kit_ticks(SECOND);

@@ -175,7 +175,7 @@ static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
 static enum verdict report(uint32_t replica, int64_t watermark_ns)
 {
 	const struct stream_conf *s = &w.t->streams[1]; /* only edge a is expected */
-	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false};
+	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, false, 0};
 	struct msg m = {.type = MSG_REPORT};
 	struct origin o = {.type = MSG_REPORT, .edge = 0};
 	m.report.edge = "a";

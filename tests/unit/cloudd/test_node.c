@@ -489,7 +489,7 @@ static enum verdict report_as(uint32_t node, const char *edge, uint64_t epoch, u
 	struct msg m = {.type = MSG_REPORT};
 	for (size_t i = 0; i < 2; i++)
 		streams[i] = (struct msg_report_stream){w.t->streams[i].name, w.t->streams[i].version, phase, watermark_ns,
-		    WATERMARK_NONE, false};
+		    WATERMARK_NONE, false, false, 0};
 	m.report.edge = edge;
 	m.report.epoch = epoch;
 	m.report.sent_mono_ns = 77;

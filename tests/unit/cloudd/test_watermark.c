@@ -57,7 +57,7 @@ static void report(struct fleet *f, size_t edge, enum edge_phase phase, int64_t 
     bool unsent)
 {
 	watermark_report(&f->heard[edge], &f->conf,
-	    &(struct msg_report_stream){"speed", 1, phase, watermark_ns, flushed_ns, unsent}, f->now_ns);
+	    &(struct msg_report_stream){"speed", 1, phase, watermark_ns, flushed_ns, unsent, false, 0}, f->now_ns);
 	fleet_evaluate(f);
 }
 

@@ -12,8 +12,8 @@ static const uint8_t id17[17] = "0123456789abcdefg";
 
 static struct msg_count refused[2] = {{"bad_line", 3}, {"too_far_ahead", UINT64_MAX}};
 static struct msg_report_stream streams[2] = {
-    {"speed", 0xfffffffe, PHASE_LIVE, 123456789, WATERMARK_NONE, true},
-    {"temp", 1, PHASE_BACKPRESSURED, WATERMARK_NONE, -1, false},
+    {"speed", 0xfffffffe, PHASE_LIVE, 123456789, WATERMARK_NONE, true, true, -77},
+    {"temp", 1, PHASE_BACKPRESSURED, WATERMARK_NONE, -1, false, true, WATERMARK_NONE},
 };
 static struct msg_replica_status replicas[2] = {
     {"cloud-2", UINT64_MAX, 7, REPLICA_FOLLOWER, true},
@@ -24,7 +24,7 @@ static struct msg_group_status groups[2] = {
 	replicas},
     {SHARDS_MAX, REPLICA_FORMING, 9, 8, 7, 0, 0, 0, "", 0, "", false, 0, NULL},
 };
-static struct msg_lead leads[2] = {{0, UINT64_MAX}, {SHARDS_MAX, 1}};
+static struct msg_lead leads[2] = {{0, UINT64_MAX, 6}, {SHARDS_MAX, 1, UINT64_MAX}};
 static struct msg_raft_entry entries[3] = {
     {7, 1, {(const uint8_t *)"", 0}},
     {8, 2, {(const uint8_t *)"\0blob\xff", 6}},
@@ -51,6 +51,7 @@ static struct msg sample(enum msg_type type)
 		m.hello.claim = ID;
 		m.hello.empty = true;
 		m.hello.software = "weir 0.1 (test)";
+		m.hello.map_version = 3;
 		break;
 	case MSG_HELLO_REPLY:
 		m.hello_reply.edge = "edge-1";
@@ -62,6 +63,7 @@ static struct msg sample(enum msg_type type)
 		m.hello_reply.credit_bytes = 1 << 20;
 		m.hello_reply.cluster_id = ID;
 		m.hello_reply.reason = "because";
+		m.hello_reply.map_version = 4;
 		break;
 	case MSG_OPEN:
 		m.open.edge = "edge-1";
@@ -110,6 +112,7 @@ static struct msg sample(enum msg_type type)
 		m.report.streams = streams;
 		m.report.incarnation = 0xdeadbeefcafef00d;
 		m.report.seq = 12;
+		m.report.map_version = 5;
 		break;
 	case MSG_REPORT_REPLY:
 		m.report_reply.edge = "edge-1";
@@ -140,7 +143,7 @@ static struct msg sample(enum msg_type type)
 	case MSG_INFO:
 	case MSG_INFO_REPLY:
 		*(type == MSG_INFO ? &m.info : &m.info_reply) =
-		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads};
+		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads, 9};
 		break;
 	case MSG_RAFT:
 		m.raft.from = 0xfedcba9876543210;
@@ -211,6 +214,27 @@ static struct msg sample(enum msg_type type)
 		m.status_reply.json = BLOB;
 		m.status_reply.reason = "r";
 		break;
+	case MSG_MAP:
+		m.map.version = 1ull << 40;
+		break;
+	case MSG_MAP_REPLY:
+		m.map_reply.verdict = VERDICT_OK;
+		m.map_reply.version = 1ull << 41;
+		m.map_reply.map = BLOB;
+		m.map_reply.reason = "r";
+		break;
+	case MSG_TOPOLOGY:
+		m.topology.base_version = 7;
+		m.topology.text = BLOB;
+		m.topology.text_bytes = 1000;
+		m.topology.dry_run = true;
+		break;
+	case MSG_TOPOLOGY_REPLY:
+		m.topology_reply.verdict = VERDICT_REFUSED;
+		m.topology_reply.version = 8;
+		m.topology_reply.json = BLOB;
+		m.topology_reply.reason = "r";
+		break;
 	case MSG_ERROR:
 		m.error.verdict = VERDICT_REFUSED;
 		m.error.reason = "caf\xc3\xa9";
@@ -245,8 +269,10 @@ static void check_info(const struct msg_info *a, const struct msg_info *b)
 {
 	ck_assert_str_eq(a->cluster, b->cluster);
 	ck_assert(a->replica == b->replica && same(a->has, b->has) && a->lead_count == b->lead_count);
+	ck_assert_uint_eq(a->map_version, b->map_version);
 	for (size_t i = 0; i < a->lead_count; i++)
-		ck_assert(a->leads[i].group == b->leads[i].group && a->leads[i].term == b->leads[i].term);
+		ck_assert(a->leads[i].group == b->leads[i].group && a->leads[i].term == b->leads[i].term &&
+		    a->leads[i].settled == b->leads[i].settled);
 }
 
 static void check_raft(const struct msg_raft *r, const struct msg_raft *s)
@@ -271,6 +297,7 @@ static void check_lists(const struct msg *a, const struct msg *b)
 		ck_assert_str_eq(s->name, t->name);
 		ck_assert(s->version == t->version && s->phase == t->phase && s->watermark_ns == t->watermark_ns);
 		ck_assert(s->flushed_end_ns == t->flushed_end_ns && s->unsent == t->unsent);
+		ck_assert(s->since_known == t->since_known && s->since_ns == t->since_ns);
 	}
 	for (size_t i = 0; a->type == MSG_STATUS_REPLY && i < 2; i++)
 		check_group(&a->status_reply.groups[i], &b->status_reply.groups[i]);
@@ -295,7 +322,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		break;
 	case MSG_HELLO:
 		STR(hello.edge), STR(hello.cluster), NUM(hello.epoch), BYT(hello.claim), NUM(hello.empty);
-		STR(hello.software);
+		STR(hello.software), NUM(hello.map_version);
 		break;
 	case MSG_HELLO_REPLY:
 		STR(hello_reply.edge), NUM(hello_reply.verdict), NUM(hello_reply.epoch), BYT(hello_reply.claim);
@@ -321,6 +348,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		STR(report.edge), NUM(report.epoch), NUM(report.sent_mono_ns), NUM(report.wall_ns);
 		NUM(report.spool_bytes), NUM(report.accepted), NUM(report.clock_suspect);
 		NUM(report.refused_count), NUM(report.stream_count), NUM(report.incarnation), NUM(report.seq);
+		NUM(report.map_version);
 		break;
 	case MSG_REPORT_REPLY:
 		STR(report_reply.edge), NUM(report_reply.verdict), NUM(report_reply.sent_mono_ns);
@@ -377,6 +405,19 @@ static void check_equal(const struct msg *a, const struct msg *b)
 	case MSG_STATUS_REPLY:
 		NUM(status_reply.verdict), NUM(status_reply.group_count), BYT(status_reply.json);
 		STR(status_reply.reason);
+		break;
+	case MSG_MAP:
+		NUM(map.version);
+		break;
+	case MSG_MAP_REPLY:
+		NUM(map_reply.verdict), NUM(map_reply.version), BYT(map_reply.map), STR(map_reply.reason);
+		break;
+	case MSG_TOPOLOGY:
+		NUM(topology.base_version), BYT(topology.text), NUM(topology.text_bytes), NUM(topology.dry_run);
+		break;
+	case MSG_TOPOLOGY_REPLY:
+		NUM(topology_reply.verdict), NUM(topology_reply.version), BYT(topology_reply.json);
+		STR(topology_reply.reason);
 		break;
 	case MSG_ERROR:
 		NUM(error.verdict), STR(error.reason);
