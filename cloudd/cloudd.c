@@ -419,11 +419,10 @@ static void on_hangup(void *arg)
 
 /* ---- for HTTP ------------------------------------------------------------------------------------------------------ */
 
-static void update_stats(struct cloudd *c, const struct http_counters *h)
+static void update_stats(struct cloudd *c)
 {
 	struct stats *s = c->stats;
 	struct msgq_counters z;
-	static const char *const classes[6] = {NULL, "1xx", "2xx", "3xx", "4xx", "5xx"};
 	msgq_counters(c->msgq, &z);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_FRAMES, "in"), z.received);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_FRAMES, "out"), z.sent);
@@ -432,9 +431,6 @@ static void update_stats(struct cloudd *c, const struct http_counters *h)
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "bad_shape"), z.bad_shape);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_busy"), z.refused_busy);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_gone"), z.refused_gone);
-	stats_set_counter(metrics_cell(s, METRICS_HTTP_REQUESTS, NULL), h->requests);
-	for (size_t i = 2; i < 6; i++)
-		stats_set_counter(metrics_cell(s, METRICS_HTTP_RESPONSES, classes[i]), h->answered[i]);
 	stats_set(metrics_cell(s, METRICS_DISK_USED, "log"), (double)kv_used_bytes(c->log));
 	stats_set(metrics_cell(s, METRICS_DISK_USED, "state"), (double)kv_used_bytes(c->state));
 	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "log"), (double)kv_size_bytes(c->log));
@@ -443,16 +439,25 @@ static void update_stats(struct cloudd *c, const struct http_counters *h)
 	stats_set(metrics_cell(s, METRICS_BUILD, c->o.version), 1);
 }
 
-static void http_metrics(void *arg, const struct http_counters *h, struct buf *out)
+static void http_metrics(void *arg, struct buf *out)
 {
 	struct cloudd *c = arg;
 	struct kv_txn *txn;
-	update_stats(c, h);
+	update_stats(c);
 	stats_render(c->stats, out);
 	if (kv_begin(c->state, false, &txn))
 		return; /* too many readers: the node's own numbers come with the next scrape */
 	node_metrics(c->node, txn, out);
 	kv_abort(txn);
+}
+
+static void http_notice(void *arg, bool bad, const char *text)
+{
+	(void)arg;
+	if (bad)
+		log_error("http", "%s", text);
+	else
+		log_info("http", "%s", text);
 }
 
 static enum verdict http_readmit(void *arg, const char *edge, char reason[QUERY_REASON_MAX])
@@ -605,7 +610,8 @@ static int open_http(struct cloudd *c, char **ret_why)
 	    .gather = &c->gather,
 	    .arg = c,
 	    .metrics = http_metrics,
-	    .readmit = http_readmit};
+	    .readmit = http_readmit,
+	    .notice = http_notice};
 	return http_api_open(&o, &c->http, ret_why);
 }
 

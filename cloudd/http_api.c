@@ -11,7 +11,8 @@
 #include "common/json.h"
 
 #define CONNECTIONS_MAX 256
-#define PER_ADDRESS_MAX 256
+#define RESERVE 32
+#define PER_ADDRESS_MAX 128 /* one address alone cannot take all */
 #define EDGES_PATH "/api/v1/edges/"
 #define READMIT_TAIL "/readmit"
 
@@ -75,9 +76,8 @@ static void handle_metrics(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	struct buf b = {0};
-	struct http_counters counters;
-	http_counters(http_server_of(r), &counters);
-	a->o.metrics(a->o.arg, &counters, &b);
+	a->o.metrics(a->o.arg, &b);
+	http_put_metrics(http_server_of(r), "weir_cloud", &b);
 	serve_metrics(a->o.gather->serve, &b);
 	stats_write_head(&b, &watchers_family);
 	stats_write_u64(&b, &watchers_family, NULL, atomic_load(&a->watches));
@@ -335,17 +335,23 @@ static void handle_root(void *arg, struct http_request *r)
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
 
 static const struct http_route routes[] = {
-    {"GET", "/", false, handle_root},
-    {"GET", "/healthz", false, handle_healthz},
-    {"GET", "/readyz", false, handle_readyz},
-    {"GET", "/metrics", false, handle_metrics},
-    {"GET", "/api/v1/cluster", false, handle_cluster},
-    {"GET", "/api/v1/edges", false, handle_edges},
-    {"GET", "/api/v1/streams", false, handle_streams},
-    {"GET", "/api/v1/query", false, handle_query},
-    {"GET", "/api/v1/watch", false, handle_watch},
-    {"POST", EDGES_PATH, true, handle_readmit},
+    {"GET", "/", false, handle_root, HTTP_READ, false, 0},
+    {"GET", "/healthz", false, handle_healthz, HTTP_OPEN, true, 0},
+    {"GET", "/readyz", false, handle_readyz, HTTP_READ, true, 0},
+    {"GET", "/metrics", false, handle_metrics, HTTP_READ, true, 0},
+    {"GET", "/api/v1/cluster", false, handle_cluster, HTTP_READ, true, 0},
+    {"GET", "/api/v1/edges", false, handle_edges, HTTP_READ, false, 0},
+    {"GET", "/api/v1/streams", false, handle_streams, HTTP_READ, false, 0},
+    {"GET", "/api/v1/query", false, handle_query, HTTP_READ, false, 0},
+    {"GET", "/api/v1/watch", false, handle_watch, HTTP_READ, false, 0},
+    {"POST", EDGES_PATH, true, handle_readmit, HTTP_ADMIN, true, 0},
 };
+
+static void tell(void *arg, bool bad, const char *text)
+{
+	struct http_api *a = arg;
+	a->o.notice(a->o.arg, bad, text);
+}
 
 int http_api_open(const struct http_api_options *o, struct http_api **ret_api, char **ret_why)
 {
@@ -356,7 +362,11 @@ int http_api_open(const struct http_api_options *o, struct http_api **ret_api, c
 	    .route_count = sizeof(routes) / sizeof(routes[0]),
 	    .arg = a,
 	    .connections_max = CONNECTIONS_MAX,
-	    .per_address_max = PER_ADDRESS_MAX};
+	    .reserve = RESERVE,
+	    .per_address_max = PER_ADDRESS_MAX,
+	    .keys_dir = o->topology->keys_dir,
+	    .name = o->topology->clouds[o->self].name,
+	    .notice = tell};
 	int rc = http_open(&h, &a->server, ret_why);
 	if (rc) {
 		free(a);

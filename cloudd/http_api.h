@@ -18,9 +18,11 @@ struct http_api_options {
 	struct kv *state;
 	/* Brings the stats up to date and renders them. */
 	void *arg;
-	void (*metrics)(void *arg, const struct http_counters *http, struct buf *out);
+	void (*metrics)(void *arg, struct buf *out);
 	/* Runs node_readmit on the loop and waits. */
 	enum verdict (*readmit)(void *arg, const char *edge, char reason[QUERY_REASON_MAX]);
+	/* As that of struct http_options. */
+	void (*notice)(void *arg, bool bad, const char *text);
 };
 
 /* Everything in the options outlives it. *ret_why as http_open. */

@@ -11,6 +11,7 @@
 
 #include "cloudd/cloudd.h"
 #include "common/err.h"
+#include "common/http.h"
 #include "common/log.h"
 #include "common/topology.h"
 
@@ -125,6 +126,18 @@ static void validate_again(void *arg)
 	buf_free(&errors);
 }
 
+/* What the file alone cannot tell: whether this machine has what the node needs. */
+static int check_node(const struct topology *t, uint32_t self)
+{
+	const struct cloud_conf *conf = &t->clouds[self];
+	char *why = NULL;
+	int rc = http_check(conf->http, t->keys_dir, conf->name, &why);
+	if (rc)
+		fprintf(stderr, "cloudd: %s: http: %s\n", conf->name, why);
+	free(why);
+	return rc ? EXIT_USAGE : EXIT_FINE;
+}
+
 static void raise_descriptor_limit(void)
 {
 	struct rlimit r;
@@ -180,7 +193,7 @@ int main(int argc, char **argv)
 	if (self < 0)
 		code = EXIT_USAGE;
 	else if (args.check)
-		code = EXIT_FINE;
+		code = args.node ? check_node(t, (uint32_t)self) : EXIT_FINE;
 	else
 		code = run(t, (uint32_t)self, args.data);
 	topology_free(t);

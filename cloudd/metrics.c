@@ -13,8 +13,6 @@ static const struct stats_family table[METRICS_FAMILIES] = {
     [METRICS_ZMQ_FRAMES] = {"weir_cloud_zmq_frames_total", "Frames through ZeroMQ", STATS_COUNTER, {"direction"}},
     [METRICS_ZMQ_BYTES] = {"weir_cloud_zmq_bytes_total", "Bytes of those frames", STATS_COUNTER, {"direction"}},
     [METRICS_ZMQ_DROPPED] = {"weir_cloud_zmq_dropped_total", "Frames not taken or not sent", STATS_COUNTER, {"reason"}},
-    [METRICS_HTTP_REQUESTS] = {"weir_cloud_http_requests_total", "HTTP requests", STATS_COUNTER, {NULL}},
-    [METRICS_HTTP_RESPONSES] = {"weir_cloud_http_responses_total", "HTTP answers by class", STATS_COUNTER, {"class"}},
     [METRICS_RPC_TIMEOUTS] = {"weir_cloud_rpc_timeouts_total", "Requests to other nodes without an answer in time",
 	STATS_COUNTER, {NULL}},
     [METRICS_SERVE_BUSY] = {"weir_cloud_serve_busy_total", "Requests of other nodes refused because too many waited",

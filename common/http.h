@@ -1,11 +1,16 @@
-/* An HTTP/1.1 server: routes, arguments, JSON errors, limits. libmicrohttpd beneath.
+/* An HTTP/1.1 server: routes, arguments, JSON errors, TLS and tokens, limits. libmicrohttpd beneath.
  *
  * Two ways to run: on a loop (struct http_options.loop set: handlers run there, one at a time, and must not block), or
  * with a thread for each connection (loop NULL: handlers may block, and run at the same time).
  *
  * A handler answers exactly once, with http_reply, http_reply_error or http_stream; one that returns without is
  * answered 500. A request lives until its handler returns, a stream until its end was called. Bodies over body_max, more than
- * HTTP_ARGS_MAX arguments, unknown paths and methods never reach a handler. HEAD runs the GET route. */
+ * HTTP_ARGS_MAX arguments, unknown paths and methods never reach a handler. HEAD runs the GET route.
+ *
+ * Without keys a server is for its own machine: plain, on a loopback address, everyone may everything. With keys it speaks
+ * TLS only and asks for tokens, wherever it listens (common/http_auth); who may what is each route's access. Either way it
+ * refuses what a web page of another site makes a browser send, and puts out those who hold connections without using
+ * them (common/http_guard). */
 #ifndef WEIR_COMMON_HTTP_H
 #define WEIR_COMMON_HTTP_H
 
@@ -14,6 +19,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/http_guard.h"
 #include "common/kv.h"
 #include "common/loop.h"
 
@@ -25,24 +31,41 @@ struct http_request;
 
 typedef void http_handler_fn(void *arg, struct http_request *r);
 
+/* Who may use a route, where there are tokens; a route that says nothing is for admins. */
+enum http_access { HTTP_ADMIN, HTTP_WRITE, HTTP_READ, HTTP_OPEN };
+
 struct http_route {
 	const char *method; /* "GET", "POST" ... */
 	const char *path;   /* whole path; with prefix: what it starts with */
 	bool prefix;
 	http_handler_fn *handler;
+	enum http_access access;
+	bool vital;         /* answered also when all ordinary connections are in use: must be quick */
+	size_t body_max;    /* bytes; 0: what the options say */
 };
 
 struct http_options {
-	const char *listen;  /* HOST:PORT; port 0: any free one. Loopback only, until there is TLS: WEIR_EINVAL */
+	const char *listen;  /* HOST:PORT; port 0: any free one. Without keys a loopback address, else WEIR_EINVAL */
+	const char *keys_dir; /* TLS and tokens: its files NAME.tls.crt, NAME.tls.key, tokens; NULL: plain */
+	const char *name;    /* NAME, with keys_dir */
 	struct loop *loop;   /* NULL: a thread for each connection */
 	const struct http_route *routes; /* live as long as the server; the first match counts */
 	size_t route_count;
 	void *arg;           /* of the handlers */
 	unsigned connections_max; /* 0: 100 */
+	unsigned reserve;    /* more, on which only vital routes are answered */
 	unsigned per_address_max; /* of one peer address; 0: connections_max */
-	unsigned timeout_s;  /* a connection on which nothing moves; 0: 30 */
+	unsigned head_ms;    /* until the first request is there, handshake included; 0: 10,000 */
+	unsigned idle_ms;    /* until the next one is; 0: 30,000 */
+	unsigned stall_ms;   /* a peer that sends or takes less than HTTP_PACE_BYTES_PER_S for so long is cut; 0: 10,000 */
 	size_t body_max;     /* bytes; 0: none is taken */
+	/* Something to tell an operator: files were read again, or cannot be. On a thread of the server. NULL: not told. */
+	void (*notice)(void *arg, bool bad, const char *text);
 };
+#define HTTP_PACE_BYTES_PER_S 1024
+
+/* What http_open would say of the address and (name not NULL) the files, without opening. 0 or its errors. */
+int http_check(const char *listen, const char *keys_dir, const char *name, char **ret_why);
 
 /* WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EIO; *ret_why is a text for people, the caller's to free. */
 int http_open(const struct http_options *o, struct http_server **ret_server, char **ret_why);
@@ -53,11 +76,20 @@ bool http_stopping(const struct http_server *s);
 void http_close(struct http_server *s);
 uint16_t http_port(const struct http_server *s);
 
+/* Why a request was not authorised; their order is that of the label values. */
+enum http_denial { HTTP_NO_TOKEN, HTTP_BAD_TOKEN, HTTP_THROTTLED, HTTP_ROLE, HTTP_CROSS_ORIGIN, HTTP_DENIALS };
+
 struct http_counters {
 	uint64_t requests;
 	uint64_t answered[6]; /* by hundreds: [2] is 2xx; [0] unused */
+	uint64_t denied[HTTP_DENIALS];
+	uint64_t ended[HTTP_WHYS]; /* connections not let in or put out, by enum http_guard_why */
+	uint64_t busy;             /* answered 503 on the reserve */
+	unsigned open;             /* connections now */
 };
 void http_counters(const struct http_server *s, struct http_counters *ret); /* any thread */
+/* All of them as Prometheus text, PREFIX_http_...: "weir_cloud". Any thread. */
+void http_put_metrics(struct http_server *s, const char *prefix, struct buf *out);
 
 /* ---- of a request: all pointers live as long as it ------------------------------------------------------------- */
 

@@ -125,11 +125,11 @@ static int take_owner(int fd, const char *path)
 	return fchown(fd, st.st_uid, st.st_gid);
 }
 
-int secret_write(const char *path, const void *bytes, size_t len, bool fresh, char **ret_why)
+static int write_file(const char *path, mode_t mode, const void *bytes, size_t len, bool fresh, char **ret_why)
 {
 	char *temp = xasprintf("%s.XXXXXX", path);
 	int fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
-	int rc = fd < 0 || take_owner(fd, path) ? -1 : write_all(fd, bytes, len);
+	int rc = fd < 0 || take_owner(fd, path) || fchmod(fd, mode) ? -1 : write_all(fd, bytes, len);
 	if (fd >= 0 && close(fd))
 		rc = -1;
 	if (!rc)
@@ -146,4 +146,14 @@ int secret_write(const char *path, const void *bytes, size_t len, bool fresh, ch
 		return 0;
 	*ret_why = fresh && err == EEXIST ? xasprintf("%s is there already", path) : xasprintf("%s: %s", path, strerror(err));
 	return fresh && err == EEXIST ? WEIR_EEXIST : WEIR_EIO;
+}
+
+int secret_write(const char *path, const void *bytes, size_t len, bool fresh, char **ret_why)
+{
+	return write_file(path, 0600, bytes, len, fresh, ret_why);
+}
+
+int secret_publish(const char *path, const void *bytes, size_t len, char **ret_why)
+{
+	return write_file(path, 0644, bytes, len, false, ret_why);
 }

@@ -18,6 +18,8 @@ int secret_read(const char *path, struct buf *out, char **ret_why);
  * it to the owner of what was there, else of the folder. fresh: only where there is
  * none yet (else WEIR_EEXIST). WEIR_EIO. *ret_why as above. */
 int secret_write(const char *path, const void *bytes, size_t len, bool fresh, char **ret_why);
+/* The same for what all may read: mode 0644, and always in place of what was there. */
+int secret_publish(const char *path, const void *bytes, size_t len, char **ret_why);
 /* Overwrites, then frees. */
 void secret_free(struct buf *b);
 

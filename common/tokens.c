@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/err.h"
 #include "common/secret.h"
@@ -60,6 +61,38 @@ void token_make(char ret_text[TOKEN_TEXT_BYTES], uint8_t ret_hash[TOKEN_HASH_BYT
 	    sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 	sodium_memzero(bits, sizeof(bits));
 	token_hash(ret_text, strlen(ret_text), ret_hash);
+}
+
+static int hash_basic(const char *base64, uint8_t ret_hash[TOKEN_HASH_BYTES])
+{
+	char text[TOKEN_HEADER_MAX];
+	size_t n;
+	if (sodium_base642bin((unsigned char *)text, sizeof(text), base64, strlen(base64), NULL, &n, NULL,
+		sodium_base64_VARIANT_ORIGINAL))
+		return WEIR_EINVAL;
+	const char *colon = memchr(text, ':', n);
+	if (colon)
+		token_hash(colon + 1, n - (size_t)(colon + 1 - text), ret_hash);
+	sodium_memzero(text, sizeof(text));
+	return colon ? 0 : WEIR_EINVAL;
+}
+
+int token_hash_of_header(const char *value, uint8_t ret_hash[TOKEN_HASH_BYTES])
+{
+	static const char *const schemes[] = {"Bearer", "Token", "Basic"};
+	if (strlen(value) > TOKEN_HEADER_MAX)
+		return WEIR_EINVAL;
+	for (size_t i = 0; i < 3; i++) {
+		size_t n = strlen(schemes[i]);
+		if (strncasecmp(value, schemes[i], n) || value[n] != ' ')
+			continue;
+		const char *rest = value + n + strspn(value + n, " ");
+		if (i == 2)
+			return hash_basic(rest, ret_hash);
+		token_hash(rest, strlen(rest), ret_hash);
+		return 0;
+	}
+	return WEIR_EINVAL;
 }
 
 void token_put(const struct token *t, struct buf *out)

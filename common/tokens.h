@@ -15,6 +15,7 @@
 #define TOKENS_MAX 500
 #define TOKEN_NAME_MAX 64    /* bytes: letters, digits, _ . - */
 #define TOKEN_HASH_BYTES 32
+#define TOKEN_HEADER_MAX 1024 /* bytes of an Authorization header's value */
 #define TOKEN_PREFIX "weir_" /* so that one that leaked is recognised */
 #define TOKEN_TEXT_BYTES (5 + 43 + 1) /* prefix, base64url of 32 bytes, NUL */
 
@@ -35,6 +36,9 @@ int token_name_check(const char *name);
 /* Fresh random bits as text (overwrite it after use), and their hash. */
 void token_make(char ret_text[TOKEN_TEXT_BYTES], uint8_t ret_hash[TOKEN_HASH_BYTES]);
 void token_hash(const void *text, size_t len, uint8_t ret_hash[TOKEN_HASH_BYTES]);
+/* The hash of the token in an Authorization header: `Bearer T`, `Token T` (InfluxDB 2), `Basic` with the token as password (InfluxDB 1,
+ * browsers). WEIR_EINVAL: none of these. */
+int token_hash_of_header(const char *value, uint8_t ret_hash[TOKEN_HASH_BYTES]);
 /* Its line of the file. */
 void token_put(const struct token *t, struct buf *out);
 

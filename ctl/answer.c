@@ -16,6 +16,8 @@ void ctl_put_api_error(long status, const struct buf *body, struct buf *out)
 		buf_printf(out, "%s%s%s", code, *code && *message ? ": " : "", message);
 	else
 		buf_printf(out, "HTTP status %ld", status);
+	if (status == 401)
+		buf_printf(out, "; send one with --token-file FILE");
 	json_decref(json);
 }
 

@@ -2,30 +2,30 @@
 #include "ctl/ctl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "common/conf.h"
 #include "common/err.h"
+#include "common/secret.h"
 #include "ctl/http_client.h"
 
-#define URL_DEFAULT "http://127.0.0.1:8101"
+#define URL_DEFAULT "127.0.0.1:8101"
 #define TOKEN_BYTES_MAX 4096
 
 static const struct command *const commands[] = {&command_status, &command_query, &command_watch, &command_streams,
 	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_load,
-	&command_token_add, &command_token_list, &command_token_remove};
+	&command_token_add, &command_token_list, &command_token_remove,
+	&command_tls_renew};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static const struct arg_option global_options[] = {
-	{"url", 0, "URL,...", false, "cloud nodes to ask, in turn (also: WEIR_URL; default " URL_DEFAULT ")"},
-	{"token-file", 0, "FILE", false, "file with the bearer token to send (mode 0600)"},
+	{"url", 0, "URL,...", false, "cloud nodes to ask, in turn (also: WEIR_URL; default " URL_DEFAULT "; https:// with --ca-file)"},
+	{"token-file", 0, "FILE", false, "file with the bearer token to send (mode 0600; also: WEIR_TOKEN_FILE)"},
+	{"ca-file", 0, "FILE", false, "who vouches for https nodes: the cluster's ca.crt (also: WEIR_CA_FILE; default: whom this machine trusts)"},
 	{"output", 'o', "FORMAT", false, "table, json or csv"},
 	{"verbose", 'v', NULL, false, "tell each request on stderr"},
 	{"help", 'h', NULL, false, "this help"},
@@ -141,6 +141,8 @@ static int refuse_command(int argc, char **argv, int at)
 		return ctl_bad_use(NULL, "`edge` is followed by: readmit NAME (and `weirctl edges` lists them)");
 	if (!strcmp(argv[at], "token"))
 		return ctl_bad_use(NULL, "`token` is followed by: add NAME, list, or remove NAME");
+	if (!strcmp(argv[at], "tls"))
+		return ctl_bad_use(NULL, "`tls` is followed by: renew [NAME]");
 	if (meant)
 		return ctl_bad_use(NULL, "no command is called `%s`; did you mean `%s`?", argv[at], meant);
 	return ctl_bad_use(NULL, "no command is called `%s`", argv[at]);
@@ -149,40 +151,48 @@ static int refuse_command(int argc, char **argv, int at)
 /* The token, as text of its own, or NULL after telling why not. */
 static char *read_token(const char *path)
 {
-	char text[TOKEN_BYTES_MAX + 1];
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
-	if (n < 0 || fstat(fd, &st)) {
-		ctl_error("--token-file: %s: %s", path, strerror(errno));
-	} else if (st.st_mode & 077) {
-		ctl_error("--token-file: others may read %s: chmod 600 it", path);
-		n = -1;
-	}
-	if (fd >= 0)
-		close(fd);
-	if (n < 0)
+	struct buf b = {0};
+	char *why = NULL, *token = NULL;
+	if (secret_read(path, &b, &why)) {
+		ctl_error("--token-file: %s", why);
+		free(why);
 		return NULL;
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
+	}
+	size_t n = b.len;
+	while (n && strchr("\r\n ", b.data[n - 1]))
 		n--;
 	bool fine = n > 0 && n <= TOKEN_BYTES_MAX;
-	for (ssize_t i = 0; i < n; i++)
-		fine = fine && text[i] > ' ' && text[i] < 0x7f;
-	if (!fine)
+	for (size_t i = 0; i < n; i++)
+		fine = fine && b.data[i] > ' ' && b.data[i] < 0x7f;
+	if (fine)
+		token = xstrndup((const char *)b.data, n);
+	else
 		ctl_error("--token-file: %s holds no token (one line of printable characters)", path);
-	return fine ? xstrndup(text, (size_t)n) : NULL;
+	secret_free(&b);
+	return token;
+}
+
+/* An option, else a variable that is not empty. */
+static const char *option_or_variable(const struct args *args, const char *option, const char *variable)
+{
+	const char *value = args_get(args, option);
+	if (!value)
+		value = getenv(variable);
+	return value && *value ? value : NULL;
 }
 
 static int connect_cloud(struct ctl *ctl, const struct args *args)
 {
-	const char *urls = args_get(args, "url"), *token_file = args_get(args, "token-file");
-	if (!urls)
-		urls = getenv("WEIR_URL");
+	const char *urls = option_or_variable(args, "url", "WEIR_URL");
+	const char *token_file = option_or_variable(args, "token-file", "WEIR_TOKEN_FILE");
+	const char *ca_file = option_or_variable(args, "ca-file", "WEIR_CA_FILE");
 	char *token = NULL;
 	if (token_file && !(token = read_token(token_file)))
 		return EXIT_USE;
 	struct buf error = {0};
-	ctl->http = http_client_new(urls && *urls ? urls : URL_DEFAULT, token, args_get(args, "verbose") != NULL, &error);
+	ctl->http = http_client_new(urls ? urls : URL_DEFAULT, token, ca_file, args_get(args, "verbose") != NULL, &error);
+	if (token)
+		explicit_bzero(token, strlen(token));
 	free(token);
 	int result = ctl->http ? EXIT_FINE : ctl_bad_use(NULL, "%s", buf_cstr(&error));
 	buf_free(&error);

@@ -14,7 +14,7 @@ struct http_client {
 	char *urls[HTTP_URLS_MAX]; /* without a slash at the end */
 	size_t url_count;
 	size_t current;            /* the one to ask first */
-	char *token;
+	char *token, *ca_file;
 	bool verbose;
 	char why[CURL_ERROR_SIZE];
 };
@@ -39,7 +39,7 @@ static int add_url(struct http_client *c, const char *text, size_t len, struct b
 	bool scheme = len > 7 && (!strncmp(text, "http://", 7) || !strncmp(text, "https://", 8));
 	while (len && text[len - 1] == '/')
 		len--;
-	char *url = xasprintf("%s%.*s", scheme ? "" : "http://", (int)len, text);
+	char *url = xasprintf("%s%.*s", scheme ? "" : c->ca_file ? "https://" : "http://", (int)len, text);
 	if (len == 0 || (!scheme && memchr(text, '/', len)) || strpbrk(url, "?#@ ") || c->url_count == HTTP_URLS_MAX) {
 		buf_printf(error, "--url: `%.*s` is not an address such as http://127.0.0.1:8101", (int)len, text);
 		free(url);
@@ -54,11 +54,13 @@ static int add_url(struct http_client *c, const char *text, size_t len, struct b
 	return 0;
 }
 
-struct http_client *http_client_new(const char *urls, const char *token, bool verbose, struct buf *error)
+struct http_client *http_client_new(const char *urls, const char *token, const char *ca_file, bool verbose,
+    struct buf *error)
 {
 	struct http_client *c = xcalloc(1, sizeof(*c));
 	c->verbose = verbose;
 	c->token = token ? xstrdup(token) : NULL;
+	c->ca_file = ca_file ? xstrdup(ca_file) : NULL;
 	for (const char *p = urls;; p++) {
 		size_t len = strcspn(p, ",");
 		if (add_url(c, p, len, error)) {
@@ -85,7 +87,10 @@ void http_client_free(struct http_client *c)
 	}
 	for (size_t i = 0; i < c->url_count; i++)
 		free(c->urls[i]);
+	if (c->token)
+		explicit_bzero(c->token, strlen(c->token));
 	free(c->token);
+	free(c->ca_file);
 	free(c);
 }
 
@@ -166,6 +171,10 @@ static void set_up(struct http_client *c, struct transfer *t, const char *method
 	curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, t);
+	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); /* or newer */
+	if (c->ca_file)
+		curl_easy_setopt(c->curl, CURLOPT_CAINFO, c->ca_file);
 	if (is_loopback(url))
 		curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
 	if (!strcmp(method, "POST"))
@@ -186,6 +195,23 @@ static bool may_try_next(const struct http_client *c, const struct transfer *t, 
 	return died && status == 0 && !strcmp(method, "GET");
 }
 
+/* What went wrong, and what to do about it. */
+static void put_reason(const struct http_client *c, const char *url, CURLcode code, struct buf *out)
+{
+	bool plain = !strncmp(url, "http://", 7);
+	buf_printf(out, "%s", c->why[0] ? c->why : curl_easy_strerror(code));
+	if (code == CURLE_PEER_FAILED_VERIFICATION)
+		buf_printf(out, "; the cluster's own authority is trusted with --ca-file ca.crt, and the certificate must name the "
+				"address asked (`weirctl tls renew NAME --host ...`)");
+	else if (code == CURLE_SSL_CACERT_BADFILE)
+		buf_printf(out, "; --ca-file must be the cluster's ca.crt");
+	else if (code == CURLE_SSL_CONNECT_ERROR)
+		buf_printf(out, "; is it plain http://?");
+	else if (plain && (code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_WEIRD_SERVER_REPLY ||
+			      code == CURLE_UNSUPPORTED_PROTOCOL))
+		buf_printf(out, "; does it speak TLS? https://, with --ca-file ca.crt");
+}
+
 /* Tries the addresses in turn, from the current one, until one is reached; it becomes the current one. */
 static CURLcode transfer(struct http_client *c, struct transfer *t, const char *method, const char *path,
     const char *last_event_id, long timeout_ms, struct buf *error)
@@ -204,14 +230,14 @@ static CURLcode transfer(struct http_client *c, struct transfer *t, const char *
 			curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 			curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, (long)HTTP_SILENCE_S);
 		}
-		code = curl_easy_perform(c->curl);
-		if (code && may_try_next(c, t, method, code))
-			code = CURLE_COULDNT_CONNECT;
-		if (code == CURLE_COULDNT_CONNECT)
-			buf_printf(error, "%s%s: %s", error->len ? "; " : "", c->urls[at],
-			    c->why[0] ? c->why : curl_easy_strerror(code));
-		else
+		CURLcode first = curl_easy_perform(c->curl);
+		code = first && may_try_next(c, t, method, first) ? CURLE_COULDNT_CONNECT : first;
+		if (code == CURLE_COULDNT_CONNECT) {
+			buf_printf(error, "%s%s: ", error->len ? "; " : "", c->urls[at]);
+			put_reason(c, url, first, error);
+		} else {
 			c->current = at;
+		}
 		free(url);
 	}
 	curl_slist_free_all(headers);
@@ -233,7 +259,8 @@ int http_client_request(struct http_client *c, const char *method, const char *p
 		buf_printf(error, "no answer: %s", buf_cstr(&why));
 		err = WEIR_EIO;
 	} else if (code) {
-		buf_printf(error, "%s: %s", http_client_url(c), c->why[0] ? c->why : curl_easy_strerror(code));
+		buf_printf(error, "%s: ", http_client_url(c));
+		put_reason(c, http_client_url(c), code, error);
 		err = WEIR_EIO;
 	}
 	buf_free(&why);
@@ -258,10 +285,12 @@ int http_client_stream(struct http_client *c, const char *path, const char *last
 		curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	int err = 0;
 	if (code && !t.stopped && !(timeout_ms && code == CURLE_OPERATION_TIMEDOUT)) {
-		if (code == CURLE_COULDNT_CONNECT)
+		if (code == CURLE_COULDNT_CONNECT) {
 			buf_printf(error, "no answer: %s", buf_cstr(&why));
-		else
-			buf_printf(error, "%s: %s", http_client_url(c), c->why[0] ? c->why : curl_easy_strerror(code));
+		} else {
+			buf_printf(error, "%s: ", http_client_url(c));
+			put_reason(c, http_client_url(c), code, error);
+		}
 		err = WEIR_EIO;
 	}
 	buf_free(&why);

@@ -21,10 +21,12 @@ struct http_answer {
 	struct buf body; /* the caller's to free */
 };
 
-/* urls: "http://127.0.0.1:8101,127.0.0.1:8102"; token: sent as bearer, or NULL; verbose: each request is told on
+/* urls: "http://127.0.0.1:8101,127.0.0.1:8102"; token: sent as bearer, or NULL; ca_file: who may
+ * vouch for https servers, NULL: whom the system trusts; verbose: each request is told on
  * stderr. NULL with a sentence appended to *error: no address, or one that is no http(s) URL, or a token that would
- * leave this machine unencrypted. Both are copied. */
-struct http_client *http_client_new(const char *urls, const char *token, bool verbose, struct buf *error);
+ * leave this machine unencrypted. All are copied. */
+struct http_client *http_client_new(const char *urls, const char *token, const char *ca_file, bool verbose,
+    struct buf *error);
 void http_client_free(struct http_client *c); /* NULL is fine */
 /* The address that answered last, or the first one. */
 const char *http_client_url(const struct http_client *c);

@@ -30,6 +30,9 @@
 
 #define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
 #define SIGNALS 3
+#define HTTP_CONNECTIONS_MAX 64
+#define HTTP_RESERVE 8
+#define HTTP_PER_ADDRESS_MAX 32
 
 struct edged_source {
 	struct edged *edged;
@@ -87,7 +90,11 @@ int edged_check(const struct topology *t, uint32_t edge, char **ret_why)
 		*ret_why = xasprintf("cluster.security: keys are not built yet; only `none`, with everything on 127.0.0.1");
 		return WEIR_EINVAL;
 	}
-	int rc = check_loopback("edge", e->name, e->http, ret_why);
+	char *why = NULL;
+	int rc = e->http ? http_check(e->http, t->keys_dir, NULL, &why) : 0;
+	if (rc)
+		*ret_why = xasprintf("edge %s: http: %s", e->name, why);
+	free(why);
 	for (size_t i = 0; i < t->cloud_count && !rc; i++)
 		rc = check_loopback("cloud", t->clouds[i].name, t->clouds[i].listen, ret_why);
 	for (size_t i = 0; i < e->source_count && !rc; i++)
@@ -335,14 +342,24 @@ static void handle_metrics(void *arg, struct http_request *r)
 	pipeline_metrics(e->pipeline, &out);
 	put_sources(e, &out);
 	put_net(e, &out);
+	http_put_metrics(http_server_of(r), "weir_edge", &out);
 	http_reply(r, 200, HTTP_METRICS, out.data, out.len);
 	buf_free(&out);
 }
 
 static const struct http_route routes[] = {
-	{"GET", "/healthz", false, handle_healthz},
-	{"GET", "/metrics", false, handle_metrics},
+	{"GET", "/healthz", false, handle_healthz, HTTP_OPEN, true, 0},
+	{"GET", "/metrics", false, handle_metrics, HTTP_READ, true, 0},
 };
+
+static void http_notice(void *arg, bool bad, const char *text)
+{
+	(void)arg;
+	if (bad)
+		log_error("http", "%s", text);
+	else
+		log_info("http", "%s", text);
+}
 
 static int open_http(struct edged *e, char **ret_why)
 {
@@ -350,7 +367,13 @@ static int open_http(struct edged *e, char **ret_why)
 	    .loop = e->loop,
 	    .routes = routes,
 	    .route_count = sizeof(routes) / sizeof(routes[0]),
-	    .arg = e};
+	    .arg = e,
+	    .connections_max = HTTP_CONNECTIONS_MAX,
+	    .reserve = HTTP_RESERVE,
+	    .per_address_max = HTTP_PER_ADDRESS_MAX,
+	    .keys_dir = e->topology->keys_dir,
+	    .name = e->conf->name,
+	    .notice = http_notice};
 	char *why = NULL;
 	int rc = e->conf->http ? http_open(&o, &e->http, &why) : 0;
 	if (rc)

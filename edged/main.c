@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "common/err.h"
+#include "common/http.h"
 #include "common/log.h"
 #include "common/topology.h"
 #include "edged/edged.h"
@@ -155,6 +156,10 @@ static int check(const struct topology *t, const char *node)
 		if ((only < 0 || (uint32_t)only == i) && edged_check(t, i, &why))
 			return refuse(why);
 	}
+	/* What the file alone cannot tell: whether this machine has what the edge needs. */
+	const struct edge_conf *e = only < 0 ? NULL : &t->edges[only];
+	if (e && e->http && http_check(e->http, t->keys_dir, e->name, &why))
+		return refuse(why);
 	printf("%s: fine: %zu cloud nodes, %zu edges, %zu streams\n", t->path, t->cloud_count, t->edge_count, t->stream_count);
 	return EXIT_FINE;
 }

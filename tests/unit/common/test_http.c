@@ -69,11 +69,11 @@ static void count_up(void *arg, struct http_request *r)
 }
 
 static const struct http_route routes[] = {
-    {"GET", "/echo", false, echo},
-    {"POST", "/echo", false, echo},
-    {"POST", "/tail/", true, tail},
-    {"GET", "/silent", false, silent},
-    {"GET", "/stream", false, count_up},
+    {"GET", "/echo", false, echo, HTTP_OPEN, true, 0},
+    {"POST", "/echo", false, echo, HTTP_OPEN, true, 0},
+    {"POST", "/tail/", true, tail, HTTP_OPEN, true, 0},
+    {"GET", "/silent", false, silent, HTTP_OPEN, true, 0},
+    {"GET", "/stream", false, count_up, HTTP_OPEN, true, 0},
 };
 
 static void stop_loop(void *arg)

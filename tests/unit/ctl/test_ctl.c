@@ -254,7 +254,7 @@ START_TEST(addresses_are_checked)
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct buf error = {0};
-		struct http_client *c = http_client_new(cases[i].urls, cases[i].token, false, &error);
+		struct http_client *c = http_client_new(cases[i].urls, cases[i].token, NULL, false, &error);
 		ck_assert_msg((c != NULL) == cases[i].fine, "%s", cases[i].urls);
 		ck_assert((error.len == 0) == cases[i].fine);
 		http_client_free(c);

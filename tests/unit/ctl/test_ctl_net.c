@@ -122,13 +122,13 @@ static void handle_streams(void *arg, struct http_request *r)
 }
 
 static const struct http_route routes[] = {
-	{"GET", "/api/v1/query", false, handle_query},
-	{"GET", "/api/v1/watch", false, handle_watch},
-	{"POST", "/api/v1/edges/", true, handle_readmit},
-	{"GET", "/readyz", false, handle_ready},
-	{"GET", "/api/v1/cluster", false, handle_cluster},
-	{"GET", "/api/v1/edges", false, handle_edges},
-	{"GET", "/api/v1/streams", false, handle_streams},
+	{"GET", "/api/v1/query", false, handle_query, HTTP_OPEN, true, 0},
+	{"GET", "/api/v1/watch", false, handle_watch, HTTP_OPEN, true, 0},
+	{"POST", "/api/v1/edges/", true, handle_readmit, HTTP_OPEN, true, 0},
+	{"GET", "/readyz", false, handle_ready, HTTP_OPEN, true, 0},
+	{"GET", "/api/v1/cluster", false, handle_cluster, HTTP_OPEN, true, 0},
+	{"GET", "/api/v1/edges", false, handle_edges, HTTP_OPEN, true, 0},
+	{"GET", "/api/v1/streams", false, handle_streams, HTTP_OPEN, true, 0},
 };
 
 static void start_server(void)
