@@ -197,17 +197,17 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 	return 0;
 }
 
-static int load_wall(struct pipeline *p)
+static int load_clock(struct pipeline *p, struct pipeline_time now)
 {
 	struct bytes raw = spool_mark(p->spool, "wall");
 	struct rd r = rd_init(raw.p, raw.n);
-	p->wall_min_ns = PIPELINE_RELEASE_WALL_NS;
-	if (!raw.n)
-		return 0;
-	int64_t wall_ns = rd_svarint(&r);
-	if (wall_ns > p->wall_min_ns)
-		p->wall_min_ns = wall_ns;
-	return rd_finish(&r);
+	int64_t floor_ns = raw.n ? rd_svarint(&r) : 0;
+	if (raw.n && rd_finish(&r) < 0)
+		return WEIR_ECORRUPT;
+	/* Further back than this, and right readings would come to be ahead of the clock by more than may be. */
+	clock_watch_init(&p->clock, floor_ns, p->edge->max_ahead_ns / 2);
+	clock_watch_update(&p->clock, now.wall_ns, now.mono_ns);
+	return 0;
 }
 
 static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t random[16], struct pipeline_time now,
@@ -224,7 +224,7 @@ static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t 
 	if (rc == 0)
 		rc = load_stream_marks(p);
 	if (rc == 0)
-		rc = load_wall(p);
+		rc = load_clock(p, now);
 	if (rc == 0)
 		rc = load_uplink(p, edge, random, now.mono_ns);
 	if (rc < 0) {
@@ -299,16 +299,12 @@ struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source)
 
 /* ---- readings -------------------------------------------------------------------------------------------------- */
 
-static bool clock_is_suspect(const struct pipeline *p, int64_t wall_ns)
-{
-	return wall_ns < p->wall_min_ns;
-}
-
-static const char *refuse_time(const struct pipeline *p, int64_t t_ns, int64_t wall_ns)
+static const char *refuse_time(const struct pipeline *p, int64_t t_ns, struct pipeline_time now)
 {
 	if (t_ns < TIME_MIN_NS || t_ns > TIME_MAX_NS)
 		return "bad_timestamp";
-	if (t_ns > wall_ns && t_ns - wall_ns > p->edge->max_ahead_ns && !clock_is_suspect(p, wall_ns))
+	if (t_ns > now.wall_ns && t_ns - now.wall_ns > p->edge->max_ahead_ns &&
+	    !clock_watch_suspect(&p->clock, now.wall_ns, now.mono_ns))
 		return "too_far_ahead";
 	return NULL;
 }
@@ -341,7 +337,7 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 	weir_assert(source < p->progress.source_count);
 	int64_t t_ns = l->has_time ? l->time_ns : now.wall_ns;
 	p->ledger.read += l->field_count;
-	const char *refused = refuse_time(p, t_ns, now.wall_ns);
+	const char *refused = refuse_time(p, t_ns, now);
 	if (refused) {
 		for (size_t i = 0; i < l->field_count; i++)
 			ledger_refuse(&p->ledger, refused);
@@ -479,7 +475,8 @@ static int turn(struct pipeline *p, bool flush, struct pipeline_time now, bool *
 	p->wants_report = false;
 	ask_skip(p);
 	progress_update(&p->progress, p->paused, now.mono_ns);
-	p->clock_suspect = clock_is_suspect(p, now.wall_ns);
+	clock_watch_update(&p->clock, now.wall_ns, now.mono_ns);
+	p->clock_suspect = clock_watch_suspect(&p->clock, now.wall_ns, now.mono_ns);
 	int rc = pipeline_commit_all(p, flush, now);
 	p->full = rc == WEIR_EFULL;
 	if (p->full) {

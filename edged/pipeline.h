@@ -23,9 +23,6 @@
 enum spool_db { SPOOL_BATCH, SPOOL_DELTA, SPOOL_STEP, SPOOL_MARK, SPOOL_DBS };
 extern const char *const spool_db_names[SPOOL_DBS];
 
-/* 2026-01-01: no clock that is right can be earlier than this release. */
-#define PIPELINE_RELEASE_WALL_NS (INT64_C(1767225600) * 1000000000)
-
 struct pipeline;
 
 struct pipeline_io {

@@ -366,26 +366,23 @@ static void put_sources(struct pipeline *p)
 
 /* ---- checkpoints ----------------------------------------------------------------------------------------------- */
 
-static void put_wall(struct pipeline *p, int64_t wall_ns)
+static void put_wall(struct pipeline *p)
 {
-	if (wall_ns <= p->wall_min_ns || !spool_writing(p->spool))
+	if (!spool_writing(p->spool))
 		return;
 	buf_clear(&p->value);
-	buf_svarint(&p->value, wall_ns);
+	buf_svarint(&p->value, clock_watch_kept(&p->clock));
 	spool_put_mark(p->spool, "wall", bytes_in(&p->value));
 }
 
-static int commit(struct pipeline *p, struct pipeline_time now)
+static int commit(struct pipeline *p)
 {
-	put_wall(p, now.wall_ns);
-	bool wrote = false;
-	int rc = spool_commit(p->spool, &wrote);
+	put_wall(p);
+	int rc = spool_commit(p->spool, NULL);
 	if (rc < 0) {
 		ledger_undo(p);
 		return rc;
 	}
-	if (wrote && now.wall_ns > p->wall_min_ns)
-		p->wall_min_ns = now.wall_ns;
 	if (uplink_wants_claim(p->uplink))
 		uplink_claim_stored(p->uplink);
 	return 0;
@@ -420,7 +417,7 @@ int pipeline_commit_all(struct pipeline *p, bool flush, struct pipeline_time now
 	put_steps(p);
 	move_sent_marks(p);
 	put_ledger(p);
-	int rc = commit(p, now);
+	int rc = commit(p);
 	settle_watermarks(p, rc == 0);
 	if (rc < 0) {
 		slices_rolled_back(&p->slices);
@@ -444,7 +441,7 @@ int pipeline_commit_least(struct pipeline *p, struct pipeline_time now)
 		put_grant(p);
 	move_sent_marks(p);
 	put_ledger_acked(p);
-	int rc = commit(p, now);
+	int rc = commit(p);
 	if (rc == 0 && granted)
 		grant_stored(p, now);
 	return rc;

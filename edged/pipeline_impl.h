@@ -2,6 +2,7 @@
 #ifndef WEIR_EDGED_PIPELINE_IMPL_H
 #define WEIR_EDGED_PIPELINE_IMPL_H
 
+#include "common/clock_watch.h"
 #include "edged/group.h"
 #include "edged/intake.h"
 #include "edged/ledger.h"
@@ -59,8 +60,8 @@ struct pipeline {
 	bool over;   /* over the disk limit, or SPOOL_BATCHES_MAX */
 	bool paused;
 	uint64_t checkpoints, checkpoints_full;
-	int64_t wall_min_ns; /* a wall clock before this is wrong */
-	bool clock_suspect;
+	struct clock_watch clock;
+	bool clock_suspect; /* at the last tick */
 
 	struct ledger_stream *ledger_before; /* scratch: to undo a checkpoint's bookings */
 	struct slice_entry **scratch;

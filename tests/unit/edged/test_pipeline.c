@@ -87,6 +87,56 @@ START_TEST(a_clock_before_the_last_commit_suspends_max_ahead)
 }
 END_TEST
 
+START_TEST(an_hour_back_refuses_nothing_that_is_right)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->wall_offset_ns = -3600 * NS_PER_SEC;
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 86400); /* before any tick has seen the step */
+	ck_assert_uint_eq(rig_ledger(r).accepted, 1);
+	rig_ticks(r, 3, 1000);
+	ck_assert(r->cloud.clock_suspect);
+	ck_assert(rig_metric(r, "weir_edge_clock_suspect") == 1);
+	rig_ticks(r, 2 * 3600 / 60, 60000); /* longer than the step: the clock shows again what it showed before */
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 86400 + 7200);
+	ck_assert_uint_eq(rig_ledger(r).accepted, 2);
+	r->wall_offset_ns = 0;
+	rig_ticks(r, 3, 1000);
+	ck_assert(!r->cloud.clock_suspect);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 86400 + 7200 + 3600);
+	ck_assert_uint_eq(rig_ledger(r).refused, 1);
+	rig_free(r);
+}
+END_TEST
+
+START_TEST(ten_days_forward_and_back_leaves_the_rule_as_it_was)
+{
+	static const long long day = 86400;
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	rig_ticks(r, 3, 1000);
+	r->wall_offset_ns = 10 * day * NS_PER_SEC;
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", day);
+	rig_lines(r, 0, "load,sensor=a v=1\n"); /* stamped by the wrong clock */
+	rig_ticks(r, 3, 1000);
+	ck_assert_uint_eq(rig_ledger(r).accepted, 2);
+	r->wall_offset_ns = 0;
+	rig_ticks(r, 3, 1000);
+	ck_assert(!r->cloud.clock_suspect);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 2 * day);
+	ck_assert_uint_eq(rig_ledger(r).refused, 1);
+	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", day + 5);
+	rig_lines(r, 0, "load,sensor=a v=1\n");
+	ck_assert_uint_eq(rig_ledger(r).accepted, 4);
+	rig_crash(r); /* nor does it outlive the process */
+	ck_assert_int_eq(rig_open(r), 0);
+	rig_ticks(r, 3, 1000);
+	ck_assert(!r->cloud.clock_suspect);
+	rig_drain(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), rig_ledger(r).accepted);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(slices_leave_when_event_time_has_passed_them)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG) SPEED);
@@ -625,6 +675,8 @@ int main(void)
 	tcase_add_test(tc, readings_are_matched_grouped_and_counted);
 	tcase_add_test(tc, timestamps_out_of_bounds_are_refused);
 	tcase_add_test(tc, a_clock_before_the_last_commit_suspends_max_ahead);
+	tcase_add_test(tc, an_hour_back_refuses_nothing_that_is_right);
+	tcase_add_test(tc, ten_days_forward_and_back_leaves_the_rule_as_it_was);
 	tcase_add_test(tc, slices_leave_when_event_time_has_passed_them);
 	tcase_add_test(tc, the_watermark_waits_for_acknowledgements_and_never_falls);
 	tcase_add_test(tc, idle_edges_flush_and_say_what_they_have_flushed);
