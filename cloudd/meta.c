@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/fleet_time.h"
 #include "cloudd/pending.h"
 #include "cloudd/spread.h"
 #include "cloudd/watermark.h"
 #include "common/clock.h"
+#include "common/clock_watch.h"
 #include "common/err.h"
 #include "common/json.h"
 
@@ -32,7 +34,9 @@ struct meta_row {
 	bool has_before;
 	uint64_t incarnation_before; /* in the same epoch */
 	uint64_t spool_bytes, accepted;
-	bool clock_suspect;
+	bool clock_suspect;    /* by its own word */
+	int64_t wall_ahead_ns; /* its wall clock minus the leader's monotonic clock, when it was heard */
+	bool beyond;           /* its last report said what cannot be yet */
 	size_t refused_count;
 	struct report_count *refused;
 };
@@ -68,8 +72,14 @@ struct meta {
 	uint32_t close_turn;   /* the stream that comes first in the next close */
 	uint64_t *taken;       /* by shard: last proposed */
 	int64_t *taken_due_ns;
+	struct clock_watch clock; /* this node's */
+	int64_t *clocks;          /* scratch, an edge each and this node's */
+	size_t clocks_heard;      /* edges that have reported since this node leads */
+	size_t clocks_of;         /* clocks_heard when the fleet's time was worked out */
+	int64_t fleet_due_ns;
+	int64_t fleet_ahead_ns;   /* fleet_time() minus the monotonic clock, or FLEET_TIME_UNKNOWN */
 	struct meta_counters counters;
-	pthread_mutex_t lock;  /* of leads, rows, streams' committed and heard, now_ns */
+	pthread_mutex_t lock;  /* of leads, fleet_ahead_ns, rows, streams' committed and heard, now_ns */
 	int64_t now_ns;
 };
 
@@ -87,7 +97,8 @@ static void make_stream(struct meta *m, uint32_t number)
 	const struct stream_conf *conf = &t->streams[number];
 	struct stream_row *s = &m->streams[number];
 	s->conf = conf;
-	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns};
+	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns, conf->size_ns,
+	    conf->lateness_ns};
 	s->edge_count = (uint32_t)conf->edge_count;
 	s->edges = xcalloc(s->edge_count, sizeof(*s->edges));
 	memcpy(s->edges, conf->edges, s->edge_count * sizeof(*s->edges));
@@ -123,6 +134,9 @@ struct meta *meta_new(const struct topology *t, const struct meta_io *io, const 
 		make_stream(m, i);
 	m->taken = xcalloc(t->shards, sizeof(*m->taken));
 	m->taken_due_ns = xcalloc(t->shards, sizeof(*m->taken_due_ns));
+	m->clocks = xcalloc(t->edge_count + 1, sizeof(*m->clocks));
+	m->fleet_ahead_ns = FLEET_TIME_UNKNOWN;
+	clock_watch_init(&m->clock, 0, META_CLOCK_BEHIND_NS);
 	m->spread = spread_new(t->shards, &(struct spread_io){m, send_advance});
 	weir_assert(pthread_mutex_init(&m->lock, NULL) == 0);
 	return m;
@@ -155,6 +169,7 @@ void meta_free(struct meta *m)
 	free(m->streams);
 	free(m->taken);
 	free(m->taken_due_ns);
+	free(m->clocks);
 	pending_free(&m->pending);
 	spread_free(m->spread);
 	pthread_mutex_destroy(&m->lock);
@@ -246,10 +261,14 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 
 static void forget_heard(struct meta *m, int64_t mono_ns)
 {
+	m->clocks_heard = m->clocks_of = 0;
+	m->fleet_due_ns = mono_ns;
+	m->fleet_ahead_ns = FLEET_TIME_UNKNOWN;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
 		struct meta_row *row = &m->rows[i];
-		row->reported = row->has_before = row->clock_suspect = false;
+		row->reported = row->has_before = row->clock_suspect = row->beyond = false;
 		row->heard_ns = mono_ns;
+		row->report_epoch = 0; /* none is */
 		row->spool_bytes = row->accepted = 0;
 		clear_refused(row);
 	}
@@ -430,14 +449,49 @@ static void keep_refused(struct meta_row *row, const struct msg *msg)
 		    (struct report_count){xstrdup(msg->report.refused[i].name), msg->report.refused[i].value};
 }
 
+/* An edge's own word that its clock is wrong is taken; and one before the release needs none. */
+static bool has_clock(const struct meta_row *row, int64_t mono_ns)
+{
+	return row->reported && !row->clock_suspect && row->wall_ahead_ns + mono_ns >= CLOCK_RELEASE_NS;
+}
+
+static int64_t fleet_ns(const struct meta *m, int64_t mono_ns)
+{
+	return m->fleet_ahead_ns == FLEET_TIME_UNKNOWN ? FLEET_TIME_UNKNOWN : m->fleet_ahead_ns + mono_ns;
+}
+
+static void find_fleet_time(struct meta *m, struct meta_time now)
+{
+	size_t n = 0;
+	if (now.mono_ns < m->fleet_due_ns && m->clocks_of == m->clocks_heard)
+		return;
+	m->fleet_due_ns = now.mono_ns + META_FLEET_TIME_EVERY_MS * NS_PER_MS;
+	m->clocks_of = m->clocks_heard;
+	clock_watch_update(&m->clock, now.wall_ns, now.mono_ns);
+	if (!clock_watch_suspect(&m->clock, now.wall_ns, now.mono_ns))
+		m->clocks[n++] = now.wall_ns;
+	for (size_t i = 0; i < m->topology->edge_count; i++) {
+		const struct meta_row *row = &m->rows[i];
+		if (has_clock(row, now.mono_ns) && now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns)
+			m->clocks[n++] = row->wall_ahead_ns + now.mono_ns;
+	}
+	int64_t t_ns = fleet_time(m->clocks, n);
+	pthread_mutex_lock(&m->lock);
+	m->fleet_ahead_ns = t_ns == FLEET_TIME_UNKNOWN ? t_ns : t_ns - now.mono_ns;
+	pthread_mutex_unlock(&m->lock);
+}
+
 static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
 {
+	struct watermark_bound bound = {fleet_ns(m, mono_ns), m->topology->edges[edge].max_ahead_ns};
+	m->rows[edge].beyond = false;
 	for (size_t i = 0; i < msg->report.stream_count; i++) {
 		const struct msg_report_stream *r = &msg->report.streams[i];
 		struct stream_row *s = stream_of(m, r->name, strlen(r->name), r->version);
 		if (!s || s->place_of[edge] == NOT_EXPECTED)
 			continue;
-		watermark_report(&s->heard[s->place_of[edge]], &s->watermark, r, mono_ns);
+		if (!watermark_report(&s->heard[s->place_of[edge]], &s->watermark, r, &bound, mono_ns))
+			m->rows[edge].beyond = true;
 		s->dirty = true;
 	}
 }
@@ -455,24 +509,36 @@ static bool is_newer(const struct meta_row *row, const struct msg *msg, int64_t 
 	return !row->has_before || msg->report.incarnation != row->incarnation_before;
 }
 
+/* Its clock, before what it says is measured by all. */
+static void keep_clock(struct meta *m, uint32_t edge, const struct msg *msg, struct meta_time now)
+{
+	struct meta_row *row = &m->rows[edge];
+	bool sane = msg->report.wall_ns >= TIME_MIN_NS && msg->report.wall_ns <= TIME_MAX_NS;
+	pthread_mutex_lock(&m->lock);
+	m->clocks_heard += !row->reported;
+	row->reported = true;
+	row->heard_ns = now.mono_ns;
+	row->clock_suspect = msg->report.clock_suspect || !sane;
+	row->wall_ahead_ns = sane ? msg->report.wall_ns - now.mono_ns : 0;
+	pthread_mutex_unlock(&m->lock);
+	find_fleet_time(m, now);
+}
+
 static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
 {
 	struct meta_row *row = &m->rows[edge];
-	bool same_epoch = row->reported && row->report_epoch == msg->report.epoch;
+	bool same_epoch = row->report_epoch == msg->report.epoch;
 	if (!same_epoch) {
 		row->has_before = false;
 	} else if (row->incarnation != msg->report.incarnation) {
 		row->has_before = true;
 		row->incarnation_before = row->incarnation;
 	}
-	row->reported = true;
-	row->heard_ns = mono_ns;
 	row->report_epoch = msg->report.epoch;
 	row->incarnation = msg->report.incarnation;
 	row->seq = msg->report.seq;
 	row->spool_bytes = msg->report.spool_bytes;
 	row->accepted = msg->report.accepted;
-	row->clock_suspect = msg->report.clock_suspect;
 	keep_refused(row, msg);
 	keep_streams(m, edge, msg, mono_ns);
 }
@@ -491,6 +557,7 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 	}
 	if (is_newer(row, msg, now.mono_ns - row->heard_ns, m->topology->partitioned_after_ns)) {
 		m->counters.reports++;
+		keep_clock(m, o->edge, msg, now);
 		pthread_mutex_lock(&m->lock);
 		keep_report(m, o->edge, msg, now.mono_ns);
 		pthread_mutex_unlock(&m->lock);
@@ -816,6 +883,7 @@ int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_ti
 	pthread_mutex_lock(&m->lock);
 	m->now_ns = now.mono_ns;
 	pthread_mutex_unlock(&m->lock);
+	find_fleet_time(m, now);
 	propose_create(m, now);
 	if (!m->created)
 		return 0;
@@ -895,6 +963,20 @@ static void put_edge_streams(const struct meta *m, uint32_t edge, struct buf *ou
 	buf_printf(out, "]");
 }
 
+/* Suspect: by its own word, or by the fleet's clocks. */
+static void put_clock(const struct meta *m, uint32_t edge, struct buf *out)
+{
+	const struct meta_row *row = &m->rows[edge];
+	bool known = row->reported && m->fleet_ahead_ns != FLEET_TIME_UNKNOWN;
+	int64_t ahead_ns = known ? row->wall_ahead_ns - m->fleet_ahead_ns : 0, max_ns = m->topology->edges[edge].max_ahead_ns;
+	bool suspect = row->clock_suspect || row->beyond || ahead_ns > max_ns || ahead_ns < -max_ns;
+	buf_printf(out, ",\"clock_suspect\":%s,\"clock_ahead_ms\":", suspect ? "true" : "false");
+	if (known)
+		buf_printf(out, "%lld", (long long)(ahead_ns / NS_PER_MS));
+	else
+		buf_printf(out, "null");
+}
+
 static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 {
 	const struct meta_row *row = &m->rows[edge];
@@ -913,8 +995,8 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 		buf_printf(out, "%lld", (long long)((m->now_ns - row->heard_ns) / NS_PER_MS));
 	else
 		buf_printf(out, "null");
-	buf_printf(out, ",\"clock_suspect\":%s,\"readmit\":%s,", row->clock_suspect ? "true" : "false",
-	    row->readmit ? "true" : "false");
+	put_clock(m, edge, out);
+	buf_printf(out, ",\"readmit\":%s,", row->readmit ? "true" : "false");
 	put_edge_streams(m, edge, out);
 	buf_printf(out, "}");
 }

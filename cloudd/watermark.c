@@ -25,10 +25,22 @@ static int64_t sane(int64_t t_ns)
 	return t_ns < TIME_MIN_NS || t_ns > TIME_MAX_NS ? WATERMARK_NONE : t_ns;
 }
 
-void watermark_report(struct watermark_heard *h, const struct watermark_conf *c, const struct msg_report_stream *r,
-    int64_t now_ns)
+/* reach_ns: by how much it may be beyond the readings that it comes from. */
+static bool bound(const struct watermark_conf *c, const struct watermark_bound *b, int64_t reach_ns, int64_t *inout_t_ns)
 {
-	int64_t watermark_ns = sane(r->watermark_ns);
+	if (b->fleet_ns < TIME_MIN_NS || b->fleet_ns > TIME_MAX_NS || *inout_t_ns <= b->fleet_ns + b->max_ahead_ns ||
+	    *inout_t_ns - b->fleet_ns - b->max_ahead_ns <= reach_ns)
+		return true;
+	*inout_t_ns = b->fleet_ns - c->lateness_ns;
+	return false;
+}
+
+bool watermark_report(struct watermark_heard *h, const struct watermark_conf *c, const struct msg_report_stream *r,
+    const struct watermark_bound *b, int64_t now_ns)
+{
+	int64_t watermark_ns = sane(r->watermark_ns), flushed_end_ns = sane(r->flushed_end_ns);
+	bool can_be = bound(c, b, 0, &watermark_ns);
+	can_be = bound(c, b, c->size_ns, &flushed_end_ns) && can_be;
 	bool silent = now_ns - h->heard_ns >= c->partitioned_after_ns;
 	if (!h->reported || silent || !r->unsent || watermark_ns > h->watermark_ns)
 		h->advanced_ns = now_ns;
@@ -37,7 +49,8 @@ void watermark_report(struct watermark_heard *h, const struct watermark_conf *c,
 	h->phase = r->phase;
 	h->unsent = r->unsent;
 	h->watermark_ns = max_ns(h->watermark_ns, watermark_ns);
-	h->flushed_end_ns = max_ns(h->flushed_end_ns, sane(r->flushed_end_ns));
+	h->flushed_end_ns = max_ns(h->flushed_end_ns, flushed_end_ns);
+	return can_be;
 }
 
 /* No window can end within (watermark, close]: windows end at multiples of the slice, plus the offset. */

@@ -21,7 +21,11 @@
  * - "reached close" is judged in whole slices: no window can end between the edge's watermark and close. An edge
  *   whose clock or link is a second behind the others' would else chase close for ever.
  * - "not advancing with unsent data" allows one slice more than partitioned_after: the watermark of a healthy edge
- *   stands at the start of its open slice until that slice ends. */
+ *   stands at the start of its open slice until that slice ends.
+ *
+ * One bad clock cannot move close: what an edge reports beyond fleet_time() and its max_ahead cannot be, and counts as what
+ * that edge would report with a right clock. For an edge whose clock ran ahead, and which stamped readings by it, never
+ * takes its own watermark back: its later readings are late by what it says, and must not make the others' late as well. */
 #ifndef WEIR_CLOUDD_WATERMARK_H
 #define WEIR_CLOUDD_WATERMARK_H
 
@@ -35,6 +39,7 @@
 struct watermark_conf {
 	int64_t partitioned_after_ns;
 	int64_t slice_ns, offset_ns;
+	int64_t size_ns, lateness_ns;
 };
 
 /* What is committed of one (edge, stream). */
@@ -56,9 +61,15 @@ struct watermark_heard {
 
 /* A leader's start: everyone counts as heard now. */
 void watermark_start(struct watermark_heard *h, int64_t now_ns);
-/* One report's part for this stream. Reports of the granted epoch only, in order: the caller sees to it. */
-void watermark_report(struct watermark_heard *h, const struct watermark_conf *c, const struct msg_report_stream *r,
-    int64_t now_ns);
+/* What a report is measured by: the fleet's time, or FLEET_TIME_UNKNOWN, and how far beyond it the edge may be. */
+struct watermark_bound {
+	int64_t fleet_ns, max_ahead_ns;
+};
+
+/* One report's part for this stream. Reports of the granted epoch only, in order: the caller sees to it. False: it says what
+ * cannot be yet. */
+bool watermark_report(struct watermark_heard *h, const struct watermark_conf *c, const struct msg_report_stream *r,
+    const struct watermark_bound *b, int64_t now_ns);
 
 /* One edge's next state, given close as committed. */
 void watermark_edge(const struct watermark_conf *c, const struct watermark_committed *was,

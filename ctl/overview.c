@@ -37,10 +37,17 @@ static void cell_counts(const struct ctl *ctl, struct table *t, const json_t *co
 
 /* ---- edges ------------------------------------------------------------------------------------------------ */
 
+static const char *clock_text(const json_t *edge)
+{
+	if (json_is_true(json_object_get(edge, "clock_suspect")))
+		return "suspect";
+	return json_is_number(json_object_get(edge, "heard_ms_ago")) ? "fine" : "";
+}
+
 static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *out)
 {
 	struct table *t = table_new(ctl->format == FORMAT_CSV);
-	static const char *const columns[] = {"edge", "state", "epoch", "spool", "accepted", "refused"};
+	static const char *const columns[] = {"edge", "state", "epoch", "spool", "accepted", "refused", "clock"};
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
 		table_column(t, ctl->format == FORMAT_CSV && i == 3 ? "spool_bytes" : columns[i], i >= 2 && i <= 4);
 	size_t i;
@@ -60,6 +67,7 @@ static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *ou
 		}
 		ctl_cell(t, json_object_get(edge, "accepted"), 0, none(ctl));
 		cell_counts(ctl, t, json_object_get(edge, "refused"));
+		table_cell(t, clock_text(edge));
 	}
 	finish_table(t, out);
 }

@@ -1,6 +1,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "cloudd/fleet_time.h"
 #include "cloudd/watermark.h"
 #include "common/clock.h"
 
@@ -15,11 +16,13 @@ struct fleet {
 	struct watermark_heard heard[EDGES];
 	size_t count;
 	int64_t close_ns, final_ns, now_ns;
+	struct watermark_bound bound; /* the fleet's clocks */
 };
 
 static void fleet_start(struct fleet *f, size_t count)
 {
-	*f = (struct fleet){.conf = {.partitioned_after_ns = MIN, .slice_ns = MIN},
+	*f = (struct fleet){.conf = {.partitioned_after_ns = MIN, .slice_ns = MIN, .size_ns = MIN, .lateness_ns = 30 * S},
+	    .bound = {FLEET_TIME_UNKNOWN, 10 * MIN},
 	    .count = count,
 	    .close_ns = WATERMARK_NONE,
 	    .final_ns = WATERMARK_NONE,
@@ -57,7 +60,7 @@ static void report(struct fleet *f, size_t edge, enum edge_phase phase, int64_t 
     bool unsent)
 {
 	watermark_report(&f->heard[edge], &f->conf,
-	    &(struct msg_report_stream){"speed", 1, phase, watermark_ns, flushed_ns, unsent, false, 0}, f->now_ns);
+	    &(struct msg_report_stream){"speed", 1, phase, watermark_ns, flushed_ns, unsent, false, 0}, &f->bound, f->now_ns);
 	fleet_evaluate(f);
 }
 
@@ -393,6 +396,202 @@ START_TEST(one_clock_ahead_moves_nothing)
 }
 END_TEST
 
+#define DAY (24 * 60 * MIN)
+
+START_TEST(a_bad_clock_moves_nothing_where_nobody_else_holds_close)
+{
+	struct fleet f;
+	fleet_start(&f, 3);
+	f.bound.fleet_ns = 20 * MIN;
+	live(&f, 0, 10 * MIN);
+	live(&f, 1, 10 * MIN);
+	live(&f, 2, 10 * DAY);
+	ck_assert(f.close_ns == 10 * MIN);
+	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false); /* at night */
+	report(&f, 1, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
+	ck_assert(f.close_ns == 20 * MIN - 30 * S); /* as if its clock were right, and its readings came in time */
+	f.bound.fleet_ns = 21 * MIN;
+	live(&f, 2, 10 * DAY);
+	ck_assert(f.close_ns == 21 * MIN - 30 * S);
+	report(&f, 0, PHASE_LIVE, 25 * MIN, 11 * MIN, false); /* within max_ahead of the others' time */
+	ck_assert(f.edges[0].watermark_ns == 25 * MIN);
+	wait(&f, MIN);
+	live(&f, 2, 10 * DAY); /* the others are gone */
+	ck_assert_int_eq(f.edges[0].state, EDGE_PARTITIONED);
+	ck_assert(f.close_ns == 21 * MIN - 30 * S);
+}
+END_TEST
+
+START_TEST(a_bad_clock_does_not_close_the_future_of_an_idle_fleet)
+{
+	struct fleet f;
+	fleet_start(&f, 2);
+	f.bound.fleet_ns = 20 * MIN;
+	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
+	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns == 20 * MIN - 30 * S && f.final_ns == f.close_ns);
+	live(&f, 0, 20 * MIN);
+	ck_assert_int_eq(f.edges[0].state, EDGE_LIVE); /* resumes in time */
+	/* A window may end later than its readings' time: that is closed, as ever. */
+	fleet_start(&f, 1);
+	f.conf.size_ns = DAY;
+	f.bound.fleet_ns = 20 * MIN;
+	report(&f, 0, PHASE_IDLE, 19 * MIN, DAY, false);
+	ck_assert(f.close_ns == DAY);
+}
+END_TEST
+
+START_TEST(a_clock_put_right_contributes_again)
+{
+	struct fleet f;
+	fleet_start(&f, 2);
+	f.bound.fleet_ns = 20 * MIN;
+	live(&f, 0, 19 * MIN);
+	live(&f, 1, 10 * DAY); /* and its clock is set right now; what it committed stays */
+	ck_assert(f.edges[1].watermark_ns == 20 * MIN - 30 * S);
+	f.bound.fleet_ns = 30 * MIN;
+	live(&f, 1, 10 * DAY);
+	live(&f, 0, 29 * MIN);
+	ck_assert(f.close_ns == 29 * MIN); /* the other one holds close */
+	ck_assert_int_eq(f.edges[1].state, EDGE_LIVE);
+	/* Unheard, it does not go on by the fleet's time. */
+	f.bound.fleet_ns = 60 * MIN;
+	wait(&f, MIN);
+	live(&f, 0, 59 * MIN);
+	ck_assert_int_eq(f.edges[1].state, EDGE_PARTITIONED);
+	ck_assert(f.close_ns == 59 * MIN && f.final_ns == 30 * MIN - 30 * S);
+}
+END_TEST
+
+START_TEST(ten_days_of_backlog_freeze_nobody)
+{
+	struct fleet f;
+	fleet_start(&f, 3);
+	for (size_t i = 0; i < 3; i++)
+		live(&f, i, 10 * MIN);
+	for (int64_t hour = 1; hour <= 240; hour++) {
+		wait(&f, 60 * MIN);
+		live(&f, 0, 10 * MIN + hour * 60 * MIN);
+		live(&f, 1, 10 * MIN + hour * 60 * MIN);
+	}
+	ck_assert_int_eq(f.edges[2].state, EDGE_PARTITIONED);
+	ck_assert(f.close_ns == 10 * DAY + 10 * MIN && f.final_ns == 10 * MIN);
+	for (int64_t s = 0; s < 480; s++) { /* half an hour of it in a second: the others' windows go on closing */
+		f.now_ns += S;
+		live(&f, 0, 10 * DAY + 10 * MIN + s * S);
+		live(&f, 1, 10 * DAY + 10 * MIN + s * S);
+		int64_t behind_ns = 10 * MIN + s * 30 * MIN;
+		report(&f, 2, PHASE_LIVE, behind_ns, WATERMARK_NONE, true);
+		ck_assert_int_eq(f.edges[2].state, EDGE_CATCHING_UP);
+		ck_assert(f.close_ns == 10 * DAY + 10 * MIN + s * S && f.final_ns == behind_ns);
+		if (s == 200)
+			fleet_change_leader(&f); /* in the middle of it */
+	}
+	live(&f, 2, 10 * DAY + 20 * MIN);
+	ck_assert_int_eq(f.edges[2].state, EDGE_LIVE);
+	ck_assert(f.final_ns == f.close_ns);
+}
+END_TEST
+
+START_TEST(who_is_away_stays_away_through_a_change_of_leader)
+{
+	struct fleet f;
+	fleet_start(&f, 3);
+	live(&f, 0, 10 * MIN);
+	live(&f, 1, 10 * MIN);
+	live(&f, 2, 10 * MIN);
+	wait(&f, MIN);
+	live(&f, 0, 20 * MIN);
+	report(&f, 1, PHASE_LIVE, 15 * MIN, WATERMARK_NONE, true);
+	ck_assert_int_eq(f.edges[1].state, EDGE_CATCHING_UP);
+	ck_assert_int_eq(f.edges[2].state, EDGE_PARTITIONED);
+	fleet_change_leader(&f);
+	fleet_evaluate(&f);
+	/* The new one has heard nobody: nobody comes back by that, and nobody is gone either. */
+	ck_assert_int_eq(f.edges[0].state, EDGE_LIVE);
+	ck_assert_int_eq(f.edges[1].state, EDGE_CATCHING_UP);
+	ck_assert_int_eq(f.edges[2].state, EDGE_PARTITIONED);
+	live(&f, 0, 21 * MIN);
+	ck_assert(f.close_ns == 21 * MIN && f.final_ns == 10 * MIN);
+	report(&f, 2, PHASE_LIVE, 11 * MIN, WATERMARK_NONE, true);
+	ck_assert_int_eq(f.edges[2].state, EDGE_CATCHING_UP);
+	fleet_change_leader(&f); /* while it catches up, and is cut off again */
+	for (int i = 0; i < 60; i++) {
+		f.now_ns += S;
+		live(&f, 0, 22 * MIN);
+		live(&f, 1, 22 * MIN);
+	}
+	ck_assert_int_eq(f.edges[1].state, EDGE_LIVE);
+	ck_assert_int_eq(f.edges[2].state, EDGE_PARTITIONED);
+	ck_assert(f.close_ns == 22 * MIN && f.final_ns == 11 * MIN);
+}
+END_TEST
+
+START_TEST(joining_goes_on_under_a_new_leader_and_ends)
+{
+	struct fleet f;
+	fleet_start(&f, 2);
+	live(&f, 0, 10 * MIN);
+	f.now_ns += 50 * S;
+	report(&f, 1, PHASE_JOINING, WATERMARK_NONE, WATERMARK_NONE, false);
+	fleet_change_leader(&f);
+	for (int i = 0; i < 59; i++) {
+		f.now_ns += S;
+		live(&f, 0, 11 * MIN);
+		report(&f, 1, PHASE_JOINING, WATERMARK_NONE, WATERMARK_NONE, false);
+		ck_assert_int_eq(f.edges[1].state, EDGE_JOINING);
+		ck_assert(f.close_ns == WATERMARK_NONE);
+	}
+	f.now_ns += S;
+	live(&f, 0, 11 * MIN);
+	report(&f, 1, PHASE_JOINING, WATERMARK_NONE, WATERMARK_NONE, false);
+	ck_assert_int_eq(f.edges[1].state, EDGE_PARTITIONED);
+	live(&f, 0, 12 * MIN);
+	ck_assert(f.close_ns == 12 * MIN && f.final_ns == WATERMARK_NONE);
+}
+END_TEST
+
+START_TEST(cut_off_while_backpressured_it_comes_back_behind)
+{
+	struct fleet f;
+	fleet_start(&f, 2);
+	live(&f, 0, 10 * MIN);
+	live(&f, 1, 10 * MIN);
+	report(&f, 1, PHASE_BACKPRESSURED, 10 * MIN, WATERMARK_NONE, true);
+	ck_assert_int_eq(f.edges[1].state, EDGE_BACKPRESSURED);
+	live(&f, 0, 11 * MIN);
+	ck_assert(f.close_ns == 10 * MIN); /* it holds close: it may drain at any moment */
+	wait(&f, MIN);
+	live(&f, 0, 12 * MIN);
+	ck_assert_int_eq(f.edges[1].state, EDGE_PARTITIONED);
+	ck_assert(f.close_ns == 12 * MIN && f.final_ns == 10 * MIN);
+	f.now_ns += S;
+	report(&f, 1, PHASE_BACKPRESSURED, 10 * MIN, WATERMARK_NONE, true); /* back, its sources still paused */
+	ck_assert_int_eq(f.edges[1].state, EDGE_CATCHING_UP);
+	live(&f, 0, 13 * MIN);
+	ck_assert(f.close_ns == 13 * MIN && f.final_ns == 10 * MIN);
+	report(&f, 1, PHASE_BACKPRESSURED, 13 * MIN, WATERMARK_NONE, true);
+	ck_assert_int_eq(f.edges[1].state, EDGE_BACKPRESSURED);
+	live(&f, 1, 13 * MIN);
+	ck_assert_int_eq(f.edges[1].state, EDGE_LIVE);
+	ck_assert(f.final_ns == 13 * MIN);
+}
+END_TEST
+
+START_TEST(the_fleets_time_is_no_single_clocks)
+{
+	int64_t none[1], one[] = {7}, two[] = {100, 50}, three[] = {1000, 10, 11}, slow[] = {-500, 10, 11},
+	    four[] = {10, -500, 11, -400}, five[] = {12, 1000, 10, 2000, 11};
+	ck_assert(fleet_time(none, 0) == FLEET_TIME_UNKNOWN);
+	ck_assert(fleet_time(one, 1) == 7);
+	ck_assert(fleet_time(two, 2) == 50);
+	ck_assert(fleet_time(three, 3) == 11);
+	ck_assert(fleet_time(slow, 3) == 10);
+	ck_assert(fleet_time(four, 4) == 10);
+	ck_assert(fleet_time(five, 5) == 12);
+}
+END_TEST
+
 START_TEST(no_edges_expected_close_nothing)
 {
 	int64_t close_ns = WATERMARK_NONE, final_ns = WATERMARK_NONE;
@@ -424,6 +623,14 @@ int main(void)
 	tcase_add_test(tc, a_silent_edge_that_returns_is_given_time_to_advance);
 	tcase_add_test(tc, impossible_times_are_no_times);
 	tcase_add_test(tc, one_clock_ahead_moves_nothing);
+	tcase_add_test(tc, a_bad_clock_moves_nothing_where_nobody_else_holds_close);
+	tcase_add_test(tc, a_bad_clock_does_not_close_the_future_of_an_idle_fleet);
+	tcase_add_test(tc, a_clock_put_right_contributes_again);
+	tcase_add_test(tc, ten_days_of_backlog_freeze_nobody);
+	tcase_add_test(tc, who_is_away_stays_away_through_a_change_of_leader);
+	tcase_add_test(tc, joining_goes_on_under_a_new_leader_and_ends);
+	tcase_add_test(tc, cut_off_while_backpressured_it_comes_back_behind);
+	tcase_add_test(tc, the_fleets_time_is_no_single_clocks);
 	tcase_add_test(tc, no_edges_expected_close_nothing);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

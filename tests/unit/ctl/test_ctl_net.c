@@ -111,7 +111,7 @@ static void handle_edges(void *arg, struct http_request *r)
 {
 	(void)arg;
 	reply(r, "{\"edges\":[{\"name\":\"e1\",\"state\":\"live\",\"epoch\":2,\"spool_bytes\":1572864,\"accepted\":10,"
-		 "\"refused\":{\"bad_field\":3,\"nothing\":0,\"too_long\":1}}]}");
+		 "\"refused\":{\"bad_field\":3,\"nothing\":0,\"too_long\":1},\"heard_ms_ago\":5,\"clock_suspect\":true}]}");
 }
 
 static void handle_streams(void *arg, struct http_request *r)
@@ -241,7 +241,8 @@ END_TEST
 START_TEST(the_overview_is_shown)
 {
 	expect(EXIT_FINE, "node,state,replicas,leads,lag\nn1,up,2,1,0\nn2,down,2,0,\n", WEIRCTL("nodes", "-o", "csv"));
-	expect(EXIT_FINE, "EDGE  STATE  EPOCH   SPOOL  ACCEPTED  REFUSED\ne1    live       2  1.5MiB        10  bad_field=3 too_long=1\n",
+	expect(EXIT_FINE, "EDGE  STATE  EPOCH   SPOOL  ACCEPTED  REFUSED                 CLOCK\n"
+	    "e1    live       2  1.5MiB        10  bad_field=3 too_long=1  suspect\n",
 	    WEIRCTL("edges"));
 	expect(EXIT_FINE, "stream,slice,watermark,final,dropped,version\nspeed,1m,,,,7\n", WEIRCTL("streams", "-o", "csv"));
 	expect(EXIT_FINE,
