@@ -56,6 +56,8 @@ static void put_sweep(const struct shard_sweep *s, struct buf *out)
 	buf_varint(out, s->trimmed_index);
 	buf_varint(out, s->trimmed_n);
 	buf_varint(out, s->intervals);
+	buf_svarint(out, s->clock_ns);
+	buf_svarint(out, s->clock_at_ns);
 }
 
 static size_t get_group(struct rd *r, uint8_t room[GROUP_KEY_MAX])
@@ -88,6 +90,10 @@ static int get_sweep(struct bytes value, struct shard_sweep *ret)
 	s.trimmed_index = rd_varint(&r);
 	s.trimmed_n = (uint32_t)rd_varint_max(&r, UINT32_MAX);
 	s.intervals = rd_varint(&r);
+	if (rd_left(&r)) { /* written before there was a clock */
+		s.clock_ns = rd_svarint(&r);
+		s.clock_at_ns = rd_svarint(&r);
+	}
 	if (rd_finish(&r) || pass > PASS_CLOSE)
 		return WEIR_ECORRUPT;
 	*ret = s;

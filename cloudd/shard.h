@@ -58,6 +58,8 @@ struct shard_sweep {
 	uint64_t trimmed_index;               /* last row deleted from the outbox; 0: none */
 	uint32_t trimmed_n;
 	uint64_t intervals;
+	int64_t clock_ns;                     /* the outbox's age is measured by this; both 0: not begun */
+	int64_t clock_at_ns;                  /* the time of the entry that moved it last */
 };
 
 struct shard_stream {

@@ -47,7 +47,7 @@ static int outbox_put(struct sweep *w, int64_t window_ns, struct bytes group)
 	state_key_outbox(&k, w->s->id, w->e->index, w->n++);
 	buf_clear(value);
 	buf_bei64(value, window_ns);
-	buf_bei64(value, w->e->time_ns);
+	buf_bei64(value, w->s->sweep.clock_ns);
 	buf_put(value, group.p, group.n);
 	w->s->sweep.outbox_rows++;
 	w->s->sweep_changed = true;
@@ -55,10 +55,28 @@ static int outbox_put(struct sweep *w, int64_t window_ns, struct bytes group)
 	return state_replace(w->sh->state, &k, NULL, bytes_of(value->data, value->len));
 }
 
+/* The log's own clock: entries carry their proposers' wall clocks, which jump, and differ where leadership moves. It never falls, and
+ * no entry moves it by more than OUTBOX_CLOCK_STEP_MAX_NS: a quiet outbox is kept for longer, none is lost to a bad clock. */
+static void move_clock(struct sweep *w)
+{
+	struct shard_sweep *c = &w->s->sweep;
+	int64_t at_ns = w->e->time_ns < 0 ? 0 : w->e->time_ns;
+	at_ns = at_ns > TIME_MAX_NS ? TIME_MAX_NS : at_ns;
+	int64_t step_ns = at_ns - c->clock_at_ns;
+	if (step_ns >= 0 && step_ns < OUTBOX_CLOCK_EVERY_NS)
+		return;
+	if (!c->clock_ns && !c->clock_at_ns)
+		c->clock_ns = at_ns;
+	else if (step_ns > 0)
+		c->clock_ns += step_ns < OUTBOX_CLOCK_STEP_MAX_NS ? step_ns : OUTBOX_CLOCK_STEP_MAX_NS;
+	c->clock_at_ns = at_ns;
+	w->s->sweep_changed = true;
+}
+
 static bool is_old(const struct sweep *w, const struct outbox_row *row)
 {
 	int64_t age;
-	return !__builtin_sub_overflow(w->e->time_ns, row->time_ns, &age) && age > OUTBOX_AGE_MAX_NS;
+	return !__builtin_sub_overflow(w->s->sweep.clock_ns, row->time_ns, &age) && age > OUTBOX_AGE_MAX_NS;
 }
 
 static int trim_outbox(struct sweep *w)
@@ -585,6 +603,7 @@ int sweep_stream(struct shard *sh, struct shard_stream *s, struct sweep_entry *e
 	struct sweep w = {.sh = sh, .s = s, .e = e};
 	if (!s->id)
 		return 0;
+	move_clock(&w);
 	int rc = sweep_closing(&w);
 	if (rc == DONE)
 		rc = sweep_dirty_windows(&w);

@@ -427,13 +427,45 @@ END_TEST
 
 /* ---- the outbox -------------------------------------------------------------------------------------------- */
 
+static void pass_time(int64_t seconds)
+{
+	for (int64_t t = 0; t < seconds; t += 30) {
+		k.time_ns += 30 * SEC;
+		kit_sweep_all(&k);
+	}
+}
+
+START_TEST(no_jump_of_a_leaders_clock_empties_the_outbox)
+{
+	static const int64_t jumps[] = {240 * 3600, -240 * 3600, -3600, 3600, -1700000000, 1700000000};
+	put("s", A, 5 * SEC);
+	advance("s", 10 * SEC, 10 * SEC);
+	k.time_ns = 1800000000 * SEC;
+	for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
+		k.time_ns += jumps[i] * SEC;
+		pass_time(60);
+		ck_assert_uint_eq(kit_count(&k, 1, STATE_OUTBOX), 1);
+	}
+	kit_commit(&k);
+	kit_reopen(&k);
+	k.time_ns = INT64_MAX;
+	kit_sweep_all(&k);
+	k.time_ns = INT64_MIN;
+	kit_sweep_all(&k);
+	ck_assert_uint_eq(kit_count(&k, 1, STATE_OUTBOX), 1);
+	k.time_ns = 100 * 3600 * SEC; /* whatever it shows, while it runs rows grow old by it */
+	pass_time(3600);
+	ck_assert_uint_eq(kit_count(&k, 1, STATE_OUTBOX), 0);
+}
+END_TEST
+
 START_TEST(old_rows_leave_the_outbox)
 {
 	bool reset;
 	put("s", A, 5 * SEC);
 	advance("s", 10 * SEC, 10 * SEC);
 	put("s", B, 15 * SEC);
-	k.time_ns += 3600 * SEC;
+	pass_time(3600);
 	advance("s", 20 * SEC, 20 * SEC); /* the first row is an hour old: not more */
 	ck_assert_uint_eq(kit_count(&k, 1, STATE_OUTBOX), 2);
 	k.time_ns += SEC;
@@ -512,6 +544,7 @@ int main(void)
 	tcase_add_test(tc, a_revision_stays_while_its_window_can_be_told);
 	tcase_add_test(tc, deletion_is_bounded_too);
 	tcase_add_test(tc, older_advances_and_gaps_are_not_taken);
+	tcase_add_test(tc, no_jump_of_a_leaders_clock_empties_the_outbox);
 	tcase_add_test(tc, old_rows_leave_the_outbox);
 	tcase_add_test(tc, the_outbox_is_read_in_pieces_from_anywhere);
 	suite_add_tcase(s, tc);
