@@ -316,11 +316,6 @@ void meta_lead(struct meta *m, struct meta_time now)
 	pthread_mutex_unlock(&m->lock);
 }
 
-bool meta_leads(const struct meta *m)
-{
-	return m->leads;
-}
-
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
 static void answer(struct meta *m, const struct origin *o, enum verdict v, uint64_t epoch, const char *reason)

@@ -68,7 +68,6 @@ int meta_load(struct meta *m, struct kv_txn *txn);
 void meta_lead(struct meta *m, struct meta_time now);
 /* It no longer does: all that waits is answered UNAVAILABLE, as are requests from now on. */
 void meta_stop(struct meta *m);
-bool meta_leads(const struct meta *m);
 
 /* Each request is answered once, at once or later. */
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
