@@ -534,6 +534,16 @@ static bool parse_whole(struct cursor *c, struct line_grammar *g, struct line *l
 	return parse_fields(c, g, len, &l->field_count) && parse_time(c, g, l);
 }
 
+/* Of a line that is open: it must not take the next ones for its string where it can only be refused in the end. */
+static void refuse_bad_series(struct cursor *c, struct line_grammar *g, struct bytes series)
+{
+	struct cursor s = {.p = series.p, .end = series.p + series.n};
+	struct bytes measurement;
+	size_t tag_count;
+	if (!parse_series(&s, g, &measurement, &tag_count))
+		fail(c, s.err, s.err_at);
+}
+
 enum grammar_result line_grammar_parse(struct line_grammar *g, const uint8_t *s, size_t len, struct line *ret,
     enum line_error *ret_error, size_t *ret_at)
 {
@@ -545,6 +555,8 @@ enum grammar_result line_grammar_parse(struct line_grammar *g, const uint8_t *s,
 		return GRAMMAR_BLANK;
 	if (parse_whole(&c, g, ret))
 		return GRAMMAR_LINE;
+	if (c.err == LINE_OK && g->lazy)
+		refuse_bad_series(&c, g, ret->series);
 	*ret_at = (size_t)(c.err_at - s);
 	if (c.err == LINE_OK)
 		return GRAMMAR_OPEN;

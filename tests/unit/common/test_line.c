@@ -476,6 +476,22 @@ START_TEST(long_lines_are_skipped_in_bounded_memory)
 }
 END_TEST
 
+/* Tags that are refused only when they are looked at do not make a newline in quotes data. */
+START_TEST(a_bad_series_takes_no_neighbours_into_its_string)
+{
+	static const char in[] = "m,t=a,t=b s=\"open\nm v=1\nw=\" 5\n";
+	for (int lazy = 0; lazy < 2; lazy++) {
+		struct record r = {.lazy = lazy};
+		parse_whole(&r, in, strlen(in));
+		ck_assert_uint_eq(r.lines, 1);
+		ck_assert_uint_eq(r.errors, 2);
+		ck_assert_ptr_nonnull(strstr(buf_cstr(&r.out), "!duplicate_tag@"));
+		ck_assert_ptr_nonnull(strstr(buf_cstr(&r.out), "m v=f:1"));
+		buf_free(&r.out);
+	}
+}
+END_TEST
+
 /* Whatever a quote swallows, the same bytes are parsed again a bounded number of times only. */
 /* Hundreds of connections may each have sent one. */
 START_TEST(a_long_line_leaves_no_memory_behind)
@@ -616,6 +632,7 @@ int main(void)
 	tcase_add_test(tc, an_unbalanced_quote_costs_one_line);
 	tcase_add_test(tc, long_lines_are_skipped_in_bounded_memory);
 	tcase_add_test(tc, a_long_line_leaves_no_memory_behind);
+	tcase_add_test(tc, a_bad_series_takes_no_neighbours_into_its_string);
 	tcase_add_test(tc, swallowed_lines_come_back_in_linear_time);
 	tcase_add_test(tc, what_is_written_parses_back);
 	tcase_add_test(tc, floats_are_written_short_and_exact);
