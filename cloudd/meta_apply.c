@@ -308,6 +308,8 @@ static int queue_drop(struct state *s)
 		state_key_rest(key, &prefix, &rest);
 		struct rd r = rd_init(rest.p, rest.n);
 		uint64_t meta_index = rd_be64(&r);
+		if (rd_finish(&r) || meta_index == UINT64_MAX)
+			return WEIR_ECORRUPT;
 		bool latest;
 		rc = is_latest(s, meta_index, value, &latest);
 		if (rc)
@@ -387,6 +389,8 @@ static int queue_trim(struct state *s, uint64_t taken_by_all)
 		state_key_rest(key, &prefix, &rest);
 		struct rd r = rd_init(rest.p, rest.n);
 		uint64_t meta_index = rd_be64(&r);
+		if (rd_finish(&r))
+			return WEIR_ECORRUPT;
 		if (meta_index > taken_by_all)
 			return 0;
 		queue_key(&k, meta_index);

@@ -69,6 +69,16 @@ static size_t get_group(struct rd *r, uint8_t room[GROUP_KEY_MAX])
 	return n;
 }
 
+static bool sweep_times_ok(const struct shard_sweep *s)
+{
+	const int64_t times[] = {s->close_ns, s->final_ns, s->goal_close_ns, s->goal_final_ns, s->window_ns, s->kept_close_ns,
+	    s->groups_floor_ns};
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		if (times[i] != WATERMARK_NONE && !state_time_ok(times[i]))
+			return false;
+	return true;
+}
+
 static int get_sweep(struct bytes value, struct shard_sweep *ret)
 {
 	struct rd r = rd_init(value.p, value.n);
@@ -94,7 +104,7 @@ static int get_sweep(struct bytes value, struct shard_sweep *ret)
 		s.clock_ns = rd_svarint(&r);
 		s.clock_at_ns = rd_svarint(&r);
 	}
-	if (rd_finish(&r) || pass > PASS_CLOSE)
+	if (rd_finish(&r) || pass > PASS_CLOSE || !sweep_times_ok(&s))
 		return WEIR_ECORRUPT;
 	*ret = s;
 	return 0;
@@ -114,7 +124,8 @@ int shard_advance_decode(struct bytes value, struct shard_advance *ret)
 	struct rd r = rd_init(a.bytes.data, a.bytes.len);
 	a.meta_index = rd_varint(&r);
 	int rc = r.err ? r.err : entry_close_decode(&r, &a.close);
-	if (!rc && (rd_finish(&r) || !a.meta_index)) {
+	if (!rc && (rd_finish(&r) || !a.meta_index || window_time(a.close.close_ns) != a.close.close_ns ||
+		       window_time(a.close.final_ns) != a.close.final_ns)) {
 		free(a.close.edges);
 		rc = WEIR_ECORRUPT;
 	}

@@ -74,7 +74,7 @@ bool state_place_of(struct bytes key, enum state_table table, uint32_t id, struc
 	ret->level = rd_u8(&r);
 	ret->start_ns = rd_bei64(&r);
 	ret->group = bytes_of(r.p, rd_left(&r));
-	return !r.err && ret->id == id;
+	return !r.err && ret->id == id && state_time_ok(ret->start_ns);
 }
 
 void state_key_revision(struct state_key *k, uint32_t id, int64_t window_ns, struct bytes group)

@@ -39,6 +39,15 @@ struct digest {
 	uint64_t hi, lo;
 };
 
+/* A start of a slice, a period or a window, as records hold it: with it, no arithmetic on windows overflows. What is outside was
+ * never written by apply, so who decodes says WEIR_ECORRUPT. */
+#define STATE_TIME_MIN_NS (INT64_MIN / 2)
+#define STATE_TIME_MAX_NS (INT64_MAX / 8 * 7)
+static inline bool state_time_ok(int64_t t_ns)
+{
+	return t_ns >= STATE_TIME_MIN_NS && t_ns <= STATE_TIME_MAX_NS;
+}
+
 struct state {
 	struct kv_txn *txn; /* of the caller; NULL between transactions */
 	unsigned db;
@@ -70,7 +79,7 @@ struct state_place {
 };
 void state_key_place(struct state_key *k, enum state_table table, uint32_t id, uint8_t level, int64_t start_ns,
     struct bytes group);
-/* False: not a key of this table and id. */
+/* False: not a key of this table and id, or of no possible time. */
 bool state_place_of(struct bytes key, enum state_table table, uint32_t id, struct state_place *ret);
 void state_key_id(struct state_key *k, enum state_table table, uint32_t id);
 void state_key_revision(struct state_key *k, uint32_t id, int64_t window_ns, struct bytes group);

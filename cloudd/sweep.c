@@ -37,7 +37,7 @@ int outbox_row_decode(struct bytes value, struct outbox_row *ret)
 	ret->window_ns = rd_bei64(&r);
 	ret->time_ns = rd_bei64(&r);
 	ret->group = bytes_of(r.p, rd_left(&r));
-	return r.err || ret->group.n > GROUP_KEY_MAX ? WEIR_ECORRUPT : 0;
+	return r.err || ret->group.n > GROUP_KEY_MAX || !state_time_ok(ret->window_ns) ? WEIR_ECORRUPT : 0;
 }
 
 static int outbox_put(struct sweep *w, int64_t window_ns, struct bytes group)
@@ -101,6 +101,8 @@ static int trim_outbox(struct sweep *w)
 		struct rd r = rd_init(rest.p, rest.n);
 		c->trimmed_index = rd_be64(&r);
 		c->trimmed_n = rd_be32(&r);
+		if (rd_finish(&r))
+			return WEIR_ECORRUPT;
 		struct state_key k;
 		state_key_outbox(&k, w->s->id, c->trimmed_index, c->trimmed_n);
 		rc = state_del(w->sh->state, &k);
@@ -458,7 +460,10 @@ static int sweep_revisions(struct sweep *w)
 			return rc == WEIR_ENOTFOUND ? DONE : rc;
 		state_key_rest(key, &prefix, &rest);
 		struct rd r = rd_init(rest.p, rest.n);
-		if (rd_bei64(&r) >= horizon)
+		int64_t window_ns = rd_bei64(&r);
+		if (r.err)
+			return WEIR_ECORRUPT;
+		if (window_ns >= horizon)
 			return DONE;
 		state_key_start(&k, STATE_REVISION);
 		state_key_bytes_of(&k, bytes_of(key.p + 1, key.n - 1));
@@ -521,6 +526,10 @@ static int next_dead_group(struct sweep *w, struct state_key *ret_key)
 		c->groups_n = rest.n;
 		if (rest.n)
 			memcpy(c->groups_at, rest.p, rest.n);
+		if (rd_finish(&r) || !state_time_ok(latest)) {
+			rc = WEIR_ECORRUPT;
+			break;
+		}
 		found = window_period(&w->s->levels, w->s->levels.count - 1, latest) < c->groups_floor_ns;
 		if (found)
 			break;
