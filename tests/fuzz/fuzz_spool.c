@@ -1,0 +1,38 @@
+/* Records of a spool, as they come out from behind their checksums. The edge starts from them or says why not; one that
+ * starts keeps its ledger, whatever it finds, and goes on with a cloud that knows it or not. */
+#include "tests/fuzz/fuzz.h"
+#include "tests/golden/sample.h"
+#include "tests/sim/sim_kv.h"
+
+static void check_ledger(const struct pipeline *p)
+{
+	struct pipeline_ledger l;
+	pipeline_ledger(p, &l);
+	FUZZ_CHECK(l.read == l.accepted + l.refused);
+	struct buf out = {0};
+	pipeline_metrics(p, &out);
+	buf_free(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static struct sample base;
+	struct sample s;
+	if (!base.topology)
+		sample_make(&base);
+	sample_copy(&base, &s);
+	sim_disk_free(s.spool);
+	kv_close(fuzz_database(data, len, SPOOL_DBS, &s.spool));
+	struct sample_world *w = sample_open(&s);
+	if (w) {
+		check_ledger(sample_edge(w));
+		sample_feed(w, 300);
+		sample_pass(w, INT64_C(4000000000));
+		check_ledger(sample_edge(w));
+		sample_close(w);
+	}
+	sim_disk_free(s.log);
+	sim_disk_free(s.state);
+	sim_disk_free(s.spool);
+	return 0;
+}

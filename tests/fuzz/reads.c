@@ -1,0 +1,229 @@
+#include "tests/fuzz/reads.h"
+
+#include <string.h>
+
+#include "cloudd/entry.h"
+#include "cloudd/result.h"
+#include "cloudd/state.h"
+#include "common/batch.h"
+#include "common/err.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/golden/sample.h"
+
+#define SWEEPS_MAX 8
+#define CLOSE_NS (SAMPLE_WALL_NS + INT64_C(7200) * 1000000000)
+
+static void fix_group(struct kv_txn *txn, unsigned group)
+{
+	struct state s = {.txn = txn, .db = STATE_DB_GROUP(group)};
+	struct state_head head;
+	if (state_head_read(txn, s.db, &head) || state_digest(txn, s.db, &head.digest))
+		return;
+	s.digest = head.digest;
+	FUZZ_CHECK(!state_head_write(&s, &head));
+}
+
+void reads_fix_digest(struct kv *state, unsigned groups)
+{
+	struct kv_txn *txn;
+	FUZZ_CHECK(!kv_begin(state, true, &txn));
+	for (unsigned g = 0; g < groups; g++)
+		fix_group(txn, g);
+	FUZZ_CHECK(!kv_commit(txn));
+}
+
+/* Rows that were made here are well-formed, whatever they were made of. */
+static void check_rows(const struct buf *rows, const struct stream_conf *stream)
+{
+	struct partial_spec spec;
+	struct rows_reader *r;
+	struct row *row;
+	int rc;
+	partial_spec_of(stream, 7, PARTIAL_QUANTILE_CAP_CLOUD, &spec);
+	FUZZ_CHECK(!rows_reader_open(fuzz_bytes(rows), &spec, &r));
+	while ((rc = rows_reader_next(r, &row)) > 0)
+		FUZZ_CHECK(row->start_ns < row->end_ns);
+	FUZZ_CHECK(!rc);
+	rows_reader_close(r);
+}
+
+static void read_windows(struct kv_txn *txn, uint32_t shard, const struct stream_conf *s, bool own)
+{
+	struct rows_spec spec = {.stream = s->name, .version = s->version, .from_ns = INT64_MIN, .to_ns = INT64_MAX,
+	    .size_ns = own ? s->size_ns : 600 * INT64_C(1000000000), .advance_ns = own ? s->advance_ns : 600 * INT64_C(1000000000),
+	    .own_window = own, .own_by = own || !s->by_count, .by_count = own ? (uint32_t)s->by_count : 0, .limit = 1000};
+	for (uint32_t i = 0; i < spec.by_count; i++)
+		spec.by[i] = i;
+	struct buf out = {0};
+	bool more;
+	if (!result_query(fuzz_topology(), txn, shard, s, &spec, INT64_MAX, &out, &more))
+		check_rows(&out, s);
+	buf_free(&out);
+}
+
+static void read_outbox(struct kv_txn *txn, uint32_t shard, const struct stream_conf *s)
+{
+	struct buf out = {0};
+	uint64_t index = 0;
+	uint32_t n = 0;
+	bool reset;
+	if (!result_outbox(fuzz_topology(), txn, shard, s, &index, &n, 1000, &out, &reset))
+		check_rows(&out, s);
+	buf_free(&out);
+}
+
+static void on_counts(void *arg, const struct shard_stream_counts *c)
+{
+	(void)arg;
+	FUZZ_CHECK(c->stream);
+}
+
+static bool on_advance(void *arg, uint64_t meta_index, struct bytes entry)
+{
+	struct entry e;
+	(void)arg, (void)meta_index;
+	FUZZ_CHECK(!entry_decode(entry, &e) && e.kind == ENTRY_ADVANCE);
+	entry_clear(&e);
+	return true;
+}
+
+static void read_meta(struct kv_txn *txn)
+{
+	struct meta_state m;
+	if (!meta_read(txn, &m))
+		meta_state_clear(&m);
+	for (uint32_t shard = 0; shard < fuzz_topology()->shards; shard++)
+		(void)meta_read_advances(txn, shard, 0, on_advance, NULL);
+}
+
+void reads_all(struct kv *state)
+{
+	const struct topology *t = fuzz_topology();
+	struct apply_group_info info;
+	struct kv_txn *txn;
+	FUZZ_CHECK(!kv_begin(state, false, &txn));
+	read_meta(txn);
+	for (uint32_t shard = 0; shard < t->shards; shard++) {
+		(void)apply_read_group(txn, shard + 1, &info);
+		(void)shard_read_counts(txn, shard + 1, on_counts, NULL);
+		for (size_t i = 0; i < t->stream_count; i++) {
+			read_windows(txn, shard, &t->streams[i], true);
+			read_windows(txn, shard, &t->streams[i], false);
+			read_outbox(txn, shard, &t->streams[i]);
+		}
+	}
+	kv_abort(txn);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------ */
+
+static int apply(struct apply *a, uint32_t group, const struct entry *e, struct apply_result *ret)
+{
+	struct buf raw = {0};
+	uint64_t term, index = apply_applied(a, group, &term);
+	*ret = (struct apply_result){0};
+	int rc = index == UINT64_MAX ? WEIR_EFULL : 0;
+	if (!rc) {
+		entry_encode(e, &raw);
+		rc = apply_entry(a, group, index + 1, term + 1, fuzz_bytes(&raw), ret);
+	}
+	buf_free(&raw);
+	if (!rc)
+		rc = apply_commit(a);
+	return rc;
+}
+
+static bool apply_one(struct apply *a, uint32_t group, const struct entry *e, bool *ret_more)
+{
+	struct apply_result res;
+	int rc = apply(a, group, e, &res);
+	*ret_more = !rc && res.more;
+	apply_result_clear(&res);
+	if (rc)
+		apply_abort(a);
+	return !rc;
+}
+
+static struct buf batch_body(const struct stream_conf *s, uint32_t shard, uint64_t seq)
+{
+	struct partial_spec spec;
+	struct partial p = {0};
+	struct buf body = {0};
+	partial_spec_of(s, 7, PARTIAL_QUANTILE_CAP_EDGE, &spec);
+	partial_add(&p, &spec, SAMPLE_WALL_NS, 4.5);
+	struct batch_writer *w = batch_writer_new(shard);
+	FUZZ_CHECK(!batch_writer_add(w, s, &spec, SAMPLE_WALL_NS, bytes_of("\x05south\x01" "7", 8), &p));
+	batch_writer_finish(w, seq, &body);
+	batch_writer_free(w);
+	partial_clear(&p, &spec);
+	return body;
+}
+
+static void write_batch(struct apply *a, uint32_t shard)
+{
+	bool more;
+	struct entry open = {.kind = ENTRY_OPEN, .open = {.edge = bytes_of("a", 1), .epoch = 1000, .low = 1, .high = 9, .resume = true}};
+	struct entry batch = {.kind = ENTRY_BATCH, .batch = {.edge = bytes_of("a", 1), .epoch = 1000}};
+	struct apply_result res;
+	int rc = apply(a, shard + 1, &open, &res);
+	batch.batch.seq = res.last + 1;
+	apply_result_clear(&res);
+	if (rc) {
+		apply_abort(a);
+		return;
+	}
+	struct buf body = batch_body(&fuzz_topology()->streams[0], shard, batch.batch.seq);
+	batch.batch.body = fuzz_bytes(&body);
+	batch.batch.checksum = batch_checksum(body.data, body.len);
+	(void)apply_one(a, shard + 1, &batch, &more);
+	buf_free(&body);
+}
+
+static void write_advance(struct apply *a, uint32_t shard)
+{
+	const struct stream_conf *s = &fuzz_topology()->streams[0];
+	struct entry_edge edges[] = {{bytes_of("a", 1), EDGE_LIVE, CLOSE_NS, WATERMARK_NONE},
+	    {bytes_of("b", 1), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE}};
+	struct entry e = {.kind = ENTRY_ADVANCE, .time_ns = CLOSE_NS, .advance = {.meta_index = UINT64_C(1) << 40,
+	    .close = {.stream = bytes_of(s->name, strlen(s->name)), .version = s->version, .close_ns = CLOSE_NS,
+	    .final_ns = WATERMARK_NONE, .expected = 2, .edge_count = 2, .edges = edges}}};
+	struct entry sweep = {.kind = ENTRY_SWEEP, .time_ns = CLOSE_NS};
+	bool more;
+	bool ok = apply_one(a, shard + 1, &e, &more);
+	for (int i = 0; ok && i < SWEEPS_MAX && (!i || more); i++)
+		ok = apply_one(a, shard + 1, &sweep, &more);
+}
+
+static void write_meta(struct apply *a)
+{
+	const struct stream_conf *s = &fuzz_topology()->streams[0];
+	struct entry_edge edges[] = {{bytes_of("a", 1), EDGE_IDLE, CLOSE_NS, CLOSE_NS}, {bytes_of("b", 1), EDGE_LIVE, CLOSE_NS, WATERMARK_NONE}};
+	struct entry_close close = {bytes_of(s->name, strlen(s->name)), s->version, CLOSE_NS, CLOSE_NS, 2, 2, edges};
+	struct entry entries[] = {
+	    {.kind = ENTRY_CREATE, .create = {bytes_of("0123456789abcdef", CLUSTER_ID_BYTES)}},
+	    {.kind = ENTRY_CLAIM, .claim = {bytes_of("a", 1), 1, bytes_of("fedcba9876543210", CLAIM_BYTES), false}},
+	    {.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}},
+	    {.kind = ENTRY_CLAIM, .claim = {bytes_of("a", 1), 1, bytes_of("fedcba9876543211", CLAIM_BYTES), false}},
+	    {.kind = ENTRY_CLOSE, .closes = {1, &close}},
+	    {.kind = ENTRY_TAKEN, .taken = {0, UINT64_C(1) << 40}},
+	};
+	bool more;
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		(void)apply_one(a, 0, &entries[i], &more);
+}
+
+void reads_then_writes(struct apply *a)
+{
+	struct bytes config;
+	bool is_void;
+	apply_group_start(a, 0, &config, &is_void);
+	if (!is_void)
+		write_meta(a);
+	for (uint32_t shard = 0; shard < fuzz_topology()->shards; shard++) {
+		apply_group_start(a, shard + 1, &config, &is_void);
+		if (is_void)
+			continue;
+		write_batch(a, shard);
+		write_advance(a, shard);
+	}
+}
