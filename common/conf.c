@@ -588,11 +588,10 @@ bool conf_text(struct conf *c, const struct conf_node *node, size_t bytes_max, c
 
 bool conf_name(struct conf *c, const struct conf_node *node, const char **ret)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 	const char *text;
 	if (!conf_text(c, node, NAME_MAX_BYTES, &text))
 		return false;
-	if (text[strspn(text, allowed)]) {
+	if (!name_valid(text)) {
 		conf_error(c, node, "%s is not a name: only letters, digits and _ . - are allowed", conf_quote(c, text));
 		return false;
 	}

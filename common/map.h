@@ -36,6 +36,7 @@
 
 #include "common/buf.h"
 #include "common/codec.h"
+#include "common/kv.h"
 #include "common/model.h"
 
 #define MAP_FORMAT 1
@@ -62,6 +63,8 @@ struct cluster_map {
 	uint64_t version;           /* from 1 */
 	char *text;                 /* the topology file */
 	size_t text_len;
+	uint8_t *packed;            /* the text as map_encode writes it, from whoever made it first: so that replicas whose zstd differs */
+	size_t packed_len;          /* ... have equal bytes. NULL: map_encode makes it */
 	struct map_node *nodes;     /* by slot: a node's number in member numbers and placement; a slot is used again once GONE */
 	size_t node_count;
 	struct group_place *places; /* by group */
@@ -70,10 +73,12 @@ struct cluster_map {
 	size_t stream_count;
 };
 
-void map_clear(struct cluster_map *m);
+void map_clear(struct cluster_map *m); /* frees what it holds; fine on an empty one */
 void map_copy(const struct cluster_map *m, struct cluster_map *ret);
+/* Takes a copy of packed bytes for the text that is in m: of the entry that brought it. WEIR_ECORRUPT: they are not that text. */
+int map_set_packed(struct cluster_map *m, struct bytes packed);
 
-/* Appends the map as bytes: [format][...], the text and definitions compressed. WEIR_ETOOBIG over MAP_BYTES_MAX: nothing appended. */
+/* Appends the map as bytes: [format][...], the text compressed. WEIR_ETOOBIG over MAP_BYTES_MAX: nothing appended. */
 int map_encode(const struct cluster_map *m, struct buf *out);
 /* 0, WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETOOBIG; on error nothing to clear. Counts, slots, phases and names are checked; that the
  * text is a topology is not: map_topology() says. */
@@ -126,7 +131,10 @@ int map_retire(struct cluster_map *m, const char *stream, uint32_t version);
  * Returns the first such time at or after t_ns. */
 int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns);
 
-/* A stream as one line of YAML (flow style) that topology_parse() reads back to an equal definition. */
+/* A stream as one line of YAML (flow style) that topology_parse() and topology_stream_parse() read back to an equal definition. */
 void topology_stream_text(const struct topology *t, const struct stream_conf *s, struct buf *out);
+/* One such line back, its edges being those of t that are in force (a listed one that is gone is not expected any more). Phase and
+ * limits are those of a file. 0, or WEIR_EINVAL with lines in *errors; the fields are the caller's to stream_conf_clear. */
+int topology_stream_parse(const struct topology *t, const char *text, struct stream_conf *ret, struct buf *errors);
 
 #endif

@@ -38,7 +38,7 @@ static void edge_clear(struct edge_conf *e)
 	free(e->sources);
 }
 
-static void stream_clear(struct stream_conf *s)
+void stream_conf_clear(struct stream_conf *s)
 {
 	free(s->name);
 	free(s->measurement);
@@ -58,6 +58,7 @@ static void stream_clear(struct stream_conf *s)
 	free(s->distinct);
 	free(s->rollups);
 	free(s->edges);
+	*s = (struct stream_conf){0};
 }
 
 void topology_free(struct topology *t)
@@ -80,7 +81,7 @@ void topology_free(struct topology *t)
 	free(t->edges);
 	free(t->edges_by_name);
 	for (size_t i = 0; i < t->stream_count; i++)
-		stream_clear(&t->streams[i]);
+		stream_conf_clear(&t->streams[i]);
 	free(t->streams);
 	free(t);
 }
@@ -88,7 +89,7 @@ void topology_free(struct topology *t)
 int topology_cloud(const struct topology *t, const char *name)
 {
 	for (size_t i = 0; i < t->cloud_count; i++) {
-		if (!strcmp(t->clouds[i].name, name))
+		if (t->clouds[i].state != CLOUD_GONE && !strcmp(t->clouds[i].name, name))
 			return (int)i;
 	}
 	return -1;
@@ -102,7 +103,7 @@ static int edge_by_order(const struct topology *t, const char *name)
 		uint32_t edge = t->edges_by_name[mid];
 		int c = strcmp(t->edges[edge].name, name);
 		if (c == 0)
-			return (int)edge;
+			return t->edges[edge].gone ? -1 : (int)edge;
 		if (c < 0)
 			low = mid + 1;
 		else
@@ -116,7 +117,7 @@ int topology_edge(const struct topology *t, const char *name)
 	if (t->edges_by_name)
 		return edge_by_order(t, name);
 	for (size_t i = 0; i < t->edge_count; i++) {
-		if (!strcmp(t->edges[i].name, name))
+		if (!t->edges[i].gone && !strcmp(t->edges[i].name, name))
 			return (int)i;
 	}
 	return -1;
@@ -183,6 +184,13 @@ uint32_t stream_shard(const struct topology *t, const char *stream, struct bytes
 	if (text != room)
 		free(text);
 	return (uint32_t)(hash % t->shards);
+}
+
+bool name_valid(const char *text)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	size_t n = strspn(text, allowed);
+	return n > 0 && n <= NAME_MAX_BYTES && !text[n];
 }
 
 /* The digits after the p of "p99.9" as a fraction: one correctly rounded division, the same bits everywhere. */

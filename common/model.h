@@ -161,7 +161,8 @@ struct stream_conf {
 	int64_t retain_ns;  /* or RETAIN_FOREVER */
 	struct rollup_conf *rollups; /* finest first */
 	size_t rollup_count;
-	uint32_t *edges;    /* expected edges, indexes into topology.edges, ascending */
+	bool lists_edges;   /* else it expects every edge */
+	uint32_t *edges;    /* expected edges, indexes into topology.edges, ascending; never one that is gone */
 	size_t edge_count;
 	uint64_t max_groups;
 };
@@ -187,13 +188,14 @@ struct topology {
 	size_t cloud_count;
 	struct edge_conf *edges;
 	size_t edge_count;
-	uint32_t *edges_by_name; /* indexes into edges in the order of their names; NULL: lookups scan */
+	uint32_t *edges_by_name; /* indexes into edges (gone ones, too) in the order of their names; NULL: lookups scan */
 	struct stream_conf *streams;
 	size_t stream_count;
 };
 
 void topology_free(struct topology *t); /* NULL is fine */
-/* Index by name, or -1. */
+void stream_conf_clear(struct stream_conf *s); /* frees its fields */
+/* Index by name, or -1. Never what is gone. */
 int topology_cloud(const struct topology *t, const char *name);
 int topology_edge(const struct topology *t, const char *name);
 int topology_stream(const struct topology *t, const char *name); /* the current version, else the pending or the last one */
@@ -231,6 +233,8 @@ void topology_place(struct topology *t);
  * The shard: XXH3-64 of the stream's name, a NUL and the group, modulo shards. */
 uint32_t stream_shard(const struct topology *t, const char *stream, struct bytes group);
 
+/* Whether text is a name: 1 to NAME_MAX_BYTES of [A-Za-z0-9_.-]. */
+bool name_valid(const char *text);
 /* "count", "p99", "p99.9", "distinct(site)" ...: fills *ret_fn (text and tag are fresh copies), else WEIR_EINVAL. */
 int function_parse(const char *text, struct function_conf *ret_fn);
 void function_clear(struct function_conf *fn);

@@ -222,23 +222,16 @@ static void read_edges(struct conf *c, const struct conf_node *list, const struc
 	qsort(s->edges, s->edge_count, sizeof(*s->edges), compare_u32);
 }
 
-static void expect_all(const struct topology *t, struct stream_conf *s)
-{
-	s->edge_count = t->edge_count;
-	s->edges = xcalloc(t->edge_count, sizeof(*s->edges));
-	for (size_t i = 0; i < t->edge_count; i++)
-		s->edges[i] = (uint32_t)i;
-}
-
 static void check_streams(struct conf *c, const struct conf_node *root, struct topology *t)
 {
 	const struct conf_node *node = first_of(root, "streams");
 	for (size_t i = 0; i < t->stream_count; i++, node = node->next) {
 		const struct conf_node *list = conf_get(node, "edges");
+		t->streams[i].lists_edges = list;
 		if (list)
 			read_edges(c, list, t, &t->streams[i]);
 		else
-			expect_all(t, &t->streams[i]);
+			topology_expect_all(t, &t->streams[i]);
 	}
 }
 
