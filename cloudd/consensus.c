@@ -35,7 +35,7 @@ void consensus_close(struct consensus *c)
 		fetch_free(c->groups[i].fetch);
 		raft_free(c->groups[i].raft);
 	}
-	for (size_t i = 0; c->peers && i < c->topology->cloud_count; i++)
+	for (size_t i = 0; i < CLOUDS_MAX; i++)
 		free(c->peers[i].has);
 	for (int i = 0; i < LIST_COUNT; i++)
 		free(c->lists[i].numbers);
@@ -45,6 +45,7 @@ void consensus_close(struct consensus *c)
 	free(c->info_has);
 	free(c->info_leads);
 	buf_free(&c->node_record);
+	free(c->name);
 	free(c->failed);
 	free(c);
 }
@@ -77,7 +78,7 @@ struct group *list_take(struct consensus *c, enum list_id id)
 static void end_role(struct group *g)
 {
 	struct consensus *c = g->c;
-	g->serving = false;
+	g->serving = g->moving = g->steps = false;
 	g->better = RAFT_NOBODY;
 	c->proposed_bytes -= g->proposed_bytes;
 	g->proposed_bytes = 0;

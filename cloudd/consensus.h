@@ -17,6 +17,18 @@
  * found again what others still have). It then writes entry 1, a configuration of all members. A replica that holds nothing
  * otherwise waits until a leader speaks to it.
  *
+ * The map (consensus_set_topology). What it places here and is not held is opened: empty, it waits until a leader adds it. A leader
+ * makes its group's members those of the places, one change at a time: a learner is added, and promoted when it has caught up; of those
+ * that have no place one is removed whenever there are more voters than places (before that, where it is not there anyway), never
+ * one without which those that are left and there were no majority. A leader without a place hands over and is removed by the next.
+ * At most CONSENSUS_MOVES_MAX groups that a node leads have such a learner at a time, and a node fetches as many at a time. A
+ * leader whose members are exactly the places says so by the map's version: `settled`. What is held and not placed here is dropped
+ * once its leader says that for the very version that this node goes by, and has not spoken to this replica, for
+ * CONSENSUS_DROP_MS; or at once where this node is GONE. The log is removed up to what the state holds, then the state is emptied;
+ * term, vote and entries behind that stay: should the group come back to this member number, nothing that it promised as a
+ * voter is forgotten. Founding is only for a cluster's first map: with a later one, or where any node says to have a later one than this
+ * node goes by, nothing is founded.
+ *
  * Leaders. `role(true)` comes when this replica leads and its first entry of the term is applied: from then on it serves.
  * `role(false)` comes at once when it no longer leads: what was proposed and not applied may or may not be committed later.
  * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up: it has applied what
@@ -76,6 +88,9 @@
 #define CONSENSUS_BALANCE_MS 5000      /* a leader hands over after it led, and the better one followed, for so long */
 #define CONSENSUS_ASIDE_MS 3000        /* a leader hands over after its disk was full for so long; and tries again after as much */
 #define CONSENSUS_MEMBERS_MS 500       /* a leader looks whether its members are those that exist */
+#define CONSENSUS_MOVES_MAX 2          /* groups at a time: with a learner, by a node that leads them; fetched, by a node */
+#define CONSENSUS_HEARD_MS 3000        /* who was heard so lately is there: worth being added */
+#define CONSENSUS_DROP_MS 5000
 
 struct consensus;
 
@@ -98,6 +113,9 @@ struct consensus_io {
 	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
 	/* The group's durable state is a snapshot's now; entries between were never seen by applied(). */
 	void (*reloaded)(void *arg, uint32_t group, uint64_t index);
+	/* The group is held from now on (its role is: none); or no longer, and nothing comes of it any more. Not of what
+	 * consensus_open() finds: ask consensus_holds(). */
+	void (*held)(void *arg, uint32_t group, bool held);
 };
 
 struct consensus_counters {
@@ -112,6 +130,8 @@ struct consensus_counters {
 	uint64_t frames_foreign;       /* for another member than this one, or of a group not held */
 	uint64_t messages_bad;         /* dropped: impossible numbers */
 	uint64_t elections, leader_changes, transfers, replaced; /* of all groups */
+	uint64_t members_added, members_removed; /* changes begun by this node's leaders; `replaced`: promotions */
+	uint64_t opened, dropped;      /* groups, by a change of the map */
 	uint64_t snapshots_fetched, snapshot_bytes, snapshots_failed;
 };
 
@@ -125,6 +145,12 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, cons
 void consensus_close(struct consensus *c); /* frees jobs under way too: their runners have stopped */
 
 bool consensus_holds(const struct consensus *c, uint32_t group);
+/* Goes by another topology of the same cluster from now on (slots that were reused or given up are strangers again). Calls
+ * io.held(). `t` outlives it; the one before may be freed afterwards. */
+void consensus_set_topology(struct consensus *c, const struct topology *t);
+/* The highest version of the map whose placement the group's members are, as its leader says (this one, or another of which
+ * consensus_peer() was told); 0: none, or nobody leads it. */
+uint64_t consensus_settled(const struct consensus *c, uint32_t group);
 
 /* Takes a copy. WEIR_ENOTLEADER: not the leader, or not serving yet; WEIR_EBUSY: over a quota. WEIR_ETOOBIG: over ENTRY_MAX.
  * WEIR_ECLOSED: failed. The index is above that of every earlier proposal of this leadership; not always by one. */

@@ -6,7 +6,9 @@
  *     consensus_apply.c     apply jobs and their results; full state disks
  *     consensus_snapshot.c  a snapshot that this replica fetches
  *     consensus_wire.c      raft's messages and frames
- *     consensus_members.c   founding, lost folders, leadership where it belongs
+ *     consensus_members.c   founding, leadership where it belongs
+ *     consensus_moves.c     members made what the map places
+ *     consensus_place.c     another map: groups opened and dropped
  *     consensus_status.c    what others ask
  */
 #ifndef WEIR_CLOUDD_CONSENSUS_INTERNAL_H
@@ -34,6 +36,14 @@ enum fetching {
 	FETCH_INSTALLING /* BEGIN was handed out: there is no way back */
 };
 
+enum dropping {
+	DROP_NO,
+	DROP_LOG,      /* what the state holds is removed from the log, step by step */
+	DROP_STATE,    /* the state is to be emptied */
+	DROP_EMPTYING, /* in an apply job */
+	DROP_EMPTIED
+};
+
 /* Lists of groups that have something to do; each group is on a list once. */
 enum list_id {
 	LIST_TURN,  /* something changed: look at it at the end of the turn */
@@ -52,8 +62,9 @@ struct group_list {
  * time after a full state disk, when handed and applied go back to state_durable, and while the state is void. */
 struct group {
 	struct consensus *c;
-	uint32_t number, rank; /* own rank */
-	bool held;
+	uint32_t number, rank; /* own rank; where it has no place: their number */
+	bool placed;           /* the map has a place for it here */
+	bool held;             /* it has a raft */
 	bool has; /* something of it is durable here */
 	bool listed[LIST_COUNT];
 	struct raft *raft; /* of the groups held */
@@ -83,7 +94,7 @@ struct group {
 	enum fetching fetching;
 	uint64_t fetch_from; /* member */
 	uint32_t fetch_turn; /* whom to ask next when there is no leader to ask */
-	bool step_busy;      /* a step is in the apply job */
+	bool step_busy;      /* a step is in the apply job, or the emptying of a state that is dropped */
 	bool ended;          /* END was applied, and is not durable yet */
 	uint64_t end_index, end_term;
 	struct raft_config end_config;
@@ -105,14 +116,23 @@ struct group {
 	uint32_t aside_turn;
 	uint64_t leader_seen;
 
-	/* a group that is not held: who said last that it leads */
-	uint64_t said_term;
+	bool moving; /* leading: a learner is there, to be promoted */
+	bool steps;  /* leading: its members are being changed */
+
+	/* who said last that it leads */
+	uint64_t said_term, said_settled;
 	int said_leader; /* node; -1 */
+	int64_t said_ns; /* monotonic */
+
+	enum dropping dropping;
+	int64_t needless_ns; /* monotonic: since when nobody needs it here; 0: somebody does */
 };
 
 struct peer {
 	uint64_t member; /* 0: not known */
 	bool answered;   /* in this start, and what follows is from there */
+	int64_t heard_ns; /* monotonic; 0: never */
+	uint64_t map_version; /* that it said it goes by; 0: a file */
 	uint8_t *has;    /* bitmap of groups */
 };
 
@@ -139,8 +159,9 @@ struct consensus {
 	struct group *groups;
 	uint32_t group_count, held_count, unfounded;
 	struct group_list lists[LIST_COUNT];
-	struct peer *peers; /* by node */
+	struct peer *peers; /* by node: CLOUDS_MAX, as nodes come */
 	struct outgoing *outgoing;
+	char *name;         /* this node's own: its slot may become another's */
 	bool started;
 	int64_t members_ns, transfer_ns; /* monotonic: of the last look, of the last transfer */
 	int64_t ticked_ns;               /* monotonic: of the last tick */
@@ -187,6 +208,9 @@ static inline bool group_live(const struct group *g)
 }
 
 /* consensus_open.c */
+/* Opens a group that was not held: empty, or with what was left of it. apply: at the start only; later what was left has no state.
+ * *ret_why: the caller's to free. */
+int group_load(struct group *g, struct kv_txn *txn, const struct apply *apply, char **ret_why);
 /* A raft of the group from what is durable; `start` without the hard state and the base, which are g->disk's. */
 int group_make_raft(struct group *g, struct raft_start *start);
 const char *group_text(uint32_t group, char room[32]);
@@ -227,7 +251,25 @@ void wire_free(struct consensus *c);
 /* See msg_group_status. */
 bool status_has_quorum(const struct consensus *c, const struct raft_status *s);
 
+/* consensus_moves.c */
+/* One step towards the members that the map places. True: there is something to wait for, leadership should stay. */
+bool moves_step(struct group *g, const struct raft_status *s);
+/* The version of the map whose placement the members are; 0: of none. */
+uint64_t moves_settled(const struct group *g, const struct raft_status *s);
+/* It is there, has a state, and goes on from the log: as a voter, or as the leader, it would be of use at once. */
+bool moves_caught_up(const struct raft_status *s, uint64_t id);
+const struct raft_progress_status *moves_progress(const struct raft_status *s, uint64_t id);
+
+/* consensus_place.c */
+void place_tick(struct group *g, int64_t mono_ns);
+/* The emptying of a state that is dropped, if that is due. */
+bool place_take(struct group *g, struct apply_item *ret_item);
+/* Its leader has the members of this node's map, as far as it said lately. */
+bool place_settled(const struct group *g, int64_t mono_ns);
+
 /* consensus_members.c */
+/* The number of a node as known now; RAFT_NOBODY: not known. */
+uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);
 void members_founded(struct group *g);
 void members_tick(struct consensus *c, int64_t mono_ns);

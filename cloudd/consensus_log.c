@@ -135,10 +135,12 @@ static bool is_fetched(const struct group *g)
 /* Entries behind what the state holds, for a follower that was away for a while. */
 static uint64_t keep(const struct group *g)
 {
-	if (topology_replicas(g->c->topology, g->number) == 1)
+	if (g->dropping != DROP_NO)
 		return 0;
 	if (is_fetched(g))
 		return entries_in(g, CONSENSUS_FETCHED_BYTES);
+	if (topology_replicas(g->c->topology, g->number) == 1)
+		return 0;
 	uint64_t by_bytes = entries_in(g, CONSENSUS_KEEP_BYTES);
 	return by_bytes < CONSENSUS_KEEP_ENTRIES ? by_bytes : CONSENSUS_KEEP_ENTRIES;
 }
@@ -146,6 +148,8 @@ static uint64_t keep(const struct group *g)
 /* Fewer are not worth a write of their own. */
 static uint64_t truncate_min(const struct group *g)
 {
+	if (g->dropping != DROP_NO)
+		return 1;
 	uint64_t by_bytes = entries_in(g, CONSENSUS_TRUNCATE_BYTES) + 1;
 	return by_bytes < CONSENSUS_TRUNCATE_MIN ? by_bytes : CONSENSUS_TRUNCATE_MIN;
 }

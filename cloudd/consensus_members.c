@@ -1,4 +1,4 @@
-/* Who is a member, and who should lead: founding of groups, replacement of lost folders, leadership where it belongs. */
+/* Who founds a group, and who should lead it. */
 #include <string.h>
 
 #include "cloudd/consensus_internal.h"
@@ -21,7 +21,7 @@ static bool peer_has(const struct peer *p, uint32_t group)
 
 /* Of two that say that they lead the later term counts. Where nobody says it any more any term does: a group may have been
  * founded anew, and what was said last may have been wrong. */
-static void note_leads(struct consensus *c, uint32_t node, const struct msg_info *info)
+static void note_leads(struct consensus *c, uint32_t node, const struct msg_info *info, int64_t mono_ns)
 {
 	for (uint32_t i = 0; i < c->group_count; i++) {
 		if (c->groups[i].said_leader == (int)node)
@@ -33,18 +33,19 @@ static void note_leads(struct consensus *c, uint32_t node, const struct msg_info
 		if (!g || (g->said_leader >= 0 && l->term < g->said_term))
 			continue;
 		g->said_term = l->term;
+		g->said_settled = l->settled;
 		g->said_leader = (int)node;
+		g->said_ns = mono_ns;
 	}
 }
 
 void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *info, bool answered,
     struct consensus_time now)
 {
-	(void)now;
 	if (node >= c->topology->cloud_count || node == c->self || !info->cluster ||
 	    strcmp(info->cluster, c->topology->cluster) != 0)
 		return;
-	note_leads(c, node, info);
+	note_leads(c, node, info, now.mono_ns);
 	if (info->replica == RAFT_NOBODY || node_of(info->replica) != node)
 		return; /* its number is not durable yet, or it is none of that node's */
 	struct peer *p = &c->peers[node];
@@ -54,6 +55,8 @@ void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *i
 	}
 	p->answered |= answered;
 	p->member = info->replica;
+	p->heard_ns = now.mono_ns;
+	p->map_version = info->map_version;
 	/* What a member has it keeps: a word that comes late, by another connection, takes nothing back. */
 	for (size_t i = 0; i < has_bytes(c) && info->has.n == has_bytes(c); i++)
 		p->has[i] |= info->has.p[i];
@@ -63,20 +66,31 @@ void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *i
 		members_found(c);
 }
 
-/* The number of a node as known now; RAFT_NOBODY: not known. */
-static uint64_t member_of(const struct consensus *c, uint32_t node)
+uint64_t member_of(const struct consensus *c, uint32_t node)
 {
 	return node == c->self ? c->member : c->peers[node].member;
 }
 
 /* ---- founding ---------------------------------------------------------------------------------------------------- */
 
+/* Only a cluster's first placement is founded: a later one moves what is there. Who has an earlier map than another node may know
+ * neither the placement nor who else has the group. */
+static bool may_found(const struct consensus *c)
+{
+	uint64_t version = c->topology->map_version;
+	for (uint32_t node = 0; node < c->topology->cloud_count; node++) {
+		if (node != c->self && c->peers[node].map_version > version)
+			return false;
+	}
+	return version <= 1;
+}
+
 bool members_first(const struct group *g, struct raft_config *ret_config)
 {
 	struct consensus *c = g->c;
 	struct raft_status status;
 	raft_status(g->raft, &status);
-	if (g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
+	if (!may_found(c) || g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
 		return false;
 	struct raft_config config = {0};
 	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
@@ -116,86 +130,6 @@ void members_founded(struct group *g)
 	raft_campaign(g->raft);
 }
 
-/* ---- replacement -------------------------------------------------------------------------------------------------- */
-
-static const struct raft_progress_status *progress_of(const struct raft_status *s, uint64_t id)
-{
-	for (uint32_t i = 0; i < s->progress_count; i++) {
-		if (s->progress[i].id == id)
-			return &s->progress[i];
-	}
-	return NULL;
-}
-
-/* A member of that node other than `current`: learners first. */
-static const struct raft_member *outdated(const struct raft_config *config, uint32_t node, uint64_t current)
-{
-	const struct raft_member *found = NULL;
-	for (uint32_t i = 0; i < config->count; i++) {
-		const struct raft_member *m = &config->members[i];
-		if (node_of(m->id) == node && m->id != current && (!found || found->voter))
-			found = m;
-	}
-	return found;
-}
-
-/* It is there, has a state, and goes on from the log: as a voter, or as the leader, it would be of use at once. */
-static bool caught_up(const struct raft_status *s, uint64_t id)
-{
-	const struct raft_progress_status *p = progress_of(s, id);
-	return p && p->active && p->state == RAFT_REPLICATE && p->applied && p->match &&
-	    p->match + RAFT_PROMOTE_LAG_MAX >= s->last;
-}
-
-enum replacement {
-	REPLACED,      /* the node's present number is the voter, or is not known */
-	REPLACE_WAITS, /* for the learner, which is there; or raft says: not now */
-	REPLACE_AWAY,  /* for a learner that is not there */
-	REPLACE_STEP   /* a change of members was begun */
-};
-
-static enum replacement begun(struct group *g, int rc)
-{
-	if (!rc)
-		group_touch(g);
-	return rc ? REPLACE_WAITS : REPLACE_STEP;
-}
-
-/* One step towards a node's present number being the voter. */
-static enum replacement replace(struct group *g, const struct raft_status *s, uint32_t node)
-{
-	uint64_t current = member_of(g->c, node);
-	if (current == RAFT_NOBODY)
-		return REPLACED;
-	const struct raft_member *now = raft_config_find(&s->config, current);
-	const struct raft_member *old = outdated(&s->config, node, current);
-	if (now && now->voter && !old)
-		return REPLACED;
-	if (old && (!old->voter || (now && (now->voter || caught_up(s, current)))))
-		return begun(g, raft_remove(g->raft, old->id));
-	if (!now)
-		return begun(g, raft_add_learner(g->raft, current));
-	if (caught_up(s, current)) {
-		int rc = raft_promote(g->raft, current);
-		g->c->counters.replaced += !rc;
-		return begun(g, rc);
-	}
-	return progress_of(s, current) && progress_of(s, current)->active ? REPLACE_WAITS : REPLACE_AWAY;
-}
-
-/* One that has to wait does not keep the others waiting: its node may be gone for good. True: there is something to wait for. */
-static bool replace_any(struct group *g, const struct raft_status *s)
-{
-	bool waits = false;
-	for (uint32_t r = 0; r < topology_replicas(g->c->topology, g->number); r++) {
-		enum replacement is = replace(g, s, topology_replica(g->c->topology, g->number, r));
-		if (is == REPLACE_STEP)
-			return true;
-		waits |= is == REPLACE_WAITS;
-	}
-	return waits;
-}
-
 /* ---- balance -------------------------------------------------------------------------------------------------------- */
 
 /* The first-ranked voter before this one that follows closely; RAFT_NOBODY: none. */
@@ -204,8 +138,8 @@ static uint64_t better_leader(const struct group *g, const struct raft_status *s
 	const struct topology *t = g->c->topology;
 	for (uint32_t r = 0; r < g->rank; r++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, r));
-		const struct raft_progress_status *p = progress_of(s, id);
-		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && caught_up(s, id))
+		const struct raft_progress_status *p = moves_progress(s, id);
+		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && moves_caught_up(s, id))
 			return id;
 	}
 	return RAFT_NOBODY;
@@ -222,7 +156,7 @@ static void balance(struct group *g, const struct raft_status *s, int64_t mono_n
 	}
 	int64_t enough = CONSENSUS_BALANCE_MS * NS_PER_MS;
 	if (better == RAFT_NOBODY || s->transfer_to || mono_ns - g->better_since_ns < enough ||
-	    mono_ns - g->serving_since_ns < enough || progress_of(s, better)->applied < g->better_last)
+	    mono_ns - g->serving_since_ns < enough || moves_progress(s, better)->applied < g->better_last)
 		return;
 	if (c->transfer_ns && mono_ns - c->transfer_ns < TRANSFER_MS * NS_PER_MS)
 		return;
@@ -252,8 +186,8 @@ static void step_aside(struct group *g, const struct raft_status *s, int64_t mon
 	uint32_t replicas = topology_replicas(t, g->number);
 	for (uint32_t i = 0; i < replicas; i++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % replicas));
-		const struct raft_progress_status *p = progress_of(s, id);
-		if (!p || !p->voter || !caught_up(s, id) || raft_transfer(g->raft, id))
+		const struct raft_progress_status *p = moves_progress(s, id);
+		if (!p || !p->voter || !moves_caught_up(s, id) || raft_transfer(g->raft, id))
 			continue;
 		g->aside_ns = mono_ns;
 		g->c->counters.transfers++;
@@ -262,8 +196,23 @@ static void step_aside(struct group *g, const struct raft_status *s, int64_t mon
 	}
 }
 
+/* A change of members takes several steps, each as soon as the one before it is committed. */
+static void tick_steps(struct consensus *c)
+{
+	for (uint32_t i = 0; i < c->group_count; i++) {
+		struct group *g = &c->groups[i];
+		struct raft_status status;
+		if (!g->steps || !g->serving)
+			continue;
+		raft_status(g->raft, &status);
+		if (!status.config_pending)
+			(void)moves_step(g, &status);
+	}
+}
+
 void members_tick(struct consensus *c, int64_t mono_ns)
 {
+	tick_steps(c);
 	if (c->members_ns && mono_ns - c->members_ns < CONSENSUS_MEMBERS_MS * NS_PER_MS)
 		return;
 	c->members_ns = mono_ns;
@@ -271,6 +220,8 @@ void members_tick(struct consensus *c, int64_t mono_ns)
 	c->counters.elections = 0;
 	for (uint32_t i = 0; i < c->group_count; i++) {
 		struct group *g = &c->groups[i];
+		if (g->raft)
+			place_tick(g, mono_ns); /* may close it */
 		if (!g->raft)
 			continue;
 		struct raft_counters counters;
@@ -288,7 +239,7 @@ void members_tick(struct consensus *c, int64_t mono_ns)
 			continue;
 		if (!g->serving_since_ns)
 			g->serving_since_ns = mono_ns;
-		if (!status.config_pending && !replace_any(g, &status))
+		if (!status.config_pending && !moves_step(g, &status))
 			balance(g, &status, mono_ns);
 	}
 }

@@ -133,13 +133,17 @@ static int take_hard_state(struct consensus *c, struct bytes key, struct bytes v
 		rc = WEIR_ECORRUPT;
 	if (rc)
 		return rc;
-	if (group >= c->group_count || !c->groups[group].held) {
+	bool held = group < c->group_count && (c->groups[group].placed || c->topology->map_version);
+	if (!held) {
 		char room[32];
 		*ret_why = xasprintf("this node's log holds %s, which the topology places on another node; "
-		                     "moving shards is not possible in this version",
+		                     "a file does not move it: start with the one that this cluster was begun with, and "
+		                     "change that with weirctl apply",
 		    group_text(group, room));
 		return WEIR_EINVAL;
 	}
+	c->held_count += !c->groups[group].held;
+	c->groups[group].held = true;
 	c->groups[group].disk = state;
 	c->groups[group].has = true;
 	return 0;
@@ -310,9 +314,12 @@ static int start_behind_state(struct group *g, uint64_t applied, uint64_t term, 
 static int join_state(struct group *g, const struct apply *apply, struct contents *s, char **ret_why)
 {
 	struct bytes config;
-	uint64_t term = 0, applied = apply_applied(apply, g->number, &term);
+	uint64_t term = 0, applied = apply ? apply_applied(apply, g->number, &term) : 0;
 	char room[32];
-	apply_group_start(apply, g->number, &config, &g->is_void);
+	if (apply)
+		apply_group_start(apply, g->number, &config, &g->is_void);
+	else
+		g->is_void = g->has;
 	bool ahead = applied > g->disk_last || (applied > g->disk.base_index && term_of(g, s, applied) != term);
 	bool new_log = g->c->node_record_dirty && (g->is_void || applied);
 	if (!new_log && !g->is_void && ahead) {
@@ -370,7 +377,7 @@ int group_make_raft(struct group *g, struct raft_start *start)
 	return raft_new(&o, start, &g->raft);
 }
 
-static int load_group(struct group *g, struct kv_txn *txn, const struct apply *apply, char **ret_why)
+int group_load(struct group *g, struct kv_txn *txn, const struct apply *apply, char **ret_why)
 {
 	struct contents contents = {0};
 	struct kv_cursor *cursor;
@@ -413,15 +420,17 @@ static struct consensus *make(const struct topology *t, uint32_t self, struct kv
 	c->job_groups = xcalloc(c->group_count, sizeof(*c->job_groups));
 	c->info_has = xcalloc((c->group_count + 7) / 8, 1);
 	c->info_leads = xcalloc(c->group_count, sizeof(*c->info_leads));
-	c->peers = xcalloc(t->cloud_count, sizeof(*c->peers));
-	c->outgoing = xcalloc(t->cloud_count, sizeof(*c->outgoing));
-	for (size_t i = 0; i < t->cloud_count; i++)
+	c->peers = xcalloc(CLOUDS_MAX, sizeof(*c->peers));
+	c->outgoing = xcalloc(CLOUDS_MAX, sizeof(*c->outgoing));
+	c->name = xstrdup(t->clouds[self].name);
+	for (size_t i = 0; i < CLOUDS_MAX; i++)
 		c->peers[i].has = xcalloc((c->group_count + 7) / 8, 1);
 	for (int i = 0; i < LIST_COUNT; i++)
 		c->lists[i].numbers = xcalloc(c->group_count, sizeof(*c->lists[i].numbers));
 	for (uint32_t i = 0; i < c->group_count; i++) {
 		int rank = topology_rank(t, i, self);
-		c->groups[i] = (struct group){.c = c, .number = i, .rank = rank < 0 ? 0 : (uint32_t)rank, .held = rank >= 0,
+		c->groups[i] = (struct group){.c = c, .number = i,
+		    .rank = rank < 0 ? topology_replicas(t, i) : (uint32_t)rank, .placed = rank >= 0, .held = rank >= 0,
 		    .announced = UINT64_MAX, .said_leader = -1};
 		c->held_count += rank >= 0;
 	}
@@ -443,7 +452,7 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, cons
 		rc = load_hard_states(c, txn, &why);
 	for (uint32_t i = 0; !rc && i < c->group_count; i++) {
 		if (c->groups[i].held)
-			rc = load_group(&c->groups[i], txn, apply, &why);
+			rc = group_load(&c->groups[i], txn, apply, &why);
 	}
 	if (txn)
 		kv_abort(txn);

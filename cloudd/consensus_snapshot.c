@@ -29,10 +29,21 @@ static void start(struct group *g, uint64_t from, int64_t mono_ns)
 	fetch_start(g->fetch, node_of(from), mono_ns);
 }
 
+/* Another one would only make each of them slower. */
+static bool too_many_fetched(const struct group *g)
+{
+	uint32_t n = 0;
+	if (g->fetching != FETCH_NONE || g->is_void)
+		return false;
+	for (uint32_t i = 0; i < g->c->group_count; i++)
+		n += g->c->groups[i].fetching != FETCH_NONE;
+	return n >= CONSENSUS_MOVES_MAX;
+}
+
 void snapshot_look(struct group *g, int64_t mono_ns)
 {
 	uint64_t from, index;
-	if (g->step_busy || g->ended)
+	if (g->step_busy || g->ended || g->dropping != DROP_NO || too_many_fetched(g))
 		return;
 	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
 	if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))
@@ -88,6 +99,8 @@ static void begin_installing(struct group *g)
 bool snapshot_take(struct group *g, struct apply_item *ret_item, int64_t mono_ns)
 {
 	struct fetch_chunk chunk;
+	if (place_take(g, ret_item))
+		return true;
 	if (g->fetching == FETCH_NONE || g->step_busy || g->ended || !fetch_take(g->fetch, &chunk))
 		return false;
 	if (!is_of_use(g, &chunk.head, &g->end_config)) {
@@ -118,6 +131,10 @@ bool snapshot_take(struct group *g, struct apply_item *ret_item, int64_t mono_ns
 void snapshot_step_done(struct group *g, const struct apply_item *item, int64_t mono_ns)
 {
 	g->step_busy = false;
+	if (g->dropping == DROP_EMPTYING) {
+		g->dropping = DROP_EMPTIED;
+		return;
+	}
 	g->c->counters.snapshots_failed += item->bad;
 	g->ended = item->step == APPLY_SNAPSHOT_END && !item->bad;
 	fetch_applied(g->fetch, !item->bad, mono_ns);
@@ -126,7 +143,9 @@ void snapshot_step_done(struct group *g, const struct apply_item *item, int64_t 
 
 void snapshot_rewind(struct group *g, int64_t mono_ns)
 {
-	if (g->step_busy)
+	if (g->dropping == DROP_EMPTYING || g->dropping == DROP_EMPTIED)
+		g->dropping = DROP_STATE;
+	else if (g->step_busy)
 		fetch_applied(g->fetch, false, mono_ns);
 	g->step_busy = g->ended = false;
 	if (g->fetching == FETCH_INSTALLING)
@@ -171,7 +190,7 @@ static void help_oneself(struct group *g, int64_t mono_ns)
 
 void snapshot_tick(struct group *g, int64_t mono_ns)
 {
-	if (g->fetching == FETCH_NONE && g->is_void)
+	if (g->fetching == FETCH_NONE && g->is_void && g->dropping == DROP_NO && (g->placed || !place_settled(g, mono_ns)))
 		help_oneself(g, mono_ns);
 	if (g->fetching == FETCH_NONE || g->step_busy || g->ended)
 		return;

@@ -14,10 +14,12 @@ void consensus_info(struct consensus *c, struct msg_info *ret_info)
 		if (g->has || g->founding == FOUND_WRITING)
 			c->info_has[i / 8] |= (uint8_t)(1 << i % 8);
 		if (g->serving && !c->failed)
-			c->info_leads[leads++] = (struct msg_lead){.group = i, .term = g->served_term};
+			c->info_leads[leads++] =
+			    (struct msg_lead){.group = i, .term = g->served_term, .settled = consensus_settled(c, i)};
 	}
 	*ret_info = (struct msg_info){.cluster = c->topology->cluster, .replica = c->member_durable ? c->member : 0,
-	    .has = bytes_of(c->info_has, bytes), .lead_count = leads, .leads = c->info_leads};
+	    .has = bytes_of(c->info_has, bytes), .lead_count = leads, .leads = c->info_leads,
+	    .map_version = c->topology->map_version};
 }
 
 int consensus_leader(const struct consensus *c, uint32_t group)
@@ -85,7 +87,7 @@ static void say_who_is_missing(const struct group *g, struct group_status *out)
 	const struct consensus *c = g->c;
 	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
 		uint32_t node = topology_replica(c->topology, g->number, r);
-		if (node == c->self || c->peers[node].answered)
+		if (node == c->self || c->peers[node].answered || c->topology->map_version > 1)
 			continue;
 		snprintf(out->waits_for, sizeof(out->waits_for), "%s", c->topology->clouds[node].name);
 		return;

@@ -108,13 +108,13 @@ void wire_gather(struct group *g)
 
 void wire_flush(struct consensus *c)
 {
-	for (uint32_t node = 0; node < c->topology->cloud_count; node++)
+	for (uint32_t node = 0; node < CLOUDS_MAX; node++)
 		send_gathered(c, node);
 }
 
 void wire_free(struct consensus *c)
 {
-	for (size_t node = 0; c->outgoing && node < c->topology->cloud_count; node++) {
+	for (size_t node = 0; node < CLOUDS_MAX; node++) {
 		struct outgoing *o = &c->outgoing[node];
 		for (size_t i = 0; i < o->count; i++)
 			raft_message_clear(&o->messages[i]);

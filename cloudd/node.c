@@ -202,6 +202,17 @@ static void reloaded(void *arg, uint32_t group, uint64_t index)
 		fail_meta(n, rc);
 }
 
+/* A group came to be held here, or is no longer. */
+static void held(void *arg, uint32_t group, bool is_held)
+{
+	struct node *n = arg;
+	struct leader_io io = {n, propose, answer};
+	if (group == META_GROUP)
+		return;
+	leader_free(n->leaders[group - 1]);
+	n->leaders[group - 1] = is_held ? leader_new(n->topology, group - 1, &io, &n->leader_counters) : NULL;
+}
+
 static struct bytes cluster_id(const struct node *n)
 {
 	return n->has_id ? bytes_of(n->id, CLUSTER_ID_BYTES) : (struct bytes){0};
@@ -343,7 +354,8 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	int rc = check_close_sizes(t, ret_why);
 	if (!rc)
 		rc = consensus_open(t, self, log, apply, random,
-		    &(struct consensus_io){n, log_write, apply_job, send_consensus, committed, applied, role, read_index, reloaded},
+		    &(struct consensus_io){n, log_write, apply_job, send_consensus, committed, applied, role, read_index, reloaded,
+			held},
 		    &n->consensus, ret_why);
 	if (!rc)
 		rc = load_meta(n, random, ret_why);

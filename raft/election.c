@@ -52,6 +52,12 @@ void raft_restart_timer(struct raft *r)
 	    o->election_ticks + (uint32_t)(raft_random(&r->random) % o->election_ticks) + o->priority_ticks;
 }
 
+void raft_set_priority(struct raft *r, uint32_t priority_ticks)
+{
+	RAFT_ASSERT(priority_ticks <= UINT32_MAX / 4);
+	r->options.priority_ticks = priority_ticks;
+}
+
 void raft_election_tick(struct raft *r)
 {
 	if (r->heard_ticks < UINT32_MAX)

@@ -217,6 +217,8 @@ int raft_remove(struct raft *r, uint64_t id); /* may be the leader itself: it le
 int raft_transfer(struct raft *r, uint64_t to);
 /* Campaigns now, as if the election timeout had passed (with its pre-vote). */
 void raft_campaign(struct raft *r);
+/* Another priority (raft_options.priority_ticks), from the next timeout on. At most UINT32_MAX / 4. */
+void raft_set_priority(struct raft *r, uint32_t priority_ticks);
 
 /* Asks for an index such that a state machine that has applied it answers linearizably (D 6.4): comes out of
  * raft_pop_read() under `context`, when a majority has confirmed that this leader still leads after the call. All that are

@@ -33,7 +33,7 @@ struct kit_node {
 	uint64_t applied_term[KIT_GROUPS];
 	bool leads[KIT_GROUPS];
 	uint64_t led_term[KIT_GROUPS];
-	size_t committed_calls, applied_calls, role_calls, log_jobs, apply_jobs, biggest_apply;
+	size_t held_calls, committed_calls, applied_calls, role_calls, log_jobs, apply_jobs, biggest_apply;
 	uint64_t read_context, read_index;
 	bool read_ok;
 	size_t reads;

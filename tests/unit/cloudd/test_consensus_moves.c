@@ -1,0 +1,448 @@
+/* Five nodes, groups of three: members follow the map while entries are proposed. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "raft/raft.h"
+#include "tests/unit/cloudd/consensus_kit.h"
+
+#define SECOND (1000 / CONSENSUS_TICK_MS) /* in ticks */
+#define MAPS_MAX 32
+
+static struct topology *maps[MAPS_MAX]; /* copies of kit.t but for the places */
+static size_t map_count;
+static uint64_t last[KIT_GROUPS];
+
+static struct topology *next_map(void)
+{
+	struct topology *t = xmalloc(sizeof(*t));
+	const struct topology *before = map_count ? maps[map_count - 1] : kit.t;
+	ck_assert_uint_lt(map_count, MAPS_MAX);
+	*t = *before;
+	t->map_version = before->map_version + 1;
+	t->places = xcalloc(KIT_GROUPS, sizeof(*t->places));
+	memcpy(t->places, before->places, KIT_GROUPS * sizeof(*t->places));
+	t->clouds = xcalloc(kit.t->cloud_count, sizeof(*t->clouds));
+	memcpy(t->clouds, before->clouds, kit.t->cloud_count * sizeof(*t->clouds));
+	maps[map_count++] = t;
+	return t;
+}
+
+static void place(struct topology *t, uint32_t group, const char *nodes)
+{
+	t->places[group] = (struct group_place){.count = (uint8_t)strlen(nodes)};
+	for (uint32_t r = 0; nodes[r]; r++)
+		t->places[group].nodes[r] = (uint8_t)(nodes[r] - '0');
+}
+
+static struct topology *place_all(const char *nodes)
+{
+	struct topology *t = next_map();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		place(t, g, nodes);
+	return t;
+}
+
+static const struct topology *now_map(void)
+{
+	return maps[map_count - 1];
+}
+
+static void tell(uint32_t node)
+{
+	if (kit.nodes[node].up)
+		consensus_set_topology(kit.nodes[node].c, now_map());
+}
+
+static void tell_all(void)
+{
+	for (uint32_t n = 0; n < kit.count; n++)
+		tell(n);
+}
+
+/* A node that starts goes by the map that it kept. */
+static void start_by_map(uint32_t node)
+{
+	struct topology *first = kit.t;
+	kit.t = maps[map_count - 1];
+	kit_open(node);
+	kit.t = first;
+}
+
+static void setup(void)
+{
+	kit_make(5, 3);
+	for (uint32_t n = 0; n < 5; n++)
+		kit_stop(n);
+	map_count = 0;
+	struct topology *t = place_all("012");
+	ck_assert_uint_eq(t->map_version, 1);
+	for (uint32_t n = 0; n < 5; n++)
+		start_by_map(n);
+	kit_ticks(SECOND);
+	memset(last, 0, sizeof(last));
+}
+
+static void teardown(void)
+{
+	struct topology *t[MAPS_MAX];
+	size_t count = map_count;
+	memcpy(t, maps, sizeof(t));
+	kit_free();
+	for (size_t i = 0; i < count; i++) {
+		free(t[i]->places);
+		free(t[i]->clouds);
+		free(t[i]);
+	}
+}
+
+/* What a leader takes is never lost: it is applied by all in the end, once. */
+static void propose_all(void)
+{
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		for (uint32_t n = 0; n < kit.count; n++) {
+			if (kit.nodes[n].up && kit.nodes[n].leads[g])
+				(void)kit_try_propose(n, g, 0, &last[g]);
+		}
+	}
+}
+
+static void work(size_t ticks)
+{
+	for (size_t i = 0; i < ticks; i++) {
+		propose_all();
+		kit_ticks(1);
+		for (uint32_t n = 0; i % 4 == 0 && n < kit.count; n++) {
+			if (kit.nodes[n].up)
+				kit_commit_state(n);
+		}
+	}
+}
+
+static bool is_settled(uint32_t group)
+{
+	for (uint32_t n = 0; n < kit.count; n++) {
+		if (kit.nodes[n].up && kit.nodes[n].leads[group] &&
+		    consensus_settled(kit.nodes[n].c, group) == now_map()->map_version)
+			return true;
+	}
+	return false;
+}
+
+static bool all_settled(void)
+{
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		if (!is_settled(g))
+			return false;
+	}
+	return true;
+}
+
+static void work_until_settled(void)
+{
+	for (size_t i = 0; !all_settled(); i++) {
+		ck_assert_msg(i < 60 * SECOND, "map %llu: not settled", (unsigned long long)now_map()->map_version);
+		work(1);
+	}
+}
+
+/* Members are the places; each of them has all, and the same. */
+static void expect_members(uint32_t group)
+{
+	uint32_t leader = kit_leader(group);
+	struct group_status s = kit_status(leader, group);
+	ck_assert_uint_eq(s.replica_count + 1, topology_replicas(now_map(), group));
+	for (uint32_t i = 0; i < s.replica_count; i++) {
+		ck_assert_int_eq(s.replicas[i].role, REPLICA_FOLLOWER);
+		ck_assert_int_ge(topology_rank(now_map(), group, s.replicas[i].node), 0);
+	}
+	uint64_t index = kit_propose(leader, group);
+	for (uint32_t r = 0; r < topology_replicas(now_map(), group); r++) {
+		uint32_t n = topology_replica(now_map(), group, r);
+		if (kit.nodes[n].up)
+			kit_await(n, group, index);
+	}
+}
+
+static void expect_dropped(uint32_t node)
+{
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert(!consensus_holds(kit.nodes[node].c, g));
+		ck_assert(!kit_status(node, g).held);
+	}
+	ck_assert_uint_ge(consensus_counters(kit.nodes[node].c)->dropped, KIT_GROUPS);
+}
+
+START_TEST(three_to_five_and_back_under_proposals)
+{
+	static const char *const steps[] = {"013", "134", "340", "012", "0123", "24", "3", "210"};
+	work(SECOND);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		struct topology *t = next_map();
+		for (uint32_t g = 0; g < KIT_GROUPS; g++)
+			place(t, g, steps[(i + g) % (sizeof(steps) / sizeof(steps[0]))]);
+		tell_all();
+		work_until_settled();
+		for (uint32_t g = 0; g < KIT_GROUPS; g++)
+			expect_members(g);
+		work(3 * SECOND);
+	}
+	place_all("012");
+	tell_all();
+	work_until_settled();
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(3);
+	expect_dropped(4);
+	for (uint32_t n = 3; n < 5; n++)
+		kit_stop(n); /* or they would be looked at, too */
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_eq(kit_leader(g), 0); /* leadership is where it belongs, too */
+		kit_expect_equal(g);
+	}
+}
+END_TEST
+
+/* {0,1,2} with 2 dead to {0,3,4}: each step has a majority of who is there. */
+START_TEST(a_dead_voter_and_others_are_replaced)
+{
+	kit_stop(2);
+	work(SECOND);
+	place_all("034");
+	tell_all();
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+	/* It comes back with what it had: it disturbs nobody, learns that it has no place, and drops it. */
+	uint64_t term = kit_status(0, 1).term;
+	start_by_map(2);
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(2);
+	ck_assert_uint_eq(kit_status(0, 1).term, term);
+}
+END_TEST
+
+/* It went by the map in which it had a place when it went away: it hears of the later one only afterwards. */
+START_TEST(who_was_away_drops_nothing_before_it_knows_the_map)
+{
+	kit_stop(2);
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	struct topology *later = maps[--map_count];
+	start_by_map(2);
+	maps[map_count++] = later;
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		ck_assert(consensus_holds(kit.nodes[2].c, g));
+	tell(2);
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(2);
+}
+END_TEST
+
+/* The map moves on to what a group's leader has not done yet: who is still its member keeps what it has. */
+START_TEST(a_member_drops_nothing_before_its_leader_is_settled)
+{
+	kit_stop(3);
+	work(SECOND);
+	place_all("013");
+	tell_all(); /* node 3 cannot be added: node 2 stays */
+	work((CONSENSUS_DROP_MS / 1000 + 10) * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert(consensus_holds(kit.nodes[2].c, g));
+		ck_assert_int_eq(kit_status(2, g).role, REPLICA_FOLLOWER);
+		ck_assert(!is_settled(g));
+		kit_await(2, g, last[g]);
+	}
+	start_by_map(3);
+	work_until_settled();
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(2);
+}
+END_TEST
+
+/* Dropped, and back under the same member number: what it promised as a voter is not forgotten, and it is whole again. */
+START_TEST(a_dropped_group_comes_back)
+{
+	uint64_t member = consensus_member(kit.nodes[2].c);
+	work(2 * SECOND);
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(2);
+	struct msg_info info;
+	consensus_info(kit.nodes[2].c, &info);
+	ck_assert_uint_eq(info.has.p[0], 7); /* term and vote are still there: it would found nothing */
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		ck_assert_uint_le(kit_log_entries(2, g), 8); /* what it never knew to be committed */
+	place_all("012");
+	tell_all();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		ck_assert(consensus_holds(kit.nodes[2].c, g));
+	work_until_settled();
+	ck_assert_uint_eq(consensus_member(kit.nodes[2].c), member);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		expect_members(g);
+		ck_assert_uint_gt(kit.nodes[2].reloaded[g], 0);
+	}
+	kit_stop(3);
+	kit_stop(4);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		kit_expect_equal(g);
+}
+END_TEST
+
+/* At every moment of a drop the node may crash; what is left is dropped, or comes back whole. */
+START_TEST(a_crash_in_the_middle_of_a_drop)
+{
+	work(SECOND);
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	work((size_t)(CONSENSUS_DROP_MS / CONSENSUS_TICK_MS / 2 + _i * 4));
+	kit_stop(2);
+	start_by_map(2);
+	if (_i % 2) {
+		work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+		for (uint32_t g = 0; g < KIT_GROUPS; g++)
+			ck_assert(!consensus_holds(kit.nodes[2].c, g));
+	}
+	place_all("012");
+	tell_all();
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+END_TEST
+
+/* Who is gone in the map serves nothing, asks nobody. */
+START_TEST(who_is_gone_drops_all_at_once)
+{
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	struct topology *t = place_all("013");
+	t->clouds[2].state = CLOUD_GONE;
+	tell_all();
+	work(2 * SECOND);
+	expect_dropped(2);
+	work_until_settled(); /* it is no stranger's number that they wait for */
+}
+END_TEST
+
+/* Another node at the same slot: another folder, another number. */
+START_TEST(a_slot_is_used_again)
+{
+	uint64_t before = consensus_member(kit.nodes[2].c);
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	place_all("013")->clouds[2].state = CLOUD_GONE;
+	tell_all();
+	kit_stop(2);
+	kit_wipe(2);
+	struct topology *t = place_all("012");
+	t->clouds[2].state = CLOUD_MEMBER;
+	t->clouds[2].name = (char[]){"cloud-x"};
+	start_by_map(2);
+	tell_all();
+	ck_assert_uint_ne(consensus_member(kit.nodes[2].c), before);
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+END_TEST
+
+/* A folder that is empty in a cluster whose map has moved on founds nothing, whatever it hears. */
+START_TEST(a_later_map_founds_nothing)
+{
+	place_all("012");
+	place_all("432");
+	for (uint32_t n = 0; n < 5; n++) {
+		kit_stop(n);
+		kit_wipe(n);
+	}
+	for (uint32_t n = 0; n < 5; n++)
+		start_by_map(n);
+	kit_ticks(10 * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		for (uint32_t n = 0; n < 5; n++)
+			ck_assert_uint_eq(kit_log_entries(n, g), 0);
+	}
+}
+END_TEST
+
+/* Nor does who goes by a file, or the first map, while any node says that there is a later one. */
+START_TEST(an_old_file_founds_nothing)
+{
+	place_all("340");
+	for (uint32_t n = 0; n < 3; n++) {
+		kit_stop(n);
+		kit_wipe(n);
+	}
+	tell_all(); /* nodes 3 and 4 hold nothing, but know the map */
+	struct topology *later = maps[--map_count];
+	for (uint32_t n = 0; n < 3; n++)
+		start_by_map(n);
+	maps[map_count++] = later;
+	kit_ticks(10 * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		for (uint32_t n = 0; n < 5; n++)
+			ck_assert_uint_eq(kit_log_entries(n, g), 0);
+	}
+}
+END_TEST
+
+/* No more than so many are copied at a time, however many there are to be. */
+START_TEST(few_groups_move_at_a_time)
+{
+	uint32_t most = 0;
+	work(SECOND);
+	place_all("034");
+	tell_all();
+	for (size_t i = 0; !all_settled() && i < 60 * SECOND; i++) {
+		work(1);
+		for (uint32_t n = 0; n < 5; n++) {
+			uint32_t fetching = 0, learners = 0;
+			for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+				struct group_status s = kit_status(n, g);
+				fetching += s.fetching;
+				for (uint32_t r = 0; kit.nodes[n].leads[g] && r < s.replica_count; r++)
+					learners += s.replicas[r].role == REPLICA_LEARNER;
+			}
+			ck_assert_uint_le(learners, CONSENSUS_MOVES_MAX);
+			ck_assert_uint_le(fetching, CONSENSUS_MOVES_MAX);
+			most = learners > most ? learners : most;
+		}
+	}
+	ck_assert(all_settled());
+	ck_assert_uint_gt(most, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cloudd/consensus, moves");
+	TCase *tc = tcase_create("moves");
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, three_to_five_and_back_under_proposals);
+	tcase_add_test(tc, a_dead_voter_and_others_are_replaced);
+	tcase_add_test(tc, who_was_away_drops_nothing_before_it_knows_the_map);
+	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
+	tcase_add_test(tc, a_dropped_group_comes_back);
+	tcase_add_loop_test(tc, a_crash_in_the_middle_of_a_drop, 0, 24);
+	tcase_add_test(tc, who_is_gone_drops_all_at_once);
+	tcase_add_test(tc, a_slot_is_used_again);
+	tcase_add_test(tc, a_later_map_founds_nothing);
+	tcase_add_test(tc, an_old_file_founds_nothing);
+	tcase_add_test(tc, few_groups_move_at_a_time);
+	suite_add_tcase(s, tc);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
