@@ -73,3 +73,150 @@ void map_first(const struct topology *t, const char *text, size_t len, struct cl
 	}
 	*ret = m;
 }
+
+/* ---- versions of streams ----------------------------------------------------------------------------------- */
+
+static struct map_stream *find(struct cluster_map *m, const char *stream, uint32_t version)
+{
+	for (size_t i = 0; i < m->stream_count; i++) {
+		if (m->streams[i].version == version && !strcmp(m->streams[i].name, stream))
+			return &m->streams[i];
+	}
+	return NULL;
+}
+
+/* The definition of a version that is not the text's; without edges, which nobody here needs. */
+static int definition_of(const struct map_stream *s, struct stream_conf *ret)
+{
+	struct topology nobody = {0};
+	struct buf errors = {0};
+	int err = topology_stream_parse(&nobody, s->definition, ret, &errors);
+	buf_free(&errors);
+	return err;
+}
+
+/* The end of the last window that starts before t: no reading at or after it counts in any such window. */
+static int64_t last_end(const struct stream_conf *s, int64_t t_ns)
+{
+	return time_floor(t_ns - 1, s->advance_ns, s->offset_ns) + s->size_ns;
+}
+
+/* An earlier version answers, and is fed for, windows that start before t only. */
+static void end_answers(struct map_stream *s, int64_t t_ns)
+{
+	struct stream_conf conf;
+	if (s->answers_until_ns <= t_ns)
+		return;
+	s->answers_until_ns = t_ns;
+	if (t_ns < TIME_MIN_NS) {
+		s->until_ns = t_ns;
+	} else if (!definition_of(s, &conf)) {
+		int64_t until_ns = last_end(&conf, t_ns);
+		s->until_ns = until_ns < s->until_ns ? until_ns : s->until_ns;
+		stream_conf_clear(&conf);
+	}
+}
+
+int map_cut(struct cluster_map *m, const char *stream, uint32_t version, int64_t t_ns)
+{
+	struct map_stream *next = find(m, stream, version);
+	if (!next || next->phase != STREAM_PENDING)
+		return WEIR_ENOTFOUND;
+	if (t_ns != WATERMARK_NONE)
+		t_ns = t_ns < TIME_MIN_NS ? TIME_MIN_NS : t_ns > TIME_MAX_NS ? TIME_MAX_NS : t_ns;
+	for (size_t i = 0; i < m->stream_count; i++) {
+		struct map_stream *s = &m->streams[i];
+		if (s == next || strcmp(s->name, stream))
+			continue;
+		end_answers(s, t_ns);
+		if (s->phase == STREAM_CURRENT)
+			s->phase = STREAM_CLOSING;
+	}
+	next->phase = STREAM_CURRENT;
+	next->from_ns = t_ns;
+	m->version++;
+	return 0;
+}
+
+int map_retire(struct cluster_map *m, const char *stream, uint32_t version)
+{
+	struct map_stream *s = find(m, stream, version);
+	if (!s || (s->phase != STREAM_CLOSING && s->phase != STREAM_ENDED))
+		return WEIR_ENOTFOUND;
+	s->phase = STREAM_RETIRED;
+	m->version++;
+	return 0;
+}
+
+/* ---- boundaries -------------------------------------------------------------------------------------------- */
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+	while (b) {
+		int64_t rest = a % b;
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* The least common multiple, or 0 where it is over max. */
+static int64_t common_multiple(int64_t a, int64_t b, int64_t max)
+{
+	int64_t m;
+	return __builtin_mul_overflow(a / common_divisor(a, b), b, &m) || m > max ? 0 : m;
+}
+
+/* x with a * x = g modulo m, g being the common divisor of both: extended Euclid. */
+static int64_t inverse(int64_t a, int64_t m)
+{
+	int64_t r0 = m, r1 = a % m, x0 = 0, x1 = 1;
+	while (r1) {
+		int64_t q = r0 / r1, r = r0 - q * r1, x = x0 - q * x1;
+		r0 = r1;
+		r1 = r;
+		x0 = x1;
+		x1 = x;
+	}
+	return x0 < 0 ? x0 + m : x0;
+}
+
+/* A time that is on both grids of windows, where step is their common multiple. False: there is none. */
+static bool common_offset(const struct stream_conf *a, const struct stream_conf *b, int64_t step_ns, int64_t *ret_ns)
+{
+	int64_t g = common_divisor(a->advance_ns, b->advance_ns), apart = b->offset_ns - a->offset_ns;
+	if (apart % g)
+		return false;
+	/* offset a + k * advance a, k = apart / g * (advance a / g)^-1 modulo advance b / g: all below MAP_BOUNDARY_MAX_NS */
+	int64_t turn = b->advance_ns / g;
+	int64_t k = apart / g % turn;
+	k = k < 0 ? k + turn : k;
+	__int128 at = turn == 1 ? 0 : (__int128)k * inverse(a->advance_ns / g, turn) % turn;
+	*ret_ns = (int64_t)((a->offset_ns + at * a->advance_ns) % step_ns);
+	return true;
+}
+
+static int64_t at_or_after(int64_t t_ns, int64_t step_ns, int64_t offset_ns)
+{
+	int64_t floor_ns = time_floor(t_ns, step_ns, offset_ns);
+	return floor_ns == t_ns ? t_ns : floor_ns + step_ns;
+}
+
+int64_t map_boundary_step(const struct stream_conf *was, const struct stream_conf *next, int64_t *ret_offset_ns)
+{
+	int64_t step_ns = common_multiple(was->advance_ns, next->advance_ns, MAP_BOUNDARY_MAX_NS);
+	if (step_ns && common_offset(was, next, step_ns, ret_offset_ns))
+		return step_ns;
+	*ret_offset_ns = 0;
+	step_ns = common_multiple(was->slice_ns, next->slice_ns, TIME_MAX_NS / 4);
+	if (step_ns)
+		return step_ns;
+	return was->slice_ns > next->slice_ns ? was->slice_ns : next->slice_ns;
+}
+
+int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns)
+{
+	int64_t offset_ns, step_ns = map_boundary_step(was, next, &offset_ns);
+	t_ns = t_ns < TIME_MIN_NS ? TIME_MIN_NS : t_ns > TIME_MAX_NS ? TIME_MAX_NS : t_ns;
+	return at_or_after(t_ns, step_ns, offset_ns);
+}

@@ -24,8 +24,9 @@
  * So each window is answered by one version, which every reading in it went into: at a boundary of both grids nothing overlaps; a
  * sliding window that spans it is the old version's. An edge that learns of the new version after T has since_ns above T: for
  * windows of the new version that start before that it counts as missing (its readings are in the old version). A stream that is
- * removed is ENDED: edges flush it, its windows close as those of an idle edge do, then it is RETIRED; it is answered until its name
- * is used again for another stream. All other changes of a stream (window on the same slices, lateness, functions on
+ * removed is ENDED: edges flush it, its windows close as those of an idle edge do, then it is RETIRED; it is answered still, and where
+ * its name is used again, up to where the new one takes over: the new one is PENDING over it. A PENDING version that is given up
+ * is RETIRED with nothing to answer. All other changes of a stream (window on the same slices, lateness, functions on
  * the same parts, retain, rollup, edges, max_groups) make no new version: they are in force from the entry on. */
 #ifndef WEIR_COMMON_MAP_H
 #define WEIR_COMMON_MAP_H
@@ -112,8 +113,8 @@ void map_changes_clear(struct map_changes *c);
 
 /* The map with a new topology text in it: version + 1, nodes added, LEAVING where they are no longer listed (GONE ones of that name
  * begin again), streams with new versions PENDING (a PENDING one that the text changes again is replaced; a stream without readings
- * yet need not wait: ENTRY_CUT sees to that), removed ones ENDED, new ones CURRENT. Placement is not changed here: see
- * cloudd/placement. An equal text is no change: version stays. Relative paths do not matter.
+ * yet need not wait: ENTRY_CUT sees to that), removed ones ENDED, new ones CURRENT (PENDING where an earlier stream of that
+ * name still answers: it goes on from there, and no number is used twice). Placement is not changed here: see cloudd/placement. An equal text is no change: version stays. Relative paths do not matter.
  * 0; WEIR_EINVAL: it is no topology (lines in *errors) or holds what cannot be changed (MAP_REFUSED: the cluster's name, the number
  * of shards, security, an address of a node that is there, a name used by both an edge and a node). WEIR_ETOOBIG: the map would
  * be over its limits. *ret_changes, always, is the caller's to clear. */
@@ -130,6 +131,7 @@ int map_retire(struct cluster_map *m, const char *stream, uint32_t version);
  * both offsets allow it and it is at most MAP_BOUNDARY_MAX_NS, else that of both slices (their offset is a multiple of them).
  * Returns the first such time at or after t_ns. */
 int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns);
+int64_t map_boundary_step(const struct stream_conf *was, const struct stream_conf *next, int64_t *ret_offset_ns);
 
 /* A stream as one line of YAML (flow style) that topology_parse() and topology_stream_parse() read back to an equal definition. */
 void topology_stream_text(const struct topology *t, const struct stream_conf *s, struct buf *out);

@@ -551,6 +551,488 @@ START_TEST(a_definition_does_without_edges_that_are_gone)
 }
 END_TEST
 
+/* ---- changes ---------------------------------------------------------------------------------------------- */
+
+static int change_err(const struct cluster_map *m, const char *text, struct cluster_map *ret, struct map_changes *told)
+{
+	struct buf errors = {0};
+	int err = map_change(m, text, strlen(text), ret, told, &errors);
+	ck_assert(err || !errors.len);
+	buf_free(&errors);
+	return err;
+}
+
+/* The map goes on as the changed one. */
+static struct map_changes change(struct cluster_map *m, const char *text)
+{
+	struct cluster_map next;
+	struct map_changes told;
+	ck_assert_int_eq(change_err(m, text, &next, &told), 0);
+	ck_assert(!told.refused);
+	ck_assert_uint_eq(next.version, m->version + 1);
+	struct buf b = bytes_from(&next); /* it can be kept, and gives a topology */
+	struct cluster_map back;
+	ck_assert_int_eq(map_decode(bytes_of(b.data, b.len), &back), 0);
+	ck_same(&next, &back);
+	topology_free(topology_of(&back, NULL));
+	map_clear(&back);
+	buf_free(&b);
+	map_clear(m);
+	*m = next;
+	return told;
+}
+
+static void ck_told(const struct map_changes *t, size_t i, enum map_change_kind kind, const char *what, const char *name,
+    const char *part)
+{
+	ck_assert_uint_lt(i, t->count);
+	ck_assert_int_eq(t->all[i].kind, kind);
+	ck_assert_str_eq(t->all[i].what, what);
+	ck_assert_str_eq(t->all[i].name, name);
+	ck_assert_msg(strstr(t->all[i].text, part) != NULL, "%s has no %s", t->all[i].text, part);
+}
+
+static void quietly(struct cluster_map *m, const char *text)
+{
+	struct map_changes told = change(m, text);
+	map_changes_clear(&told);
+}
+
+static void ck_refused(const char *from, const char *to, const char *what, const char *name, const char *part)
+{
+	struct cluster_map m = first(from), next;
+	struct map_changes told;
+	ck_assert_int_eq(change_err(&m, to, &next, &told), WEIR_EINVAL);
+	ck_assert(told.refused);
+	size_t i = 0;
+	while (i < told.count && told.all[i].kind != MAP_REFUSED)
+		i++;
+	ck_told(&told, i, MAP_REFUSED, what, name, part);
+	map_changes_clear(&told);
+	map_clear(&m);
+}
+
+START_TEST(an_equal_text_changes_nothing)
+{
+	struct cluster_map m = first(two), next;
+	struct map_changes told;
+	ck_assert_int_eq(change_err(&m, two, &next, &told), 0);
+	ck_assert_uint_eq(told.count, 0);
+	ck_same(&m, &next);
+	map_changes_clear(&told);
+	map_clear(&next);
+	/* a remark is another text, and no difference */
+	told = change(&m, HEAD(C1 C2) E1 E2 "# remark\nstreams:\n" SPEED LOAD);
+	ck_assert_uint_eq(told.count, 0);
+	map_changes_clear(&told);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(what_is_no_topology_is_no_change)
+{
+	struct cluster_map m = first(two), next;
+	struct map_changes told;
+	struct buf errors = {0};
+	ck_assert_int_eq(map_change(&m, "x: 1", 4, &next, &told, &errors), WEIR_EINVAL);
+	ck_assert_uint_gt(errors.len, 0);
+	ck_assert_uint_eq(told.count, 0);
+	buf_free(&errors);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(what_cannot_be_changed_is_refused)
+{
+	ck_refused(two, "version: 1\ncluster: {name: other, shards: 4, replicas: 1}\ncloud:\n" C1 C2 "edges:\n" E1 E2 "streams:\n"
+		SPEED LOAD, "cluster", "plant", "name");
+	ck_refused(two, "version: 1\ncluster: {name: plant, shards: 8, replicas: 1}\ncloud:\n" C1 C2 "edges:\n" E1 E2 "streams:\n"
+		SPEED LOAD, "cluster", "plant", "shards: 4 -> 8");
+	ck_refused(two, HEAD(C1 "  - {name: c2, listen: \"tcp://127.0.0.1:7109\", http: \"127.0.0.1:8102\"}\n") E1 E2 "streams:\n"
+		SPEED LOAD, "node", "c2", "7109");
+	/* the address of a node that the same text takes out */
+	ck_refused(two, HEAD(C1 "  - {name: c9, listen: \"tcp://127.0.0.1:7102\", http: \"127.0.0.1:8109\"}\n") E1 E2 "streams:\n"
+		SPEED LOAD, "node", "c9", "c2");
+	ck_refused(two, HEAD(C1) E1 E2 "  - {name: c2}\nstreams:\n" SPEED LOAD, "edge", "c2", "leaving");
+}
+END_TEST
+
+START_TEST(the_cluster_s_times_and_replicas_change)
+{
+	struct cluster_map m = first(two);
+	struct map_changes told = change(&m, "version: 1\ncluster: {name: plant, shards: 4, replicas: 2, partitioned_after: 2m}\n"
+		"cloud:\n" C1 C2 "edges:\n" E1 E2 "streams:\n" SPEED LOAD);
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_CHANGED, "cluster", "plant", "replicas: 1 -> 2; partitioned_after: 1m -> 2m");
+	map_changes_clear(&told);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(nodes_come_leave_and_stay_after_all)
+{
+	struct cluster_map m = first(two);
+	struct map_changes told = change(&m, HEAD(C1 C3) E1 E2 "streams:\n" SPEED LOAD);
+	ck_assert_uint_eq(told.count, 2);
+	ck_told(&told, 0, MAP_REMOVED, "node", "c2", "");
+	ck_told(&told, 1, MAP_ADDED, "node", "c3", "7103");
+	map_changes_clear(&told);
+	ck_assert_uint_eq(m.node_count, 3);
+	ck_assert_int_eq(m.nodes[1].state, CLOUD_LEAVING);
+	ck_assert_str_eq(m.nodes[2].name, "c3");
+	told = change(&m, HEAD(C1 C2 C3) E1 E2 "streams:\n" SPEED LOAD);
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_ADDED, "node", "c2", "stays");
+	map_changes_clear(&told);
+	ck_assert_int_eq(m.nodes[1].state, CLOUD_MEMBER);
+	/* A dead one that is listed stays dead; not listed it leaves; a slot is used again. */
+	m.nodes[1].state = CLOUD_DEAD;
+	quietly(&m, HEAD(C1 C2 C3) E1 E2 "# again\nstreams:\n" SPEED LOAD);
+	ck_assert_int_eq(m.nodes[1].state, CLOUD_DEAD);
+	quietly(&m, HEAD(C1 C3) E1 E2 "streams:\n" SPEED LOAD);
+	ck_assert_int_eq(m.nodes[1].state, CLOUD_LEAVING);
+	for (uint32_t g = 0; g < m.group_count; g++)
+		m.places[g] = (struct group_place){1, {0}};
+	free(m.nodes[1].name);
+	free(m.nodes[1].listen);
+	free(m.nodes[1].http);
+	m.nodes[1] = (struct map_node){CLOUD_GONE, xstrdup(""), xstrdup(""), xstrdup("")};
+	quietly(&m, HEAD(C1 C2 C3) E1 E2 "streams:\n" SPEED LOAD);
+	ck_assert_uint_eq(m.node_count, 3);
+	ck_assert_str_eq(m.nodes[1].name, "c2");
+	ck_assert_int_eq(m.nodes[1].state, CLOUD_MEMBER);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(edges_come_and_go)
+{
+	struct cluster_map m = first(two);
+	struct map_changes told = change(&m, HEAD(C1 C2) "  - {name: e1, tags: {site: south}, heartbeat: 2s}\n" E3
+		"streams:\n" SPEED "  - {name: load, from: {measurement: cpu, field: load}, window: 10s, edges: [e1]}\n");
+	ck_assert_uint_eq(told.count, 4);
+	ck_told(&told, 0, MAP_REMOVED, "edge", "e2", "");
+	ck_told(&told, 1, MAP_CHANGED, "edge", "e1", "tags changed; heartbeat: 1s -> 2s");
+	ck_told(&told, 2, MAP_ADDED, "edge", "e3", "");
+	ck_told(&told, 3, MAP_CHANGED, "stream", "load", "edges: [\"e1\", \"e2\"] -> [\"e1\"]");
+	map_changes_clear(&told);
+	ck_assert_uint_eq(m.stream_count, 2); /* no new version */
+	map_clear(&m);
+}
+END_TEST
+
+/* ---- versions --------------------------------------------------------------------------------------------- */
+
+#define STREAMS(text) HEAD(C1 C2) E1 E2 "streams:\n" text
+#define SPEED_5S "  - {name: speed, from: {measurement: traffic, field: speed}, by: [site], window: {size: 1m, every: 5s}}\n"
+#define SPEED_SAME "  - {name: speed, from: {measurement: traffic, field: speed}, by: [site], window: 1m, lateness: 7s, retain: 9d, \
+max_groups: 9, compute: [max, count, sum, mean, min]}\n"
+
+static const struct map_stream *nth(const struct cluster_map *m, size_t i, const char *name, enum stream_phase phase)
+{
+	ck_assert_uint_lt(i, m->stream_count);
+	ck_assert_str_eq(m->streams[i].name, name);
+	ck_assert_int_eq(m->streams[i].phase, phase);
+	return &m->streams[i];
+}
+
+START_TEST(changes_that_need_no_version)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	struct map_changes told = change(&m, STREAMS(SPEED_SAME));
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_CHANGED, "stream", "speed", "lateness: 30s -> 7s");
+	ck_told(&told, 0, MAP_CHANGED, "stream", "speed", "max_groups: 100000 -> 9");
+	ck_assert_ptr_null(strstr(told.all[0].text, "version"));
+	map_changes_clear(&told);
+	ck_assert_uint_eq(m.stream_count, 1);
+	nth(&m, 0, "speed", STREAM_CURRENT);
+	/* another window on the same slices */
+	quietly(&m, STREAMS("  - {name: speed, from: {measurement: traffic, field: speed}, by: [site], window: {size: 5m, every: 1m}}\n"));
+	ck_assert_uint_eq(m.stream_count, 1);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_version_is_cut_over_and_retired)
+{
+	struct cluster_map m = first(STREAMS(SPEED LOAD));
+	uint32_t was = m.streams[0].version;
+	struct map_changes told = change(&m, STREAMS(SPEED_BY LOAD));
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_CHANGED, "stream", "speed",
+	    "by: [\"site\"] -> [\"site\", \"sensor\"]; a new version, cut over at a boundary of 1m");
+	map_changes_clear(&told);
+	ck_assert_uint_eq(m.stream_count, 3);
+	ck_assert_str_ne(nth(&m, 0, "speed", STREAM_CURRENT)->definition, "");
+	const struct map_stream *next = nth(&m, 1, "speed", STREAM_PENDING);
+	ck_assert_str_eq(next->definition, "");
+	ck_assert_int_eq(next->from_ns, INT64_MAX);
+	ck_assert_uint_eq(next->version, next->fingerprint);
+	nth(&m, 2, "load", STREAM_CURRENT);
+	uint32_t version = next->version;
+	ck_assert_int_eq(map_cut(&m, "speed", was, 0), WEIR_ENOTFOUND);
+	ck_assert_int_eq(map_cut(&m, "load", version, 0), WEIR_ENOTFOUND);
+	ck_assert_uint_eq(m.version, 2);
+	ck_assert_int_eq(map_cut(&m, "speed", version, 600 * NS_PER_SEC), 0);
+	ck_assert_uint_eq(m.version, 3);
+	const struct map_stream *old = nth(&m, 0, "speed", STREAM_CLOSING);
+	ck_assert_int_eq(old->from_ns, INT64_MIN);
+	ck_assert_int_eq(old->answers_until_ns, 600 * NS_PER_SEC);
+	ck_assert_int_eq(old->until_ns, 600 * NS_PER_SEC);
+	next = nth(&m, 1, "speed", STREAM_CURRENT);
+	ck_assert_int_eq(next->from_ns, 600 * NS_PER_SEC);
+	ck_assert_int_eq(next->answers_until_ns, INT64_MAX);
+	ck_assert_int_eq(next->until_ns, INT64_MAX);
+	ck_assert_int_eq(map_retire(&m, "speed", version), WEIR_ENOTFOUND);
+	ck_assert_int_eq(map_retire(&m, "speed", was), 0);
+	ck_assert_uint_eq(m.version, 4);
+	ck_assert_int_eq(nth(&m, 0, "speed", STREAM_RETIRED)->answers_until_ns, 600 * NS_PER_SEC);
+	ck_assert_int_eq(map_retire(&m, "speed", was), WEIR_ENOTFOUND);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_sliding_window_that_spans_the_cut_is_the_old_one_s)
+{
+	struct cluster_map m = first(STREAMS(SPEED_5S));
+	quietly(&m, STREAMS(SPEED));
+	uint32_t version = m.streams[1].version;
+	ck_assert_int_eq(map_cut(&m, "speed", version, 120 * NS_PER_SEC), 0);
+	/* the last starts at 115 s */
+	ck_assert_int_eq(m.streams[0].until_ns, 175 * NS_PER_SEC);
+	ck_assert_int_eq(m.streams[0].answers_until_ns, 120 * NS_PER_SEC);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(without_readings_a_version_takes_over_everything)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	quietly(&m, STREAMS(SPEED_BY));
+	ck_assert_int_eq(map_cut(&m, "speed", m.streams[1].version, WATERMARK_NONE), 0);
+	ck_assert_int_eq(m.streams[1].from_ns, INT64_MIN);
+	ck_assert_int_eq(m.streams[0].answers_until_ns, INT64_MIN);
+	ck_assert_int_eq(m.streams[0].until_ns, INT64_MIN);
+	nth(&m, 0, "speed", STREAM_CLOSING);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_pending_version_that_changes_again_is_replaced)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	quietly(&m, STREAMS(SPEED_BY));
+	uint32_t second = m.streams[1].version;
+	quietly(&m, STREAMS(SPEED_5S));
+	ck_assert_uint_eq(m.stream_count, 3);
+	nth(&m, 0, "speed", STREAM_CURRENT);
+	const struct map_stream *given_up = nth(&m, 1, "speed", STREAM_RETIRED);
+	ck_assert_uint_eq(given_up->version, second);
+	ck_assert_int_eq(given_up->answers_until_ns, INT64_MIN);
+	ck_assert_str_ne(given_up->definition, "");
+	nth(&m, 2, "speed", STREAM_PENDING);
+	/* and the one given up again: another number, for some edges fed it before */
+	quietly(&m, STREAMS(SPEED_BY));
+	ck_assert_uint_eq(m.stream_count, 4);
+	const struct map_stream *again = nth(&m, 3, "speed", STREAM_PENDING);
+	ck_assert_uint_eq(again->fingerprint, second);
+	ck_assert_uint_ne(again->version, second);
+	/* retain alone leaves it pending */
+	quietly(&m, STREAMS("  - {name: speed, from: {measurement: traffic, field: speed}, by: [site, sensor], window: 1m, retain: 9d}\n"));
+	ck_assert_uint_eq(m.stream_count, 4);
+	nth(&m, 3, "speed", STREAM_PENDING);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(back_before_the_cut_is_no_change_of_version)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	quietly(&m, STREAMS(SPEED_BY));
+	struct map_changes told = change(&m, STREAMS(SPEED_SAME));
+	ck_told(&told, 0, MAP_CHANGED, "stream", "speed", "the version that is in force stays");
+	map_changes_clear(&told);
+	ck_assert_uint_eq(m.stream_count, 2);
+	ck_assert_str_eq(nth(&m, 0, "speed", STREAM_CURRENT)->definition, "");
+	nth(&m, 1, "speed", STREAM_RETIRED);
+	struct topology *t = topology_of(&m, NULL);
+	ck_assert_int_eq(t->streams[0].lateness_ns, 7 * NS_PER_SEC);
+	topology_free(t);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(back_after_the_cut_is_a_third_version)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	uint32_t a = m.streams[0].version;
+	quietly(&m, STREAMS(SPEED_BY));
+	ck_assert_int_eq(map_cut(&m, "speed", m.streams[1].version, 600 * NS_PER_SEC), 0);
+	quietly(&m, STREAMS(SPEED));
+	ck_assert_uint_eq(m.stream_count, 3);
+	nth(&m, 0, "speed", STREAM_CLOSING);
+	nth(&m, 1, "speed", STREAM_CURRENT);
+	const struct map_stream *third = nth(&m, 2, "speed", STREAM_PENDING);
+	ck_assert_uint_eq(third->fingerprint, a);
+	ck_assert_uint_eq(third->version, a + 1);
+	ck_assert_int_eq(map_cut(&m, "speed", a + 1, 900 * NS_PER_SEC), 0);
+	ck_assert_int_eq(m.streams[0].answers_until_ns, 600 * NS_PER_SEC);
+	ck_assert_int_eq(m.streams[1].answers_until_ns, 900 * NS_PER_SEC);
+	ck_assert_int_eq(m.streams[2].from_ns, 900 * NS_PER_SEC);
+	nth(&m, 1, "speed", STREAM_CLOSING);
+	/* cut before the one before it began: that one answers nothing, and the first only up to there */
+	quietly(&m, STREAMS(SPEED_BY));
+	ck_assert_int_eq(map_cut(&m, "speed", m.streams[3].version, 300 * NS_PER_SEC), 0);
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(m.streams[i].answers_until_ns, 300 * NS_PER_SEC);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_stream_is_removed_and_comes_back)
+{
+	struct cluster_map m = first(STREAMS(SPEED LOAD));
+	uint32_t a = m.streams[0].version;
+	struct map_changes told = change(&m, STREAMS(LOAD));
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_REMOVED, "stream", "speed", "");
+	map_changes_clear(&told);
+	ck_assert_str_ne(nth(&m, 0, "speed", STREAM_ENDED)->definition, "");
+	ck_assert_int_eq(m.streams[0].answers_until_ns, INT64_MAX);
+	ck_assert_int_eq(map_retire(&m, "speed", a), 0);
+	/* the same again: it goes on where that one ends */
+	told = change(&m, STREAMS(SPEED LOAD));
+	ck_assert_uint_eq(told.count, 1);
+	ck_told(&told, 0, MAP_ADDED, "stream", "speed", "follows");
+	map_changes_clear(&told);
+	nth(&m, 0, "speed", STREAM_RETIRED);
+	ck_assert_uint_eq(nth(&m, 1, "speed", STREAM_PENDING)->version, a + 1);
+	/* removed while pending, and another one */
+	quietly(&m, STREAMS(LOAD));
+	ck_assert_int_eq(nth(&m, 1, "speed", STREAM_RETIRED)->answers_until_ns, INT64_MIN);
+	quietly(&m, STREAMS(SPEED_BY LOAD));
+	nth(&m, 2, "speed", STREAM_PENDING);
+	ck_assert_int_eq(map_cut(&m, "speed", m.streams[2].version, 60 * NS_PER_SEC), 0);
+	ck_assert_int_eq(nth(&m, 0, "speed", STREAM_RETIRED)->answers_until_ns, 60 * NS_PER_SEC);
+	ck_assert_int_eq(nth(&m, 2, "speed", STREAM_CURRENT)->from_ns, 60 * NS_PER_SEC);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_stream_that_is_removed_ends_all_its_versions)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	quietly(&m, STREAMS(SPEED_BY));
+	ck_assert_int_eq(map_cut(&m, "speed", m.streams[1].version, 600 * NS_PER_SEC), 0);
+	quietly(&m, STREAMS(SPEED_5S));
+	quietly(&m, STREAMS(LOAD));
+	nth(&m, 0, "speed", STREAM_ENDED);
+	nth(&m, 1, "speed", STREAM_ENDED);
+	nth(&m, 2, "speed", STREAM_RETIRED);
+	nth(&m, 3, "load", STREAM_CURRENT);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_new_stream_is_current_at_once)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	quietly(&m, STREAMS(SPEED LOAD));
+	ck_assert_int_eq(nth(&m, 1, "load", STREAM_CURRENT)->from_ns, INT64_MIN);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(the_oldest_retired_version_makes_room)
+{
+	struct cluster_map m = first(STREAMS(SPEED));
+	uint32_t a = m.streams[0].version;
+	for (int i = 1; i < MAP_VERSIONS_MAX; i++) {
+		quietly(&m, i % 2 ? STREAMS(SPEED_BY) : STREAMS(SPEED));
+		ck_assert_int_eq(map_cut(&m, "speed", m.streams[i].version, i * 60 * NS_PER_SEC), 0);
+	}
+	ck_assert_uint_eq(m.stream_count, MAP_VERSIONS_MAX);
+	struct cluster_map next;
+	struct map_changes told;
+	ck_assert_int_eq(change_err(&m, STREAMS(SPEED), &next, &told), WEIR_ETOOBIG); /* all of them are closing */
+	map_changes_clear(&told);
+	ck_assert_int_eq(map_retire(&m, "speed", m.streams[3].version), 0);
+	ck_assert_int_eq(map_retire(&m, "speed", a), 0);
+	quietly(&m, STREAMS(SPEED));
+	ck_assert_uint_eq(m.stream_count, MAP_VERSIONS_MAX);
+	ck_assert_uint_ne(m.streams[0].version, a);
+	nth(&m, 2, "speed", STREAM_RETIRED);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(a_definition_that_could_not_be_kept_is_refused)
+{
+	struct buf text = {0};
+	buf_printf(&text, "%s", STREAMS("  - {name: speed, from: {measurement: a, field: b}, window: 1m, by: ["));
+	for (int i = 0; i < BY_MAX; i++) {
+		buf_printf(&text, "\"%02d", i);
+		for (int j = 0; j < 60; j++)
+			buf_printf(&text, "\\U0001F600"); /* 4 bytes there, 10 here */
+		buf_printf(&text, "\", ");
+	}
+	text.len -= 2;
+	buf_printf(&text, "]}\n");
+	struct cluster_map m = first(STREAMS(LOAD)), next;
+	struct map_changes told;
+	struct buf errors = {0};
+	int err = map_change(&m, buf_cstr(&text), text.len, &next, &told, &errors);
+	ck_assert_uint_eq(errors.len, 0);
+	ck_told(&told, 1, MAP_REFUSED, "stream", "speed", "longer than");
+	ck_assert_int_eq(err, WEIR_EINVAL);
+	map_changes_clear(&told);
+	buf_free(&errors);
+	buf_free(&text);
+	map_clear(&m);
+}
+END_TEST
+
+/* ---- boundaries ------------------------------------------------------------------------------------------- */
+
+static struct stream_conf grid(int64_t size_s, int64_t every_s, int64_t offset_s, int64_t slice_s)
+{
+	return (struct stream_conf){.size_ns = size_s * NS_PER_SEC, .advance_ns = every_s * NS_PER_SEC,
+	    .offset_ns = offset_s * NS_PER_SEC, .slice_ns = slice_s * NS_PER_SEC};
+}
+
+static int64_t boundary_s(struct stream_conf a, struct stream_conf b, int64_t t_s)
+{
+	int64_t t = map_boundary(&a, &b, t_s * NS_PER_SEC);
+	ck_assert_int_eq(map_boundary(&b, &a, t_s * NS_PER_SEC), t);
+	ck_assert_int_eq(t % NS_PER_SEC, 0);
+	return t / NS_PER_SEC;
+}
+
+START_TEST(boundaries_are_on_both_grids)
+{
+	ck_assert_int_eq(boundary_s(grid(60, 60, 0, 60), grid(60, 60, 0, 60), 61), 120);
+	ck_assert_int_eq(boundary_s(grid(60, 60, 0, 60), grid(60, 60, 0, 60), 120), 120);
+	ck_assert_int_eq(boundary_s(grid(60, 60, 0, 60), grid(60, 60, 0, 60), -61), -60);
+	ck_assert_int_eq(boundary_s(grid(60, 60, 0, 60), grid(90, 90, 0, 90), 1), 180);
+	ck_assert_int_eq(boundary_s(grid(60, 60, 30, 30), grid(90, 90, 30, 30), 31), 210);
+	/* by the remainders alone: k = 10 modulo 60, k = 25 modulo 45 */
+	int64_t t = boundary_s(grid(60, 60, 10, 10), grid(45, 45, 25, 5), 0);
+	ck_assert_int_eq(t % 60, 10);
+	ck_assert_int_eq(t % 45, 25);
+	ck_assert_int_lt(t, 180);
+	/* offsets that never meet: the slices' */
+	ck_assert_int_eq(boundary_s(grid(60, 60, 0, 60), grid(60, 60, 30, 30), 61), 120);
+	/* too far apart: the slices' */
+	ck_assert_int_eq(boundary_s(grid(7000, 7000, 0, 7000), grid(60, 60, 0, 60), 1), 21000);
+	struct stream_conf a = {.advance_ns = TIME_MAX_NS / 8 - 1, .slice_ns = TIME_MAX_NS / 8 - 1};
+	struct stream_conf b = {.advance_ns = TIME_MAX_NS / 8 - 2, .slice_ns = TIME_MAX_NS / 8 - 2};
+	ck_assert_int_eq(map_boundary(&a, &b, 1), TIME_MAX_NS / 8 - 1); /* no overflow */
+	(void)map_boundary(&a, &b, INT64_MAX);
+	(void)map_boundary(&a, &b, INT64_MIN);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("map");
@@ -573,6 +1055,29 @@ static Suite *suite(void)
 	c = tcase_create("definitions");
 	tcase_add_test(c, definitions_read_back_as_they_were);
 	tcase_add_test(c, a_definition_does_without_edges_that_are_gone);
+	suite_add_tcase(s, c);
+	c = tcase_create("changes");
+	tcase_add_test(c, an_equal_text_changes_nothing);
+	tcase_add_test(c, what_is_no_topology_is_no_change);
+	tcase_add_test(c, what_cannot_be_changed_is_refused);
+	tcase_add_test(c, the_cluster_s_times_and_replicas_change);
+	tcase_add_test(c, nodes_come_leave_and_stay_after_all);
+	tcase_add_test(c, edges_come_and_go);
+	suite_add_tcase(s, c);
+	c = tcase_create("versions");
+	tcase_add_test(c, changes_that_need_no_version);
+	tcase_add_test(c, a_version_is_cut_over_and_retired);
+	tcase_add_test(c, a_sliding_window_that_spans_the_cut_is_the_old_one_s);
+	tcase_add_test(c, without_readings_a_version_takes_over_everything);
+	tcase_add_test(c, a_pending_version_that_changes_again_is_replaced);
+	tcase_add_test(c, back_before_the_cut_is_no_change_of_version);
+	tcase_add_test(c, back_after_the_cut_is_a_third_version);
+	tcase_add_test(c, a_stream_is_removed_and_comes_back);
+	tcase_add_test(c, a_stream_that_is_removed_ends_all_its_versions);
+	tcase_add_test(c, a_new_stream_is_current_at_once);
+	tcase_add_test(c, the_oldest_retired_version_makes_room);
+	tcase_add_test(c, a_definition_that_could_not_be_kept_is_refused);
+	tcase_add_test(c, boundaries_are_on_both_grids);
 	suite_add_tcase(s, c);
 	return s;
 }
