@@ -8,6 +8,7 @@
 
 #include "common/buf.h"
 #include "common/err.h"
+#include "common/kv_check.h"
 
 /* Records up to this size are copied on the stack before they are written. */
 #define COPY_STACK 1024
@@ -17,8 +18,7 @@ static uint64_t checksum(struct bytes key, const void *value, size_t n)
 	return XXH3_64bits_withSeed(value, n, XXH3_64bits(key.p, key.n));
 }
 
-/* Checks a raw record and strips its head. */
-static int unwrap(struct bytes key, struct bytes raw, struct bytes *ret_value)
+int kv_record_unwrap(struct bytes key, struct bytes raw, struct bytes *ret_value)
 {
 	if (raw.n < KV_RECORD_HEAD || raw.p[0] != KV_RECORD_VERSION)
 		return WEIR_ECORRUPT;
@@ -63,7 +63,7 @@ int kv_get(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes *ret_
 		return WEIR_ENOTFOUND;
 	struct bytes raw;
 	int rc = txn->kv->ops->get(txn, db, key, &raw);
-	return rc ? rc : unwrap(key, raw, ret_value);
+	return rc ? rc : kv_record_unwrap(key, raw, ret_value);
 }
 
 static int put(struct kv_txn *txn, unsigned db, struct bytes key, struct bytes value, bool append)
@@ -127,7 +127,7 @@ static int cursor_answer(int rc, struct bytes key, struct bytes raw, struct byte
 	if (rc)
 		return rc;
 	*ret_key = key;
-	return unwrap(key, raw, ret_value);
+	return kv_record_unwrap(key, raw, ret_value);
 }
 
 int kv_cursor_seek(struct kv_cursor *c, struct bytes key, struct bytes *ret_key, struct bytes *ret_value)
