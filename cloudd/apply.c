@@ -92,7 +92,7 @@ static int check_layout(const struct topology *t, struct kv *kv, char **ret_why)
 	rc = kv_get(txn, STATE_DB_NODE, key, &have);
 	if (!rc && (have.n != want.len || memcmp(have.p, want.data, want.len) != 0))
 		rc = layout_differs(t, have, ret_why);
-	bool absent = rc == WEIR_ENOTFOUND;
+	bool absent = rc == WEIR_ENOTFOUND || rc == WEIR_ECORRUPT; /* what it must say is known */
 	if (absent)
 		rc = kv_put(txn, STATE_DB_NODE, key, bytes_of(want.data, want.len));
 	buf_free(&want);
@@ -113,7 +113,9 @@ static int read_heads(struct apply *a)
 		struct group *g = &a->groups[i];
 		g->state.db = STATE_DB_GROUP(i);
 		rc = state_head_read(txn, g->state.db, &g->durable);
-		if (rc == WEIR_ENOTFOUND)
+		if (rc == WEIR_ECORRUPT)
+			g->durable = (struct state_head){.is_void = true};
+		if (rc == WEIR_ENOTFOUND || rc == WEIR_ECORRUPT)
 			rc = 0;
 		g->head = g->durable;
 		g->state.digest = g->durable.digest;
@@ -181,9 +183,10 @@ void apply_close(struct apply *a)
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term)
 {
 	weir_assert(group < a->group_count);
+	const struct state_head *h = &a->groups[group].durable;
 	if (ret_term)
-		*ret_term = a->groups[group].durable.term;
-	return a->groups[group].durable.applied;
+		*ret_term = h->is_void ? 0 : h->term;
+	return h->is_void ? 0 : h->applied;
 }
 
 void apply_group_start(const struct apply *a, uint32_t group, struct bytes *ret_config, bool *ret_void)
@@ -222,10 +225,16 @@ static int enter(struct apply *a, uint32_t group, uint64_t index)
 	return shard_load(a->topology, group - 1, g->head.meta_index, &g->state, &g->shard);
 }
 
-static void leave(struct group *g, uint64_t index, uint64_t term)
+static int leave(struct group *g, uint64_t index, uint64_t term, struct apply_result *res)
 {
 	g->head.applied = index;
 	g->head.term = term;
+	if (index % APPLY_DIGEST_EVERY)
+		return 0;
+	int rc = g->shard ? shard_flush(g->shard) : 0; /* what it keeps in memory is part of the state */
+	res->digested = !rc;
+	res->digest = g->state.digest.hi ^ g->state.digest.lo;
+	return rc;
 }
 
 static bool is_meta(enum entry_kind kind)
@@ -316,11 +325,12 @@ int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, 
 	struct group *g = &a->groups[group];
 	struct apply_result res = {.group = group, .index = index};
 	rc = apply_raw(a, g, group, index, raw, &res);
+	if (!rc)
+		rc = leave(g, index, term, &res);
 	if (rc) {
 		apply_result_clear(&res);
 		return rc;
 	}
-	leave(g, index, term);
 	*ret_result = res;
 	return 0;
 }
@@ -333,9 +343,10 @@ int apply_noop(struct apply *a, uint32_t group, uint64_t index, uint64_t term, s
 	struct group *g = &a->groups[group];
 	struct apply_result res = {.group = group, .index = index, .kind = ENTRY_NOOP};
 	tell_shard(g, &res);
-	leave(g, index, term);
-	*ret_result = res;
-	return 0;
+	rc = leave(g, index, term, &res);
+	if (!rc)
+		*ret_result = res;
+	return rc;
 }
 
 int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes config,
@@ -353,8 +364,41 @@ int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term,
 		skip(g, "the configuration has an impossible size", &res);
 	}
 	tell_shard(g, &res);
-	leave(g, index, term);
+	rc = leave(g, index, term, &res);
+	if (!rc)
+		*ret_result = res;
+	return rc;
+}
+
+/* The shard is not loaded: it may be what does not read. */
+int apply_skip(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	weir_assert(!g->head.is_void && index > g->head.applied);
+	int rc = touch(a, group);
+	if (rc)
+		return rc;
+	struct apply_result res = {.group = group, .index = index, .meta_index = g->head.meta_index};
+	skip(g, "a stored record that it needs is damaged", &res);
+	g->head.applied = index;
+	g->head.term = term;
 	*ret_result = res;
+	return 0;
+}
+
+int apply_void(struct apply *a, uint32_t group)
+{
+	weir_assert(group < a->group_count);
+	struct group *g = &a->groups[group];
+	int rc = touch(a, group);
+	if (rc || g->head.is_void)
+		return rc;
+	if (g->shard)
+		(void)shard_flush(g->shard); /* for who looks at what is left */
+	shard_free(g->shard);
+	g->shard = NULL;
+	g->head.is_void = true;
 	return 0;
 }
 

@@ -25,6 +25,11 @@ const char **apply_db_names(uint32_t shards);
 
 struct apply;
 
+/* At each index that this divides a group's digest is given out, to be compared with the other replicas'. */
+#ifndef APPLY_DIGEST_EVERY /* the simulator makes it small */
+#define APPLY_DIGEST_EVERY 1000
+#endif
+
 /* A group's head: what a snapshot says of the state as a whole. */
 struct snapshot_head {
 	uint64_t index, term;
@@ -48,18 +53,20 @@ struct apply_result {
 	uint64_t meta_index;   /* shard: of the last advance taken, be it this entry or not */
 	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
+	bool digested;         /* index is a multiple of APPLY_DIGEST_EVERY: */
+	uint64_t digest;       /* both halves of the group's digest as of this entry, by exclusive or */
 };
 void apply_result_clear(struct apply_result *r);
 
-/* The topology and the kv stay the caller's and outlive it. WEIR_ECORRUPT, WEIR_EIO, WEIR_EFULL; WEIR_EVERSION: the data
- * are of another format, cluster or number of shards. *ret_why, on error: text, the caller's to free. */
+/* The topology and the kv stay the caller's and outlive it. A group whose head does not read is void. WEIR_ECORRUPT,
+ * WEIR_EIO, WEIR_EFULL; WEIR_EVERSION: the data are of another format, cluster or number of shards. *ret_why, on error: text, the caller's to free. */
 int apply_open(const struct topology *t, struct kv *state, struct apply **ret_apply, char **ret_why);
 void apply_close(struct apply *a); /* aborts an open transaction */
 /* Index and term of the last entry durably applied to a group (0: none). */
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
 /* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
- * later), WEIR_EIO, WEIR_ECORRUPT in bookkeeping (stop). Wrong bytes inside an entry are never an error: the result
- * says. */
+ * later), WEIR_EIO, WEIR_ECORRUPT: a record that it needs does not read (abort: what the entry did so far must not stay; then
+ * apply_void or apply_skip). Wrong bytes inside an entry are never an error: the result says. */
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
     struct apply_result *ret_result);
 /* The entries of consensus itself: they move the applied index; a configuration is kept in the head. The result's kind is
@@ -68,6 +75,13 @@ int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, 
 int apply_noop(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result);
 int apply_config(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes config,
     struct apply_result *ret_result);
+
+/* Passes over an entry of a group whose records it cannot be applied to, where no other replica has them: counted in `skipped`,
+ * kind 0. Nothing but the head is touched. */
+int apply_skip(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct apply_result *ret_result);
+/* The group's state is not to be used any more: void from the next commit on, and to readers too. Its records stay until a
+ * snapshot begins to replace them, so that nothing is lost that nobody else has. No entries come until then. */
+int apply_void(struct apply *a, uint32_t group);
 
 /* A snapshot replaces a group's state: begin empties it and marks it void (so it stays, durably, until the end), records
  * come in any number of calls and transactions (so that none of them is huge), end checks the digest of all of them and gives the

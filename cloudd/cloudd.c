@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cloudd/disks.h"
 #include "cloudd/http_api.h"
 #include "cloudd/metrics.h"
 #include "cloudd/node.h"
@@ -30,7 +31,15 @@
 
 /* ---- what other threads have for the loop ----------------------------------------------------------------------- */
 
-enum event_type { EVENT_LOG_WRITTEN, EVENT_APPLIED, EVENT_DURABLE, EVENT_ABORTED, EVENT_REPLY, EVENT_READMIT };
+enum event_type {
+	EVENT_LOG_WRITTEN,
+	EVENT_APPLIED,
+	EVENT_DURABLE,
+	EVENT_ABORTED,
+	EVENT_REPLY,
+	EVENT_READMIT,
+	EVENT_DAMAGED
+};
 
 struct readmit;
 
@@ -54,6 +63,10 @@ struct event {
 			struct buf route, frame;
 		} reply;
 		struct readmit *readmit;
+		struct {
+			uint32_t group;
+			const char *what;
+		} damaged;
 	};
 };
 
@@ -181,6 +194,9 @@ static void handle_event(struct cloudd *c, struct event *e)
 			readmit_done(e->readmit, VERDICT_UNAVAILABLE, "the node is stopping");
 		else
 			node_readmit(c->node, e->readmit->edge, now(), readmit_done, e->readmit);
+		break;
+	case EVENT_DAMAGED:
+		node_damaged(c->node, e->damaged.group, e->damaged.what, now());
 		break;
 	}
 }
@@ -356,6 +372,13 @@ static void serve_reply(void *arg, struct bytes route, const void *frame, size_t
 	post(arg, &e);
 }
 
+static void serve_damaged(void *arg, uint32_t group)
+{
+	struct cloudd *c = arg;
+	stats_add(metrics_cell(c->stats, METRICS_DAMAGED_READS, NULL), 1);
+	post(c, &(struct event){.type = EVENT_DAMAGED, .damaged = {group, "a stored record does not read"}});
+}
+
 static void note_readiness(struct cloudd *c)
 {
 	char *why = NULL;
@@ -494,14 +517,71 @@ static int open_env(const struct cloudd *c, const char *name, uint64_t map_bytes
 	return rc;
 }
 
-static int open_disks(struct cloudd *c, char **ret_why)
+static void say_checked(const struct cloudd *c, const char *name, const struct disks_report *r)
 {
-	int rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	const struct kv_check_result *k = &r->check;
+	double seconds = (double)r->took_ns / NS_PER_SEC, bytes = (double)k->used_pages * 4096;
+	if (!r->present)
+		return;
+	log_info("cloudd", "checked; environment=%s bytes=%.0f records=%llu seconds=%.3f", name, bytes,
+	    (unsigned long long)k->records, seconds);
+	for (unsigned i = 0; i < r->place_count; i++)
+		log_error("cloudd", "damaged: %s environment=%s", r->places[i], name);
+	if (r->aside)
+		log_error("cloudd", "the data are damaged: %s; bad_pages=%llu bad_records=%llu kept_as=%s/%s.damaged",
+		    r->salvaged ? "what reads was saved" : "they are had again from the other replicas",
+		    (unsigned long long)k->bad_pages, (unsigned long long)k->bad_records, c->o.data, name);
+	else if (k->bad_records || r->damaged)
+		log_error("cloudd", "data are damaged; environment=%s bad_records=%llu shards_given_up=%u", name,
+		    (unsigned long long)k->bad_records, r->damaged);
+}
+
+static void count_damage(struct cloudd *c, const struct disks_report *r, const char *name)
+{
+	stats_add(metrics_cell(c->stats, METRICS_DAMAGED_RECORDS, name), r->check.bad_records);
+	stats_add(metrics_cell(c->stats, METRICS_DAMAGED_PAGES, name), r->check.bad_pages);
+	stats_add(metrics_cell(c->stats, METRICS_SET_ASIDE, name), r->aside);
+	say_checked(c, name, r);
+}
+
+static int void_groups(struct cloudd *c, const bool *voids, char **ret_why)
+{
+	int rc = 0;
+	for (uint32_t g = 0; g < topology_groups(c->t) && !rc; g++)
+		rc = voids[g] ? apply_void(c->apply, g) : 0;
+	if (!rc)
+		rc = apply_commit(c->apply);
+	if (rc)
+		*ret_why = xasprintf("damaged shards cannot be marked: %s", err_text(rc));
+	return rc;
+}
+
+static int open_state(struct cloudd *c, char **ret_why)
+{
+	bool *voids = xcalloc(topology_groups(c->t), sizeof(*voids));
+	struct disks_report report;
+	int rc = disks_check_state(c->t, c->o.data, CLOUDD_STATE_MAP_BYTES, voids, &report, ret_why);
+	if (!rc)
+		count_damage(c, &report, "state");
 	if (!rc)
 		rc = open_env(c, "state", CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
 	if (!rc)
 		rc = apply_open(c->t, c->state, &c->apply, ret_why);
+	if (!rc)
+		rc = void_groups(c, voids, ret_why);
+	free(voids);
 	return rc;
+}
+
+static int open_disks(struct cloudd *c, char **ret_why)
+{
+	struct disks_report report;
+	int rc = disks_check_log(c->t, c->o.data, &report, ret_why);
+	if (rc)
+		return rc;
+	count_damage(c, &report, "log");
+	rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	return rc ? rc : open_state(c, ret_why);
 }
 
 static void start_writers(struct cloudd *c)
@@ -521,7 +601,7 @@ static int read_random(void *p, size_t n)
 	return getrandom(p, n, 0) == (ssize_t)n ? 0 : WEIR_EIO;
 }
 
-static int open_node(struct cloudd *c, char **ret_why)
+static int try_node(struct cloudd *c, char **ret_why)
 {
 	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_send_bulk, io_committed, io_read};
 	uint8_t random[16];
@@ -530,6 +610,26 @@ static int open_node(struct cloudd *c, char **ret_why)
 		return WEIR_EIO;
 	}
 	return node_open(c->t, c->o.self, c->log, c->apply, c->state, &io, random, now(), &c->node, ret_why);
+}
+
+/* A log that has lost what this replica may have promised is not to be used: this node becomes another member, with the states
+ * that it has. */
+static int open_node(struct cloudd *c, char **ret_why)
+{
+	int rc = try_node(c, ret_why);
+	if (rc != WEIR_ECORRUPT)
+		return rc;
+	log_error("cloudd", "the log is damaged: %s; this node joins its shards again, as a new member; kept_as=%s/log.damaged",
+	    *ret_why ? *ret_why : "", c->o.data);
+	stats_add(metrics_cell(c->stats, METRICS_SET_ASIDE, "log"), 1);
+	free(*ret_why);
+	*ret_why = NULL;
+	kv_close(c->log);
+	c->log = NULL;
+	rc = disks_set_aside(c->o.data, "log", ret_why);
+	if (!rc)
+		rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	return rc ? rc : try_node(c, ret_why);
 }
 
 static int open_sockets(struct cloudd *c, char **ret_why)
@@ -595,6 +695,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .snapshots = c->snapshots,
 	    .arg = c,
 	    .reply = serve_reply,
+	    .damaged = serve_damaged,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
 	c->gather = (struct gather){c->t, c->o.self, c->serve, c->rpc, c->node, c->progress};
@@ -644,8 +745,10 @@ static int open_all(struct cloudd *c, char **ret_why)
 	if (rc)
 		return rc;
 	c->progress = progress_new(topology_groups(c->t), on_reader, c);
-	start_writers(c);
 	rc = open_node(c, ret_why);
+	if (rc)
+		return rc;
+	start_writers(c);
 	if (!rc)
 		rc = open_sockets(c, ret_why);
 	if (!rc)

@@ -45,6 +45,12 @@
  * forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable are read again and applied again. Results
  * of entries that were reported before are not reported again.
  *
+ * Damage. A group whose records do not read, or differ from the other replicas' (consensus_damaged), serves no more: a leader hands
+ * over, then the state is marked void and replaced by another replica's; the log is whole and votes meanwhile. What lies there
+ * stays until the other's first chunk is here. Where no other replica exists an entry that cannot be applied is passed over. A log
+ * that does not read above what the state has applied is not one to vote with: WEIR_ECORRUPT from consensus_open; the
+ * caller sets it aside and opens an empty one: a new member number, with the states that are there.
+ *
  * Pure but for reading the log environment. On the loop thread. Callbacks may call consensus_propose and consensus_stop,
  * nothing else of this header that changes state. */
 #ifndef WEIR_CLOUDD_CONSENSUS_H
@@ -133,14 +139,18 @@ struct consensus_counters {
 	uint64_t members_added, members_removed; /* changes begun by this node's leaders; `replaced`: promotions */
 	uint64_t opened, dropped;      /* groups, by a change of the map */
 	uint64_t snapshots_fetched, snapshot_bytes, snapshots_failed;
+	uint64_t damaged;              /* states given up: a record did not read, or the digest differed */
+	uint64_t passed_over;          /* entries, where no other replica has what they need */
+	uint64_t log_unread;           /* entries of the log that did not read and were not needed */
 };
 
-/* random: for the member number of a new data folder, and seeds. Checks the whole log: no gaps, no bad record, nothing applied
- * that is not in it (but what a snapshot brought), nothing truncated that is not applied, and that it is this node's.
- * WEIR_ECORRUPT, WEIR_EVERSION, WEIR_EINVAL (another node's or topology's), WEIR_EIO; *ret_why: text, the caller's to free. No
+/* random: for the member number of a new data folder, and seeds. Checks the whole log: no gaps, no bad record above what is
+ * applied, and that it is this node's. A group whose log begins behind its state has lost that: it becomes void. A state without a
+ * log is one that the log goes on from: this is another member now.
+ * WEIR_ECORRUPT (the log is not to be used: see above), WEIR_EVERSION, WEIR_EINVAL (another node's or topology's), WEIR_EIO; *ret_why: text, the caller's to free. No
  * callback is made before the first flush or tick. The kv, the apply and the topology outlive it; `apply` is only asked
- * apply_applied() and apply_group_start(), and only here. */
-int consensus_open(const struct topology *t, uint32_t self, struct kv *log, const struct apply *apply,
+ * apply_applied(), apply_group_start() and told apply_void() (then committed), and only here. */
+int consensus_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply,
     const uint8_t random[16], const struct consensus_io *io, struct consensus **ret_consensus, char **ret_why);
 void consensus_close(struct consensus *c); /* frees jobs under way too: their runners have stopped */
 
@@ -181,6 +191,9 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 void consensus_state_durable(struct consensus *c, uint32_t group, uint64_t index);
 /* What was applied since the last state commit is forgotten there. */
 void consensus_state_aborted(struct consensus *c, struct consensus_time now);
+/* A reader met a record of the group's state that does not read, or its digest is not the others'. what: static text, for people.
+ * Nothing happens where there is no other replica, or it is known. */
+void consensus_damaged(struct consensus *c, uint32_t group, const char *what);
 
 /* As far as this replica knows. */
 struct group_status {
@@ -192,6 +205,8 @@ struct group_status {
 	bool quorum;             /* see msg_group_status */
 	bool replaying;          /* what was in the log at open is not applied yet */
 	bool fetching;           /* a snapshot */
+	uint32_t differs;        /* 1 + a node whose digest differs from this replica's (the node fills it in); 0: none known */
+	const char *damage;      /* why the state here was given up, until it is replaced; static; NULL: it was not */
 	uint64_t fetched_bytes, fetch_total_bytes;
 	uint64_t committed, applied, durable; /* durable: in the state environment */
 	uint64_t last;           /* of the log */

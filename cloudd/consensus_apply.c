@@ -45,7 +45,7 @@ static enum apply_step step_of(enum raft_entry_kind kind)
 static void add_entry(struct group *g, struct apply_job *job, const struct raft_entry *e)
 {
 	struct raft_data *d = e->data; /* the reference becomes the item's */
-	struct apply_item item = {.group = g->number, .step = step_of(e->kind), .index = e->index, .term = e->term,
+	struct apply_item item = {.group = g->number, .step = e->index == g->skip ? APPLY_SKIP : step_of(e->kind), .index = e->index, .term = e->term,
 	    .bytes = d ? bytes_of(d->bytes, d->len) : bytes_of("", 0), .owner = d};
 	apply_job_add(job, &item);
 	g->handed = e->index;
@@ -74,9 +74,15 @@ static int gather_entries(struct group *g, struct apply_job *job)
 static int gather_group(struct group *g, struct apply_job *job, int64_t mono_ns)
 {
 	struct apply_item step;
+	if (g->damage)
+		damage_look(g, mono_ns);
+	if (g->void_due) {
+		g->void_due = false;
+		apply_job_add(job, &(struct apply_item){.group = g->number, .step = APPLY_VOID});
+	}
 	if (snapshot_take(g, &step, mono_ns))
 		apply_job_add(job, &step);
-	if (g->is_void)
+	if (g->is_void || g->damage)
 		return 0;
 	int rc = gather_entries(g, job);
 	if (!rc && g->handed < raft_committed(g->raft))
@@ -102,13 +108,18 @@ static bool is_step_of_snapshot(const struct apply_item *item)
 	    item->step == APPLY_SNAPSHOT_END;
 }
 
+static bool is_entry(const struct apply_item *item)
+{
+	return item->step != APPLY_VOID && !is_step_of_snapshot(item);
+}
+
 /* A follower that keeps up: where its loop is next woken, for more of the same, is soon enough. */
 static bool is_quiet(const struct consensus *c, const struct apply_job *job)
 {
 	for (size_t i = 0; i < job->count; i++) {
 		const struct apply_item *item = &job->items[i];
 		const struct group *g = &c->groups[item->group];
-		if (is_step_of_snapshot(item) || raft_is_leader(g->raft) || g->fetching != FETCH_NONE)
+		if (!is_entry(item) || raft_is_leader(g->raft) || g->fetching != FETCH_NONE)
 			return false;
 	}
 	return c->lists[LIST_APPLY].count == 0;
@@ -122,6 +133,7 @@ static void rewind_apply(struct consensus *c, int64_t mono_ns)
 		if (!group_live(g))
 			continue;
 		snapshot_rewind(g, mono_ns);
+		g->void_due |= g->is_void && g->damage && g->fetching != FETCH_INSTALLING;
 		if (!g->is_void)
 			g->handed = g->applied = g->state_durable;
 		list_add(c, LIST_APPLY, g);
@@ -154,7 +166,7 @@ void apply_take_back(struct apply_job *job)
 {
 	for (size_t i = 0; i < job->count; i++) {
 		struct apply_item *item = &job->items[i];
-		if (item->step == APPLY_ENTRY || item->step == APPLY_NOOP || item->step == APPLY_CONFIG)
+		if (is_entry(item))
 			raft_data_release(item->owner);
 		else
 			free(item->owner);
@@ -174,6 +186,9 @@ static void note_applied(struct consensus *c, const struct apply_job *job, int64
 			snapshot_step_done(g, item, mono_ns);
 			continue;
 		}
+		if (!is_entry(item))
+			continue;
+		c->counters.passed_over += item->step == APPLY_SKIP;
 		g->applied = item->index;
 		if (item->step == APPLY_ENTRY && g->serving && item->index >= g->first_proposed &&
 		    item->index > g->reported && g->proposed_bytes >= item->bytes.n) {
@@ -192,7 +207,7 @@ static void report_results(struct consensus *c, struct apply_job *job)
 	for (size_t i = 0; i < job->done; i++) {
 		const struct apply_item *item = &job->items[i];
 		struct group *g = &c->groups[item->group];
-		if (is_step_of_snapshot(item) || item->index <= g->reported)
+		if (!is_entry(item) || item->index <= g->reported)
 			continue;
 		g->reported = item->index;
 		c->counters.applied++;
@@ -217,6 +232,9 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 		c->counters.apply_jobs++;
 		note_applied(c, job, now.mono_ns);
 		report_results(c, job);
+	} else if (rc == WEIR_ECORRUPT && job->corrupt) {
+		damage_met(c, &job->items[job->done]);
+		c->apply_retry_ns = now.mono_ns; /* at once: the others' entries are whole */
 	} else if (rc == WEIR_EFULL) {
 		state_was_full(c, now.mono_ns);
 		c->apply_retry_ns = now.mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;

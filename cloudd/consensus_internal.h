@@ -9,6 +9,7 @@
  *     consensus_members.c   founding, leadership where it belongs
  *     consensus_moves.c     members made what the map places
  *     consensus_place.c     another map: groups opened and dropped
+ *     consensus_damage.c    a state that is not to be used any more: handed over, void, fetched anew
  *     consensus_status.c    what others ask
  */
 #ifndef WEIR_CLOUDD_CONSENSUS_INTERNAL_H
@@ -80,6 +81,7 @@ struct group {
 	uint64_t writing_bytes;
 	bool in_job, raft_writing;   /* part of the job under way; raft_written is due */
 	bool next_record;            /* the job writes `next` */
+	uint64_t unread;             /* at open: the last entry that does not read, and need not */
 	bool reset_due;              /* at open: what the log holds is older than the state; disk's base is not written yet */
 
 	/* the state */
@@ -89,11 +91,19 @@ struct group {
 	uint64_t open_last; /* the log's last at open */
 	bool is_void;       /* no state until a snapshot is installed */
 
+	/* damage */
+	const char *damage; /* why the state is of no use; static; NULL: it is fine, or no longer known */
+	bool void_due;      /* VOID is to be handed to apply */
+	int64_t handover_ns; /* when leadership was last to be handed over because of it */
+	uint64_t skip;      /* no other replica has what this entry needs: it is passed over; 0: none */
+
 	/* a snapshot */
 	struct fetch *fetch; /* made when first needed */
 	enum fetching fetching;
 	uint64_t fetch_from; /* member */
 	uint32_t fetch_turn; /* whom to ask next when there is no leader to ask */
+	bool ask_others;     /* the leader could not give one */
+	bool elsewhere;      /* another one than the leader is asked */
 	bool step_busy;      /* a step is in the apply job, or the emptying of a state that is dropped */
 	bool ended;          /* END was applied, and is not durable yet */
 	uint64_t end_index, end_term;
@@ -210,7 +220,7 @@ static inline bool group_live(const struct group *g)
 /* consensus_open.c */
 /* Opens a group that was not held: empty, or with what was left of it. apply: at the start only; later what was left has no state.
  * *ret_why: the caller's to free. */
-int group_load(struct group *g, struct kv_txn *txn, const struct apply *apply, char **ret_why);
+int group_load(struct group *g, struct kv_txn *txn, struct apply *apply, char **ret_why);
 /* A raft of the group from what is durable; `start` without the hard state and the base, which are g->disk's. */
 int group_make_raft(struct group *g, struct raft_start *start);
 const char *group_text(uint32_t group, char room[32]);
@@ -239,6 +249,12 @@ void snapshot_step_done(struct group *g, const struct apply_item *item, int64_t 
 void snapshot_rewind(struct group *g, int64_t mono_ns);
 void snapshot_durable(struct group *g, uint64_t index);
 void snapshot_tick(struct group *g, int64_t mono_ns);
+
+/* consensus_damage.c */
+/* A leader hands over; a follower's state becomes void. Nothing may be under way at apply. */
+void damage_look(struct group *g, int64_t mono_ns);
+/* An apply job met a record that does not read: item is the entry that needs it. */
+void damage_met(struct consensus *c, const struct apply_item *item);
 
 /* consensus_wire.c */
 void wire_receive(struct consensus *c, uint32_t node, const struct msg *m);

@@ -107,8 +107,8 @@ static int load_cluster_id(struct consensus *c, struct kv_txn *txn, char **ret_w
 	int rc = kv_get(txn, LOG_DB_NODE, bytes_of(LOG_KEY_CLUSTER, strlen(LOG_KEY_CLUSTER)), &value);
 	if (rc == WEIR_ENOTFOUND)
 		return 0;
-	if (!rc && value.n != CLUSTER_ID_BYTES)
-		rc = WEIR_ECORRUPT;
+	if (rc == WEIR_ECORRUPT || (!rc && value.n != CLUSTER_ID_BYTES))
+		return 0; /* it is learnt again, as by a new node */
 	if (rc) {
 		*ret_why = xasprintf("the cluster id in the log cannot be read: %s", err_text(rc));
 		return rc;
@@ -246,24 +246,42 @@ static int scan_entry(struct group *g, struct bytes key, struct bytes value, str
 	return 0;
 }
 
-static int scan_entries(struct group *g, struct kv_cursor *cursor, struct contents *out, char **ret_why)
+/* One whose value does not read, behind `before`, where `upto` and what is below is not needed any more. */
+static bool skip_entry(struct group *g, struct bytes key, struct log_position *before, uint64_t upto)
+{
+	struct rd k = rd_init(key.p, key.n);
+	uint64_t index = rd_be64(&k);
+	if (rd_finish(&k) || !index || index > upto || (before->index && index != before->index + 1))
+		return false;
+	before->index = index;
+	g->unread = index;
+	g->c->counters.log_unread++;
+	return true;
+}
+
+static int scan_entries(struct group *g, struct kv_cursor *cursor, uint64_t applied, struct contents *out, char **ret_why)
 {
 	struct bytes key, value;
 	struct log_position before = {0};
 	int rc = kv_cursor_first(cursor, &key, &value);
+	uint64_t unneeded = applied > g->disk.base_index ? applied : g->disk.base_index;
 	g->removed = g->disk_last = g->disk.base_index;
-	while (!rc) {
+	while (!rc || rc == WEIR_ECORRUPT) {
 		bool first = before.index == 0;
-		rc = scan_entry(g, key, value, &before, out, ret_why);
+		if (!rc)
+			rc = scan_entry(g, key, value, &before, out, ret_why);
+		else if (skip_entry(g, key, &before, unneeded))
+			rc = 0;
 		if (rc)
-			return rc;
+			break;
 		if (first)
 			g->removed = before.index - 1;
 		rc = kv_cursor_next(cursor, &key, &value);
 	}
 	char room[32];
 	if (rc != WEIR_ENOTFOUND) {
-		*ret_why = xasprintf("the log of %s cannot be read after entry %llu: %s", group_text(g->number, room),
+		if (!*ret_why)
+			*ret_why = xasprintf("the log of %s cannot be read after entry %llu: %s", group_text(g->number, room),
 		    (unsigned long long)before.index, err_text(rc));
 		return rc;
 	}
@@ -287,7 +305,23 @@ static uint64_t term_of(const struct group *g, const struct contents *s, uint64_
 
 /* ---- the log and the state ---------------------------------------------------------------------------------------- */
 
-/* A snapshot was installed, and the log had no time to follow: it begins behind the state's head now. */
+static void set_base(struct group *g, uint64_t applied, uint64_t term, struct bytes config)
+{
+	g->disk.base_index = applied;
+	g->disk.base_term = term;
+	memcpy(g->disk.config, config.p, config.n);
+	g->disk.config_len = config.n;
+}
+
+/* Where no other replica is, nobody can take this node's new number in. */
+static void be_alone(struct group *g)
+{
+	struct raft_config config = {0};
+	raft_config_add(&config, g->c->member, true);
+	g->disk.config_len = raft_config_encode(&config, g->disk.config);
+}
+
+/* The log begins behind the state's head now: a snapshot was installed and the log had no time to follow, or it is a new one. */
 static int start_behind_state(struct group *g, uint64_t applied, uint64_t term, struct bytes config,
     struct contents *s, char **ret_why)
 {
@@ -298,41 +332,49 @@ static int start_behind_state(struct group *g, uint64_t applied, uint64_t term, 
 		return WEIR_ECORRUPT;
 	}
 	clear_contents(s);
-	g->disk.base_index = g->disk_last = g->removed = applied;
-	g->disk.base_term = term;
+	set_base(g, applied, term, config);
+	g->disk_last = g->removed = applied;
+	if (g->c->node_record_dirty && topology_replicas(g->c->topology, g->number) == 1)
+		be_alone(g);
 	if (term > g->disk.term) {
 		g->disk.term = term;
 		g->disk.vote = RAFT_NOBODY;
 	}
-	memcpy(g->disk.config, config.p, config.n);
-	g->disk.config_len = config.n;
 	g->log_bytes = 0;
 	g->reset_due = true;
 	return 0;
 }
 
-static int join_state(struct group *g, const struct apply *apply, struct contents *s, char **ret_why)
+/* Its state was lost, or set aside: another replica has it. */
+static int lose_state(struct group *g, struct apply *apply, char **ret_why)
+{
+	char room[32];
+	int rc = apply_void(apply, g->number);
+	if (rc)
+		*ret_why = xasprintf("the state of %s cannot be marked as lost: %s", group_text(g->number, room), err_text(rc));
+	g->is_void = true;
+	g->c->counters.damaged++;
+	return rc;
+}
+
+static int join_state(struct group *g, struct apply *apply, struct contents *s, char **ret_why)
 {
 	struct bytes config;
 	uint64_t term = 0, applied = apply ? apply_applied(apply, g->number, &term) : 0;
-	char room[32];
 	if (apply)
 		apply_group_start(apply, g->number, &config, &g->is_void);
 	else
 		g->is_void = g->has;
 	bool ahead = applied > g->disk_last || (applied > g->disk.base_index && term_of(g, s, applied) != term);
-	bool new_log = g->c->node_record_dirty && (g->is_void || applied);
-	if (!new_log && !g->is_void && ahead) {
-		int rc = start_behind_state(g, applied, term, config, s, ret_why);
-		if (rc)
-			return rc;
-	} else if (new_log || (!g->is_void && applied < g->disk.base_index)) {
-		*ret_why = xasprintf("the log of %s holds entries %llu to %llu, but its state has applied %llu: the log and "
-		                     "state folders do not belong together, or one of them was lost",
-		    group_text(g->number, room), (unsigned long long)g->disk.base_index + 1,
-		    (unsigned long long)g->disk_last, (unsigned long long)applied);
-		return WEIR_ECORRUPT;
-	}
+	int rc = 0;
+	if (!g->is_void && ahead)
+		rc = start_behind_state(g, applied, term, config, s, ret_why);
+	else if (!g->is_void && applied < g->disk.base_index)
+		rc = lose_state(g, apply, ret_why);
+	if (rc)
+		return rc;
+	if (g->is_void)
+		applied = 0;
 	g->applied = g->handed = g->reported = g->is_void ? g->disk.base_index : applied;
 	g->state_durable = g->is_void ? 0 : applied;
 	g->has |= applied || g->is_void;
@@ -377,7 +419,30 @@ int group_make_raft(struct group *g, struct raft_start *start)
 	return raft_new(&o, start, &g->raft);
 }
 
-int group_load(struct group *g, struct kv_txn *txn, const struct apply *apply, char **ret_why)
+/* Entries that do not read and are not needed: the log begins behind them, where the state is. */
+static int scan_group(struct group *g, struct kv_cursor *cursor, const struct apply *apply, struct contents *out,
+    char **ret_why)
+{
+	struct bytes config = {0};
+	struct raft_config decoded;
+	uint64_t term = 0, applied = apply ? apply_applied(apply, g->number, &term) : 0;
+	bool is_void;
+	uint64_t unread = g->c->counters.log_unread;
+	if (apply)
+		apply_group_start(apply, g->number, &config, &is_void);
+	if (config.n > sizeof(g->disk.config) || !config.n || raft_config_decode(config.p, config.n, &decoded))
+		applied = 0;
+	int rc = scan_entries(g, cursor, applied, out, ret_why);
+	if (rc || g->unread <= g->disk.base_index)
+		return rc;
+	clear_contents(out);
+	set_base(g, applied, term, config);
+	g->log_bytes = 0;
+	g->c->counters.log_unread = unread; /* they are counted by the second look */
+	return scan_entries(g, cursor, applied, out, ret_why);
+}
+
+int group_load(struct group *g, struct kv_txn *txn, struct apply *apply, char **ret_why)
 {
 	struct contents contents = {0};
 	struct kv_cursor *cursor;
@@ -385,7 +450,7 @@ int group_load(struct group *g, struct kv_txn *txn, const struct apply *apply, c
 	int rc = kv_cursor_open(txn, LOG_DB_GROUP(g->number), &cursor);
 	if (rc)
 		return rc;
-	rc = scan_entries(g, cursor, &contents, ret_why);
+	rc = scan_group(g, cursor, apply, &contents, ret_why);
 	kv_cursor_close(cursor);
 	if (!rc)
 		rc = join_state(g, apply, &contents, ret_why);
@@ -437,7 +502,7 @@ static struct consensus *make(const struct topology *t, uint32_t self, struct kv
 	return c;
 }
 
-int consensus_open(const struct topology *t, uint32_t self, struct kv *log, const struct apply *apply,
+int consensus_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply,
     const uint8_t random[16], const struct consensus_io *io, struct consensus **ret_consensus, char **ret_why)
 {
 	struct consensus *c = make(t, self, log, random, io);
@@ -456,7 +521,10 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, cons
 	}
 	if (txn)
 		kv_abort(txn);
+	if (!rc)
+		rc = apply_commit(apply); /* states that were lost */
 	if (rc) {
+		apply_abort(apply);
 		*ret_why = why ? why : xasprintf("the log cannot be read: %s", err_text(rc));
 		consensus_close(c);
 		return rc;

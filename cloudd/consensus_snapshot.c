@@ -40,13 +40,33 @@ static bool too_many_fetched(const struct group *g)
 	return n >= CONSENSUS_MOVES_MAX;
 }
 
+/* The source may be damaged itself, and not know it before it is asked: the others in turn. */
+static bool start_elsewhere(struct group *g, uint64_t from, int64_t mono_ns)
+{
+	const struct consensus *c = g->c;
+	uint32_t replicas = topology_replicas(c->topology, g->number);
+	for (uint32_t i = 0; i < replicas; i++) {
+		uint32_t node = topology_replica(c->topology, g->number, g->fetch_turn++ % replicas);
+		if (node == c->self || node == node_of(from) || c->peers[node].member == RAFT_NOBODY)
+			continue;
+		start(g, c->peers[node].member, mono_ns);
+		g->elsewhere = g->fetching != FETCH_NONE;
+		return g->elsewhere;
+	}
+	return false;
+}
+
 void snapshot_look(struct group *g, int64_t mono_ns)
 {
 	uint64_t from, index;
 	if (g->step_busy || g->ended || g->dropping != DROP_NO || too_many_fetched(g))
 		return;
 	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
-	if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))
+	if (wanted && g->ask_others && g->fetching == FETCH_NONE)
+		g->ask_others = !start_elsewhere(g, from, mono_ns);
+	else if (wanted && g->fetching != FETCH_NONE && g->elsewhere)
+		return;
+	else if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))
 		start(g, from, mono_ns);
 	else if (!wanted && g->fetching == FETCH_ASKING && !g->is_void)
 		g->fetching = FETCH_NONE; /* the log has caught up by itself */
@@ -157,8 +177,10 @@ void snapshot_durable(struct group *g, uint64_t index)
 	struct consensus *c = g->c;
 	if (index != g->end_index)
 		return;
-	g->ended = g->is_void = false;
+	g->ended = g->is_void = g->elsewhere = false;
 	g->fetching = FETCH_NONE;
+	g->damage = NULL;
+	g->void_due = g->ask_others = false;
 	if (raft_snapshot_installed(g->raft, g->end_index, g->end_term, &g->end_config)) {
 		consensus_fail(c, "a snapshot does not fit the log", WEIR_ECORRUPT);
 		return;
@@ -198,6 +220,8 @@ void snapshot_tick(struct group *g, int64_t mono_ns)
 	if (!fetch_stuck(g->fetch))
 		return;
 	g->fetching = FETCH_NONE;
+	g->ask_others = g->is_void && !g->elsewhere;
+	g->elsewhere = false;
 	g->c->counters.snapshots_failed++;
 	raft_snapshot_failed(g->raft);
 }

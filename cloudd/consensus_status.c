@@ -110,6 +110,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 		out.fetching = g->fetching != FETCH_NONE || g->is_void;
 		if (g->fetching != FETCH_NONE)
 			fetch_progress(g->fetch, &out.fetched_bytes, &out.fetch_total_bytes);
+		out.damage = g->damage;
 		out.committed = s.commit;
 		out.applied = g->applied;
 		out.durable = g->state_durable;

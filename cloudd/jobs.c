@@ -285,6 +285,10 @@ static int run_item(struct apply *a, const struct apply_item *i, struct apply_re
 		return apply_snapshot_records(a, i->group, i->bytes);
 	case APPLY_SNAPSHOT_END:
 		return apply_snapshot_end(a, i->group, i->head);
+	case APPLY_SKIP:
+		return apply_skip(a, i->group, i->index, i->term, ret_result);
+	case APPLY_VOID:
+		return apply_void(a, i->group);
 	}
 	return WEIR_EINVAL;
 }
@@ -298,6 +302,8 @@ int apply_job_run(struct apply *a, struct apply_job *job)
 		int rc = run_item(a, i, &job->results[job->done]);
 		bool foreign = i->step == APPLY_SNAPSHOT_RECORDS || i->step == APPLY_SNAPSHOT_END;
 		i->bad = foreign && rc == WEIR_ECORRUPT;
+		bool entry = i->step == APPLY_ENTRY || i->step == APPLY_NOOP || i->step == APPLY_CONFIG;
+		job->corrupt = entry && rc == WEIR_ECORRUPT;
 		if (rc && !i->bad)
 			return rc;
 		job->done++;

@@ -81,7 +81,9 @@ enum apply_step {
 	APPLY_CONFIG,
 	APPLY_SNAPSHOT_BEGIN,
 	APPLY_SNAPSHOT_RECORDS,
-	APPLY_SNAPSHOT_END
+	APPLY_SNAPSHOT_END,
+	APPLY_SKIP, /* an entry that cannot be applied here */
+	APPLY_VOID  /* the state is not to be used any more */
 };
 
 struct apply_item {
@@ -99,6 +101,8 @@ struct apply_job {
 	struct apply_result *results; /* of the first `done` items; zeroed for the steps of a snapshot */
 	size_t count, cap, done;
 	size_t bytes;
+	bool corrupt; /* set by a run that returned WEIR_ECORRUPT: items[done] met a record of its group that does not read. */
+	              /* The transaction is aborted; the others' entries come again */
 	bool quiet; /* nobody waits for what comes of it, and nothing comes next: completed with any later turn of the loop */
 };
 

@@ -17,6 +17,14 @@ static const struct stats_family table[METRICS_FAMILIES] = {
 	STATS_COUNTER, {NULL}},
     [METRICS_SERVE_BUSY] = {"weir_cloud_serve_busy_total", "Requests of other nodes refused because too many waited",
 	STATS_COUNTER, {NULL}},
+    [METRICS_DAMAGED_RECORDS] = {"weir_cloud_damaged_records_total", "Stored records that did not read at the start",
+	STATS_COUNTER, {"environment"}},
+    [METRICS_DAMAGED_PAGES] = {"weir_cloud_damaged_pages_total", "Pages of data files that were damaged at the start",
+	STATS_COUNTER, {"environment"}},
+    [METRICS_SET_ASIDE] = {"weir_cloud_set_aside_total", "Data folders that were set aside because they were damaged",
+	STATS_COUNTER, {"environment"}},
+    [METRICS_DAMAGED_READS] = {"weir_cloud_damaged_reads_total", "Reads that met a stored record which does not read",
+	STATS_COUNTER, {NULL}},
 };
 
 struct stats *metrics_new(void)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cloudd/consensus.h"
+#include "cloudd/digests.h"
 #include "cloudd/ingress.h"
 #include "cloudd/leader.h"
 #include "cloudd/meta.h"
@@ -16,6 +17,7 @@
 
 #define META_GROUP 0
 #define READMITS_MAX 64
+#define COMPARE_MS 500
 
 struct readmit {
 	uint64_t id; /* 0: free */
@@ -46,6 +48,10 @@ struct node {
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool led_changed;        /* something began or ceased to be led here, and the others were not told yet */
 	int *led_by;             /* by group: the node that led it at the last tick, or -1 */
+	struct digests *digests;
+	struct msg_digest *told;
+	int64_t compared_ns;     /* when digests were last looked at */
+	uint32_t *differs;       /* by group: 1 + the node whose digest differs; 0: none */
 	struct group_status *statuses; /* by group: as of the last tick */
 	bool *reachable;         /* by node: likewise */
 	struct buf why;          /* not ready: why; empty: ready */
@@ -151,6 +157,8 @@ static void committed(void *arg, uint32_t group, uint64_t index)
 static void applied(void *arg, const struct apply_result *r, struct bytes entry)
 {
 	struct node *n = arg;
+	if (r->digested)
+		digests_note(n->digests, r->group, r->index, r->digest);
 	if (r->group == META_GROUP)
 		meta_applied(n->meta, r, entry, meta_now(n));
 	else
@@ -181,6 +189,10 @@ static void read_index(void *arg, uint32_t group, uint64_t context, bool ok, uin
 /* A replica of the meta group that cannot read its state must not lead it, nor be handed what it led: it is as good as down. */
 static void fail_meta(struct node *n, int rc)
 {
+	if (rc == WEIR_ECORRUPT && topology_replicas(n->topology, META_GROUP) > 1) {
+		consensus_damaged(n->consensus, META_GROUP, "a stored record does not read");
+		return;
+	}
 	char *why = xasprintf("the meta group's state cannot be read: %s", err_text(rc));
 	consensus_stop(n->consensus, why);
 	free(why);
@@ -191,6 +203,8 @@ static void reloaded(void *arg, uint32_t group, uint64_t index)
 	struct node *n = arg;
 	struct kv_txn *txn;
 	(void)index;
+	digests_forget(n->digests, group);
+	n->differs[group] = 0;
 	if (group != META_GROUP)
 		return;
 	int rc = kv_begin(n->state, false, &txn);
@@ -270,6 +284,10 @@ static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 		rc = meta_load(n->meta, txn);
 		kv_abort(txn);
 	}
+	if (rc == WEIR_ECORRUPT && topology_replicas(n->topology, META_GROUP) > 1) {
+		consensus_damaged(n->consensus, META_GROUP, "a stored record does not read");
+		rc = 0;
+	}
 	if (rc == WEIR_EBUSY)
 		rc = 0; /* stopped while a snapshot was being installed: reloaded() comes when it is there */
 	if (rc) {
@@ -280,7 +298,7 @@ static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 	if (meta_cluster_id(n->meta, stated) && consensus_cluster_id(n->consensus, kept) &&
 	    memcmp(stated, kept, CLUSTER_ID_BYTES) != 0) {
 		*ret_why = xasprintf("the log and the state belong to two clusters: one of the folders was replaced");
-		return WEIR_ECORRUPT;
+		return WEIR_EINVAL;
 	}
 	return 0;
 }
@@ -345,6 +363,9 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 		n->led_by[g] = -1;
 	n->statuses = xcalloc(topology_groups(t), sizeof(*n->statuses));
 	n->reachable = xcalloc(t->cloud_count, sizeof(*n->reachable));
+	n->digests = digests_new(topology_groups(t));
+	n->told = xcalloc(DIGESTS_TOLD_MAX, sizeof(*n->told));
+	n->differs = xcalloc(topology_groups(t), sizeof(*n->differs));
 	n->peers = peers_new(t, self);
 	make_leaders(n);
 	n->view = view_new(t, n->name);
@@ -382,6 +403,9 @@ void node_close(struct node *n)
 	route_free(n->route);
 	ingress_free(n->ingress);
 	consensus_close(n->consensus);
+	digests_free(n->digests);
+	free(n->told);
+	free(n->differs);
 	peers_free(n->peers);
 	view_free(n->view);
 	free(n->led_by);
@@ -424,6 +448,8 @@ static void ask_others(struct node *n)
 	struct msg m = {.type = MSG_INFO, .req_id = n->start_id};
 	consensus_info(n->consensus, &m.info);
 	m.info.cluster = n->topology->cluster;
+	m.info.digest_count = digests_tell(n->digests, n->told);
+	m.info.digests = n->told;
 	if (encode_msg(n, &m))
 		return;
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++) {
@@ -464,6 +490,8 @@ static void take_info(struct node *n, uint32_t node, const struct msg_info *info
 	 * still know the old id. */
 	if (!n->has_id && !n->meta && answered && says_it_leads(info, META_GROUP) && id.n == CLUSTER_ID_BYTES)
 		consensus_keep_cluster_id(n->consensus, id.p);
+	for (size_t i = 0; same_cluster(n, id) && i < info->digest_count; i++)
+		digests_heard(n->digests, node, &info->digests[i]);
 	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
 
@@ -818,6 +846,7 @@ static void look_around(struct node *n)
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
 		consensus_status(n->consensus, g, &n->statuses[g]);
 		n->statuses[g].leader = leader_of(n, g);
+		n->statuses[g].differs = n->differs[g];
 	}
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++)
 		n->reachable[i] = peers_reachable(n->peers, i, n->now.mono_ns);
@@ -858,6 +887,23 @@ static void watch_leaders(struct node *n)
 
 /* ---- the loop's calls ---------------------------------------------------------------------------------------------------------------- */
 
+/* This replica's states, compared with the others'. */
+static void compare_digests(struct node *n)
+{
+	if (n->compared_ns && n->now.mono_ns - n->compared_ns < COMPARE_MS * NS_PER_MS)
+		return;
+	n->compared_ns = n->now.mono_ns;
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
+		uint64_t index;
+		uint32_t node;
+		uint32_t replicas = topology_replicas(n->topology, g);
+		enum digests_verdict v = digests_look(n->digests, g, replicas, &index, &node);
+		n->differs[g] = v == DIGESTS_FINE ? 0 : 1 + node;
+		if (v == DIGESTS_DIVERGENT)
+			consensus_damaged(n->consensus, g, "divergent: its digest is not that of the other replicas");
+	}
+}
+
 static void tick_meta(struct node *n)
 {
 	if (!n->meta)
@@ -895,6 +941,7 @@ void node_tick(struct node *n, struct node_time now)
 		if (n->leaders[s])
 			leader_tick(n->leaders[s], leader_now(n));
 	}
+	compare_digests(n);
 	tick_meta(n);
 	node_flush(n, now);
 	update_view(n);
@@ -940,6 +987,13 @@ void node_state_aborted(struct node *n, struct node_time now)
 {
 	n->now = now;
 	consensus_state_aborted(n->consensus, consensus_now(n));
+}
+
+void node_damaged(struct node *n, uint32_t group, const char *what, struct node_time now)
+{
+	n->now = now;
+	consensus_damaged(n->consensus, group, what);
+	node_flush(n, now);
 }
 
 /* ---- any thread -------------------------------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
 
 struct seen {
 	bool serving, led, fetching;
+	const char *damage;
+	uint32_t differs;
 	bool was_led; /* it had a leader once: until then it is starting */
 	int64_t fetch_ns; /* since when */
 	uint64_t fetch_bytes;
@@ -98,12 +100,40 @@ static void look_at_leaders(struct notices *n, const struct group_status *groups
 	say_marked(n, false, "led again");
 }
 
+static void look_at_damage(struct notices *n, const struct group_status *groups)
+{
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
+		const char *what = groups[g].damage;
+		if (!what || n->seen[g].damage)
+			continue;
+		for (uint32_t i = g; i < topology_groups(n->topology); i++) { /* all of the same reason on one line */
+			n->marked[i] = groups[i].damage == what && !n->seen[i].damage;
+			if (n->marked[i])
+				n->seen[i].damage = what;
+		}
+		char *text = xasprintf("DAMAGED: %s; not served here until it was had again from another replica", what);
+		say_marked(n, true, text);
+		free(text);
+	}
+}
+
+static void look_at_digests(struct notices *n, const struct group_status *groups)
+{
+	for (uint32_t node = 0; node < n->topology->cloud_count; node++) {
+		for (uint32_t g = 0; g < topology_groups(n->topology); g++)
+			n->marked[g] = groups[g].differs == node + 1 && !n->seen[g].differs;
+		char *text = xasprintf("DIVERGENT: the state is not that of another replica; node=%s", n->topology->clouds[node].name);
+		say_marked(n, true, text);
+		free(text);
+	}
+}
+
 static void look_at_fetches(struct notices *n, const struct group_status *groups, int64_t mono_ns)
 {
 	uint64_t bytes = 0;
 	int64_t longest_ns = 0;
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
-		n->marked[g] = groups[g].fetching && !n->seen[g].fetching;
+		n->marked[g] = groups[g].fetching && !n->seen[g].fetching && !groups[g].damage;
 	say_marked(n, false, "too far behind for the leader's log: fetches the state");
 	buf_clear(&n->text);
 	buf_printf(&n->text, "fetched the state; shards=");
@@ -187,6 +217,8 @@ static void remember(struct seen *s, const struct group_status *g, int64_t mono_
 	if (g->fetching)
 		s->fetch_bytes = g->fetch_total_bytes > g->fetched_bytes ? g->fetch_total_bytes : g->fetched_bytes;
 	s->serving = g->serving;
+	s->damage = g->damage;
+	s->differs = g->differs;
 	s->fetching = g->fetching;
 	s->led = g->held && g->leader >= 0;
 	s->was_led = s->was_led || s->led;
@@ -198,6 +230,8 @@ void notices_look(struct notices *n, const struct group_status *groups, int64_t 
 	look_at_leading(n, groups, true, "this node begins to lead");
 	look_at_leading(n, groups, false, "this node no longer leads");
 	look_at_leaders(n, groups);
+	look_at_damage(n, groups);
+	look_at_digests(n, groups);
 	look_at_fetches(n, groups, mono_ns);
 	look_at_members(n, groups);
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++)

@@ -1,12 +1,14 @@
 #include "cloudd/readiness.h"
 
 /* From fine to worst. */
-enum readiness { READY, BEGINS, UNREACHABLE, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, WAITS, FORMING };
+enum readiness { READY, BEGINS, UNREACHABLE, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, DAMAGED, WAITS, FORMING };
 
 static enum readiness judge(const struct group_status *g, const bool *reachable)
 {
 	if (g->role == REPLICA_FORMING)
 		return g->waits_for[0] ? FORMING : WAITS;
+	if (g->damage)
+		return DAMAGED;
 	if (g->fetching)
 		return FETCHING;
 	if (g->replaying)
@@ -79,6 +81,10 @@ static void put_problem(const struct topology *t, uint32_t group, const struct g
 		if (g->fetch_total_bytes)
 			buf_printf(out, " of %llu", (unsigned long long)g->fetch_total_bytes);
 		buf_printf(out, " bytes");
+		break;
+	case DAMAGED:
+		readiness_group_name(out, group);
+		buf_printf(out, " is damaged here and is had again from another replica: %s", g->damage);
 		break;
 	case WAITS:
 		readiness_group_name(out, group);

@@ -68,6 +68,8 @@ static void handle_snapshot(struct serve *s, const struct msg *m, struct msg *re
 	reply->type = MSG_SNAPSHOT_REPLY;
 	if (s->o.snapshots) {
 		snapshots_serve(s->o.snapshots, m, clock_mono_ns(), body, reply);
+		if (reply->snapshot_reply.reason == snapshot_damaged && s->o.damaged)
+			s->o.damaged(s->o.arg, m->snapshot.group);
 		return;
 	}
 	reply->snapshot_reply.group = m->snapshot.group;

@@ -40,6 +40,8 @@ struct serve_options {
 	/* Answers a frame; called on reader threads. */
 	void *arg;
 	void (*reply)(void *arg, struct bytes route, const void *frame, size_t len);
+	/* A record of the group's state that does not read was met; any thread. May be NULL. */
+	void (*damaged)(void *arg, uint32_t group);
 	struct stats_cell *busy; /* requests refused because the queue was full, or dropped because their turn came too late */
 };
 

@@ -58,6 +58,12 @@ int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct
 	return 0;
 }
 
+static void note_damage(struct serve *s, uint32_t group, int rc)
+{
+	if (rc == WEIR_ECORRUPT && s->o.damaged)
+		s->o.damaged(s->o.arg, group);
+}
+
 /* ---- linearizable ------------------------------------------------------------------------------------------------ */
 
 static enum verdict wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason)
@@ -115,6 +121,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
 	rc = serve_begin(s, group, &txn, &info);
+	note_damage(s, group, rc);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
 	*ret_age = (struct serve_age){0};
@@ -122,6 +129,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 		age_of(s, group, &info, ret_age);
 	rc = result_query(s->o.topology, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
+	note_damage(s, group, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
@@ -190,6 +198,7 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 	if (v != VERDICT_OK || !any)
 		return v;
 	int rc = read_outbox(s, shard, conf, index, n, limit, rows, ret_reset, &beyond);
+	note_damage(s, shard + 1, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 

@@ -291,6 +291,8 @@ static void answer(struct msg *reply, enum verdict verdict, const char *reason)
 	reply->snapshot_reply.reason = reason;
 }
 
+const char snapshot_damaged[] = "the state of the group is damaged here";
+
 static const char *reason_of(int rc)
 {
 	switch (rc) {
@@ -299,7 +301,7 @@ static const char *reason_of(int rc)
 	case WEIR_EFULL:
 		return "no room for a copy of the state";
 	case WEIR_ECORRUPT:
-		return "the state of the group is damaged here";
+		return snapshot_damaged;
 	}
 	return "the state cannot be copied";
 }

@@ -39,6 +39,9 @@ struct snapshot_files {
 /* Unlinked files in `folder`, which outlives them. */
 struct snapshot_files snapshot_files_in(const char *folder);
 
+/* The reason of an UNAVAILABLE where a record, or the digest, is not what it should be. */
+extern const char snapshot_damaged[];
+
 struct snapshots;
 
 struct snapshots *snapshots_new(struct kv *state, const struct snapshot_files *files);

@@ -258,8 +258,11 @@ int state_head_read(struct kv_txn *txn, unsigned db, struct state_head *ret)
 	state_key_start(&k, STATE_APPLIED);
 	struct bytes value;
 	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	if (rc)
-		return rc;
+	return rc ? rc : state_head_decode(value, ret);
+}
+
+int state_head_decode(struct bytes value, struct state_head *ret)
+{
 	struct rd r = rd_init(value.p, value.n);
 	struct state_head h = {0};
 	if (rd_u8(&r) != STATE_HEAD_VERSION)

@@ -114,6 +114,7 @@ struct state_head {
 };
 #define STATE_HEAD_VERSION 2
 int state_head_read(struct kv_txn *txn, unsigned db, struct state_head *ret); /* WEIR_ENOTFOUND: never written */
+int state_head_decode(struct bytes value, struct state_head *ret); /* of STATE_APPLIED's record; WEIR_ECORRUPT */
 int state_head_write(struct state *s, const struct state_head *h);
 
 /* 0, or WEIR_EBUSY while the group is void; or an error of kv. Readers ask it first, in their transaction. */

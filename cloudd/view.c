@@ -371,6 +371,12 @@ static void put_raft(struct buf *out, const struct consensus_counters *c)
 	    c->leader_changes);
 	put_one(out, "weir_raft_transfers_total", "leaderships handed over to a better placed replica", STATS_COUNTER,
 	    c->transfers);
+	put_one(out, "weir_cloud_damaged_states_total",
+	    "states of shards given up: a record did not read, or the digest differed", STATS_COUNTER, c->damaged);
+	put_one(out, "weir_cloud_passed_over_total",
+	    "entries that could not be applied to damaged records, with no other replica to ask", STATS_COUNTER, c->passed_over);
+	put_one(out, "weir_cloud_log_unread_total", "entries of the log that did not read and were not needed", STATS_COUNTER,
+	    c->log_unread);
 	put_one(out, "weir_raft_replaced_total", "members replaced after their node's data folder was lost", STATS_COUNTER,
 	    c->replaced);
 	PUT_MANY(out, "weir_raft_frames_total", "frames of consensus between nodes", "result", {"in", c->frames_in},

@@ -238,7 +238,7 @@ static void apply_job(struct state_writer *w, struct apply_job *job)
 	if (!rc) {
 		note_applied(w, job);
 	} else {
-		if (rc != WEIR_EFULL)
+		if (rc != WEIR_EFULL && !job->corrupt)
 			w->o.io->failed(w->o.io->arg, "state", rc);
 		abort_open(w);
 	}

@@ -175,6 +175,10 @@ static int check_info(const struct msg_info *info)
 	bool ok = name_ok(info->cluster);
 	for (size_t i = 0; i < info->lead_count; i++)
 		ok = ok && info->leads[i].group < RAFT_GROUPS_MAX;
+	if (info->digest_count > DIGESTS_TOLD_MAX)
+		return WEIR_ETOOBIG;
+	for (size_t i = 0; i < info->digest_count; i++)
+		ok = ok && info->digests[i].group < RAFT_GROUPS_MAX;
 	return ok ? 0 : WEIR_EINVAL;
 }
 
@@ -363,6 +367,8 @@ struct body {
 	Weir__ReplicaStatus **replica_refs;
 	Weir__Lead *leads;
 	Weir__Lead **lead_refs;
+	uint32_t *digest_groups;
+	uint64_t *digest_indexes, *digests;
 	Weir__RaftMessage *messages;
 	Weir__RaftMessage **message_refs;
 	Weir__RaftEntry *entries;
@@ -381,6 +387,9 @@ static void body_free(struct body *b)
 	free(b->replica_refs);
 	free(b->leads);
 	free(b->lead_refs);
+	free(b->digest_groups);
+	free(b->digest_indexes);
+	free(b->digests);
 	free(b->messages);
 	free(b->message_refs);
 	free(b->entries);
@@ -586,6 +595,22 @@ static void put_outbox_reply(const struct msg *m, Weir__OutboxReply *w)
 	w->reason = put_text(m->outbox_reply.reason);
 }
 
+static void put_digests(const struct msg_info *info, Weir__Info *w, struct body *b)
+{
+	b->digest_groups = xcalloc(info->digest_count, sizeof(*b->digest_groups));
+	b->digest_indexes = xcalloc(info->digest_count, sizeof(*b->digest_indexes));
+	b->digests = xcalloc(info->digest_count, sizeof(*b->digests));
+	for (size_t i = 0; i < info->digest_count; i++) {
+		b->digest_groups[i] = info->digests[i].group;
+		b->digest_indexes[i] = info->digests[i].index;
+		b->digests[i] = info->digests[i].value;
+	}
+	w->n_digest_groups = w->n_digest_indexes = w->n_digests = info->digest_count;
+	w->digest_groups = b->digest_groups;
+	w->digest_indexes = b->digest_indexes;
+	w->digests = b->digests;
+}
+
 static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
 {
 	b->leads = xcalloc(info->lead_count, sizeof(*b->leads));
@@ -603,6 +628,7 @@ static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
 	w->has = put_bytes(info->has);
 	w->n_leads = info->lead_count;
 	w->leads = b->lead_refs;
+	put_digests(info, w, b);
 	w->map_version = info->map_version;
 }
 
@@ -1165,6 +1191,19 @@ static void take_outbox_reply(struct taker *t, const Weir__OutboxReply *w, struc
 	m->outbox_reply.reason = take_text(t, w->reason);
 }
 
+/* Lists of unequal length: what has no place in one of them is nothing. */
+static void take_digests(struct taker *t, const Weir__Info *w, struct msg_info *info)
+{
+	size_t n = w->n_digest_groups;
+	n = w->n_digest_indexes < n ? w->n_digest_indexes : n;
+	n = w->n_digests < n ? w->n_digests : n;
+	info->digests = take_list(t, n, DIGESTS_TOLD_MAX, sizeof(*info->digests));
+	for (size_t i = 0; info->digests && i < n; i++) {
+		info->digests[i] = (struct msg_digest){w->digest_groups[i], w->digest_indexes[i], w->digests[i]};
+		info->digest_count = i + 1;
+	}
+}
+
 /* w may be NULL: an answer that says nothing. */
 static void take_info(struct taker *t, const Weir__Info *w, struct msg_info *info)
 {
@@ -1175,6 +1214,7 @@ static void take_info(struct taker *t, const Weir__Info *w, struct msg_info *inf
 	info->replica = w->replica;
 	info->has = take_bytes(w->has);
 	info->map_version = w->map_version;
+	take_digests(t, w, info);
 	info->leads = take_list(t, w->n_leads, RAFT_GROUPS_MAX, sizeof(*info->leads));
 	for (size_t i = 0; info->leads && i < w->n_leads; i++) {
 		info->leads[i].group = w->leads[i]->group;

@@ -142,6 +142,11 @@ struct msg_lead {
 	uint64_t term;
 	uint64_t settled; /* the version of the map whose placement its members are; 0: of none */
 };
+struct msg_digest { /* of a group's state as of an entry; the halves of the digest by exclusive or */
+	uint32_t group;
+	uint64_t index, value;
+};
+#define DIGESTS_TOLD_MAX (2 * (SHARDS_MAX + 1)) /* two of each group */
 struct msg_info {
 	const char *cluster;     /* the cluster's name */
 	uint64_t replica;        /* the node's member number in all its groups: one per data folder, never used twice */
@@ -149,6 +154,8 @@ struct msg_info {
 	size_t lead_count;
 	struct msg_lead *leads;  /* groups that it leads and serves now */
 	uint64_t map_version;    /* that it goes by; 0: its file */
+	size_t digest_count;     /* at most DIGESTS_TOLD_MAX */
+	struct msg_digest *digests;
 };
 
 /* The messages of raft/raft.h (cloudd/consensus_wire translates); numbers of members, kinds and roles as there. */

@@ -304,13 +304,13 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 	c->apply_count--;
 	int rc = c->refuse_next ? WEIR_EFULL : apply_job_run(c->apply, job);
 	c->refuse_next = false;
-	if (rc && rc != WEIR_EFULL && !sim_kv_dead(c->state))
+	if (rc && rc != WEIR_EFULL && !job->corrupt && !sim_kv_dead(c->state))
 		sim_fail(w, "cloud %u: apply job: %s", c->pid, err_text(rc));
 	if (sim_kv_dead(c->state)) {
 		cloud_died(c);
 		return;
 	}
-	if (rc == WEIR_EFULL)
+	if (rc)
 		apply_abort(c->apply);
 	if (!c->commit_planned && apply_uncommitted(c->apply)) {
 		c->commit_planned = true;

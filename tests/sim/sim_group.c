@@ -138,6 +138,10 @@ void sim_group_applies(struct sim_cloud *c, const struct apply_job *job)
 			break;
 		case APPLY_SNAPSHOT_RECORDS:
 		case APPLY_SNAPSHOT_END:
+		case APPLY_VOID:
+			break;
+		case APPLY_SKIP:
+			sim_fail(c->w, "cloud %u passes over entry %llu of group %u", c->pid, (unsigned long long)it->index, it->group);
 			break;
 		}
 	}

@@ -293,7 +293,10 @@ void kit_run_apply(uint32_t node)
 	struct apply_job *job = n->apply_job;
 	ck_assert_ptr_nonnull(job);
 	n->apply_job = NULL;
-	consensus_job_applied(n->c, job, apply_job_run(n->apply, job), kit_time());
+	int rc = apply_job_run(n->apply, job);
+	if (job->corrupt)
+		apply_abort(n->apply);
+	consensus_job_applied(n->c, job, rc, kit_time());
 }
 
 /* Whether there was anything to run. */

@@ -456,7 +456,7 @@ START_TEST(an_entry_of_no_kind_is_told)
 }
 END_TEST
 
-START_TEST(a_lost_state_is_told)
+START_TEST(a_lost_state_is_void)
 {
 	for (int i = 0; i < 2 * CONSENSUS_TRUNCATE_MIN; i++)
 		propose(1);
@@ -467,20 +467,45 @@ START_TEST(a_lost_state_is_told)
 	cloud_disk_close(&w->disk);
 	cloud_disk_lose(w->disk.state_path);
 	cloud_disk_open(&w->disk);
-	expect_refusal(WEIR_ECORRUPT, "do not belong together");
+	kit_open(0);
+	ck_assert(kit_status(0, 1).fetching);
+	struct apply_group_info info;
+	struct kv_txn *txn;
+	ck_assert_int_eq(kv_begin(w->disk.state, false, &txn), 0);
+	ck_assert_int_eq(apply_read_group(txn, 1, &info), 0);
+	ck_assert(info.is_void); /* nobody takes it for an empty one */
+	ck_assert_int_eq(apply_read_group(txn, 2, &info), 0);
+	ck_assert(!info.is_void); /* its log still has all */
+	kv_abort(txn);
+	kit_run(0);
+	ck_assert(!w->leads[1] && w->leads[2]);
 }
 END_TEST
 
-START_TEST(a_lost_log_is_told)
+START_TEST(a_lost_log_is_begun_behind_the_state)
 {
 	propose(1);
 	kit_run(0);
 	commit_state();
+	uint64_t member = consensus_member(w->c);
 	kit_stop(0);
+	w->starts++;
 	cloud_disk_close(&w->disk);
 	cloud_disk_lose(w->disk.log_path);
 	cloud_disk_open(&w->disk);
-	expect_refusal(WEIR_ECORRUPT, "do not belong together");
+	kit_open(0);
+	ck_assert_uint_ne(consensus_member(w->c), member);
+	ck_assert_uint_eq(kit_status(0, 1).applied, FIRST + 1);
+	kit_run(0);
+	ck_assert(w->leads[1]); /* there is nobody else */
+	uint64_t last = propose(1);
+	ck_assert_uint_gt(last, FIRST + 1);
+	kit_run(0);
+	commit_state();
+	ck_assert_uint_eq(w->applied[1], last);
+	kit_restart(0);
+	kit_run(0);
+	ck_assert(w->leads[1]);
 }
 END_TEST
 
@@ -578,8 +603,8 @@ int main(void)
 	tcase_add_test(tc, a_bad_record_in_the_log_is_told);
 	tcase_add_test(tc, a_term_above_the_hard_state_is_told);
 	tcase_add_test(tc, an_entry_of_no_kind_is_told);
-	tcase_add_test(tc, a_lost_state_is_told);
-	tcase_add_test(tc, a_lost_log_is_told);
+	tcase_add_test(tc, a_lost_state_is_void);
+	tcase_add_test(tc, a_lost_log_is_begun_behind_the_state);
 	tcase_add_test(tc, another_nodes_log_is_told);
 	tcase_add_test(tc, an_older_versions_log_is_told);
 	tcase_add_test(tc, a_shard_that_the_topology_moved_away_is_told);

@@ -25,6 +25,7 @@ static struct msg_group_status groups[2] = {
     {SHARDS_MAX, REPLICA_FORMING, 9, 8, 7, 0, 0, 0, "", 0, "", false, 0, NULL},
 };
 static struct msg_lead leads[2] = {{0, UINT64_MAX, 6}, {SHARDS_MAX, 1, UINT64_MAX}};
+static struct msg_digest digests[2] = {{0, UINT64_MAX, 6}, {SHARDS_MAX, 1000, UINT64_MAX}};
 static struct msg_raft_entry entries[3] = {
     {7, 1, {(const uint8_t *)"", 0}},
     {8, 2, {(const uint8_t *)"\0blob\xff", 6}},
@@ -143,7 +144,7 @@ static struct msg sample(enum msg_type type)
 	case MSG_INFO:
 	case MSG_INFO_REPLY:
 		*(type == MSG_INFO ? &m.info : &m.info_reply) =
-		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads, 9};
+		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads, 9, 2, digests};
 		break;
 	case MSG_RAFT:
 		m.raft.from = 0xfedcba9876543210;
@@ -273,6 +274,10 @@ static void check_info(const struct msg_info *a, const struct msg_info *b)
 	for (size_t i = 0; i < a->lead_count; i++)
 		ck_assert(a->leads[i].group == b->leads[i].group && a->leads[i].term == b->leads[i].term &&
 		    a->leads[i].settled == b->leads[i].settled);
+	ck_assert_uint_eq(a->digest_count, b->digest_count);
+	for (size_t i = 0; i < a->digest_count; i++)
+		ck_assert(a->digests[i].group == b->digests[i].group && a->digests[i].index == b->digests[i].index &&
+		    a->digests[i].value == b->digests[i].value);
 }
 
 static void check_raft(const struct msg_raft *r, const struct msg_raft *s)

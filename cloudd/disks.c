@@ -1,0 +1,263 @@
+#include "cloudd/disks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cloudd/apply.h"
+#include "cloudd/state.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/err.h"
+
+/* ---- aside ------------------------------------------------------------------------------------------------------ */
+
+static void remove_folder(const char *path)
+{
+	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *file = xasprintf("%s/%s", path, files[i]);
+		(void)unlink(file);
+		free(file);
+	}
+	(void)rmdir(path);
+}
+
+static void sync_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)fsync(fd);
+	close(fd);
+}
+
+int disks_set_aside(const char *data, const char *name, char **ret_why)
+{
+	char *from = xasprintf("%s/%s", data, name), *to = xasprintf("%s/%s.damaged", data, name);
+	int rc = 0;
+	remove_folder(to);
+	if (rename(from, to)) {
+		*ret_why = xasprintf("%s is damaged and cannot be renamed to %s: %s", from, to, strerror(errno));
+		rc = WEIR_EIO;
+	} else {
+		sync_folder(data);
+	}
+	free(from);
+	free(to);
+	return rc;
+}
+
+/* ---- what is found ------------------------------------------------------------------------------------------------ */
+
+struct group_seen {
+	struct digest digest;
+	struct state_head head;
+	bool has_head, any;
+	uint64_t bad_records;
+};
+
+struct look {
+	struct disks_report *report;
+	struct group_seen *groups; /* NULL: a log */
+	uint32_t group_count;
+	const char **names;
+};
+
+static void put_key(struct buf *out, struct bytes key)
+{
+	for (size_t i = 0; i < key.n && i < 24; i++)
+		buf_printf(out, key.p[i] > ' ' && key.p[i] < 127 ? "%c" : "\\x%02x", key.p[i]);
+	if (key.n > 24)
+		buf_printf(out, "...");
+}
+
+static void on_damage(void *arg, const struct kv_damage *d)
+{
+	struct look *l = arg;
+	struct disks_report *r = l->report;
+	if (r->place_count < DISKS_PLACES_MAX) {
+		struct buf b = {0};
+		buf_printf(&b, "%s; page=%llu", d->what, (unsigned long long)d->page);
+		if (d->db[0])
+			buf_printf(&b, " database=%s", d->db);
+		if (d->low.n) {
+			buf_printf(&b, " key=");
+			put_key(&b, d->low);
+		}
+		snprintf(r->places[r->place_count++], sizeof(r->places[0]), "%s", buf_cstr(&b));
+		buf_free(&b);
+	}
+	for (uint32_t g = 0; l->groups && d->record && g < l->group_count; g++) {
+		if (!strcmp(d->db, l->names[STATE_DB_GROUP(g)]))
+			l->groups[g].bad_records++;
+	}
+}
+
+static int on_record(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
+{
+	struct look *l = arg;
+	(void)name;
+	if (db == STATE_DB_NODE || !l->groups)
+		return 0;
+	struct group_seen *g = &l->groups[db - STATE_DB_GROUP(0)];
+	g->any = true;
+	if (state_digest_add(&g->digest, key, value))
+		return 0;
+	g->has_head = !state_head_decode(value, &g->head);
+	g->bad_records += !g->has_head;
+	return 0;
+}
+
+static int check(const char *path, struct look *l, unsigned dbs, char **ret_why)
+{
+	struct kv_check_options o = {.path = path, .dbs = l->names, .db_count = dbs, .arg = l, .record = on_record,
+	    .damage = on_damage};
+	int64_t began_ns = clock_mono_ns();
+	int rc = kv_check(&o, &l->report->check, ret_why);
+	l->report->took_ns = clock_mono_ns() - began_ns;
+	l->report->present = !rc;
+	if (rc == WEIR_ENOTFOUND) {
+		free(*ret_why);
+		*ret_why = NULL;
+		return 0;
+	}
+	return rc;
+}
+
+/* ---- what reads of a file that is not to be used -------------------------------------------------------------------- */
+
+#define SALVAGE_RECORDS 10000 /* of one transaction */
+
+struct salvage {
+	struct kv *to;
+	struct kv_txn *txn;
+	unsigned records;
+};
+
+static int save_record(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
+{
+	struct salvage *s = arg;
+	(void)name;
+	int rc = s->txn ? 0 : kv_begin(s->to, true, &s->txn);
+	if (!rc)
+		rc = kv_put(s->txn, db, key, value);
+	if (rc || ++s->records % SALVAGE_RECORDS)
+		return rc;
+	rc = kv_commit(s->txn);
+	s->txn = NULL;
+	return rc;
+}
+
+static int salvage(const char *from, const char *to, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
+{
+	struct kv_lmdb_options o = {to, names, dbs, map_bytes, false};
+	struct salvage s = {0};
+	int rc = kv_lmdb_open(&o, &s.to, ret_why);
+	if (rc)
+		return rc;
+	struct kv_check_options look = {.path = from, .dbs = names, .db_count = dbs, .arg = &s, .record = save_record};
+	struct kv_check_result result;
+	rc = kv_check(&look, &result, ret_why);
+	if (!rc && s.txn) {
+		rc = kv_commit(s.txn);
+		s.txn = NULL;
+	}
+	kv_abort(s.txn);
+	kv_close(s.to);
+	if (rc && !*ret_why)
+		*ret_why = xasprintf("what reads of %s cannot be copied: %s", from, err_text(rc));
+	return rc;
+}
+
+/* Into a folder of another name, so that a crash meanwhile leaves the damaged one where it is. */
+static int save_rest(const char *data, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
+{
+	char *from = xasprintf("%s/state", data), *to = xasprintf("%s/state.saved", data);
+	remove_folder(to);
+	int rc = salvage(from, to, names, dbs, map_bytes, ret_why);
+	if (!rc)
+		rc = disks_set_aside(data, "state", ret_why);
+	if (!rc && rename(to, from)) {
+		*ret_why = xasprintf("%s cannot be renamed: %s", to, strerror(errno));
+		rc = WEIR_EIO;
+	}
+	if (!rc)
+		sync_folder(data);
+	free(from);
+	free(to);
+	return rc;
+}
+
+/* ---- the state -------------------------------------------------------------------------------------------------------- */
+
+/* A file that is whole: the group's records are, and are all there. */
+static bool is_whole(const struct group_seen *g)
+{
+	if (g->bad_records || (g->any && !g->has_head))
+		return false;
+	return g->head.is_void || (g->digest.hi == g->head.digest.hi && g->digest.lo == g->head.digest.lo);
+}
+
+/* Nobody else has it: records that do not read are known by their keys, and who needs them is told. The meta group is of use only as
+ * a whole. */
+static bool is_of_use(const struct group_seen *g, uint32_t number, const struct disks_report *r)
+{
+	return number && g->has_head && g->bad_records && !r->check.bad_pages;
+}
+
+static void judge_groups(const struct topology *t, const struct look *l, bool *ret_void)
+{
+	for (uint32_t i = 0; i < l->group_count; i++) {
+		const struct group_seen *g = &l->groups[i];
+		ret_void[i] = !is_whole(g) && !(topology_replicas(t, 0) == 1 && is_of_use(g, i, l->report));
+		l->report->damaged += ret_void[i];
+	}
+}
+
+int disks_check_state(const struct topology *t, const char *data, uint64_t map_bytes, bool *ret_void,
+    struct disks_report *ret, char **ret_why)
+{
+	struct disks_report report = {0};
+	struct look l = {&report, NULL, topology_groups(t), apply_db_names(t->shards)};
+	l.groups = xcalloc(l.group_count, sizeof(*l.groups));
+	char *path = xasprintf("%s/state", data);
+	int rc = check(path, &l, STATE_DBS(t->shards), ret_why);
+	bool pages = !rc && report.check.bad_pages;
+	if (pages && topology_replicas(t, 0) == 1) {
+		rc = save_rest(data, l.names, STATE_DBS(t->shards), map_bytes, ret_why);
+		report.aside = report.salvaged = !rc;
+	} else if (pages) {
+		rc = disks_set_aside(data, "state", ret_why);
+		report.aside = !rc;
+	}
+	if (!rc && report.present && (!pages || report.salvaged))
+		judge_groups(t, &l, ret_void);
+	if (!rc)
+		*ret = report;
+	free(path);
+	free(l.groups);
+	free(l.names);
+	return rc;
+}
+
+int disks_check_log(const struct topology *t, const char *data, struct disks_report *ret, char **ret_why)
+{
+	struct disks_report report = {0};
+	struct look l = {&report, NULL, 0, apply_db_names(t->shards)};
+	char *path = xasprintf("%s/log", data);
+	int rc = check(path, &l, STATE_DBS(t->shards), ret_why);
+	if (!rc && report.check.bad_pages) {
+		rc = disks_set_aside(data, "log", ret_why);
+		report.aside = !rc;
+	}
+	if (!rc)
+		*ret = report;
+	free(path);
+	free(l.names);
+	return rc;
+}
