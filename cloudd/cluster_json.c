@@ -35,9 +35,9 @@ static void look(struct group_picture *p, const struct msg_group_status *s)
 static struct group_picture picture_of(const struct topology *t, const struct gather_status *all, uint32_t group)
 {
 	struct group_picture p = {0};
-	for (uint32_t rank = 0; rank < topology_replicas(t, group); rank++) {
-		const struct msg_group_status *s = gather_group(&all[topology_replica(t, group, rank)], group);
-		if (s)
+	for (uint32_t node = 0; node < t->cloud_count; node++) {
+		const struct msg_group_status *s = gather_group(&all[node], group);
+		if (s && t->clouds[node].state != CLOUD_GONE)
 			look(&p, s);
 	}
 	return p;
@@ -91,6 +91,36 @@ static void put_replica(const struct gather_status *status, uint32_t group, cons
 	buf_printf(out, "}");
 }
 
+/* It has no place for it, and is a replica all the same: one that is being moved away. */
+static bool is_moving(const struct topology *t, const struct gather_status *all, uint32_t group, uint32_t node,
+    const struct group_picture *p)
+{
+	const char *name = t->clouds[node].name;
+	if (t->clouds[node].state == CLOUD_GONE || topology_rank(t, group, node) >= 0)
+		return false;
+	if (p->lead)
+		return !strcmp(p->lead->node, name) || follower_of(p->lead, name);
+	return gather_group(&all[node], group);
+}
+
+static bool is_placed(const struct topology *t, uint32_t group, const char *name)
+{
+	int node = topology_cloud(t, name);
+	return node >= 0 && topology_rank(t, group, (uint32_t)node) >= 0;
+}
+
+/* By its leader's word its members are those that the map has places for, and none is a learner. */
+static bool is_settled(const struct topology *t, uint32_t group, const struct msg_group_status *lead)
+{
+	if (!lead || lead->replica_count + 1 != topology_replicas(t, group) || !is_placed(t, group, lead->node))
+		return false;
+	for (size_t i = 0; i < lead->replica_count; i++) {
+		if (lead->replicas[i].role == REPLICA_LEARNER || !is_placed(t, group, lead->replicas[i].node))
+			return false;
+	}
+	return true;
+}
+
 /* "leader", "term", "quorum" and "replicas" of a group. */
 static void put_group(const struct topology *t, const struct gather_status *all, uint32_t group, struct buf *out)
 {
@@ -101,10 +131,17 @@ static void put_group(const struct topology *t, const struct gather_status *all,
 	else
 		buf_printf(out, "null");
 	put_number_or_null(out, "term", p.any, p.term);
-	buf_printf(out, ", \"quorum\": %s, \"replicas\": [", p.quorum && p.leader ? "true" : "false");
+	buf_printf(out, ", \"quorum\": %s, \"settled\": %s, \"replicas\": [", p.quorum && p.leader ? "true" : "false",
+	    is_settled(t, group, p.lead) ? "true" : "false");
 	for (uint32_t rank = 0; rank < topology_replicas(t, group); rank++) {
 		uint32_t node = topology_replica(t, group, rank);
 		buf_printf(out, rank ? ",\n    " : "\n    ");
+		put_replica(&all[node], group, t->clouds[node].name, &p, out);
+	}
+	for (uint32_t node = 0; node < t->cloud_count; node++) {
+		if (!is_moving(t, all, group, node, &p))
+			continue;
+		buf_printf(out, ",\n    ");
 		put_replica(&all[node], group, t->clouds[node].name, &p, out);
 	}
 	buf_printf(out, "]");
@@ -115,13 +152,33 @@ static const char *node_state(const struct gather_status *s)
 	return !s->rc ? "up" : s->refused ? "foreign" : "unreachable";
 }
 
+static const char *membership(enum cloud_state state)
+{
+	switch (state) {
+	case CLOUD_MEMBER:
+		return "member";
+	case CLOUD_LEAVING:
+		return "leaving";
+	case CLOUD_DEAD:
+		return "dead";
+	case CLOUD_GONE:
+		return "gone";
+	}
+	return "";
+}
+
 static void put_nodes(const struct topology *t, const struct gather_status *all, struct buf *out)
 {
+	const char *comma = "";
 	buf_printf(out, "\"nodes\": [");
 	for (uint32_t i = 0; i < t->cloud_count; i++) {
-		buf_printf(out, i ? ", {\"name\": " : "{\"name\": ");
+		if (t->clouds[i].state == CLOUD_GONE)
+			continue;
+		buf_printf(out, "%s{\"name\": ", comma);
+		comma = ", ";
 		json_text(out, t->clouds[i].name);
-		buf_printf(out, ", \"state\": \"%s\", \"listen\": ", node_state(&all[i]));
+		buf_printf(out, ", \"state\": \"%s\", \"membership\": \"%s\", \"listen\": ", node_state(&all[i]),
+		    membership(t->clouds[i].state));
 		json_text(out, t->clouds[i].listen);
 		buf_printf(out, ", \"http\": ");
 		json_text(out, t->clouds[i].http);
@@ -142,6 +199,7 @@ void cluster_json_put(const struct topology *t, const uint8_t *id, const struct 
 	}
 	buf_printf(out, ", \"name\": ");
 	json_text(out, t->cluster);
+	buf_printf(out, ", \"map_version\": %llu", (unsigned long long)t->map_version);
 	buf_printf(out, ",\n ");
 	put_nodes(t, all, out);
 	buf_printf(out, ",\n \"meta\": {");

@@ -158,6 +158,8 @@ bool consensus_holds(const struct consensus *c, uint32_t group);
 /* Goes by another topology of the same cluster from now on (slots that were reused or given up are strangers again). Calls
  * io.held(). `t` outlives it; the one before may be freed afterwards. */
 void consensus_set_topology(struct consensus *c, const struct topology *t);
+/* The map has this node no more: what it held is dropped, and it takes no part in anything. */
+bool consensus_removed(const struct consensus *c);
 /* The highest version of the map whose placement the group's members are, as its leader says (this one, or another of which
  * consensus_peer() was told); 0: none, or nobody leads it. */
 uint64_t consensus_settled(const struct consensus *c, uint32_t group);
@@ -198,6 +200,7 @@ void consensus_damaged(struct consensus *c, uint32_t group, const char *what);
 /* As far as this replica knows. */
 struct group_status {
 	bool held;
+	bool placed;             /* the map has a place for it here; held and not placed: it is moved away, and dropped then */
 	enum replica_role role;  /* FORMING: not founded yet, or nothing of it here yet */
 	uint64_t term;
 	int leader;              /* node, -1: none known */

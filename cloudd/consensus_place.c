@@ -80,7 +80,7 @@ static void forget_strangers(struct consensus *c, const struct topology *t)
 	}
 }
 
-static bool is_removed(const struct consensus *c)
+bool consensus_removed(const struct consensus *c)
 {
 	const struct topology *t = c->topology;
 	return c->self >= t->cloud_count || t->clouds[c->self].state == CLOUD_GONE ||
@@ -90,7 +90,7 @@ static bool is_removed(const struct consensus *c)
 static void place(struct group *g)
 {
 	struct consensus *c = g->c;
-	int rank = is_removed(c) ? -1 : topology_rank(c->topology, g->number, c->self);
+	int rank = consensus_removed(c) ? -1 : topology_rank(c->topology, g->number, c->self);
 	g->placed = rank >= 0;
 	g->rank = rank < 0 ? topology_replicas(c->topology, g->number) : (uint32_t)rank;
 	if (g->raft)
@@ -140,14 +140,14 @@ static bool is_needless(const struct group *g, int64_t mono_ns)
 {
 	if (g->placed || g->serving || g->founding != FOUND_NO || raft_is_leader(g->raft))
 		return false;
-	return is_removed(g->c) || (place_settled(g, mono_ns) && raft_leader(g->raft) == RAFT_NOBODY);
+	return consensus_removed(g->c) || (place_settled(g, mono_ns) && raft_leader(g->raft) == RAFT_NOBODY);
 }
 
 static bool long_enough(struct group *g, int64_t mono_ns)
 {
 	if (!g->needless_ns)
 		g->needless_ns = mono_ns;
-	return is_removed(g->c) || mono_ns - g->needless_ns >= CONSENSUS_DROP_MS * NS_PER_MS;
+	return consensus_removed(g->c) || mono_ns - g->needless_ns >= CONSENSUS_DROP_MS * NS_PER_MS;
 }
 
 static bool at_rest(const struct group *g)

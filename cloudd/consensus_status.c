@@ -98,7 +98,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 {
 	weir_assert(group < c->group_count);
 	const struct group *g = &c->groups[group];
-	struct group_status out = {.held = g->held, .leader = consensus_leader(c, group)};
+	struct group_status out = {.held = g->held, .placed = g->placed, .leader = consensus_leader(c, group)};
 	if (g->held) {
 		struct raft_status s;
 		raft_status(g->raft, &s);

@@ -528,7 +528,7 @@ static void forward(struct node *n, uint32_t node, const struct origin *o, const
 
 static bool cannot_serve(const struct node *n)
 {
-	return peers_foreign(n->peers) >= 0 || consensus_failed(n->consensus);
+	return peers_foreign(n->peers) >= 0 || consensus_failed(n->consensus) || consensus_removed(n->consensus);
 }
 
 static void handle_edge(struct node *n, struct bytes route, const struct msg *m)
@@ -830,6 +830,8 @@ static void put_not_ready(const struct node *n, struct buf *out)
 	int foreign = peers_foreign(n->peers);
 	if (consensus_failed(n->consensus))
 		buf_printf(out, "%s", consensus_failed(n->consensus));
+	else if (consensus_removed(n->consensus))
+		buf_printf(out, "removed from the cluster: this node serves nothing, and may be stopped");
 	else if (foreign >= 0)
 		buf_printf(out,
 		    "this node's data are of another cluster than %s's: it does not serve; give it an empty data folder, or the "

@@ -61,6 +61,11 @@ bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns)
 	return node == p->self || (n->answered && mono_ns - n->answered_ns < PEERS_REACHABLE_MS * NS_PER_MS);
 }
 
+int64_t peers_heard_ns(const struct peers *p, uint32_t node)
+{
+	return p->nodes[node].answered ? p->nodes[node].answered_ns : 0;
+}
+
 bool peers_all_answered(const struct peers *p)
 {
 	for (uint32_t i = 0; i < p->count; i++) {

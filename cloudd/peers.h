@@ -29,6 +29,8 @@ void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_replied(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
 
+/* Monotonic: when it answered last in this start; 0: not yet. */
+int64_t peers_heard_ns(const struct peers *p, uint32_t node);
 /* Ourselves: always. */
 bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns);
 bool peers_all_answered(const struct peers *p);

@@ -101,7 +101,7 @@ void readiness_text(const struct topology *t, const struct group_status *groups,
 	enum readiness worst = READY;
 	uint32_t held = 0, bad = 0, first = 0;
 	for (uint32_t g = 0; g < topology_groups(t); g++) {
-		if (!groups[g].held)
+		if (!groups[g].held || !groups[g].placed)
 			continue;
 		enum readiness r = judge(&groups[g], reachable);
 		held++;

@@ -115,6 +115,49 @@ START_TEST(a_healthy_cluster_is_shown_as_it_is)
 }
 END_TEST
 
+static bool is_settled(const json_t *o)
+{
+	ck_assert(json_is_boolean(json_object_get(o, "settled")));
+	return json_is_true(json_object_get(o, "settled"));
+}
+
+START_TEST(a_group_is_settled_when_its_members_are_the_places)
+{
+	json_t *j = cluster(NULL);
+	ck_assert(!is_settled(shard(j))); /* c3 is a learner */
+	json_decref(j);
+	followers[1].role = REPLICA_FOLLOWER;
+	t->map_version = 7;
+	j = cluster(NULL);
+	ck_assert(is_settled(shard(j)) && is_settled(json_object_get(j, "meta")));
+	ck_assert_int_eq(number_of(j, "map_version"), 7);
+	json_decref(j);
+	t->places[1] = (struct group_place){.count = 2, .nodes = {1, 0}}; /* c3 is to go */
+	j = cluster(NULL);
+	ck_assert(!is_settled(shard(j)));
+	ck_assert_str_eq(text_of(replica(shard(j), "c3"), "role"), "follower");
+	json_decref(j);
+	groups[1][0].replica_count = groups[1][1].replica_count = 1; /* it is out, and has not dropped what it had yet */
+	j = cluster(NULL);
+	ck_assert(is_settled(shard(j)));
+	ck_assert_uint_eq(json_array_size(json_object_get(shard(j), "replicas")), 2);
+	json_decref(j);
+}
+END_TEST
+
+START_TEST(nodes_say_what_the_map_makes_of_them)
+{
+	t->clouds[0].state = CLOUD_LEAVING;
+	t->clouds[2].state = CLOUD_GONE;
+	json_t *j = cluster(NULL), *nodes = json_object_get(j, "nodes");
+	ck_assert_uint_eq(json_array_size(nodes), 2);
+	ck_assert_str_eq(text_of(json_array_get(nodes, 0), "membership"), "leaving");
+	ck_assert_str_eq(text_of(json_array_get(nodes, 0), "state"), "up");
+	ck_assert_str_eq(text_of(json_array_get(nodes, 1), "membership"), "member");
+	json_decref(j);
+}
+END_TEST
+
 START_TEST(who_does_not_answer_is_shown_by_others_words)
 {
 	all[1] = (struct gather_status){.node = 1, .rc = WEIR_ETIMEOUT};
@@ -182,6 +225,8 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_healthy_cluster_is_shown_as_it_is);
+	tcase_add_test(tc, a_group_is_settled_when_its_members_are_the_places);
+	tcase_add_test(tc, nodes_say_what_the_map_makes_of_them);
 	tcase_add_test(tc, who_does_not_answer_is_shown_by_others_words);
 	tcase_add_test(tc, a_deposed_leader_is_not_believed);
 	tcase_add_test(tc, nothing_is_known_of_a_group_that_nobody_has);

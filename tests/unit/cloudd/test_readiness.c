@@ -17,8 +17,8 @@ static void setup(void)
 	t = cloud_topology_of(3, 4, 3);
 	memset(groups, 0, sizeof(groups));
 	for (uint32_t g = 0; g < GROUPS; g++)
-		groups[g] = (struct group_status){.held = true, .role = REPLICA_FOLLOWER, .leader = 0, .quorum = true};
-	groups[1] = (struct group_status){.held = true, .role = REPLICA_LEADER, .leader = 0, .serving = true, .quorum = true};
+		groups[g] = (struct group_status){.held = true, .placed = true, .role = REPLICA_FOLLOWER, .leader = 0, .quorum = true};
+	groups[1] = (struct group_status){.held = true, .placed = true, .role = REPLICA_LEADER, .leader = 0, .serving = true, .quorum = true};
 	reachable[0] = reachable[1] = reachable[2] = true;
 	text = (struct buf){0};
 }
@@ -40,6 +40,13 @@ START_TEST(ready_when_every_group_held_here_is_led)
 {
 	ck_assert_str_eq(why(), "");
 	groups[2] = (struct group_status){.held = false, .leader = -1};
+	ck_assert_str_eq(why(), "");
+}
+END_TEST
+
+START_TEST(what_is_being_moved_away_does_not_count)
+{
+	groups[2] = (struct group_status){.held = true, .leader = -1};
 	ck_assert_str_eq(why(), "");
 }
 END_TEST
@@ -110,6 +117,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, ready_when_every_group_held_here_is_led);
+	tcase_add_test(tc, what_is_being_moved_away_does_not_count);
 	tcase_add_test(tc, a_group_without_leader_says_how_many_replicas_are_there);
 	tcase_add_test(tc, a_leader_that_is_not_heard_or_has_no_majority_is_said);
 	tcase_add_test(tc, a_leader_that_does_not_answer_is_said);
