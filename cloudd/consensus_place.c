@@ -152,7 +152,7 @@ static bool long_enough(struct group *g, int64_t mono_ns)
 
 static bool at_rest(const struct group *g)
 {
-	return !g->in_job && !g->step_busy && !g->ended && g->applied == g->handed;
+	return !g->in_job && !g->step_busy && !g->ended && !g->void_due && g->applied == g->handed;
 }
 
 /* Up to what the state holds durably the log is gone, and nothing above is committed. */
@@ -163,8 +163,8 @@ static bool log_is_short(const struct group *g)
 
 static void begin_drop(struct group *g)
 {
-	if (g->dropping != DROP_NO || !at_rest(g))
-		return;
+	if (g->dropping != DROP_NO || !at_rest(g) || (g->damage && !g->is_void))
+		return; /* a damaged state becomes void by itself */
 	g->fetching = FETCH_NONE;
 	g->dropping = g->is_void ? DROP_EMPTIED : DROP_LOG;
 	log_may_trim(g);
@@ -182,7 +182,7 @@ void place_tick(struct group *g, int64_t mono_ns)
 	}
 	if (needless && long_enough(g, mono_ns))
 		begin_drop(g);
-	if (g->dropping == DROP_LOG && at_rest(g) && log_is_short(g)) {
+	if (g->dropping == DROP_LOG && at_rest(g) && (log_is_short(g) || g->damage)) {
 		g->dropping = g->state_durable ? DROP_STATE : DROP_EMPTIED;
 		list_add(g->c, LIST_TURN, g);
 	}
