@@ -56,9 +56,21 @@ int ask_take(struct gather *g, uint32_t node, struct rpc_call *call, enum msg_ty
 
 /* ---- whom -------------------------------------------------------------------------------------------------------- */
 
+/* One that was added after the request began is not known to it. */
 static int leader_of(const struct ask *a)
 {
-	return node_leader(a->g->node, a->group);
+	int node = node_leader(a->g->node, a->group);
+	return node >= 0 && (size_t)node < a->g->topology->cloud_count ? node : -1;
+}
+
+_Static_assert(CLOUDS_MAX <= 64, "a node is a bit of `tried`");
+
+static bool untried(struct ask *a, int node)
+{
+	if (node < 0 || a->tried >> node & 1)
+		return false;
+	a->tried |= UINT64_C(1) << node;
+	return true;
 }
 
 /* The next replica that was not asked; -1: none is left. */
@@ -66,21 +78,17 @@ static int next_replica(struct ask *a)
 {
 	const struct topology *t = a->g->topology;
 	int leader = leader_of(a);
-	int preferred[] = {topology_rank(t, a->group, a->g->self), leader < 0 ? -1 : topology_rank(t, a->group, (uint32_t)leader)};
-	int rank = -1;
-	for (size_t i = 0; i < 2 && rank < 0; i++)
-		if (preferred[i] >= 0 && !(a->tried >> preferred[i] & 1))
-			rank = preferred[i];
-	for (uint32_t i = 0; i < topology_replicas(t, a->group) && rank < 0; i++)
-		if (!(a->tried >> i & 1))
-			rank = (int)i;
-	if (rank < 0)
-		return -1;
-	a->tried |= UINT64_C(1) << rank;
-	return (int)topology_replica(t, a->group, (uint32_t)rank);
+	if (topology_rank(t, a->group, a->g->self) >= 0 && untried(a, (int)a->g->self))
+		return (int)a->g->self;
+	if (untried(a, leader))
+		return leader;
+	for (uint32_t rank = 0; rank < topology_replicas(t, a->group); rank++) {
+		int node = (int)topology_replica(t, a->group, rank);
+		if (untried(a, node))
+			return node;
+	}
+	return -1;
 }
-
-_Static_assert(CLOUDS_MAX <= 64, "a rank is a bit of `tried`");
 
 static void try_next(struct ask *a)
 {

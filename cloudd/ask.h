@@ -26,7 +26,7 @@ struct ask {
 	/* ask's own */
 	int node;        /* that is asked; -1: nobody */
 	bool lost;       /* it was not the leader for a moment, or longer */
-	uint64_t tried;  /* ranks; ASK_ANY */
+	uint64_t tried;  /* nodes; ASK_ANY */
 	struct rpc_call *call;
 };
 

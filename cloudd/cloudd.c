@@ -13,6 +13,8 @@
 
 #include "cloudd/disks.h"
 #include "cloudd/http_api.h"
+#include "cloudd/links.h"
+#include "cloudd/map_file.h"
 #include "cloudd/metrics.h"
 #include "cloudd/node.h"
 #include "cloudd/notices.h"
@@ -24,6 +26,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/map.h"
 #include "common/msgq.h"
 
 #define MAINTAIN_MS 60000
@@ -37,11 +40,11 @@ enum event_type {
 	EVENT_DURABLE,
 	EVENT_ABORTED,
 	EVENT_REPLY,
-	EVENT_READMIT,
+	EVENT_ERRAND,
 	EVENT_DAMAGED
 };
 
-struct readmit;
+struct errand;
 
 struct event {
 	struct event *next;
@@ -62,7 +65,7 @@ struct event {
 		struct {
 			struct buf route, frame;
 		} reply;
-		struct readmit *readmit;
+		struct errand *errand;
 		struct {
 			uint32_t group;
 			const char *what;
@@ -70,31 +73,30 @@ struct event {
 	};
 };
 
-/* An HTTP thread's readmission: it waits until the loop has the answer. Whoever is last frees it. */
-struct readmit {
-	char *edge;
-	bool done, left; /* answered; the asker has gone */
+/* What an HTTP thread, or a signal, asks of the meta group: it waits until the loop has the answer. Whoever is last frees it. */
+struct errand {
+	struct msg m;      /* its texts and bytes are the asker's, or this errand's */
+	struct buf bytes;
+	bool done, left;   /* answered; the asker has gone */
 	enum verdict verdict;
+	uint64_t map_version;
 	char reason[QUERY_REASON_MAX];
 	struct cloudd *c;
 };
 
-struct peer {
-	struct cloudd *c;
-	uint32_t node;
-	struct msgq_socket *socket; /* NULL: ourselves */
-	struct msgq_socket *bulk;   /* snapshots, so that they do not stand before heartbeats; likewise */
-};
-
 struct cloudd {
 	struct cloudd_options o;
-	const struct topology *t;
+	const struct topology *t; /* in force; held */
+	uint32_t self;
+	struct buf map;  /* kept from an earlier start; empty: none */
+	bool open_again;
 	struct loop *loop;
 	struct loop_async *wake;
 	struct loop_timer *tick, *second, *maintain;
 	struct msgq *msgq;
 	struct msgq_socket *router;
-	struct peer *peers; /* by node */
+	struct links *links;
+	struct links *bulk; /* snapshots, so that they do not stand before heartbeats */
 	struct kv *log, *state;
 	struct apply *apply;
 	struct node *node;
@@ -114,7 +116,7 @@ struct cloudd {
 	bool was_ready;
 	/* under the mutex: */
 	pthread_mutex_t mutex;
-	pthread_cond_t readmitted;
+	pthread_cond_t answered;
 	struct event *first, **last;
 	bool stopping;
 	bool log_full;   /* the log writer's */
@@ -146,25 +148,26 @@ static void post(struct cloudd *c, const struct event *event)
 	loop_async_send(c->wake);
 }
 
-static void readmit_free(struct readmit *r)
+static void errand_free(struct errand *e)
 {
-	free(r->edge);
-	free(r);
+	buf_free(&e->bytes);
+	free(e);
 }
 
-static void readmit_done(void *arg, enum verdict verdict, const char *reason)
+static void errand_done(void *arg, enum verdict verdict, uint64_t map_version, const char *reason)
 {
-	struct readmit *r = arg;
-	struct cloudd *c = r->c;
+	struct errand *e = arg;
+	struct cloudd *c = e->c;
 	pthread_mutex_lock(&c->mutex);
-	r->done = true;
-	r->verdict = verdict;
-	snprintf(r->reason, sizeof(r->reason), "%s", reason ? reason : "");
-	bool left = r->left;
-	pthread_cond_broadcast(&c->readmitted);
+	e->done = true;
+	e->verdict = verdict;
+	e->map_version = map_version;
+	snprintf(e->reason, sizeof(e->reason), "%s", reason ? reason : "");
+	bool left = e->left;
+	pthread_cond_broadcast(&c->answered);
 	pthread_mutex_unlock(&c->mutex);
 	if (left)
-		readmit_free(r);
+		errand_free(e);
 }
 
 static void handle_event(struct cloudd *c, struct event *e)
@@ -189,11 +192,11 @@ static void handle_event(struct cloudd *c, struct event *e)
 		buf_free(&e->reply.route);
 		buf_free(&e->reply.frame);
 		break;
-	case EVENT_READMIT:
+	case EVENT_ERRAND:
 		if (c->stopping)
-			readmit_done(e->readmit, VERDICT_UNAVAILABLE, "the node is stopping");
+			errand_done(e->errand, VERDICT_UNAVAILABLE, 0, "the node is stopping");
 		else
-			node_readmit(c->node, e->readmit->edge, now(), readmit_done, e->readmit);
+			node_ask_meta(c->node, &e->errand->m, now(), errand_done, e->errand);
 		break;
 	case EVENT_DAMAGED:
 		node_damaged(c->node, e->damaged.group, e->damaged.what, now());
@@ -303,15 +306,13 @@ static bool io_reply(void *arg, struct bytes route, const void *frame, size_t le
 static bool io_send_node(void *arg, uint32_t node, const void *frame, size_t len)
 {
 	struct cloudd *c = arg;
-	struct msgq_socket *s = c->peers[node].socket;
-	return s && !msgq_send(s, frame, len);
+	return c->links && !links_send(c->links, node, frame, len);
 }
 
 static bool io_send_bulk(void *arg, uint32_t node, const void *frame, size_t len)
 {
 	struct cloudd *c = arg;
-	struct msgq_socket *s = c->peers[node].bulk;
-	return s && !msgq_send(s, frame, len);
+	return c->bulk && !links_send(c->bulk, node, frame, len);
 }
 
 /* While stopping there is no writer left: the job stays the node's, which frees it. */
@@ -356,11 +357,40 @@ static void on_router_frame(void *arg, struct bytes route, const void *frame, si
 	node_frame(c->node, route, frame, len, now());
 }
 
-static void on_peer_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_peer_frame(void *arg, uint32_t node, const void *frame, size_t len)
 {
-	(void)route;
-	struct peer *p = arg;
-	node_peer_frame(p->c->node, p->node, frame, len, now());
+	struct cloudd *c = arg;
+	node_peer_frame(c->node, node, frame, len, now());
+}
+
+static void connect_nodes(struct cloudd *c, const struct topology *t)
+{
+	char *why = NULL;
+	int rc = links_set_topology(c->links, t, &why);
+	if (!rc)
+		rc = links_set_topology(c->bulk, t, &why);
+	if (!rc)
+		rc = rpc_set_topology(c->rpc, t, &why);
+	if (rc)
+		log_error("cloudd", "cannot connect to a node of the cluster: %s", why);
+	free(why);
+}
+
+static void io_mapped(void *arg, const struct topology *t, struct bytes map)
+{
+	struct cloudd *c = arg;
+	if (map_file_write(c->o.data, map))
+		log_warn("cloudd", "the cluster map cannot be kept for the next start, which will ask for it; data=%s", c->o.data);
+	if (!t) {
+		c->open_again = true;
+		loop_stop(c->loop);
+		return;
+	}
+	log_info("cloudd", "the cluster has a new map; version=%llu", (unsigned long long)t->map_version);
+	notices_set_topology(c->notices, t);
+	connect_nodes(c, t);
+	topology_free(c->t);
+	c->t = topology_hold(t);
 }
 
 static void serve_reply(void *arg, struct bytes route, const void *frame, size_t len)
@@ -483,23 +513,31 @@ static void http_notice(void *arg, bool bad, const char *text)
 		log_info("http", "%s", text);
 }
 
-static enum verdict http_readmit(void *arg, const char *edge, char reason[QUERY_REASON_MAX])
+/* bytes: what m points to; copied, for the asker may leave before the loop is done. */
+static enum verdict http_ask_meta(void *arg, const struct msg *m, struct bytes bytes, uint64_t *ret_version,
+    char reason[QUERY_REASON_MAX])
 {
 	struct cloudd *c = arg;
-	struct readmit *r = xcalloc(1, sizeof(*r));
-	r->edge = xstrdup(edge);
-	r->c = c;
-	post(c, &(struct event){.type = EVENT_READMIT, .readmit = r});
+	struct errand *e = xcalloc(1, sizeof(*e));
+	e->c = c;
+	e->m = *m;
+	buf_put(&e->bytes, bytes.p, bytes.n);
+	if (m->type == MSG_TOPOLOGY)
+		e->m.topology.text = bytes_of(e->bytes.data, e->bytes.len);
+	else
+		e->m.readmit.edge = buf_cstr(&e->bytes);
+	post(c, &(struct event){.type = EVENT_ERRAND, .errand = e});
 	pthread_mutex_lock(&c->mutex);
-	while (!r->done && !c->stopping)
-		pthread_cond_wait(&c->readmitted, &c->mutex);
-	bool done = r->done;
-	enum verdict v = done ? r->verdict : VERDICT_UNAVAILABLE;
-	snprintf(reason, QUERY_REASON_MAX, "%s", done ? r->reason : "the node is stopping");
-	r->left = true;
+	while (!e->done && !c->stopping)
+		pthread_cond_wait(&c->answered, &c->mutex);
+	bool done = e->done;
+	enum verdict v = done ? e->verdict : VERDICT_UNAVAILABLE;
+	*ret_version = done ? e->map_version : 0;
+	snprintf(reason, QUERY_REASON_MAX, "%s", done ? e->reason : "the node is stopping");
+	e->left = true;
 	pthread_mutex_unlock(&c->mutex);
 	if (done)
-		readmit_free(r);
+		errand_free(e);
 	return v;
 }
 
@@ -603,13 +641,16 @@ static int read_random(void *p, size_t n)
 
 static int try_node(struct cloudd *c, char **ret_why)
 {
-	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_send_bulk, io_committed, io_read};
+	struct node_io io = {c, io_reply, io_send_node, io_log_write, io_apply, io_serve, io_send_bulk, io_committed, io_read, io_mapped};
 	uint8_t random[16];
 	if (read_random(random, sizeof(random))) {
 		*ret_why = xasprintf("no random numbers: %s", strerror(errno));
 		return WEIR_EIO;
 	}
-	return node_open(c->t, c->o.self, c->log, c->apply, c->state, &io, random, now(), &c->node, ret_why);
+	int rc = node_open(c->t, c->self, c->log, c->apply, c->state, &io, random, now(), &c->node, ret_why);
+	if (!rc && c->map.len)
+		node_keep_map(c->node, bytes_of(c->map.data, c->map.len));
+	return rc;
 }
 
 /* A log that has lost what this replica may have promised is not to be used: this node becomes another member, with the states
@@ -640,16 +681,13 @@ static int open_sockets(struct cloudd *c, char **ret_why)
 		*ret_why = xasprintf("ZeroMQ: %s", err_text(rc));
 		return rc;
 	}
-	rc = msgq_bind(c->msgq, c->t->clouds[c->o.self].listen, on_router_frame, c, &c->router, ret_why);
-	for (uint32_t i = 0; i < c->t->cloud_count && !rc; i++) {
-		struct peer *p = &c->peers[i];
-		*p = (struct peer){c, i, NULL, NULL};
-		if (i == c->o.self)
-			continue;
-		rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->socket, ret_why);
-		if (!rc)
-			rc = msgq_connect(c->msgq, c->t->clouds[i].listen, on_peer_frame, p, &p->bulk, ret_why);
-	}
+	rc = msgq_bind(c->msgq, c->t->clouds[c->self].listen, on_router_frame, c, &c->router, ret_why);
+	c->links = links_new(c->msgq, c->self, on_peer_frame, c);
+	c->bulk = links_new(c->msgq, c->self, on_peer_frame, c);
+	if (!rc)
+		rc = links_set_topology(c->links, c->t, ret_why);
+	if (!rc)
+		rc = links_set_topology(c->bulk, c->t, ret_why);
 	return rc;
 }
 
@@ -675,7 +713,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	struct rpc_options r = {.loop = c->loop,
 	    .msgq = c->msgq,
 	    .topology = c->t,
-	    .self = c->o.self,
+	    .self = c->self,
 	    .timeouts = metrics_cell(c->stats, METRICS_RPC_TIMEOUTS, NULL),
 	    .cluster_id = cluster_id,
 	    .arg = c};
@@ -688,7 +726,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	if (rc)
 		return rc;
 	struct serve_options s = {.topology = c->t,
-	    .self = c->o.self,
+	    .self = c->self,
 	    .state = c->state,
 	    .node = c->node,
 	    .progress = c->progress,
@@ -698,20 +736,20 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .damaged = serve_damaged,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
-	c->gather = (struct gather){c->t, c->o.self, c->serve, c->rpc, c->node, c->progress};
+	c->gather = (struct gather){c->t, c->self, c->serve, c->rpc, c->node, c->progress};
 	return 0;
 }
 
 static int open_http(struct cloudd *c, char **ret_why)
 {
-	struct http_api_options o = {.listen = c->t->clouds[c->o.self].http,
+	struct http_api_options o = {.listen = c->t->clouds[c->self].http,
 	    .topology = c->t,
-	    .self = c->o.self,
+	    .self = c->self,
 	    .node = c->node,
 	    .gather = &c->gather,
 	    .arg = c,
 	    .metrics = http_metrics,
-	    .readmit = http_readmit,
+	    .ask_meta = http_ask_meta,
 	    .notice = http_notice};
 	return http_api_open(&o, &c->http, ret_why);
 }
@@ -766,16 +804,58 @@ static int open_all(struct cloudd *c, char **ret_why)
 	return open_http(c, ret_why);
 }
 
+/* Whether the kept map can be used; if so, it is. */
+static bool use_map(struct cloudd *c)
+{
+	struct cluster_map map;
+	struct topology *t;
+	struct buf errors = {0};
+	const char *name = c->o.topology->clouds[c->o.self].name;
+	int rc = map_decode(bytes_of(c->map.data, c->map.len), &map);
+	if (rc) {
+		log_warn("cloudd", "the kept cluster map cannot be used: %s; the others are asked for it", err_text(rc));
+		return false;
+	}
+	rc = map_topology(&map, c->o.topology->path, NULL, &t, &errors);
+	map_clear(&map);
+	if (rc)
+		log_warn("cloudd", "the kept cluster map cannot be used: %s", buf_cstr(&errors));
+	buf_free(&errors);
+	if (rc)
+		return false;
+	int self = topology_cloud(t, name);
+	if (self < 0 || strcmp(t->cluster, c->o.topology->cluster) != 0 || t->shards != c->o.topology->shards) {
+		log_warn("cloudd", "the kept cluster map (version %llu) has no place for this node: going by the file; node=%s",
+		    (unsigned long long)t->map_version, name);
+		topology_free(t);
+		return false;
+	}
+	c->t = t;
+	c->self = (uint32_t)self;
+	return true;
+}
+
+static void find_place(struct cloudd *c)
+{
+	int rc = map_file_read(c->o.data, &c->map);
+	if (rc && rc != WEIR_ENOTFOUND)
+		log_warn("cloudd", "the kept cluster map is damaged: the others are asked for it");
+	if (!rc && use_map(c))
+		return;
+	buf_clear(&c->map);
+	c->t = topology_hold(c->o.topology);
+	c->self = c->o.self;
+}
+
 int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char **ret_why)
 {
 	struct cloudd *c = xcalloc(1, sizeof(*c));
 	c->o = *o;
-	c->t = o->topology;
 	c->last = &c->first;
 	pthread_mutex_init(&c->mutex, NULL);
-	pthread_cond_init(&c->readmitted, NULL);
+	pthread_cond_init(&c->answered, NULL);
 	c->stats = metrics_new();
-	c->peers = xcalloc(c->t->cloud_count, sizeof(*c->peers));
+	find_place(c);
 	c->statuses = xcalloc(topology_groups(c->t), sizeof(*c->statuses));
 	c->notices = notices_new(c->t, say, c);
 	int rc = open_all(c, ret_why);
@@ -787,9 +867,10 @@ int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char
 	return 0;
 }
 
-void cloudd_run(struct cloudd *c)
+bool cloudd_run(struct cloudd *c)
 {
 	loop_run(c->loop);
+	return c->open_again;
 }
 
 /* ---- closing ----------------------------------------------------------------------------------------------------------- */
@@ -799,7 +880,7 @@ static void stop_readers(struct cloudd *c)
 {
 	pthread_mutex_lock(&c->mutex);
 	c->stopping = true;
-	pthread_cond_broadcast(&c->readmitted);
+	pthread_cond_broadcast(&c->answered);
 	pthread_mutex_unlock(&c->mutex);
 	if (c->progress)
 		progress_stop(c->progress);
@@ -816,11 +897,9 @@ static void stop_readers(struct cloudd *c)
 
 static void close_sockets(struct cloudd *c)
 {
-	for (uint32_t i = 0; i < c->t->cloud_count; i++) {
-		msgq_close(c->peers[i].socket);
-		msgq_close(c->peers[i].bulk);
-		c->peers[i].socket = c->peers[i].bulk = NULL;
-	}
+	links_free(c->links);
+	links_free(c->bulk);
+	c->links = c->bulk = NULL;
 	msgq_close(c->router);
 	c->router = NULL;
 }
@@ -855,11 +934,12 @@ void cloudd_close(struct cloudd *c)
 	msgq_free(c->msgq);
 	loop_free(c->loop);
 	stats_free(c->stats);
-	pthread_cond_destroy(&c->readmitted);
+	pthread_cond_destroy(&c->answered);
 	pthread_mutex_destroy(&c->mutex);
 	notices_free(c->notices);
 	free(c->statuses);
 	free(c->snapshots_folder);
-	free(c->peers);
+	buf_free(&c->map);
+	topology_free(c->t);
 	free(c);
 }

@@ -6,6 +6,7 @@
 #ifndef WEIR_CLOUDD_CLOUDD_H
 #define WEIR_CLOUDD_CLOUDD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/model.h"
@@ -16,7 +17,7 @@
 struct cloudd;
 
 struct cloudd_options {
-	const struct topology *topology; /* outlives the daemon */
+	const struct topology *topology; /* of its file; a map in its data folder goes before. Outlives the daemon */
 	uint32_t self;
 	const char *data;     /* folder: DATA/log and DATA/state */
 	const char *version;  /* for /metrics */
@@ -27,8 +28,9 @@ struct cloudd_options {
 /* Opens all, without serving yet but for /healthz. WEIR_EINVAL: the configuration cannot work here (exit 2); others: see
  * *ret_why, the caller's to free. */
 int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char **ret_why);
-/* Serves until SIGTERM or SIGINT. A disk that fails ends the process at once. */
-void cloudd_run(struct cloudd *c);
+/* Serves until SIGTERM or SIGINT. True: the cluster has another place for this node than its file: close it and open it again. A
+ * disk that fails ends the process at once. */
+bool cloudd_run(struct cloudd *c);
 /* Finishes what the writers have, commits, closes. */
 void cloudd_close(struct cloudd *c);
 

@@ -13,6 +13,19 @@ static const char *node_name(const struct gather *g, uint32_t node)
 	return g->topology->clouds[node].name;
 }
 
+struct gather gather_pin(const struct gather *g)
+{
+	struct gather pinned = *g;
+	pinned.topology = node_topology(g->node);
+	return pinned;
+}
+
+void gather_unpin(struct gather *g)
+{
+	topology_free(g->topology);
+	g->topology = NULL;
+}
+
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
 /* A page that was begun. */
@@ -245,13 +258,16 @@ struct gather_status *gather_status_all(struct gather *g)
 	struct msg m = {.type = MSG_STATUS};
 	m.status.what = "groups";
 	for (uint32_t i = 0; i < n; i++)
-		calls[i] = i == g->self ? NULL : rpc_start(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS);
+		calls[i] = i == g->self || g->topology->clouds[i].state == CLOUD_GONE ?
+		    NULL : rpc_start(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS);
 	for (uint32_t i = 0; i < n; i++) {
 		all[i].node = i;
 		if (calls[i])
 			status_remote(g, calls[i], &all[i]);
-		else
+		else if (i == g->self)
 			status_local(g, &all[i]);
+		else
+			all[i].rc = WEIR_ENOTFOUND;
 	}
 	free(calls);
 	return all;
@@ -338,8 +354,7 @@ static int furthest(const struct gather *g, const struct gather_status *all, uin
 {
 	int best = -1;
 	uint64_t best_applied = 0;
-	for (uint32_t rank = 0; rank < topology_replicas(g->topology, group); rank++) {
-		uint32_t node = topology_replica(g->topology, group, rank);
+	for (uint32_t node = 0; node < g->topology->cloud_count; node++) {
 		const struct msg_group_status *s = gather_group(&all[node], group);
 		if (s && (best < 0 || s->applied > best_applied)) {
 			best = (int)node;

@@ -18,13 +18,18 @@
 #define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview */
 
 struct gather {
-	const struct topology *topology;
+	const struct topology *topology; /* held, in a copy made by gather_pin() */
 	uint32_t self;
 	struct serve *serve;
 	struct rpc *rpc;
 	struct node *node;
 	struct progress *progress;
 };
+
+/* A copy for one request: it holds the topology in force, so that all parts of the answer go by the same one. Given back with
+ * gather_unpin(). */
+struct gather gather_pin(const struct gather *g);
+void gather_unpin(struct gather *g);
 
 /* The struct query_source of a gather, which outlives it. */
 struct query_source gather_source(struct gather *g);

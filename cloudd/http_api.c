@@ -91,12 +91,14 @@ static void handle_cluster(void *arg, struct http_request *r)
 	struct http_api *a = arg;
 	if (!no_args(r))
 		return;
-	struct gather_status *all = gather_status_all(a->o.gather);
+	struct gather g = gather_pin(a->o.gather);
+	struct gather_status *all = gather_status_all(&g);
 	struct buf b = {0};
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool has_id = node_cluster_id(a->o.node, id);
-	cluster_json_put(a->o.topology, has_id ? id : NULL, all, &b);
-	gather_status_free(a->o.gather, all);
+	cluster_json_put(g.topology, has_id ? id : NULL, all, &b);
+	gather_status_free(&g, all);
+	gather_unpin(&g);
 	reply_buf(r, HTTP_JSON, &b);
 }
 
@@ -110,7 +112,10 @@ static void handle_edges(void *arg, struct http_request *r)
 	if (!no_args(r))
 		return;
 	buf_printf(&b, "{\"edges\": [");
-	if (gather_edges(a->o.gather, &b, reason)) {
+	struct gather g = gather_pin(a->o.gather);
+	int rc = gather_edges(&g, &b, reason);
+	gather_unpin(&g);
+	if (rc) {
 		buf_free(&b);
 		reply_unavailable(r, reason);
 		return;
@@ -156,10 +161,16 @@ static void handle_readmit(void *arg, struct http_request *r)
 		return;
 	char *name = xstrndup(tail, n - suffix);
 	char reason[QUERY_REASON_MAX] = "";
-	if (topology_edge(a->o.topology, name) < 0)
+	const struct topology *t = node_topology(a->o.node);
+	bool known = topology_edge(t, name) >= 0;
+	topology_free(t);
+	if (!known) {
 		http_reply_error(r, 404, "unknown_edge", "there is no edge \"%.100s\"", name);
-	else
-		reply_readmit(r, name, a->o.readmit(a->o.arg, name, reason), reason);
+	} else {
+		struct msg m = {.type = MSG_READMIT};
+		uint64_t version;
+		reply_readmit(r, name, a->o.ask_meta(a->o.arg, &m, bytes_of(name, strlen(name)), &version, reason), reason);
+	}
 	free(name);
 }
 
@@ -194,14 +205,15 @@ static void put_stream(const struct stream_conf *s, const struct serve_stream *x
 static void handle_streams(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
-	const struct topology *t = a->o.topology;
 	if (!no_args(r))
 		return;
+	struct gather g = gather_pin(a->o.gather);
+	const struct topology *t = g.topology;
 	char reason[QUERY_REASON_MAX];
 	struct serve_stream *streams = xcalloc(t->stream_count, sizeof(*streams));
 	for (uint32_t i = 0; i < t->stream_count; i++)
 		streams[i].close_ns = streams[i].final_ns = WATERMARK_NONE;
-	if (gather_streams(a->o.gather, streams, reason)) {
+	if (gather_streams(&g, streams, reason)) {
 		reply_unavailable(r, reason);
 	} else {
 		struct buf b = {0};
@@ -214,6 +226,7 @@ static void handle_streams(void *arg, struct http_request *r)
 		reply_buf(r, HTTP_JSON, &b);
 	}
 	free(streams);
+	gather_unpin(&g);
 }
 
 /* ---- query and watch ---------------------------------------------------------------------------------------------- */
@@ -226,20 +239,43 @@ static size_t copy_args(const struct http_request *r, struct query_arg args[HTTP
 	return n;
 }
 
+/* A query and the topology that it goes by. */
+struct pinned_query {
+	struct gather gather;
+	struct query *query;
+};
+
+static int pinned_fill(void *arg, struct buf *out)
+{
+	struct pinned_query *p = arg;
+	return query_fill(p->query, out);
+}
+
+static void pinned_end(void *arg)
+{
+	struct pinned_query *p = arg;
+	query_close(p->query);
+	gather_unpin(&p->gather);
+	free(p);
+}
+
 static void handle_query(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	struct query_arg args[HTTP_ARGS_MAX];
 	struct query_error error;
 	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
-	struct query_source source = gather_source(a->o.gather);
-	struct query *q;
+	struct pinned_query *p = xcalloc(1, sizeof(*p));
+	p->gather = gather_pin(a->o.gather);
+	struct query_source source = gather_source(&p->gather);
 	size_t n = copy_args(r, args);
-	if (query_args_parse(a->o.topology, args, n, clock_wall_ns(), parsed, &error) ||
-	    query_open(a->o.topology, &source, parsed, &q, &error))
+	if (query_args_parse(p->gather.topology, args, n, clock_wall_ns(), parsed, &error) ||
+	    query_open(p->gather.topology, &source, parsed, &p->query, &error)) {
 		reply_query_error(r, &error);
-	else
-		http_stream(r, 200, HTTP_JSON, query_fill, query_close, q);
+		pinned_end(p);
+	} else {
+		http_stream(r, 200, HTTP_JSON, pinned_fill, pinned_end, p);
+	}
 	free(parsed);
 }
 
@@ -279,18 +315,21 @@ static void handle_watch(void *arg, struct http_request *r)
 	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
 	struct watch *w;
 	size_t n = copy_args(r, args);
+	struct gather g = gather_pin(a->o.gather);
 	if (atomic_fetch_add(&a->watches, 1) >= WATCHES_MAX) {
 		reply_unavailable(r, "too many watches");
-	} else if (query_args_parse_watch(a->o.topology, args, n, parsed, &error) ||
-	    watch_open(a->o.gather, http_server_of(r), parsed, last_event_id(r), &w, &error)) {
+	} else if (query_args_parse_watch(g.topology, args, n, parsed, &error) ||
+	    watch_open(&g, http_server_of(r), parsed, last_event_id(r), &w, &error)) {
 		reply_query_error(r, &error);
 	} else {
 		struct counted_watch *c = xcalloc(1, sizeof(*c));
 		*c = (struct counted_watch){a, w};
 		http_stream(r, 200, HTTP_EVENTS, counted_fill, counted_end, c);
+		gather_unpin(&g);
 		free(parsed);
 		return;
 	}
+	gather_unpin(&g);
 	atomic_fetch_sub(&a->watches, 1);
 	free(parsed);
 }
@@ -310,7 +349,7 @@ static void put_html(struct buf *out, const char *s)
 static void handle_root(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
-	const struct topology *t = a->o.topology;
+	const struct topology *t = node_topology(a->o.node);
 	struct buf b = {0};
 	buf_printf(&b, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Weir: ");
 	put_html(&b, t->cluster);
@@ -323,10 +362,13 @@ static void handle_root(void *arg, struct http_request *r)
 		       "<a href=\"/readyz\">readiness</a>.</p><h2>Streams</h2><ul>");
 	for (size_t i = 0; i < t->stream_count; i++) {
 		const char *name = t->streams[i].name; /* letters, digits, _ . - */
+		if (topology_stream(t, name) != (int)i)
+			continue; /* another version of it is in force */
 		buf_printf(&b, "<li>%s: <a href=\"/api/v1/query?stream=%s&amp;limit=100\">query</a>, "
 			       "<a href=\"/api/v1/watch?stream=%s\">watch</a></li>",
 		    name, name, name);
 	}
+	topology_free(t);
 	buf_printf(&b, "</ul></html>\n");
 	http_add_header(r, "Content-Security-Policy", "default-src 'none'");
 	reply_buf(r, HTTP_HTML, &b);

@@ -45,6 +45,15 @@ struct ingress *ingress_new(const struct topology *t, const char *self_name,
 	return in;
 }
 
+void ingress_set_topology(struct ingress *in, const struct topology *t)
+{
+	weir_assert(t->edge_count >= in->topology->edge_count);
+	in->latest = xrealloc(in->latest, (t->edge_count + 1) * sizeof(struct session *));
+	for (size_t i = in->topology->edge_count; i < t->edge_count; i++)
+		in->latest[i] = NULL;
+	in->topology = t;
+}
+
 void ingress_free(struct ingress *in)
 {
 	if (!in)
@@ -218,6 +227,7 @@ static void fill_reply(const struct ingress *in, const struct origin *o, const c
 		m->hello_reply.credit_bytes = credit_bytes;
 		m->hello_reply.cluster_id = in->has_id ? bytes_of(in->id, CLUSTER_ID_BYTES) : (struct bytes){0};
 		m->hello_reply.reason = reason;
+		m->hello_reply.map_version = in->topology->map_version;
 	} else if (o->type == MSG_OPEN) {
 		m->type = MSG_OPEN_REPLY;
 		m->open_reply.edge = edge;
@@ -244,6 +254,7 @@ static void fill_reply(const struct ingress *in, const struct origin *o, const c
 		m->report_reply.epoch = a->epoch;
 		m->report_reply.credit_bytes = credit_bytes;
 		m->report_reply.reason = reason;
+		m->report_reply.map_version = in->topology->map_version;
 	} else if (o->type == MSG_ADVANCE) {
 		m->type = MSG_ADVANCE_REPLY;
 		m->advance_reply.shard = o->shard;
@@ -254,6 +265,11 @@ static void fill_reply(const struct ingress *in, const struct origin *o, const c
 		m->readmit_reply.edge = edge;
 		m->readmit_reply.verdict = a->verdict;
 		m->readmit_reply.reason = reason;
+	} else if (o->type == MSG_TOPOLOGY) {
+		m->type = MSG_TOPOLOGY_REPLY;
+		m->topology_reply.verdict = a->verdict;
+		m->topology_reply.version = a->map_version;
+		m->topology_reply.reason = reason;
 	} else {
 		m->type = MSG_ERROR;
 		m->error.verdict = a->verdict;

@@ -43,6 +43,8 @@ struct ingress_counters {
 struct ingress *ingress_new(const struct topology *t, const char *self_name,
     const struct ingress_io *io);
 void ingress_free(struct ingress *in);
+/* Another topology from now on: edges keep their indexes (common/map.h). It outlives its use here. */
+void ingress_set_topology(struct ingress *in, const struct topology *t);
 void ingress_set_cluster_id(struct ingress *in, const uint8_t id[CLUSTER_ID_BYTES]);
 
 /* A HELLO, OPEN, BATCH or REPORT. True: go on with *ret_origin, which must be answered once. False: it was answered

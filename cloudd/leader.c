@@ -63,6 +63,15 @@ void leader_free(struct leader *s)
 	free(s);
 }
 
+void leader_set_topology(struct leader *s, const struct topology *t)
+{
+	weir_assert(t->edge_count >= s->topology->edge_count);
+	s->edges = xrealloc(s->edges, (t->edge_count + 1) * sizeof(struct leader_edge *));
+	for (size_t i = s->topology->edge_count; i < t->edge_count; i++)
+		s->edges[i] = NULL;
+	s->topology = t;
+}
+
 static struct leader_edge *edge_of(struct leader *s, uint32_t edge)
 {
 	if (!s->edges[edge])

@@ -54,6 +54,8 @@ struct leader_counters {
 struct leader *leader_new(const struct topology *t, uint32_t shard,
     const struct leader_io *io, struct leader_counters *counters);
 void leader_free(struct leader *s);
+/* As ingress_set_topology. */
+void leader_set_topology(struct leader *s, const struct topology *t);
 
 /* This replica leads, and its first entry is applied. Nothing is remembered from an earlier time. */
 void leader_lead(struct leader *s, struct leader_time now);

@@ -163,14 +163,19 @@ static int run(const struct topology *t, uint32_t self, const char *data)
 	umask(0077);
 	log_info("cloudd", "cloudd %s starts; cluster=%s node=%s listen=%s http=%s data=%s", PACKAGE_VERSION, t->cluster,
 	    conf->name, conf->listen, conf->http, o.data);
-	int rc = cloudd_open(&o, &c, &why);
-	if (rc) {
-		log_error("cloudd", "cannot start: %s", why ? why : err_text(rc));
-		free(why);
-		return rc == WEIR_EINVAL ? EXIT_USAGE : EXIT_FAILED;
-	}
-	cloudd_run(c);
-	cloudd_close(c);
+	bool again;
+	do {
+		int rc = cloudd_open(&o, &c, &why);
+		if (rc) {
+			log_error("cloudd", "cannot start: %s", why ? why : err_text(rc));
+			free(why);
+			return rc == WEIR_EINVAL ? EXIT_USAGE : EXIT_FAILED;
+		}
+		again = cloudd_run(c);
+		cloudd_close(c);
+		if (again)
+			log_info("cloudd", "the cluster has a place for this node: starting again there; node=%s", conf->name);
+	} while (again);
 	log_info("cloudd", "stopped");
 	return EXIT_FINE;
 }

@@ -91,15 +91,12 @@ static int compare_names(const void *a, const void *b, void *arg)
 	return strcmp(t->edges[*(const uint32_t *)a].name, t->edges[*(const uint32_t *)b].name);
 }
 
-static void make_stream(struct meta *m, uint32_t number)
+static void make_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf)
 {
-	const struct topology *t = m->topology;
-	const struct stream_conf *conf = &t->streams[number];
-	struct stream_row *s = &m->streams[number];
-	s->conf = conf;
+	*s = (struct stream_row){.conf = conf, .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
+	    .final_ns = WATERMARK_NONE, .dirty = true};
 	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns, conf->size_ns,
 	    conf->lateness_ns};
-	s->edge_count = (uint32_t)conf->edge_count;
 	s->edges = xcalloc(s->edge_count, sizeof(*s->edges));
 	memcpy(s->edges, conf->edges, s->edge_count * sizeof(*s->edges));
 	qsort_r(s->edges, s->edge_count, sizeof(*s->edges), compare_names, (void *)(uintptr_t)t);
@@ -113,7 +110,15 @@ static void make_stream(struct meta *m, uint32_t number)
 		s->place_of[s->edges[i]] = i;
 		s->committed[i] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
 	}
-	s->close_ns = s->final_ns = WATERMARK_NONE;
+}
+
+static void free_stream(struct stream_row *s)
+{
+	free(s->edges);
+	free(s->place_of);
+	free(s->committed);
+	free(s->heard);
+	free(s->next);
 }
 
 static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
@@ -130,8 +135,8 @@ struct meta *meta_new(const struct topology *t, const struct meta_io *io, const 
 	memcpy(m->random, random, CLUSTER_ID_BYTES);
 	m->rows = xcalloc(t->edge_count, sizeof(*m->rows));
 	m->streams = xcalloc(t->stream_count, sizeof(*m->streams));
-	for (uint32_t i = 0; i < t->stream_count; i++)
-		make_stream(m, i);
+	for (size_t i = 0; i < t->stream_count; i++)
+		make_stream(&m->streams[i], t, &t->streams[i]);
 	m->taken = xcalloc(t->shards, sizeof(*m->taken));
 	m->taken_due_ns = xcalloc(t->shards, sizeof(*m->taken_due_ns));
 	m->clocks = xcalloc(t->edge_count + 1, sizeof(*m->clocks));
@@ -157,14 +162,8 @@ void meta_free(struct meta *m)
 		return;
 	for (size_t i = 0; i < m->topology->edge_count; i++)
 		clear_refused(&m->rows[i]);
-	for (size_t i = 0; i < m->topology->stream_count; i++) {
-		struct stream_row *s = &m->streams[i];
-		free(s->edges);
-		free(s->place_of);
-		free(s->committed);
-		free(s->heard);
-		free(s->next);
-	}
+	for (size_t i = 0; i < m->topology->stream_count; i++)
+		free_stream(&m->streams[i]);
 	free(m->rows);
 	free(m->streams);
 	free(m->taken);
@@ -174,6 +173,49 @@ void meta_free(struct meta *m)
 	spread_free(m->spread);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
+}
+
+/* A stream that is there already, under another configuration: edges that are expected as before keep what is known of them. */
+static void remake_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf, size_t edges_before,
+    int64_t mono_ns)
+{
+	struct stream_row was = *s;
+	make_stream(s, t, conf);
+	s->close_ns = was.close_ns;
+	s->final_ns = was.final_ns;
+	s->looked_ns = was.looked_ns;
+	s->told_ns = was.told_ns;
+	for (uint32_t i = 0; i < s->edge_count; i++) {
+		uint32_t edge = s->edges[i], before = edge < edges_before ? was.place_of[edge] : NOT_EXPECTED;
+		if (before == NOT_EXPECTED) {
+			watermark_start(&s->heard[i], mono_ns);
+			continue;
+		}
+		s->committed[i] = was.committed[before];
+		s->heard[i] = was.heard[before];
+	}
+	free_stream(&was);
+}
+
+void meta_set_topology(struct meta *m, const struct topology *t)
+{
+	size_t edges = m->topology->edge_count, streams = m->topology->stream_count;
+	weir_assert(t->edge_count >= edges && t->stream_count >= streams);
+	pthread_mutex_lock(&m->lock);
+	m->rows = xrealloc(m->rows, (t->edge_count + 1) * sizeof(*m->rows));
+	m->clocks = xrealloc(m->clocks, (t->edge_count + 1) * sizeof(*m->clocks));
+	for (size_t i = edges; i < t->edge_count; i++)
+		m->rows[i] = (struct meta_row){.heard_ns = m->now_ns};
+	m->streams = xrealloc(m->streams, (t->stream_count + 1) * sizeof(*m->streams));
+	for (size_t i = 0; i < streams; i++)
+		remake_stream(&m->streams[i], t, &t->streams[i], edges, m->now_ns);
+	for (size_t i = streams; i < t->stream_count; i++) {
+		make_stream(&m->streams[i], t, &t->streams[i]);
+		for (uint32_t e = 0; e < m->streams[i].edge_count; e++)
+			watermark_start(&m->streams[i].heard[e], m->now_ns);
+	}
+	m->topology = t;
+	pthread_mutex_unlock(&m->lock);
 }
 
 static struct meta_row *row_of(struct meta *m, const char *edge)
@@ -643,6 +685,12 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		uint32_t number = (turn + i) % streams;
 		struct stream_row *s = &m->streams[number];
 		int64_t close_ns, final_ns;
+		if (s->conf->phase == STREAM_RETIRED)
+			continue;
+		if (count == STREAMS_MAX) { /* META_INDEX() has no more places */
+			m->close_turn = number;
+			break;
+		}
 		enum look found = looks_due(s, mono_ns) ? look(s, mono_ns, &close_ns, &final_ns) : LOOK_SAME;
 		*ret_moved = *ret_moved || found == LOOK_MOVED;
 		if (found != LOOK_CHANGED)
@@ -916,6 +964,13 @@ static void time_or_null(struct buf *out, int64_t t_ns)
 		json_time(out, t_ns);
 }
 
+/* Of several versions of a stream the one that answers now. */
+static bool is_shown(const struct meta *m, size_t stream)
+{
+	const struct stream_conf *s = m->streams[stream].conf;
+	return s->phase != STREAM_RETIRED && topology_stream(m->topology, s->name) == (int)stream;
+}
+
 /* The worst of its streams; an edge that no stream expects is judged by when it was heard. */
 static enum edge_state overall_state(const struct meta *m, uint32_t edge)
 {
@@ -923,7 +978,7 @@ static enum edge_state overall_state(const struct meta *m, uint32_t edge)
 	bool expected = false;
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		uint32_t place = m->streams[i].place_of[edge];
-		if (place == NOT_EXPECTED)
+		if (place == NOT_EXPECTED || !is_shown(m, i))
 			continue;
 		enum edge_state s = m->streams[i].committed[place].state;
 		worst = !expected || s > worst ? s : worst;
@@ -943,7 +998,7 @@ static void put_edge_streams(const struct meta *m, uint32_t edge, struct buf *ou
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		const struct stream_row *s = &m->streams[i];
 		uint32_t place = s->place_of[edge];
-		if (place == NOT_EXPECTED)
+		if (place == NOT_EXPECTED || !is_shown(m, i))
 			continue;
 		buf_printf(out, "%s{\"name\":", comma);
 		json_text(out, s->conf->name);
@@ -999,10 +1054,13 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 void meta_edges_json(struct meta *m, struct buf *out)
 {
 	pthread_mutex_lock(&m->lock);
+	const char *comma = "";
 	for (uint32_t i = 0; m->leads && i < m->topology->edge_count; i++) {
-		if (i)
-			buf_printf(out, ",");
+		if (m->topology->edges[i].gone)
+			continue;
+		buf_printf(out, "%s", comma);
 		put_edge(m, i, out);
+		comma = ",";
 	}
 	pthread_mutex_unlock(&m->lock);
 }

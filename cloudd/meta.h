@@ -61,6 +61,8 @@ struct meta_counters {
 /* random: the cluster id, should it have to be created. */
 struct meta *meta_new(const struct topology *t, const struct meta_io *io, const uint8_t random[CLUSTER_ID_BYTES]);
 void meta_free(struct meta *m);
+/* As ingress_set_topology; streams keep their indexes, too. What was heard and is committed stays with its edge and stream. */
+void meta_set_topology(struct meta *m, const struct topology *t);
 /* What is durable: when the node opened, before entries are replayed; and after the state was replaced by a snapshot. What was
  * known before is forgotten. WEIR_ECORRUPT, WEIR_EIO: then nothing is forgotten. */
 int meta_load(struct meta *m, struct kv_txn *txn);

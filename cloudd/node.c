@@ -14,22 +14,27 @@
 #include "cloudd/view.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/map.h"
 
 #define META_GROUP 0
-#define READMITS_MAX 64
+#define ERRANDS_MAX 64
+#define MAP_ASK_MS 250
 #define COMPARE_MS 500
 
-struct readmit {
+/* What somebody at this node asked of the meta group. */
+struct errand {
 	uint64_t id; /* 0: free */
 	int64_t deadline_ns;
-	void (*done)(void *arg, enum verdict verdict, const char *reason);
+	node_done_fn *done;
 	void *arg;
 };
 
 struct node {
-	const struct topology *topology;
+	const struct topology *topology; /* held */
 	uint32_t self;
-	const char *name;
+	char *name;
+	struct buf map;          /* that it was made from, as bytes; empty: of a file */
+	int64_t map_asked_ns;
 	struct kv *state;
 	struct node_io io;
 	struct node_time now;
@@ -37,11 +42,11 @@ struct node {
 	struct ingress *ingress;
 	struct route *route;
 	struct leader **leaders; /* by shard; NULL where no replica of it is held */
-	struct meta *meta;       /* where a replica of group 0 is held */
+	struct meta *meta;       /* also where no replica of group 0 is held: then it knows nothing */
 	struct peers *peers;
 	struct view *view;
-	struct readmit readmits[READMITS_MAX];
-	uint64_t next_readmit;
+	struct errand errands[ERRANDS_MAX];
+	uint64_t next_errand;
 	uint64_t start_id;       /* of the questions of this start */
 	int64_t ask_due_ns;
 	bool has_id;             /* the cluster id is known and durable here */
@@ -78,15 +83,15 @@ static struct meta_time meta_now(const struct node *n)
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
-static void readmit_answered(struct node *n, uint64_t id, const struct answer *a)
+static void errand_answered(struct node *n, uint64_t id, const struct answer *a)
 {
-	for (size_t i = 0; i < READMITS_MAX; i++) {
-		struct readmit *r = &n->readmits[i];
-		if (!id || r->id != id)
+	for (size_t i = 0; i < ERRANDS_MAX; i++) {
+		struct errand *e = &n->errands[i];
+		if (!id || e->id != id)
 			continue;
-		struct readmit done = *r;
-		*r = (struct readmit){0};
-		done.done(done.arg, a->verdict, a->reason ? a->reason : "");
+		struct errand done = *e;
+		*e = (struct errand){0};
+		done.done(done.arg, a->verdict, a->map_version, a->reason ? a->reason : "");
 		return;
 	}
 }
@@ -99,7 +104,7 @@ static void answer(void *arg, const struct origin *o, const struct answer *a)
 	else if (o->type == MSG_ADVANCE)
 		meta_advance_reply(n->meta, o->shard, a->verdict, a->meta_index, meta_now(n));
 	else
-		readmit_answered(n, o->req_id, a);
+		errand_answered(n, o->req_id, a);
 }
 
 static void refuse(struct node *n, const struct origin *o, enum verdict v, const char *reason)
@@ -161,7 +166,7 @@ static void applied(void *arg, const struct apply_result *r, struct bytes entry)
 		digests_note(n->digests, r->group, r->index, r->digest);
 	if (r->group == META_GROUP)
 		meta_applied(n->meta, r, entry, meta_now(n));
-	else
+	else if (n->leaders[r->group - 1])
 		leader_applied(n->leaders[r->group - 1], r, leader_now(n));
 }
 
@@ -176,7 +181,7 @@ static void role(void *arg, uint32_t group, bool leads, uint64_t term)
 		meta_stop(n->meta);
 	else if (leads)
 		leader_lead(n->leaders[group - 1], leader_now(n));
-	else
+	else if (n->leaders[group - 1])
 		leader_stop(n->leaders[group - 1]);
 }
 
@@ -275,9 +280,9 @@ static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct 
 
 static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 {
-	if (topology_rank(n->topology, META_GROUP, n->self) < 0)
-		return 0;
 	n->meta = meta_new(n->topology, &(struct meta_io){n, propose, answer, send_advance}, random);
+	if (!consensus_holds(n->consensus, META_GROUP))
+		return 0;
 	struct kv_txn *txn;
 	int rc = kv_begin(n->state, false, &txn);
 	if (!rc) {
@@ -312,7 +317,7 @@ static void adopt_cluster_id(struct node *n)
 	if (n->has_id) {
 		ingress_set_cluster_id(n->ingress, n->id);
 		view_put_cluster_id(n->view, n->id);
-	} else if (n->meta && meta_cluster_id(n->meta, created)) {
+	} else if (meta_cluster_id(n->meta, created)) {
 		consensus_keep_cluster_id(n->consensus, created);
 	}
 }
@@ -337,11 +342,9 @@ static int check_close_sizes(const struct topology *t, char **ret_why)
 
 static void make_leaders(struct node *n)
 {
-	struct leader_io io = {n, propose, answer};
-	n->leaders = xcalloc(n->topology->shards, sizeof(struct leader *));
 	for (uint32_t s = 0; s < n->topology->shards; s++) {
-		if (topology_rank(n->topology, s + 1, n->self) >= 0)
-			n->leaders[s] = leader_new(n->topology, s, &io, &n->leader_counters);
+		if (consensus_holds(n->consensus, s + 1))
+			n->leaders[s] = leader_new(n->topology, s, &(struct leader_io){n, propose, answer}, &n->leader_counters);
 	}
 }
 
@@ -350,13 +353,13 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 {
 	weir_assert(self < t->cloud_count && t->shards <= SHARDS_MAX);
 	struct node *n = xcalloc(1, sizeof(*n));
-	n->topology = t;
+	n->topology = topology_hold(t);
 	n->self = self;
-	n->name = t->clouds[self].name;
+	n->name = xstrdup(t->clouds[self].name);
 	n->state = state;
 	n->io = *io;
 	n->now = now;
-	n->next_readmit = 1;
+	n->next_errand = 1;
 	n->start_id = (uint64_t)now.wall_ns;
 	n->led_by = xcalloc(topology_groups(t), sizeof(*n->led_by));
 	for (uint32_t g = 0; g < topology_groups(t); g++)
@@ -367,8 +370,8 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->told = xcalloc(DIGESTS_TOLD_MAX, sizeof(*n->told));
 	n->differs = xcalloc(topology_groups(t), sizeof(*n->differs));
 	n->peers = peers_new(t, self);
-	make_leaders(n);
-	n->view = view_new(t, n->name);
+	n->leaders = xcalloc(t->shards, sizeof(struct leader *));
+	n->view = view_new(t, self);
 	n->ingress = ingress_new(t, n->name, &(struct ingress_io){n, reply});
 	/* Ids of this start are above those of an earlier one: its late replies match nothing. */
 	n->route = route_new(t, n->name, (uint64_t)now.wall_ns, &(struct route_io){n, send_request, answer});
@@ -380,6 +383,8 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 		    &n->consensus, ret_why);
 	if (!rc)
 		rc = load_meta(n, random, ret_why);
+	if (!rc)
+		make_leaders(n);
 	if (rc) {
 		node_close(n);
 		return rc;
@@ -393,8 +398,8 @@ void node_close(struct node *n)
 {
 	if (!n)
 		return;
-	for (size_t i = 0; i < READMITS_MAX; i++)
-		readmit_answered(n, n->readmits[i].id,
+	for (size_t i = 0; i < ERRANDS_MAX; i++)
+		errand_answered(n, n->errands[i].id,
 		    &(struct answer){.verdict = VERDICT_UNAVAILABLE, .reason = "the node is stopping"});
 	for (uint32_t s = 0; n->leaders && s < n->topology->shards; s++)
 		leader_free(n->leaders[s]);
@@ -413,6 +418,9 @@ void node_close(struct node *n)
 	free(n->reachable);
 	buf_free(&n->why);
 	buf_free(&n->frame);
+	buf_free(&n->map);
+	free(n->name);
+	topology_free(n->topology);
 	free(n);
 }
 
@@ -450,12 +458,109 @@ static void ask_others(struct node *n)
 	m.info.cluster = n->topology->cluster;
 	m.info.digest_count = digests_tell(n->digests, n->told);
 	m.info.digests = n->told;
+	m.info.map_version = n->topology->map_version;
 	if (encode_msg(n, &m))
 		return;
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++) {
-		if (i != n->self)
+		if (i != n->self && n->topology->clouds[i].state != CLOUD_GONE)
 			n->io.send_node(n->io.arg, i, n->frame.data, n->frame.len);
 	}
+}
+
+/* ---- the cluster map ------------------------------------------------------------------------------------------------------ */
+
+static void set_topology(struct node *n, const struct topology *t)
+{
+	const struct topology *before = n->topology;
+	n->topology = topology_hold(t);
+	n->reachable = xrealloc(n->reachable, t->cloud_count * sizeof(*n->reachable));
+	for (size_t i = before->cloud_count; i < t->cloud_count; i++)
+		n->reachable[i] = false;
+	peers_set_topology(n->peers, t);
+	route_set_topology(n->route, t);
+	ingress_set_topology(n->ingress, t);
+	meta_set_topology(n->meta, t);
+	for (uint32_t s = 0; s < t->shards; s++) {
+		if (n->leaders[s])
+			leader_set_topology(n->leaders[s], t);
+	}
+	view_set_topology(n->view, t);
+	consensus_set_topology(n->consensus, t); /* the last: it calls back */
+	n->led_changed = true;
+	topology_free(before);
+}
+
+void node_keep_map(struct node *n, struct bytes map)
+{
+	buf_clear(&n->map);
+	buf_put(&n->map, map.p, map.n);
+	view_put_map(n->view, map);
+}
+
+/* The slot of that name; -1: none. */
+static int place_in(const struct cluster_map *m, const char *name)
+{
+	for (size_t i = 0; i < m->node_count; i++) {
+		if (m->nodes[i].state != CLOUD_GONE && !strcmp(m->nodes[i].name, name))
+			return (int)i;
+	}
+	return -1;
+}
+
+/* What cannot be used here (of a later program, maybe) is counted, and the map before stays in force. */
+static void learn_map(struct node *n, struct bytes raw)
+{
+	struct cluster_map map;
+	struct topology *t;
+	struct buf errors = {0};
+	if (map_decode(raw, &map)) {
+		n->counters.maps_bad++;
+		return;
+	}
+	int place = place_in(&map, n->name);
+	if (!n->topology->map_version && place >= 0 && place != (int)n->self) {
+		n->io.mapped(n->io.arg, NULL, raw);
+	} else if (map.version > n->topology->map_version) {
+		if (map_topology(&map, n->topology->path, n->topology, &t, &errors)) {
+			n->counters.maps_bad++;
+		} else {
+			node_keep_map(n, raw);
+			set_topology(n, t);
+			n->io.mapped(n->io.arg, t, raw);
+			topology_free(t);
+		}
+	}
+	buf_free(&errors);
+	map_clear(&map);
+}
+
+static void ask_map(struct node *n, uint32_t node)
+{
+	struct msg m = {.type = MSG_MAP, .req_id = n->start_id};
+	if (n->map_asked_ns && n->now.mono_ns - n->map_asked_ns < MAP_ASK_MS * NS_PER_MS)
+		return;
+	n->map_asked_ns = n->now.mono_ns;
+	m.map.version = n->topology->map_version;
+	send_msg(n, node, &m);
+}
+
+/* To nodes and edges alike: whoever may talk to this node may know of the cluster. */
+static void handle_map(struct node *n, struct bytes route, const struct msg *m)
+{
+	struct msg r = {.type = MSG_MAP_REPLY, .req_id = m->req_id};
+	r.map_reply.verdict = VERDICT_OK;
+	r.map_reply.version = n->topology->map_version;
+	if (m->map.version < n->topology->map_version)
+		r.map_reply.map = bytes_of(n->map.data, n->map.len);
+	ingress_send(n->ingress, route, &r);
+}
+
+static void handle_map_reply(struct node *n, uint32_t peer, const struct msg *m)
+{
+	if (sender(n, m) != (int)peer || !fits_cluster(n, m->cluster_id))
+		n->counters.frames_unexpected++;
+	else if (m->map_reply.verdict == VERDICT_OK && m->map_reply.map.n)
+		learn_map(n, m->map_reply.map);
 }
 
 static bool of_this_cluster(const struct node *n, const struct msg_info *info, struct bytes id)
@@ -488,10 +593,12 @@ static void take_info(struct node *n, uint32_t node, const struct msg_info *info
 	/* From who leads the meta group: any other node's folder may be a left-over of an earlier cluster. A replica of the meta
 	 * group learns it there: should it found that anew, because all of it was lost, it is of another cluster than those who
 	 * still know the old id. */
-	if (!n->has_id && !n->meta && answered && says_it_leads(info, META_GROUP) && id.n == CLUSTER_ID_BYTES)
+	if (!n->has_id && !consensus_holds(n->consensus, META_GROUP) && answered && says_it_leads(info, META_GROUP) && id.n == CLUSTER_ID_BYTES)
 		consensus_keep_cluster_id(n->consensus, id.p);
 	for (size_t i = 0; same_cluster(n, id) && i < info->digest_count; i++)
 		digests_heard(n->digests, node, &info->digests[i]);
+	if (info->map_version > n->topology->map_version)
+		ask_map(n, node);
 	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
 
@@ -591,17 +698,28 @@ static void handle_advance(struct node *n, struct bytes route, const struct msg 
 		refuse(n, &o, VERDICT_REFUSED, NULL);
 }
 
-static void handle_readmit(struct node *n, struct bytes route, const struct msg *m)
+/* Edges are named by their index within a node. */
+static bool errand_edge(const struct node *n, const struct msg *m, uint32_t *ret_edge)
+{
+	int edge = m->type == MSG_READMIT ? topology_edge(n->topology, m->readmit.edge) : -1;
+	*ret_edge = edge < 0 ? ORIGIN_NO_EDGE : (uint32_t)edge;
+	return edge >= 0 || m->type != MSG_READMIT;
+}
+
+static void run_errand(struct node *n, const struct origin *o, const struct msg *m)
+{
+	(void)m;
+	meta_readmit(n->meta, o, meta_now(n));
+}
+
+/* Somebody at another node asks it of the meta group. */
+static void handle_errand(struct node *n, struct bytes route, const struct msg *m)
 {
 	struct origin o;
 	if (!from_node(n, route, m, &o))
 		return;
-	int edge = topology_edge(n->topology, m->readmit.edge);
-	o.edge = edge < 0 ? ORIGIN_NO_EDGE : (uint32_t)edge;
-	if (n->meta)
-		meta_readmit(n->meta, &o, meta_now(n));
-	else
-		refuse(n, &o, VERDICT_UNAVAILABLE, "this node does not lead the meta group");
+	errand_edge(n, m, &o.edge);
+	run_errand(n, &o, m);
 }
 
 /* Answered whatever the asker's cluster: that is how it finds out. */
@@ -616,6 +734,7 @@ static void handle_info(struct node *n, struct bytes route, const struct msg *m)
 	struct msg r = {.type = MSG_INFO_REPLY, .req_id = m->req_id};
 	consensus_info(n->consensus, &r.info_reply);
 	r.info_reply.cluster = n->topology->cluster;
+	r.info_reply.map_version = n->topology->map_version;
 	ingress_send(n->ingress, route, &r);
 }
 
@@ -662,7 +781,7 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 		handle_advance(n, route, m);
 		break;
 	case MSG_READMIT:
-		handle_readmit(n, route, m);
+		handle_errand(n, route, m);
 		break;
 	case MSG_INFO:
 		handle_info(n, route, m);
@@ -678,6 +797,9 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_SNAPSHOT:
 		handle_snapshot(n, route, m, frame, len);
 		break;
+	case MSG_MAP:
+		handle_map(n, route, m);
+		break;
 	case MSG_NONE:
 	case MSG_HELLO_REPLY:
 	case MSG_OPEN_REPLY:
@@ -690,7 +812,6 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_OUTBOX_REPLY:
 	case MSG_STATUS_REPLY:
 	case MSG_SNAPSHOT_REPLY:
-	case MSG_MAP:
 	case MSG_MAP_REPLY:
 	case MSG_TOPOLOGY:
 	case MSG_TOPOLOGY_REPLY:
@@ -730,11 +851,7 @@ void node_frame(struct node *n, struct bytes route, const void *frame, size_t le
 
 static void handle_advance_reply(struct node *n, const struct msg *m)
 {
-	if (n->meta)
-		meta_advance_reply(n->meta, m->advance_reply.shard, m->advance_reply.verdict, m->advance_reply.meta_index,
-		    meta_now(n));
-	else
-		n->counters.frames_unexpected++;
+	meta_advance_reply(n->meta, m->advance_reply.shard, m->advance_reply.verdict, m->advance_reply.meta_index, meta_now(n));
 }
 
 static void handle_snapshot_reply(struct node *n, uint32_t peer, const struct msg *m)
@@ -752,6 +869,8 @@ static void handle_peer(struct node *n, uint32_t peer, const struct msg *m)
 		handle_info_reply(n, peer, m);
 	else if (m->type == MSG_SNAPSHOT_REPLY)
 		handle_snapshot_reply(n, peer, m);
+	else if (m->type == MSG_MAP_REPLY)
+		handle_map_reply(n, peer, m);
 	else if (!same_cluster(n, m->cluster_id))
 		n->counters.frames_refused++;
 	else if (m->type == MSG_ADVANCE_REPLY)
@@ -776,49 +895,47 @@ void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t le
 	msg_clear(&m);
 }
 
-/* ---- readmission -------------------------------------------------------------------------------------------------------------- */
+/* ---- what is asked of the meta group here --------------------------------------------------------------------------------- */
 
-static struct readmit *free_readmit(struct node *n)
+static struct errand *free_errand(struct node *n)
 {
-	for (size_t i = 0; i < READMITS_MAX; i++) {
-		if (!n->readmits[i].id)
-			return &n->readmits[i];
+	for (size_t i = 0; i < ERRANDS_MAX; i++) {
+		if (!n->errands[i].id)
+			return &n->errands[i];
 	}
 	return NULL;
 }
 
-void node_readmit(struct node *n, const char *edge, struct node_time now,
-    void (*done)(void *arg, enum verdict verdict, const char *reason), void *arg)
+void node_ask_meta(struct node *n, const struct msg *m, struct node_time now, node_done_fn *done, void *arg)
 {
 	n->now = now;
-	struct readmit *r = free_readmit(n);
-	int known = topology_edge(n->topology, edge);
-	if (!r || known < 0) {
-		done(arg, r ? VERDICT_REFUSED : VERDICT_BUSY,
-		    r ? "this edge is not in the topology" : "too many readmissions are under way");
+	struct errand *e = free_errand(n);
+	uint32_t edge;
+	bool known = errand_edge(n, m, &edge);
+	if (!e || !known) {
+		done(arg, e ? VERDICT_REFUSED : VERDICT_BUSY, 0,
+		    e ? "this edge is not in the topology" : "too many such requests are under way");
 		return;
 	}
-	*r = (struct readmit){n->next_readmit++, now.mono_ns + READMIT_TIMEOUT_MS * NS_PER_MS, done, arg};
-	struct origin o = {.type = MSG_READMIT, .local = true, .req_id = r->id, .edge = (uint32_t)known};
+	*e = (struct errand){n->next_errand++, now.mono_ns + NODE_ASK_TIMEOUT_MS * NS_PER_MS, done, arg};
+	struct origin o = {.type = m->type, .local = true, .req_id = e->id, .edge = edge};
 	int node = leader_of(n, META_GROUP);
 	if (node == (int)n->self) {
-		meta_readmit(n->meta, &o, meta_now(n));
-		return;
-	}
-	if (node < 0) {
+		run_errand(n, &o, m);
+	} else if (node < 0) {
 		refuse(n, &o, VERDICT_UNAVAILABLE, "the meta group has no leader now");
-		return;
+	} else {
+		struct msg out = *m;
+		out.cluster_id = cluster_id(n);
+		forward(n, (uint32_t)node, &o, &out);
 	}
-	struct msg m = {.type = MSG_READMIT, .cluster_id = cluster_id(n)};
-	m.readmit.edge = edge;
-	forward(n, (uint32_t)node, &o, &m);
 }
 
-static void expire_readmits(struct node *n)
+static void expire_errands(struct node *n)
 {
-	for (size_t i = 0; i < READMITS_MAX; i++) {
-		if (n->readmits[i].id && n->readmits[i].deadline_ns <= n->now.mono_ns)
-			readmit_answered(n, n->readmits[i].id,
+	for (size_t i = 0; i < ERRANDS_MAX; i++) {
+		if (n->errands[i].id && n->errands[i].deadline_ns <= n->now.mono_ns)
+			errand_answered(n, n->errands[i].id,
 			    &(struct answer){.verdict = VERDICT_UNAVAILABLE, .reason = "no answer in time"});
 	}
 }
@@ -867,10 +984,8 @@ static void update_view(struct node *n)
 	    .full = consensus_full(n->consensus),
 	    .replica = consensus_member(n->consensus),
 	};
-	if (n->meta) {
-		c.meta = *meta_counters(n->meta);
-		c.spread = *meta_spread_counters(n->meta);
-	}
+	c.meta = *meta_counters(n->meta);
+	c.spread = *meta_spread_counters(n->meta);
 	look_around(n);
 	view_put(n->view, &c, n->statuses, n->why.len ? buf_cstr(&n->why) : NULL);
 }
@@ -908,8 +1023,6 @@ static void compare_digests(struct node *n)
 
 static void tick_meta(struct node *n)
 {
-	if (!n->meta)
-		return;
 	int rc = meta_tick(n->meta, n->state, consensus_durable(n->consensus, META_GROUP), meta_now(n));
 	if (rc && rc != WEIR_EBUSY) /* too many readers: the next tick is soon */
 		fail_meta(n, rc);
@@ -925,8 +1038,7 @@ static void stop_leading(struct node *n)
 		if (n->leaders[s])
 			leader_stop(n->leaders[s]);
 	}
-	if (n->meta)
-		meta_stop(n->meta);
+	meta_stop(n->meta);
 }
 
 void node_tick(struct node *n, struct node_time now)
@@ -937,7 +1049,7 @@ void node_tick(struct node *n, struct node_time now)
 	ingress_tick(n->ingress, now.mono_ns);
 	route_tick(n->route, now.mono_ns);
 	watch_leaders(n);
-	expire_readmits(n);
+	expire_errands(n);
 	adopt_cluster_id(n);
 	for (uint32_t s = 0; s < n->topology->shards; s++) {
 		if (n->leaders[s])
@@ -1000,6 +1112,16 @@ void node_damaged(struct node *n, uint32_t group, const char *what, struct node_
 
 /* ---- any thread -------------------------------------------------------------------------------------------------------------------------- */
 
+void node_map(struct node *n, struct buf *out)
+{
+	view_map(n->view, out);
+}
+
+const struct topology *node_topology(struct node *n)
+{
+	return view_topology(n->view);
+}
+
 int node_leader(struct node *n, uint32_t group)
 {
 	return view_leader(n->view, group);
@@ -1033,8 +1155,7 @@ size_t node_groups(struct node *n, struct msg_group_status *out)
 void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
 {
 	(void)txn; /* what is committed of edges is also in the meta leader's memory */
-	if (n->meta)
-		meta_edges_json(n->meta, out);
+	meta_edges_json(n->meta, out);
 }
 
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out)

@@ -65,6 +65,10 @@ struct node_io {
 	void (*committed)(void *arg, uint32_t group, uint64_t index);
 	/* What came of node_read: reads that have seen what is applied up to `index` are linearizable. */
 	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
+	/* A later map is in force, durable wherever this node learnt it from; t holds as long as the node. NULL: the map has another
+	 * place for this node than it was opened at: to be opened again there. To be kept for the next
+	 * start: losing it costs a question. */
+	void (*mapped)(void *arg, const struct topology *t, struct bytes map);
 };
 
 /* Loads both environments (which stay the caller's) and replays what is in the log and not in the state as apply jobs.
@@ -73,6 +77,8 @@ struct node_io {
 int node_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply, struct kv *state,
     const struct node_io *io, const uint8_t random[16], struct node_time now, struct node **ret_node, char **ret_why);
 void node_close(struct node *n);
+/* The map that the topology of node_open() was made from, if it was. */
+void node_keep_map(struct node *n, struct bytes map);
 
 void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now);
 void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t len, struct node_time now);
@@ -102,14 +108,18 @@ int log_job_run(struct kv *log, struct log_job *job);
 int apply_job_run(struct apply *a, struct apply_job *job);
 size_t apply_job_count(const struct apply_job *job);
 
-/* Asks the meta group to readmit an edge; done() is called once, on the loop, within READMIT_TIMEOUT_MS, or by
- * node_close(). */
-#define READMIT_TIMEOUT_MS 10000
-void node_readmit(struct node *n, const char *edge, struct node_time now,
-    void (*done)(void *arg, enum verdict verdict, const char *reason), void *arg);
+/* Asks the meta group for something on somebody's behalf: MSG_READMIT, MSG_TOPOLOGY (type and body of m). done() is called once, on the
+ * loop, maybe within the call, within NODE_ASK_TIMEOUT_MS, or by node_close(). map_version: of the map that has it. */
+#define NODE_ASK_TIMEOUT_MS 10000
+typedef void node_done_fn(void *arg, enum verdict verdict, uint64_t map_version, const char *reason);
+void node_ask_meta(struct node *n, const struct msg *m, struct node_time now, node_done_fn *done, void *arg);
 
 /* ---- for HTTP and other reader threads: thread-safe -------------------------------------------------------- */
 
+/* The topology in force, held: the caller gives it back with topology_free(). */
+const struct topology *node_topology(struct node *n);
+/* The map in force, as bytes, appended; nothing: none is known yet. */
+void node_map(struct node *n, struct buf *out);
 /* Consensus as of the last tick. The node that leads a group and serves it; -1: none known. */
 int node_leader(struct node *n, uint32_t group);
 /* This node leads it and serves. */

@@ -39,6 +39,11 @@ struct notices *notices_new(const struct topology *t, void (*say)(void *arg, boo
 	return n;
 }
 
+void notices_set_topology(struct notices *n, const struct topology *t)
+{
+	n->topology = t;
+}
+
 void notices_free(struct notices *n)
 {
 	if (!n)

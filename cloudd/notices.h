@@ -14,6 +14,7 @@ struct notices;
 /* say: a line as log_write takes it; warn: someone may have to act. The text lives for the call. */
 struct notices *notices_new(const struct topology *t, void (*say)(void *arg, bool warn, const char *text), void *arg);
 void notices_free(struct notices *n);
+void notices_set_topology(struct notices *n, const struct topology *t);
 /* groups: topology_groups(t) of them, by number. */
 void notices_look(struct notices *n, const struct group_status *groups, int64_t mono_ns);
 

@@ -33,6 +33,7 @@ struct answer {
 	enum verdict verdict;
 	uint64_t epoch, last;
 	uint64_t meta_index;
+	uint64_t map_version;
 	bool resume, readmitted;
 	const char *reason; /* NULL: none; lives for the call */
 };

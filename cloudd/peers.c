@@ -14,15 +14,25 @@ struct peer_node {
 
 struct peers {
 	uint32_t self, count;
-	struct peer_node nodes[];
+	struct peer_node nodes[CLOUDS_MAX];
 };
 
 struct peers *peers_new(const struct topology *t, uint32_t self)
 {
-	struct peers *p = xcalloc(1, sizeof(*p) + t->cloud_count * sizeof(p->nodes[0]));
+	struct peers *p = xcalloc(1, sizeof(*p));
 	p->self = self;
 	p->count = (uint32_t)t->cloud_count;
 	return p;
+}
+
+void peers_set_topology(struct peers *p, const struct topology *t)
+{
+	weir_assert(t->cloud_count >= p->count && t->cloud_count <= CLOUDS_MAX);
+	p->count = (uint32_t)t->cloud_count;
+	for (uint32_t i = 0; i < p->count; i++) {
+		if (t->clouds[i].state == CLOUD_GONE)
+			p->nodes[i] = (struct peer_node){.answered = true}; /* nobody waits for it */
+	}
 }
 
 void peers_free(struct peers *p)

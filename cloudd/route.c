@@ -35,6 +35,11 @@ struct route *route_new(const struct topology *t, const char *self_name, uint64_
 	return r;
 }
 
+void route_set_topology(struct route *r, const struct topology *t)
+{
+	r->topology = t;
+}
+
 void route_free(struct route *r)
 {
 	if (!r)
@@ -116,6 +121,10 @@ static bool answer_of(const struct msg *m, enum msg_type *ret_type, struct answe
 	} else if (m->type == MSG_READMIT_REPLY) {
 		*ret_type = MSG_READMIT;
 		a = (struct answer){.verdict = m->readmit_reply.verdict, .reason = m->readmit_reply.reason};
+	} else if (m->type == MSG_TOPOLOGY_REPLY) {
+		*ret_type = MSG_TOPOLOGY;
+		a = (struct answer){.verdict = m->topology_reply.verdict, .map_version = m->topology_reply.version,
+		    .reason = m->topology_reply.reason};
 	} else {
 		return false;
 	}

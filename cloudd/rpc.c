@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cloudd/links.h"
 #include "common/clock.h"
 #include "common/err.h"
 
@@ -25,7 +26,8 @@ struct rpc {
 	struct rpc_options o;
 	struct loop_async *async;
 	struct loop_timer *retry;
-	struct msgq_socket **sockets; /* per node; NULL: self */
+	struct links *links;
+	char *name; /* this node's */
 	pthread_mutex_t mutex;
 	struct rpc_call *calls; /* all that are not finished */
 	unsigned call_count;
@@ -49,7 +51,12 @@ static void send_all(struct rpc *r)
 	for (struct rpc_call *c = r->calls; c; c = c->next) {
 		if (c->sent || c->done)
 			continue;
-		if (msgq_send(r->sockets[c->node], c->frame.data, c->frame.len)) {
+		int rc = links_send(r->links, c->node, c->frame.data, c->frame.len);
+		if (rc == WEIR_ENOTFOUND) {
+			call_done(c, WEIR_ECLOSED);
+			continue;
+		}
+		if (rc) {
 			again = true;
 			continue;
 		}
@@ -66,9 +73,9 @@ static void on_wake(void *arg)
 	send_all(arg);
 }
 
-static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_frame(void *arg, uint32_t node, const void *frame, size_t len)
 {
-	(void)route;
+	(void)node;
 	struct rpc *r = arg;
 	struct msg m;
 	if (msg_decode(frame, len, &m))
@@ -86,35 +93,28 @@ static void on_frame(void *arg, struct bytes route, const void *frame, size_t le
 		msg_clear(&m);
 }
 
-static int connect_nodes(struct rpc *r, char **ret_why)
-{
-	for (uint32_t i = 0; i < r->o.topology->cloud_count; i++) {
-		if (i == r->o.self)
-			continue;
-		int rc = msgq_connect(
-		    r->o.msgq, r->o.topology->clouds[i].listen, on_frame, r, &r->sockets[i], ret_why);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
 int rpc_new(const struct rpc_options *o, struct rpc **ret_rpc, char **ret_why)
 {
 	struct rpc *r = xcalloc(1, sizeof(*r));
 	r->o = *o;
 	r->next_id = o->seed | 1;
 	pthread_mutex_init(&r->mutex, NULL);
-	r->sockets = xcalloc(o->topology->cloud_count, sizeof(struct msgq_socket *));
+	r->name = xstrdup(o->topology->clouds[o->self].name);
+	r->links = links_new(o->msgq, o->self, on_frame, r);
 	r->async = loop_async_new(o->loop, on_wake, r);
 	r->retry = loop_timer_new(o->loop, on_wake, r);
-	int rc = connect_nodes(r, ret_why);
+	int rc = links_set_topology(r->links, o->topology, ret_why);
 	if (rc) {
 		rpc_free(r);
 		return rc;
 	}
 	*ret_rpc = r;
 	return 0;
+}
+
+int rpc_set_topology(struct rpc *r, const struct topology *t, char **ret_why)
+{
+	return links_set_topology(r->links, t, ret_why);
 }
 
 void rpc_stop(struct rpc *r)
@@ -132,12 +132,11 @@ void rpc_free(struct rpc *r)
 	if (!r)
 		return;
 	weir_assert(!r->calls);
-	for (uint32_t i = 0; i < r->o.topology->cloud_count; i++)
-		msgq_close(r->sockets[i]);
+	links_free(r->links);
 	loop_async_free(r->async);
 	loop_timer_free(r->retry);
 	pthread_mutex_destroy(&r->mutex);
-	free(r->sockets);
+	free(r->name);
 	free(r);
 }
 
@@ -145,7 +144,7 @@ void rpc_free(struct rpc *r)
 
 struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns)
 {
-	weir_assert(node < r->o.topology->cloud_count && node != r->o.self);
+	weir_assert(node < CLOUDS_MAX && node != r->o.self);
 	struct rpc_call *c = xcalloc(1, sizeof(*c));
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
@@ -157,7 +156,7 @@ struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, in
 
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct msg out = *m;
-	out.from = r->o.topology->clouds[r->o.self].name;
+	out.from = r->name;
 	out.cluster_id = bytes_of(id, r->o.cluster_id(r->o.arg, id) ? CLUSTER_ID_BYTES : 0);
 	pthread_mutex_lock(&r->mutex);
 	out.req_id = c->req_id = r->next_id++;

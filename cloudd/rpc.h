@@ -23,7 +23,7 @@ struct rpc_call;
 struct rpc_options {
 	struct loop *loop;
 	struct msgq *msgq;
-	const struct topology *topology;
+	const struct topology *topology; /* at the start */
 	uint32_t self;
 	uint64_t seed; /* random: where req_ids begin, so that a restarted node takes no answer to its predecessor */
 	struct stats_cell *timeouts;
@@ -34,6 +34,8 @@ struct rpc_options {
 
 /* On the loop's thread. *ret_why on error: the caller's to free. */
 int rpc_new(const struct rpc_options *o, struct rpc **ret_rpc, char **ret_why);
+/* On the loop's thread: nodes have come or gone. Errors as links_set_topology(). */
+int rpc_set_topology(struct rpc *r, const struct topology *t, char **ret_why);
 /* Ends all calls, now and later, with WEIR_ECLOSED. Any thread. */
 void rpc_stop(struct rpc *r);
 /* On the loop's thread, after rpc_stop, when no other thread is in here any more. */

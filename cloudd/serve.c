@@ -84,7 +84,7 @@ static void send_reply(struct serve *s, struct bytes route, const struct msg *as
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct buf frame = {0};
 	reply->req_id = asked->req_id;
-	reply->from = s->o.topology->clouds[s->o.self].name;
+	reply->from = s->name;
 	if (node_cluster_id(s->o.node, id))
 		reply->cluster_id = bytes_of(id, sizeof(id));
 	if (msg_encode(reply, &frame)) { /* a single row, or a list of edges, over the frame's size */
@@ -169,6 +169,8 @@ struct serve *serve_new(const struct serve_options *o)
 	static const unsigned threads[SERVE_LANES] = {SERVE_THREADS, 1, SERVE_SNAPSHOT_THREADS};
 	struct serve *s = xcalloc(1, sizeof(*s));
 	s->o = *o;
+	s->groups = topology_groups(o->topology);
+	s->name = xstrdup(o->topology->clouds[o->self].name);
 	pthread_mutex_init(&s->mutex, NULL);
 	for (unsigned lane = 0; lane < SERVE_LANES; lane++) {
 		struct serve_queue *queue = &s->queues[lane];
@@ -198,6 +200,7 @@ void serve_free(struct serve *s)
 		pthread_cond_destroy(&s->queues[lane].changed);
 	}
 	pthread_mutex_destroy(&s->mutex);
+	free(s->name);
 	free(s);
 }
 

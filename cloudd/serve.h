@@ -31,7 +31,7 @@ extern const char serve_not_leader[];
 struct serve;
 
 struct serve_options {
-	const struct topology *topology;
+	const struct topology *topology; /* at the start; from then on node_topology() */
 	uint32_t self;
 	struct kv *state;
 	struct node *node;

@@ -29,6 +29,8 @@ struct serve_queue {
 
 struct serve {
 	struct serve_options o;
+	uint32_t groups;
+	char *name; /* this node's */
 	pthread_t threads[SERVE_THREADS + 1 + SERVE_SNAPSHOT_THREADS];
 	unsigned thread_count;
 	pthread_mutex_t mutex; /* of all below */
@@ -36,12 +38,8 @@ struct serve {
 	bool stopping;
 };
 
-/* The topology places a replica of the group here. */
-static inline bool serve_holds(const struct serve *s, uint32_t group)
-{
-	const struct topology *t = s->o.topology;
-	return group < topology_groups(t) && topology_rank(t, group, s->o.self) >= 0;
-}
+/* There is a replica of the group here. */
+bool serve_holds(struct serve *s, uint32_t group);
 enum verdict serve_verdict_of(int rc, const char **ret_reason);
 /* Begins a read transaction if the group's state here is whole. Aborted by the caller with kv_abort. */
 int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct apply_group_info *ret_info);

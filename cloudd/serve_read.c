@@ -41,6 +41,15 @@ enum verdict serve_verdict_of(int rc, const char **ret_reason)
 	}
 }
 
+bool serve_holds(struct serve *s, uint32_t group)
+{
+	struct group_status status;
+	if (group >= s->groups)
+		return false;
+	node_group_status(s->o.node, group, &status);
+	return status.held;
+}
+
 int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct apply_group_info *ret_info)
 {
 	struct kv_txn *txn;
@@ -99,17 +108,13 @@ static void age_of(struct serve *s, uint32_t group, const struct apply_group_inf
 	ret->age_ns = (int64_t)(status.heard_ns < AGE_UNKNOWN ? status.heard_ns : AGE_UNKNOWN);
 }
 
-enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
-    bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
+static enum verdict query(struct serve *s, const struct topology *t, uint32_t shard, bool linearizable, struct bytes spec,
+    struct buf *rows, bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
 {
 	uint32_t group = shard + 1;
-	if (!serve_holds(s, group)) {
-		*ret_reason = "the shard is not held here";
-		return VERDICT_UNAVAILABLE;
-	}
 	struct rows_spec decoded;
 	const struct stream_conf *stream;
-	int rc = rows_spec_decode(spec, s->o.topology, &decoded, &stream);
+	int rc = rows_spec_decode(spec, t, &decoded, &stream);
 	if (rc) {
 		serve_verdict_of(rc, ret_reason);
 		return VERDICT_REFUSED;
@@ -127,38 +132,58 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 	*ret_age = (struct serve_age){0};
 	if (!linearizable)
 		age_of(s, group, &info, ret_age);
-	rc = result_query(s->o.topology, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
+	rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
 	note_damage(s, group, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
+enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
+    bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
+{
+	if (!serve_holds(s, shard + 1)) {
+		*ret_reason = "the shard is not held here";
+		return VERDICT_UNAVAILABLE;
+	}
+	const struct topology *t = node_topology(s->o.node);
+	enum verdict v = query(s, t, shard, linearizable, spec, rows, ret_more, ret_age, ret_reason);
+	topology_free(t);
+	return v;
+}
+
 /* ---- outbox ------------------------------------------------------------------------------------------------------ */
 
+/* A stream as one request sees it. */
+struct outbox_of {
+	const struct topology *topology; /* held by the request */
+	const struct stream_conf *stream;
+	uint32_t shard;
+};
+
 /* Rows after the place, if any, in one transaction. */
-static int read_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t *index, uint32_t *n,
-    uint32_t limit, struct buf *rows, bool *ret_reset, bool *ret_beyond)
+static int read_outbox(struct serve *s, const struct outbox_of *of, uint64_t *index, uint32_t *n, uint32_t limit,
+    struct buf *rows, bool *ret_reset, bool *ret_beyond)
 {
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
-	int rc = serve_begin(s, shard + 1, &txn, &info);
+	int rc = serve_begin(s, of->shard + 1, &txn, &info);
 	if (rc)
 		return rc;
 	*ret_beyond = *index != UINT64_MAX && *index > info.applied;
-	rc = result_outbox(s->o.topology, txn, shard, stream, index, n, limit, rows, ret_reset);
+	rc = result_outbox(of->topology, txn, of->shard, of->stream, index, n, limit, rows, ret_reset);
 	kv_abort(txn);
 	return rc;
 }
 
 /* What this replica's state, as it is, has after the place: *ret_any, or rows are an empty page. */
-static int look_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t index, uint32_t n,
-    struct buf *rows, bool *ret_any)
+static int look_outbox(struct serve *s, const struct outbox_of *of, uint64_t index, uint32_t n, struct buf *rows,
+    bool *ret_any)
 {
 	size_t before = rows->len;
 	uint64_t to_index = index;
 	uint32_t to_n = n;
 	bool reset = false, beyond = false;
-	int rc = read_outbox(s, shard, stream, &to_index, &to_n, 1, rows, &reset, &beyond);
+	int rc = read_outbox(s, of, &to_index, &to_n, 1, rows, &reset, &beyond);
 	*ret_any = rc || reset || beyond || to_index != index || to_n != n;
 	if (*ret_any)
 		rows->len = before;
@@ -168,17 +193,26 @@ static int look_outbox(struct serve *s, uint32_t shard, const struct stream_conf
 /* A replica that takes itself for the leader (it was stopped for a while, or is cut off) may have windows as they were before a
  * later leader told the asker of them; and one that leads now may not have yet what an earlier one told of. So nothing is told
  * but after a read index of this request; that is not asked for with every look. */
-static enum verdict prepare_outbox(struct serve *s, uint32_t shard, const struct stream_conf *stream, uint64_t index,
-    uint32_t n, struct buf *rows, bool *ret_any, const char **ret_reason)
+static enum verdict prepare_outbox(struct serve *s, const struct outbox_of *of, uint64_t index, uint32_t n, struct buf *rows,
+    bool *ret_any, const char **ret_reason)
 {
 	bool end = index == UINT64_MAX;
 	*ret_any = true;
-	if (!node_serves(s->o.node, shard + 1))
+	if (!node_serves(s->o.node, of->shard + 1))
 		return end ? VERDICT_OK : serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
-	int rc = end ? 0 : look_outbox(s, shard, stream, index, n, rows, ret_any);
+	int rc = end ? 0 : look_outbox(s, of, index, n, rows, ret_any);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
-	return *ret_any ? wait_linearizable(s, shard + 1, ret_reason) : VERDICT_OK;
+	return *ret_any ? wait_linearizable(s, of->shard + 1, ret_reason) : VERDICT_OK;
+}
+
+static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uint64_t *index, uint32_t *n, uint32_t limit,
+    struct buf *rows, bool *ret_reset, const char **ret_reason)
+{
+	bool beyond;
+	int rc = read_outbox(s, of, index, n, limit, rows, ret_reset, &beyond);
+	note_damage(s, of->shard + 1, rc);
+	return serve_verdict_of(rc, ret_reason);
 }
 
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
@@ -188,18 +222,21 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 		*ret_reason = "the shard is not held here";
 		return VERDICT_UNAVAILABLE;
 	}
-	int at = topology_stream(s->o.topology, stream);
-	if (at < 0)
-		return serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
-	const struct stream_conf *conf = &s->o.topology->streams[at];
-	bool any, beyond;
+	struct outbox_of of = {.topology = node_topology(s->o.node), .shard = shard};
+	int at = topology_stream(of.topology, stream);
+	bool any = false;
+	enum verdict v;
 	*ret_reset = false;
-	enum verdict v = prepare_outbox(s, shard, conf, *index, *n, rows, &any, ret_reason);
-	if (v != VERDICT_OK || !any)
-		return v;
-	int rc = read_outbox(s, shard, conf, index, n, limit, rows, ret_reset, &beyond);
-	note_damage(s, shard + 1, rc);
-	return serve_verdict_of(rc, ret_reason);
+	if (at < 0) {
+		v = serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
+	} else {
+		of.stream = &of.topology->streams[at];
+		v = prepare_outbox(s, &of, *index, *n, rows, &any, ret_reason);
+	}
+	if (v == VERDICT_OK && any)
+		v = tell_outbox(s, &of, index, n, limit, rows, ret_reset, ret_reason);
+	topology_free(of.topology);
+	return v;
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cloudd/serve_parts.h"
+#include "common/map.h"
 #include "common/err.h"
 
 #define EDGES_TAG "edges."
@@ -92,7 +93,7 @@ static int put_edges(struct serve *s, uint64_t place, struct buf *out)
 		return rc;
 	node_edges_json(s->o.node, txn, &all);
 	kv_abort(txn);
-	if (!all.len && s->o.topology->edge_count)
+	if (!all.len && !node_serves(s->o.node, 0))
 		rc = WEIR_ENOTLEADER; /* no longer */
 	else
 		cut_objects(&all, place, out);
@@ -109,8 +110,8 @@ struct stream_gather {
 
 static struct serve_stream *stream_of(struct stream_gather *g, const char *name, uint32_t version)
 {
-	int at = topology_stream(g->topology, name);
-	return at >= 0 && g->topology->streams[at].version == version ? &g->streams[at] : NULL;
+	int at = topology_stream_version_of(g->topology, name, version);
+	return at >= 0 ? &g->streams[at] : NULL;
 }
 
 static void add_counts(void *arg, const struct shard_stream_counts *c)
@@ -182,7 +183,7 @@ static void encode_streams(const struct topology *t, const struct serve_stream *
 
 static int put_streams(struct serve *s, const bool *groups, struct buf *out)
 {
-	const struct topology *t = s->o.topology;
+	const struct topology *t = node_topology(s->o.node);
 	struct serve_stream *streams = xcalloc(t->stream_count, sizeof(*streams));
 	for (uint32_t i = 0; i < t->stream_count; i++)
 		streams[i].close_ns = streams[i].final_ns = WATERMARK_NONE;
@@ -191,6 +192,7 @@ static int put_streams(struct serve *s, const bool *groups, struct buf *out)
 	if (!rc)
 		encode_streams(t, streams, out);
 	free(streams);
+	topology_free(t);
 	return rc;
 }
 
@@ -212,12 +214,12 @@ int serve_streams_add(struct bytes raw, const struct topology *t, struct serve_s
 {
 	struct rd r = rd_init(raw.p, raw.n);
 	struct serve_stream ignored = {0}; /* a stream that this node does not know, or in another version */
-	uint64_t n = rd_varint_max(&r, STREAMS_MAX);
+	uint64_t n = rd_varint_max(&r, MAP_STREAMS_MAX);
 	for (uint64_t i = 0; i < n && !r.err; i++) {
 		char *name = rd_str(&r, NAME_MAX_BYTES);
 		uint32_t version = rd_u32(&r);
-		int at = name ? topology_stream(t, name) : -1;
-		add_stream(at >= 0 && t->streams[at].version == version ? &streams[at] : &ignored, &r);
+		int at = name ? topology_stream_version_of(t, name, version) : -1;
+		add_stream(at >= 0 ? &streams[at] : &ignored, &r);
 		free(name);
 	}
 	return rd_finish(&r);
@@ -265,7 +267,7 @@ enum verdict serve_status(struct serve *s, const char *what, struct buf *out, co
 	if (!strncmp(what, EDGES_TAG, edges) && parse_place(what + edges, &place))
 		return serve_verdict_of(put_edges(s, place, out), ret_reason);
 	if (!strncmp(what, STREAMS_TAG, streams) &&
-	    parse_groups(what + streams, topology_groups(s->o.topology), groups))
+	    parse_groups(what + streams, s->groups, groups))
 		return serve_verdict_of(put_streams(s, groups, out), ret_reason);
 	*ret_reason = "no such status";
 	return VERDICT_REFUSED;

@@ -9,10 +9,16 @@
 #include "common/stats.h"
 
 struct view {
-	const struct topology *topology;
-	const char *node_name;
+	uint32_t group_count;
+	uint32_t self;
 	pthread_mutex_t lock;
+	const struct topology *topology; /* held */
+	const char **names; /* of nodes, by slot: what readers were told of stays */
+	uint32_t name_count;
+	char **texts;       /* that names point to, as long as the view lives */
+	size_t text_count;
 	struct view_counters counters;
+	struct buf map;
 	struct group_status *groups; /* topology_groups, by number */
 	int64_t put_ns;
 	char *why; /* NULL: ready */
@@ -20,11 +26,50 @@ struct view {
 	uint8_t id[CLUSTER_ID_BYTES];
 };
 
-struct view *view_new(const struct topology *t, const char *node_name)
+/* A node's name is never freed before the view: messages made of it are encoded outside of the lock. */
+static const char *intern(struct view *v, const char *name)
+{
+	for (size_t i = 0; i < v->text_count; i++) {
+		if (!strcmp(v->texts[i], name))
+			return v->texts[i];
+	}
+	v->texts = xrealloc(v->texts, (v->text_count + 1) * sizeof(*v->texts));
+	return v->texts[v->text_count++] = xstrdup(name);
+}
+
+static void take_names(struct view *v, const struct topology *t)
+{
+	v->names = xrealloc(v->names, t->cloud_count * sizeof(*v->names));
+	v->name_count = (uint32_t)t->cloud_count;
+	for (uint32_t i = 0; i < v->name_count; i++)
+		v->names[i] = intern(v, t->clouds[i].name);
+}
+
+void view_set_topology(struct view *v, const struct topology *t)
+{
+	pthread_mutex_lock(&v->lock);
+	const struct topology *before = v->topology;
+	v->topology = topology_hold(t);
+	take_names(v, t);
+	pthread_mutex_unlock(&v->lock);
+	topology_free(before);
+}
+
+const struct topology *view_topology(struct view *v)
+{
+	pthread_mutex_lock(&v->lock);
+	const struct topology *t = topology_hold(v->topology);
+	pthread_mutex_unlock(&v->lock);
+	return t;
+}
+
+struct view *view_new(const struct topology *t, uint32_t self)
 {
 	struct view *v = xcalloc(1, sizeof(*v));
-	v->topology = t;
-	v->node_name = node_name;
+	v->group_count = topology_groups(t);
+	v->self = self;
+	v->topology = topology_hold(t);
+	take_names(v, t);
 	v->why = xstrdup("starting");
 	v->groups = xcalloc(topology_groups(t), sizeof(*v->groups));
 	for (uint32_t g = 0; g < topology_groups(t); g++)
@@ -39,6 +84,12 @@ void view_free(struct view *v)
 	if (!v)
 		return;
 	pthread_mutex_destroy(&v->lock);
+	for (size_t i = 0; i < v->text_count; i++)
+		free(v->texts[i]);
+	free(v->texts);
+	buf_free(&v->map);
+	free(v->names);
+	topology_free(v->topology);
 	free(v->why);
 	free(v->groups);
 	free(v);
@@ -48,12 +99,27 @@ void view_put(struct view *v, const struct view_counters *counters, const struct
 {
 	pthread_mutex_lock(&v->lock);
 	v->counters = *counters;
-	memcpy(v->groups, statuses, topology_groups(v->topology) * sizeof(*statuses));
+	memcpy(v->groups, statuses, v->group_count * sizeof(*statuses));
 	v->put_ns = clock_mono_ns();
 	if (!why || !v->why || strcmp(why, v->why) != 0) {
 		free(v->why);
 		v->why = why ? xstrdup(why) : NULL;
 	}
+	pthread_mutex_unlock(&v->lock);
+}
+
+void view_put_map(struct view *v, struct bytes map)
+{
+	pthread_mutex_lock(&v->lock);
+	buf_clear(&v->map);
+	buf_put(&v->map, map.p, map.n);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void view_map(struct view *v, struct buf *out)
+{
+	pthread_mutex_lock(&v->lock);
+	buf_put(out, v->map.data, v->map.len);
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -77,7 +143,7 @@ bool view_ready(struct view *v, char **ret_why)
 
 int view_leader(struct view *v, uint32_t group)
 {
-	weir_assert(group < topology_groups(v->topology));
+	weir_assert(group < v->group_count);
 	pthread_mutex_lock(&v->lock);
 	int leader = v->groups[group].leader;
 	pthread_mutex_unlock(&v->lock);
@@ -86,7 +152,7 @@ int view_leader(struct view *v, uint32_t group)
 
 bool view_serves(struct view *v, uint32_t group)
 {
-	weir_assert(group < topology_groups(v->topology));
+	weir_assert(group < v->group_count);
 	pthread_mutex_lock(&v->lock);
 	bool serves = v->groups[group].serving;
 	pthread_mutex_unlock(&v->lock);
@@ -102,7 +168,7 @@ static void grow_older(struct group_status *s, int64_t age_ns)
 
 void view_group_statuses(struct view *v, struct group_status *out)
 {
-	uint32_t count = topology_groups(v->topology);
+	uint32_t count = v->group_count;
 	pthread_mutex_lock(&v->lock);
 	memcpy(out, v->groups, count * sizeof(*out));
 	int64_t age_ns = clock_mono_ns() - v->put_ns;
@@ -113,7 +179,7 @@ void view_group_statuses(struct view *v, struct group_status *out)
 
 void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status)
 {
-	weir_assert(group < topology_groups(v->topology));
+	weir_assert(group < v->group_count);
 	pthread_mutex_lock(&v->lock);
 	*ret_status = v->groups[group];
 	int64_t age_ns = clock_mono_ns() - v->put_ns;
@@ -121,9 +187,10 @@ void view_group_status(struct view *v, uint32_t group, struct group_status *ret_
 	grow_older(ret_status, age_ns);
 }
 
+/* Under the lock. */
 static const char *name_of(const struct view *v, int node)
 {
-	return node >= 0 ? v->topology->clouds[node].name : "";
+	return node >= 0 && (uint32_t)node < v->name_count ? v->names[node] : "";
 }
 
 static void put_replicas(const struct view *v, const struct group_status *from, struct msg_group_status *to)
@@ -144,7 +211,7 @@ size_t view_groups(struct view *v, struct msg_group_status *out)
 {
 	size_t count = 0;
 	pthread_mutex_lock(&v->lock);
-	for (uint32_t g = 0; g < topology_groups(v->topology) && count < GROUPS_PER_STATUS_MAX; g++) {
+	for (uint32_t g = 0; g < v->group_count && count < GROUPS_PER_STATUS_MAX; g++) {
 		const struct group_status *s = &v->groups[g];
 		if (!s->held)
 			continue;
@@ -153,7 +220,7 @@ size_t view_groups(struct view *v, struct msg_group_status *out)
 		    .term = s->term,
 		    .committed = s->committed,
 		    .applied = s->applied,
-		    .node = v->node_name,
+		    .node = name_of(v, (int)v->self),
 		    .replica = v->counters.replica,
 		    .leader = name_of(v, s->leader),
 		    .quorum = s->quorum};
@@ -217,15 +284,15 @@ static void add_counts(void *arg, const struct shard_stream_counts *c)
 
 static void sums_read(struct view *v, struct kv_txn *txn, struct stream_sums *ret)
 {
-	struct group_status *groups = xcalloc(topology_groups(v->topology), sizeof(*groups));
+	struct group_status *groups = xcalloc(v->group_count, sizeof(*groups));
 	view_group_statuses(v, groups);
-	*ret = (struct stream_sums){.topology = v->topology};
-	ret->known = xcalloc(v->topology->stream_count, sizeof(*ret->known));
+	*ret = (struct stream_sums){.topology = view_topology(v)};
+	ret->known = xcalloc(ret->topology->stream_count, sizeof(*ret->known));
 	ret->unknown = xcalloc(VIEW_UNKNOWN_STREAMS_MAX + 1, sizeof(*ret->unknown));
-	for (size_t i = 0; i < v->topology->stream_count; i++)
-		ret->known[i].name = v->topology->streams[i].name;
+	for (size_t i = 0; i < ret->topology->stream_count; i++)
+		ret->known[i].name = ret->topology->streams[i].name;
 	/* A shard whose counters cannot be read shows as missing readings here; apply stops on it. */
-	for (uint32_t g = 1; g < topology_groups(v->topology); g++) {
+	for (uint32_t g = 1; g < v->group_count; g++) {
 		if (groups[g].held)
 			shard_read_counts(txn, g, add_counts, ret);
 	}
@@ -238,6 +305,7 @@ static void sums_clear(struct stream_sums *sums)
 		free((void *)(uintptr_t)sums->unknown[i].name);
 	free(sums->known);
 	free(sums->unknown);
+	topology_free(sums->topology);
 }
 
 /* ---- metrics -------------------------------------------------------------------------------------------------------- */
@@ -337,6 +405,12 @@ static void put_meta(struct buf *out, const struct view_counters *c)
 	    c->meta.lag);
 }
 
+/* Versions of one stream are counted together, under one of them. */
+static bool counts_for_name(const struct stream_sums *sums, size_t stream)
+{
+	return topology_stream(sums->topology, sums->known[stream].name) == (int)stream;
+}
+
 static void put_readings(struct buf *out, const struct stream_sums *sums)
 {
 	struct stats_family f = {.name = "weir_cloud_readings_total",
@@ -345,6 +419,8 @@ static void put_readings(struct buf *out, const struct stream_sums *sums)
 	stats_write_head(out, &f);
 	for (size_t i = 0; i < sums->topology->stream_count + sums->unknown_count; i++) {
 		size_t known = sums->topology->stream_count;
+		if (i < known && !counts_for_name(sums, i))
+			continue;
 		const struct stream_sum *s = i < known ? &sums->known[i] : &sums->unknown[i - known];
 		const struct labelled values[] = {{"received", s->received}, {"merged", s->merged},
 		    {"beyond_retain", s->beyond_retain}, {"unknown_stream", s->unknown_stream}, {"invalid", s->invalid}};
@@ -359,7 +435,8 @@ static void put_partials(struct buf *out, const struct stream_sums *sums)
 	    .type = STATS_COUNTER, .labels = {"stream"}};
 	stats_write_head(out, &f);
 	for (size_t i = 0; i < sums->topology->stream_count; i++)
-		stats_write_u64(out, &f, (const char *const[]){sums->known[i].name}, sums->known[i].partials);
+		if (counts_for_name(sums, i))
+			stats_write_u64(out, &f, (const char *const[]){sums->known[i].name}, sums->known[i].partials);
 }
 
 /* ---- consensus ------------------------------------------------------------------------------------------------------ */
@@ -487,7 +564,7 @@ static void put_roles(const struct group_writer *w, struct buf *out)
 
 static void put_groups(const struct view *v, const struct group_status *groups, struct buf *out)
 {
-	struct group_writer w = {v, groups, topology_groups(v->topology), {0}};
+	struct group_writer w = {v, groups, v->group_count, {0}};
 	put_roles(&w, out);
 	put_of_each(&w, out, "weir_raft_term", "term, by group", term_of);
 	put_of_each(&w, out, "weir_raft_leader", "1 where this node leads the group", leads);
@@ -500,7 +577,7 @@ static void put_groups(const struct view *v, const struct group_status *groups, 
 
 void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out)
 {
-	struct group_status *groups = xcalloc(topology_groups(v->topology), sizeof(*groups));
+	struct group_status *groups = xcalloc(v->group_count, sizeof(*groups));
 	struct stream_sums sums;
 	view_group_statuses(v, groups);
 	pthread_mutex_lock(&v->lock);

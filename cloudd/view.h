@@ -27,6 +27,7 @@ struct node_counters {
 	uint64_t frames_unexpected; /* of no use here: a reply where none was asked for */
 	uint64_t frames_refused;    /* from another cluster, or not from a node of this one */
 	uint64_t frames_served;     /* queries and status asked by other nodes */
+	uint64_t maps_bad;          /* cluster maps that cannot be used here */
 	uint64_t misrouted;         /* forwarded to us, and not ours either */
 };
 
@@ -44,12 +45,18 @@ struct view_counters {
 
 struct view;
 
-struct view *view_new(const struct topology *t, const char *node_name);
+struct view *view_new(const struct topology *t, uint32_t self);
 void view_free(struct view *v);
+void view_set_topology(struct view *v, const struct topology *t); /* the loop's */
+/* The one in force now, held: the caller gives it back (topology_free). Any thread. */
+const struct topology *view_topology(struct view *v);
 
 /* The loop's. statuses: of every group (topology_groups), by number, `leader` as consensus_leader() says; copied. why: NULL when
  * ready; copied. */
 void view_put(struct view *v, const struct view_counters *counters, const struct group_status *statuses, const char *why);
+/* The map that the topology is of, as bytes; the loop's. view_map: any thread; appended. */
+void view_put_map(struct view *v, struct bytes map);
+void view_map(struct view *v, struct buf *out);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
 /* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_group_status, node_groups, node_cluster_id,
@@ -62,7 +69,7 @@ int view_leader(struct view *v, uint32_t group);
 bool view_serves(struct view *v, uint32_t group);
 void view_group_statuses(struct view *v, struct group_status *out);
 void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status);
-/* Of the groups held: names are the topology's; `replicas` the caller's to free (each from malloc, or NULL); no digests. */
+/* Of the groups held: names live as long as the view; `replicas` the caller's to free (each from malloc, or NULL); no digests. */
 size_t view_groups(struct view *v, struct msg_group_status *out);
 bool view_cluster_id(struct view *v, uint8_t ret_id[CLUSTER_ID_BYTES]);
 void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out);

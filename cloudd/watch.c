@@ -14,7 +14,7 @@
 #define PIECE_BYTES (64 * 1024)
 
 struct watch {
-	struct gather *g;
+	struct gather first, now; /* pinned: what the arguments are of, and what is asked by */
 	struct http_server *server;
 	struct query_args args;
 	struct partial_spec spec;
@@ -36,7 +36,7 @@ static int find_ends(struct watch *w, struct query_error *error)
 	int64_t until_ns = clock_mono_ns() + WATCH_OPEN_NS;
 	for (uint32_t i = 0; i < w->shards; i++) {
 		char reason[QUERY_REASON_MAX];
-		int rc = gather_outbox_end(w->g, i, w->args.spec.stream, until_ns - clock_mono_ns(), &w->places[i].index,
+		int rc = gather_outbox_end(&w->now, i, w->args.spec.stream, until_ns - clock_mono_ns(), &w->places[i].index,
 		    &w->places[i].n, reason);
 		if (rc) {
 			*error = (struct query_error){503, "unavailable", ""};
@@ -51,7 +51,9 @@ int watch_open(struct gather *g, struct http_server *server, struct query_args *
     struct watch **ret_watch, struct query_error *ret_error)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
-	w->g = g;
+	w->first = w->now = *g; /* the arguments are of its topology */
+	topology_hold(g->topology);
+	topology_hold(g->topology);
 	w->server = server;
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
@@ -61,10 +63,10 @@ int watch_open(struct gather *g, struct http_server *server, struct query_args *
 	pthread_mutex_init(&w->mutex, NULL);
 	w->args = *args;
 	*args = (struct query_args){0};
-	w->shards = g->topology->shards;
+	w->shards = w->first.topology->shards;
 	w->places = xcalloc(w->shards, sizeof(*w->places));
-	w->ask_again_ns = xcalloc(g->topology->cloud_count, sizeof(*w->ask_again_ns));
-	partial_spec_of(w->args.stream, topology_distinct_seed(g->topology), PARTIAL_QUANTILE_CAP_CLOUD, &w->spec);
+	w->ask_again_ns = xcalloc(CLOUDS_MAX, sizeof(*w->ask_again_ns));
+	partial_spec_of(w->args.stream, topology_distinct_seed(w->first.topology), PARTIAL_QUANTILE_CAP_CLOUD, &w->spec);
 	int rc;
 	if (last_id && *last_id) {
 		rc = watch_id_get(last_id, w->args.stream->version, w->places, w->shards);
@@ -85,6 +87,8 @@ void watch_close(void *watch)
 {
 	struct watch *w = watch;
 	query_args_clear(&w->args);
+	gather_unpin(&w->first);
+	gather_unpin(&w->now);
 	pthread_cond_destroy(&w->never);
 	pthread_mutex_destroy(&w->mutex);
 	free(w->ask_again_ns);
@@ -129,9 +133,9 @@ static int poll_shard(struct watch *w, uint32_t shard, struct buf *out)
 	char reason[QUERY_REASON_MAX];
 	int node;
 	int rc = gather_outbox(
-	    w->g, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, &node, reason);
+	    &w->now, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, &node, reason);
 	if (rc) {
-		if (rc != WEIR_ENOTLEADER && node >= 0 && (uint32_t)node != w->g->self)
+		if (rc != WEIR_ENOTLEADER && node >= 0 && (uint32_t)node != w->now.self)
 			w->ask_again_ns[node] = clock_mono_ns() + WATCH_AWAY_MS * NS_PER_MS;
 		buf_free(&rows);
 		return 0;
@@ -169,7 +173,7 @@ static void put_keepalive(struct watch *w, struct buf *out)
 static int poll_all(struct watch *w, struct buf *out)
 {
 	for (uint32_t i = 0; i < w->shards && out->len < PIECE_BYTES && !http_stopping(w->server); i++) {
-		int leader = node_leader(w->g->node, w->next + 1);
+		int leader = node_leader(w->now.node, w->next + 1);
 		bool away = leader >= 0 && w->ask_again_ns[leader] > clock_mono_ns();
 		int rc = away ? 0 : poll_shard(w, w->next, out);
 		if (rc)
@@ -190,6 +194,9 @@ int watch_fill(void *watch, struct buf *out)
 		return 1;
 	}
 	while (!http_stopping(w->server)) {
+		struct gather before = w->now;
+		w->now = gather_pin(&before);
+		gather_unpin(&before);
 		int rc = poll_all(w, out);
 		if (rc)
 			return rc;

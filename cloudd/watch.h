@@ -19,7 +19,7 @@
 
 struct watch;
 
-/* Takes args (also on error). last_id: NULL or "": from now on. The gather and the server outlive the watch. On error
+/* Takes args (also on error), which were parsed by g's topology; g is pinned by the caller, for the call. last_id: NULL or "": from now on. The gather and the server outlive the watch. On error
  * *ret_error is filled: 400 bad_cursor, 503 unavailable. */
 int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const char *last_id,
     struct watch **ret_watch, struct query_error *ret_error);

@@ -61,9 +61,16 @@ void stream_conf_clear(struct stream_conf *s)
 	*s = (struct stream_conf){0};
 }
 
-void topology_free(struct topology *t)
+const struct topology *topology_hold(const struct topology *t)
 {
-	if (!t)
+	atomic_fetch_add(&((struct topology *)(uintptr_t)t)->holds, 1);
+	return t;
+}
+
+void topology_free(const struct topology *held)
+{
+	struct topology *t = (struct topology *)(uintptr_t)held;
+	if (!t || atomic_fetch_sub(&t->holds, 1))
 		return;
 	free(t->path);
 	free(t->places);

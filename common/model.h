@@ -5,6 +5,7 @@
 #ifndef WEIR_COMMON_MODEL_H
 #define WEIR_COMMON_MODEL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -177,6 +178,7 @@ struct group_place {
  * this process (common/map.h): those that are no more stay as CLOUD_GONE, gone, STREAM_RETIRED. Whoever goes through a list
  * looks at that. */
 struct topology {
+	atomic_uint holds;          /* beside the first owner's: topology_hold() */
 	uint64_t map_version; /* of the map that it was made from; 0: a file */
 	struct group_place *places; /* by group: topology_groups() of them */
 	char *path;
@@ -193,7 +195,10 @@ struct topology {
 	size_t stream_count;
 };
 
-void topology_free(struct topology *t); /* NULL is fine */
+/* Gives back one hold; the last one frees. NULL is fine. Any thread. */
+void topology_free(const struct topology *t);
+/* One more owner, who gives it back with topology_free(). Any thread. */
+const struct topology *topology_hold(const struct topology *t);
 void stream_conf_clear(struct stream_conf *s); /* frees its fields */
 /* Index by name, or -1. Never what is gone. */
 int topology_cloud(const struct topology *t, const char *name);

@@ -173,12 +173,17 @@ static void on_edge(void *arg)
 	(void)arg;
 }
 
+static void on_mapped(void *arg, const struct topology *t, struct bytes map)
+{
+	(void)arg, (void)t, (void)map;
+}
+
 /* False: one of the three does not start. */
 static bool start(struct sample_world *w)
 {
 	static const uint8_t random[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 	struct node_io cloud_io = {w, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_send_node, on_committed,
-	    on_read};
+	    on_read, on_mapped};
 	struct pipeline_io edge_io = {w, on_edge_send, on_connect, on_pause, on_mark, on_edge, on_edge};
 	char *why = NULL;
 	bool ok = !apply_open(w->s->topology, w->state, &w->apply, &why) &&

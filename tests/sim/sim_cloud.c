@@ -478,6 +478,14 @@ void sim_cloud_init(struct sim_world *w, struct sim_cloud *c, uint32_t pid)
 	c->skew_ns = skew ? sim_range(&w->proc_rand, -skew, skew) : 0;
 }
 
+/* Kept in a file by the daemon; here by who has it on its disk: the meta group. */
+static void cloud_mapped(void *arg, const struct topology *t, struct bytes map)
+{
+	(void)arg;
+	(void)t;
+	(void)map;
+}
+
 static const struct node_io cloud_io = {
     .reply = cloud_reply,
     .send_node = cloud_send_node,
@@ -487,6 +495,7 @@ static const struct node_io cloud_io = {
     .send_bulk = cloud_send_bulk,
     .committed = cloud_committed,
     .read = cloud_read,
+    .mapped = cloud_mapped,
 };
 
 static void arm_disks(struct sim_cloud *c)

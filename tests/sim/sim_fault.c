@@ -422,8 +422,9 @@ static void empty_edge(struct sim_world *w, struct sim_edge *e)
 	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
 }
 
-static void readmitted(void *arg, enum verdict verdict, const char *reason)
+static void readmitted(void *arg, enum verdict verdict, uint64_t map_version, const char *reason)
 {
+	(void)map_version;
 	struct sim_edge *e = arg;
 	sim_trace(e->w, "readmission of edge %u: %s %s", e->pid, verdict_text(verdict), reason ? reason : "");
 	if (verdict != VERDICT_OK)
@@ -439,7 +440,9 @@ static void readmit(struct sim_world *w, struct sim_edge *e)
 	e->readmit_asked = true;
 	sim_trace(w, "readmission of edge %u is asked for", e->pid);
 	sim_edge_disown(e, 0);
-	node_readmit(c->node, w->topology->edges[e->edge].name, sim_cloud_time(c), readmitted, e);
+	struct msg m = {.type = MSG_READMIT};
+	m.readmit.edge = w->topology->edges[e->edge].name;
+	node_ask_meta(c->node, &m, sim_cloud_time(c), readmitted, e);
 }
 
 static void scenario(struct sim_world *w, struct sim_edge *e)

@@ -108,6 +108,12 @@ static void on_reader(void *arg)
 	pthread_mutex_unlock(&lock);
 }
 
+const struct topology *node_topology(struct node *n)
+{
+	(void)n;
+	return topology_hold(t);
+}
+
 int node_leader(struct node *n, uint32_t group)
 {
 	pthread_mutex_lock(&lock);

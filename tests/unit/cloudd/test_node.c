@@ -66,7 +66,7 @@ struct world {
 	struct buf last_frame;
 	bool has_last;
 	size_t replies;
-	/* of node_readmit */
+	/* of readmit() */
 	int readmits;
 	enum verdict readmit_verdict;
 	uint8_t id[CLUSTER_ID_BYTES];
@@ -229,10 +229,17 @@ static void commit_state(struct cloud *c)
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */
 
+static void on_mapped(void *arg, const struct topology *t, struct bytes map)
+{
+	(void)arg;
+	(void)t;
+	(void)map;
+}
+
 static int try_start(uint32_t i, char **ret_why)
 {
 	struct cloud *c = &w.clouds[i];
-	struct node_io io = {c, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_send_node, on_committed, on_read};
+	struct node_io io = {c, on_reply, on_send_node, on_log_write, on_apply, on_serve, on_send_node, on_committed, on_read, on_mapped};
 	uint8_t random[16];
 	memset(random, (int)++w.starts, sizeof(random));
 	if (!c->disk_made)
@@ -763,12 +770,20 @@ START_TEST(an_empty_spool_waits_until_the_old_holder_was_silent)
 }
 END_TEST
 
-static void readmitted(void *arg, enum verdict verdict, const char *reason)
+static void readmitted(void *arg, enum verdict verdict, uint64_t map_version, const char *reason)
 {
+	(void)map_version;
 	(void)arg;
 	ck_assert_ptr_nonnull(reason);
 	w.readmits++;
 	w.readmit_verdict = verdict;
+}
+
+static void readmit(struct node *n, const char *edge)
+{
+	struct msg m = {.type = MSG_READMIT};
+	m.readmit.edge = edge;
+	node_ask_meta(n, &m, now(), readmitted, NULL);
 }
 
 START_TEST(readmission_is_the_way_back_from_any_node)
@@ -776,7 +791,7 @@ START_TEST(readmission_is_the_way_back_from_any_node)
 	join("a");
 	ck_assert_int_eq(hello_as(0, "a", "second", 1, false), VERDICT_OK);
 	ck_assert_int_eq(hello_as(0, "a", "copy", 1, false), VERDICT_FENCED);
-	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[2].node, "a");
 	pump();
 	ck_assert_int_eq(w.readmits, 1);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_OK);
@@ -784,21 +799,21 @@ START_TEST(readmission_is_the_way_back_from_any_node)
 	ck_assert_uint_eq(w.last.hello_reply.epoch, 3);
 	ck_assert(w.last.hello_reply.readmitted);
 	ck_assert(w.last.hello_reply.resume);
-	node_readmit(w.clouds[0].node, "nobody", now(), readmitted, NULL);
+	readmit(w.clouds[0].node, "nobody");
 	ck_assert_int_eq(w.readmits, 2);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_REFUSED);
 	stop(0);
-	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[2].node, "a");
 	run(11 * S);
 	ck_assert_int_eq(w.readmits, 3);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
-	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[2].node, "a");
 	ck_assert_int_eq(w.readmits, 4); /* at once: it is known to answer nothing */
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
 	start(0);
 	run(ELECTED);
 	stop(0);
-	node_readmit(w.clouds[2].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[2].node, "a");
 	ck_assert_int_eq(w.readmits, 4);
 	stop(2); /* whoever asked is not left waiting */
 	ck_assert_int_eq(w.readmits, 5);
@@ -1152,7 +1167,7 @@ START_TEST(a_readmitted_edge_is_heard_under_its_old_incarnation)
 	ck_assert_int_eq(report_as(0, "a", 1, 1, 1, PHASE_LIVE, 10 * MIN), VERDICT_OK);
 	ck_assert_int_eq(hello_as(0, "a", "clone", 1, false), VERDICT_OK); /* a clone takes over */
 	ck_assert_int_eq(report_as(0, "a", 2, 2, 1, PHASE_LIVE, 11 * MIN), VERDICT_OK);
-	node_readmit(w.clouds[0].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[0].node, "a");
 	pump();
 	ck_assert_int_eq(hello_as(0, "a", "back", 1, false), VERDICT_OK);
 	ck_assert_uint_eq(w.last.hello_reply.epoch, 3);
@@ -1672,12 +1687,12 @@ START_TEST(a_readmission_goes_to_whoever_leads)
 	join("a");
 	uint32_t before = leads(0);
 	stop(before);
-	node_readmit(w.clouds[(before + 1) % 3].node, "a", now(), readmitted, NULL);
+	readmit(w.clouds[(before + 1) % 3].node, "a");
 	run(4 * S); /* either it waited at the one that is gone, or nobody led */
 	ck_assert_int_eq(w.readmits, 1);
 	ck_assert_int_eq(w.readmit_verdict, VERDICT_UNAVAILABLE);
 	for (uint32_t i = 1; i <= 2; i++) {
-		node_readmit(w.clouds[(before + i) % 3].node, "a", now(), readmitted, NULL);
+		readmit(w.clouds[(before + i) % 3].node, "a");
 		node_flush(w.clouds[(before + i) % 3].node, now());
 		pump();
 		ck_assert_int_eq(w.readmits, 1 + (int)i);

@@ -19,7 +19,7 @@ static struct view_counters counters;
 static void setup(void)
 {
 	t = cloud_topology(3, SHARDS);
-	v = view_new(t, t->clouds[0].name);
+	v = view_new(t, 0);
 	memset(statuses, 0, sizeof(statuses));
 	counters = (struct view_counters){.replica = 77};
 	statuses[0] = (struct group_status){.held = true, .role = REPLICA_FOLLOWER, .term = 5, .leader = 2, .quorum = true,

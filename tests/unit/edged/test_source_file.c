@@ -311,7 +311,8 @@ START_TEST(large_files_leave_turns_to_others)
 	turns = 0;
 	sink_start(&k, &conf, NULL);
 	sink_until(&k, all_lines);
-	ck_assert_uint_ge(turns, 500000 * 6 / SOURCE_TURN_BYTES);
+	/* libuv looks at timers twice where a turn is run by itself: up to two shares in one. */
+	ck_assert_uint_ge(turns, 500000 * 6 / SOURCE_TURN_BYTES / 2);
 	struct source_counters c;
 	source_counters(k.source, &c);
 	ck_assert_uint_eq(c.lines, 500000);
