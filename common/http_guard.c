@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/err.h"
 
+#define MOST 100
 #define FAILURE_NS (HTTP_GUARD_FAILURE_MS * NS_PER_MS)
 
 /* A bucket that leaks one failure each FAILURE_NS. */
@@ -89,6 +90,7 @@ static struct http_guard_conn *find_victim(const struct http_guard *g, const uin
 		if (address && c->address != *address)
 			continue;
 		int worth = worth_little(c, now_ns);
+		worth += worth && !c->reserve ? MOST : 0; /* an ordinary place first: it is worth more to who comes */
 		if (worth > best || (worth && worth == best && c->since_ns < victim->since_ns)) {
 			best = worth;
 			victim = c;
@@ -178,16 +180,28 @@ static bool is_behind(const struct http_guard *g, struct http_guard_conn *c, uin
 	return now_ns - c->since_ns >= g->limits.stall_ms * NS_PER_MS;
 }
 
+/* libmicrohttpd on a loop does not see it. */
+static bool is_left(struct http_guard_conn *c, bool ended, int64_t now_ns)
+{
+	if (ended && !c->ended_ns)
+		c->ended_ns = now_ns;
+	return ended && now_ns - c->ended_ns >= HTTP_GUARD_ENDED_MS * NS_PER_MS;
+}
+
 static enum http_guard_why find_overdue(const struct http_guard *g, struct http_guard_conn *c,
     const struct http_guard_sample *s, int64_t now_ns)
 {
 	int64_t age_ns = now_ns - c->since_ns;
 	switch (c->phase) {
 	case HTTP_PHASE_HEAD:
+		if (is_left(c, s->ended, now_ns))
+			return c->kept ? HTTP_WHY_IDLE : HTTP_WHY_MALFORMED;
 		if (c->kept)
 			return age_ns >= g->limits.idle_ms * NS_PER_MS ? HTTP_WHY_IDLE : HTTP_WHY_NONE;
 		return age_ns >= g->limits.head_ms * NS_PER_MS ? HTTP_WHY_SLOW_HEAD : HTTP_WHY_NONE;
 	case HTTP_PHASE_BODY:
+		if (is_left(c, s->ended, now_ns))
+			return HTTP_WHY_MALFORMED;
 		return is_behind(g, c, s->received, true, now_ns) ? HTTP_WHY_SLOW_BODY : HTTP_WHY_NONE;
 	case HTTP_PHASE_ANSWER:
 		return is_behind(g, c, s->acked, s->unread, now_ns) ? HTTP_WHY_SLOW_READER : HTTP_WHY_NONE;

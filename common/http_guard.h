@@ -21,6 +21,7 @@
 #define HTTP_GUARD_FAILURES 10      /* failed tokens of one address at once ... */
 #define HTTP_GUARD_FAILURE_MS 6000  /* ... and one more each so long */
 #define HTTP_GUARD_YOUNG_MS 250     /* so young a connection is not put out for another */
+#define HTTP_GUARD_ENDED_MS 1000    /* a peer that has ended has its request answered by then, or it was none */
 #define HTTP_GUARD_SLOW_MS 2000     /* one whose peer is so long behind its pace is, at need */
 
 struct http_guard_limits {
@@ -42,6 +43,7 @@ struct http_guard_conn {
 	bool reserve, cut;
 	int64_t since_ns;   /* of the phase, or of the stretch in which bytes are counted */
 	uint64_t base_bytes;
+	int64_t ended_ns;   /* when the peer was first seen to send no more; 0: it may */
 	struct http_guard_conn *next, *prev;
 };
 
@@ -57,7 +59,7 @@ enum http_guard_why {
 	HTTP_WHY_IDLE,          /* no further request came in time */
 	HTTP_WHY_SLOW_BODY,     /* below the pace */
 	HTTP_WHY_SLOW_READER,
-	HTTP_WHY_MALFORMED,     /* it ended, and what had come was no request (counted by the server) */
+	HTTP_WHY_MALFORMED,     /* its peer ended it, and what had come was no request */
 	HTTP_WHY_REVOKED,       /* its token was taken back (the server) */
 	HTTP_WHYS,
 };
@@ -84,6 +86,7 @@ void http_guard_phase(struct http_guard_conn *c, enum http_phase phase, uint64_t
 struct http_guard_sample {
 	uint64_t received, acked; /* bytes in all */
 	bool unread;              /* bytes wait for the peer to take them */
+	bool ended;               /* the peer has said that it sends no more */
 };
 /* To be called about once a second for each: whether its time is up (then it is marked as cut), and which time. */
 enum http_guard_why http_guard_watch(struct http_guard *g, struct http_guard_conn *c, const struct http_guard_sample *s,

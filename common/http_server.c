@@ -24,7 +24,9 @@
 #define IDLE_MS 30000
 #define STALL_MS 10000
 #define SWEEP_MS 500
+#define TCP_CLOSE_WAIT_STATE 8 /* the kernel's; its headers and libc's do not go together */
 #define BACKLOG 128
+#define SOCKET_BUFFER_BYTES (256 * 1024) /* each way: what the kernel holds for one peer */
 #define CUT_SLACK 64 /* connections that are cut, and whose threads end just now */
 #define CONNECTION_MEMORY_BYTES (32 * 1024) /* bounds the request's head */
 /* Handlers keep their data on the heap; address sanitizing needs more room than they do. */
@@ -39,7 +41,8 @@ static struct http_guard_sample sample(int fd)
 	int queued = 0;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) || ioctl(fd, SIOCOUTQ, &queued))
 		return (struct http_guard_sample){0};
-	return (struct http_guard_sample){info.tcpi_bytes_received, info.tcpi_bytes_acked, queued > 0};
+	return (struct http_guard_sample){info.tcpi_bytes_received, info.tcpi_bytes_acked, queued > 0,
+	    info.tcpi_state == TCP_CLOSE_WAIT_STATE};
 }
 
 static void count(struct http_server *s, enum http_guard_why why)
@@ -158,9 +161,7 @@ static void sweep(struct http_server *s)
 	for (struct http_guard_conn *c = http_guard_first(s->guard); c; c = c->next) {
 		if (c->cut)
 			continue;
-		struct http_guard_sample x = {0};
-		if (c->phase != HTTP_PHASE_HEAD)
-			x = sample(c->fd);
+		struct http_guard_sample x = sample(c->fd);
 		enum http_guard_why why = http_guard_watch(s->guard, c, &x, now_ns);
 		if (!why && tokens_changed && is_revoked(s, c->user)) {
 			why = HTTP_WHY_REVOKED;
@@ -328,10 +329,12 @@ static int listen_on(const char *address, bool keys, int *ret_fd, uint16_t *ret_
 		return rc;
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(a.port)};
 	memcpy(&sin.sin_addr, a.ip, sizeof(a.ip));
-	int one = 1;
+	int one = 1, room = SOCKET_BUFFER_BYTES;
 	socklen_t len = sizeof(sin);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) &&
+	    !setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) &&
+	    !setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) && /* both are inherited by connections */
 	    !bind(fd, (struct sockaddr *)&sin, sizeof(sin)) && !listen(fd, BACKLOG) &&
 	    !getsockname(fd, (struct sockaddr *)&sin, &len)) {
 		*ret_fd = fd;

@@ -47,7 +47,7 @@ static struct http_guard_conn *enter_busy(uint32_t address, int64_t now_ns)
 
 static enum http_guard_why watch(struct http_guard_conn *c, uint64_t bytes, bool unread, int64_t now_ns)
 {
-	struct http_guard_sample s = {bytes, bytes, unread};
+	struct http_guard_sample s = {bytes, bytes, unread, false};
 	return http_guard_watch(g, c, &s, now_ns);
 }
 
@@ -95,6 +95,19 @@ START_TEST(the_reserve_is_for_when_nobody_can_be_put_out)
 }
 END_TEST
 
+START_TEST(a_newcomer_gets_an_ordinary_place_where_one_can_be_had)
+{
+	struct http_guard_conn *slow = enter_busy(10, 0);
+	for (uint32_t i = 0; i < 3; i++)
+		enter_busy(11 + i, MS(1900));
+	struct http_guard_conn *stranger = enter(A, MS(1));
+	ck_assert(stranger->reserve);
+	ck_assert_int_eq(admit(B, MS(2000)), HTTP_WHY_NONE);
+	ck_assert_ptr_eq(victim, slow);
+	ck_assert(!reserve && !stranger->cut);
+}
+END_TEST
+
 START_TEST(an_address_cannot_go_round_its_limit_by_the_reserve)
 {
 	for (int i = 0; i < 3; i++)
@@ -133,6 +146,23 @@ START_TEST(heads_have_their_time)
 	ck_assert_int_eq(watch(c, 0, false, MS(10006)), HTTP_WHY_NONE); /* told once */
 	ck_assert_int_eq(watch(kept, 9, false, MS(30002)), HTTP_WHY_NONE);
 	ck_assert_int_eq(watch(kept, 9, false, MS(30003)), HTTP_WHY_IDLE);
+}
+END_TEST
+
+START_TEST(who_has_left_is_let_go)
+{
+	struct http_guard_sample s = {10, 0, false, true};
+	struct http_guard_conn *head = enter(A, 0), *body = enter(A, 0), *answer = enter_busy(A, 0);
+	http_guard_phase(body, HTTP_PHASE_BODY, 10, 0, 0);
+	for (int i = 0; i < 2; i++) {
+		int64_t now_ns = MS(500) + i * (MS(HTTP_GUARD_ENDED_MS) - 1);
+		ck_assert_int_eq(http_guard_watch(g, head, &s, now_ns), HTTP_WHY_NONE);
+		ck_assert_int_eq(http_guard_watch(g, body, &s, now_ns), HTTP_WHY_NONE);
+	}
+	ck_assert_int_eq(http_guard_watch(g, head, &s, MS(500 + HTTP_GUARD_ENDED_MS)), HTTP_WHY_MALFORMED);
+	ck_assert_int_eq(http_guard_watch(g, body, &s, MS(500 + HTTP_GUARD_ENDED_MS)), HTTP_WHY_MALFORMED);
+	for (int i = 0; i < 100; i++) /* it waits for its answer, which takes its time */
+		ck_assert_int_eq(http_guard_watch(g, answer, &s, MS(500 + i * 1000)), HTTP_WHY_NONE);
 }
 END_TEST
 
@@ -184,9 +214,11 @@ int main(void)
 	tcase_add_test(tc, an_address_at_its_limit_gives_up_its_own_oldest);
 	tcase_add_test(tc, a_full_server_gives_up_the_one_waited_for_longest);
 	tcase_add_test(tc, the_reserve_is_for_when_nobody_can_be_put_out);
+	tcase_add_test(tc, a_newcomer_gets_an_ordinary_place_where_one_can_be_had);
 	tcase_add_test(tc, an_address_cannot_go_round_its_limit_by_the_reserve);
 	tcase_add_test(tc, slow_readers_make_place_after_two_seconds);
 	tcase_add_test(tc, heads_have_their_time);
+	tcase_add_test(tc, who_has_left_is_let_go);
 	tcase_add_test(tc, bodies_keep_the_pace);
 	tcase_add_test(tc, readers_keep_the_pace_while_there_is_something_to_read);
 	tcase_add_test(tc, guesses_are_counted_by_address);
