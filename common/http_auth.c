@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/err.h"
 
@@ -21,6 +22,17 @@ struct http_auth {
 	pthread_rwlock_t lock;
 	struct tokens *tokens;
 };
+
+/* A file of the folder of the keys; $CREDENTIALS_DIRECTORY (systemd) goes before it, where it has that file. */
+static char *find_file(const char *keys_dir, const char *name, const char *tail)
+{
+	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+	char *path = xasprintf("%s/%s%s", credentials ? credentials : "", name, tail);
+	if (credentials && !access(path, F_OK))
+		return path;
+	free(path);
+	return xasprintf("%s/%s%s", keys_dir, name, tail);
+}
 
 /* Zeros where there is no file. */
 static struct stamp stamp_of(const char *path)
@@ -65,9 +77,9 @@ int http_auth_open(const char *keys_dir, const char *name, struct http_auth **re
 {
 	struct http_auth *a = xcalloc(1, sizeof(*a));
 	pthread_rwlock_init(&a->lock, NULL);
-	a->crt = xasprintf("%s/%s.tls.crt", keys_dir, name);
-	a->key = xasprintf("%s/%s.tls.key", keys_dir, name);
-	a->tokens_path = xasprintf("%s/%s", keys_dir, TOKENS_FILE);
+	a->crt = find_file(keys_dir, name, ".tls.crt");
+	a->key = find_file(keys_dir, name, ".tls.key");
+	a->tokens_path = find_file(keys_dir, TOKENS_FILE, "");
 	int rc = read_first(a, name, ret_why);
 	if (rc)
 		http_auth_close(a);

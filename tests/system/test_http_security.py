@@ -6,15 +6,13 @@ import http.client
 import json
 import os
 import random
-import select
 import socket
 import ssl
-import struct
 import subprocess
 import time
 import unittest
 
-from weirtest import CLOUDD, EDGED, NS, WEIRCTL, Cluster, metric_sum, parse_metrics, wait_for
+from weirtest import CLOUDD, EDGED, WEIRCTL, Cluster, metric_sum, parse_metrics, wait_for
 
 STREAMS = [{"name": "s", "from": {"measurement": "m", "field": "v"}, "by": ["k"], "window": "1s", "lateness": "1s",
             "compute": ["count"], "retain": "forever"}]
@@ -246,6 +244,240 @@ class PlainIsForThisMachine(unittest.TestCase):
                 got, body = ask(port, path, method="POST", headers=headers)
                 self.assertEqual(got, status, (headers, body))
             self.assertEqual(ask(port, "/healthz", headers={"Origin": "http://evil.example"})[0], 200)
+
+
+class Keys:
+    """One cloud and one edge whose HTTP has keys; a token of each role, in files as weirctl makes them."""
+
+    def __init__(self, http=None):
+        self.cluster = c = Cluster(clouds=1, edges={"edge-1": {}}, streams=STREAMS, cluster={"security": {"keys": "keys"}})
+        self.dir = os.path.join(c.dir, "keys")
+        self.port = c.http["cloud-1"]
+        if http:
+            c.spec["cloud"][0]["http"] = f"{http}:{self.port}"
+            c.write_config()
+        self.token = {}
+
+    def weirctl(self, *args, check=True):
+        r = subprocess.run([WEIRCTL, *args], capture_output=True, text=True, timeout=60, cwd=self.cluster.dir)
+        if check and r.returncode:
+            raise AssertionError(f"weirctl {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+        return r
+
+    def make(self):
+        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+        self.weirctl("keygen", "--config", self.cluster.config, check=False)
+        if not os.path.exists(self.path("ca.crt")):
+            self.weirctl("tls", "renew", "--config", self.cluster.config)
+        for role in ("read", "write", "admin"):
+            self.add_token(role, role)
+        self.context = ssl.create_default_context(cafile=self.path("ca.crt"))
+
+    def add_token(self, name, role):
+        r = self.weirctl("token", "add", name, "--role", role, "--config", self.cluster.config)
+        self.token[name] = r.stdout.strip()
+        with open(self.path(name + ".token"), "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
+            f.write(r.stdout)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def ask(self, path, role=None, token=None, address="127.0.0.1", port=None, **more):
+        return ask(port or self.port, path, address, token=token or self.token.get(role), context=self.context, **more)
+
+    def start(self, edges=True):
+        c = self.cluster
+        c.clouds["cloud-1"].start()
+        wait_for("cloud-1 ready", lambda: self.ask("/readyz", "read")[0] == 200)
+        if edges:
+            c.edges["edge-1"].start()
+            wait_for("edge-1 healthy", lambda: self.ask("/healthz", port=c.http["edge-1"])[0] == 200)
+
+    def __enter__(self):
+        self.cluster.__enter__()
+        return self
+
+    def __exit__(self, *args):
+        self.cluster.__exit__(*args)
+
+
+class TlsAndTokens(unittest.TestCase):
+    def setUp(self):
+        with Keys() as k:
+            if "not built yet" in k.weirctl("check", k.cluster.config, check=False).stderr:
+                self.skipTest("this version takes no `security: {keys: DIR}` yet")
+
+    def test_end_to_end(self):
+        with Keys() as k:
+            k.make()
+            k.start()
+            c = k.cluster
+            for name in os.listdir(k.dir):
+                mode = os.stat(k.path(name)).st_mode & 0o777
+                self.assertEqual(mode & 0o077 == 0, not name.endswith((".crt", ".pub")), name)
+            # who may what
+            readmit = "/api/v1/edges/edge-1/readmit"
+            for role, read, admin in ((None, 401, 401), ("read", 200, 403), ("write", 200, 403), ("admin", 200, 200)):
+                for path in ("/api/v1/cluster", "/api/v1/streams", "/metrics", "/readyz", "/"):
+                    self.assertEqual(k.ask(path, role)[0], read, (role, path))
+                self.assertEqual(k.ask(readmit, role, method="POST")[0], admin, role)
+                self.assertEqual(k.ask("/healthz", role)[0], 200)
+            for role, status in ((None, 401), ("read", 200)):
+                self.assertEqual(k.ask("/metrics", role, port=c.http["edge-1"])[0], status)
+            status, body = k.ask("/api/v1/cluster", token="weir_wrong")
+            self.assertEqual((status, json.loads(body)["error"]["code"]), (401, "unauthorized"))
+            m = parse_metrics(k.ask("/metrics", "read")[1])
+            self.assertGreater(metric_sum(m, "weir_cloud_http_denied_total", reason="no_token"), 5)
+            self.assertEqual(metric_sum(m, "weir_cloud_http_denied_total", reason="bad_token"), 1)
+            self.assertEqual(metric_sum(m, "weir_cloud_http_denied_total", reason="role"), 2)
+            self.assertGreater(metric_sum(m, "weir_cloud_http_certificate_expiry_timestamp_seconds"),
+                               time.time() + 700 * 86400)
+            # plain HTTP gets nowhere; neither does a client that trusts somebody else
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                ask(k.port, "/healthz")
+            with self.assertRaises(ssl.SSLCertVerificationError):
+                ask(k.port, "/healthz", context=ssl.create_default_context())
+            # weirctl and curl
+            url = ["--url", f"https://127.0.0.1:{k.port}"]
+            ca = ["--ca-file", k.path("ca.crt")]
+            r = k.weirctl(*url, *ca, "--token-file", k.path("read.token"), "nodes")
+            self.assertIn("cloud-1", r.stdout)
+            r = k.weirctl("--url", f"127.0.0.1:{k.port}", *ca, "nodes", check=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("--token-file", r.stderr)
+            r = k.weirctl(*url, "--token-file", k.path("read.token"), "nodes", check=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("--ca-file", r.stderr)
+            r = k.weirctl(*url, *ca, "--token-file", k.path("read.token"), "edge", "readmit", "edge-1", "--yes", check=False)
+            self.assertNotEqual(r.returncode, 0)
+            os.chmod(k.path("read.token"), 0o640)
+            r = k.weirctl(*url, *ca, "--token-file", k.path("read.token"), "nodes", check=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("chmod 600", r.stderr)
+            curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", k.path("ca.crt"), "--oauth2-bearer",
+                    k.token["read"], f"https://localhost:{k.port}/api/v1/streams"]
+            try:
+                self.assertEqual(subprocess.run(curl, capture_output=True, text=True, timeout=30).stdout, "200")
+                old = subprocess.run([*curl, "--tls-max", "1.1"], capture_output=True, text=True, timeout=30)
+                self.assertEqual(old.stdout, "000")
+            except FileNotFoundError:
+                pass  # no curl here
+            c.stop()
+
+    def test_a_token_taken_back_is_refused_within_a_second_and_its_watch_cut(self):
+        with Keys() as k:
+            k.make()
+            k.start(edges=False)
+            c = http.client.HTTPSConnection("127.0.0.1", k.port, timeout=10, context=k.context)
+            c.request("GET", "/api/v1/watch?stream=s", headers={"Authorization": "Bearer " + k.token["write"]})
+            watch = c.getresponse()
+            self.assertEqual(watch.status, 200)
+            k.weirctl("token", "remove", "write", "--config", k.cluster.config)
+            start = time.monotonic()
+            while k.ask("/api/v1/streams", "write")[0] == 200:
+                self.assertLess(time.monotonic() - start, 1)
+            self.assertEqual(k.ask("/api/v1/streams", "read")[0], 200)
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                while watch.read(1):
+                    pass
+                raise http.client.IncompleteRead(b"")  # its end, not its next heartbeat
+            self.assertLess(time.monotonic() - start, 2)
+            # A broken file changes nothing, and is told of; a new token works within a second, too.
+            with open(k.path("tokens")) as f:
+                fine = f.read()
+            with open(k.path("tokens"), "a") as f:
+                f.write("rubbish\n")
+            wait_for("the broken file to be told of", lambda: "tokens cannot be read again" in k.cluster.clouds["cloud-1"].log())
+            self.assertEqual(k.ask("/api/v1/streams", "read")[0], 200)
+            with open(k.path("tokens"), "w") as f:
+                f.write(fine)
+            k.add_token("other", "read")
+            start = time.monotonic()
+            while k.ask("/api/v1/streams", "other")[0] != 200:
+                self.assertLess(time.monotonic() - start, 1)
+            log = k.cluster.clouds["cloud-1"].log()
+            for token in k.token.values():
+                self.assertNotIn(token, log)
+            c.close()
+
+    def test_a_new_certificate_is_taken_without_a_restart(self):
+        with Keys() as k:
+            k.make()
+            k.start()
+
+            def serial(port):
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+                    with k.context.wrap_socket(s, server_hostname="127.0.0.1") as t:
+                        return t.getpeercert()["serialNumber"]
+            for name in ("cloud-1", "edge-1"):
+                port = k.cluster.http[name]
+                old = serial(port)
+                keeps = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=k.context)
+                keeps.request("GET", "/healthz")
+                keeps.getresponse().read()
+                k.weirctl("tls", "renew", name, "--host", "weir.example.org", "--config", k.cluster.config)
+                wait_for("the new certificate", lambda: serial(port) != old, 5)
+                keeps.request("GET", "/healthz")  # the connection made before goes on
+                self.assertEqual(keeps.getresponse().status, 200)
+                keeps.close()
+
+    def test_what_is_missing_or_open_is_refused_at_start(self):
+        with Keys("0.0.0.0") as k:
+            def check(within):
+                for more in (["--check"], []):
+                    r = subprocess.run([CLOUDD, "--config", k.cluster.config, "--node", "cloud-1", *more], capture_output=True,
+                                       text=True, timeout=60, cwd=k.cluster.dir)
+                    self.assertEqual(r.returncode, 2, r.stderr)
+                    self.assertIn(within, r.stderr)
+            check("weirctl keygen")
+            k.make()
+            os.chmod(k.path("cloud-1.tls.key"), 0o644)
+            check("chmod 600")
+            os.chmod(k.path("cloud-1.tls.key"), 0o600)
+            os.rename(k.path("tokens"), k.path("away"))
+            check("weirctl token add")
+            os.rename(k.path("away"), k.path("tokens"))
+            k.start(edges=False)  # on all addresses, then
+
+    def test_slow_strangers_and_garbage_over_tls(self):
+        with Keys() as k:
+            k.make()
+            k.start(edges=False)
+            daemon = k.cluster.clouds["cloud-1"]
+            throw_many(k.port, 400, 1)
+            rss = daemon.rss_bytes()
+
+            def metrics():
+                return parse_metrics(k.ask("/metrics", "read")[1])
+
+            def count():
+                m = metrics()
+                return metric_sum(m, "weir_cloud_http_connections_ended_total", reason="malformed")
+            counted = count()
+            throw_many(k.port, 2000, 2)
+            self.assertGreaterEqual(count() - counted, 2000)
+            self.assertLess(daemon.rss_bytes() - rss, 8 * MIB)
+            # Connections on which no handshake begins, or one that does not end, from the address of those who ask.
+            idle = []
+            for i in range(400):
+                s = socket.create_connection(("127.0.0.1", k.port), timeout=5)
+                if i % 2:
+                    s.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+                idle.append(s)
+            time.sleep(0.5)
+            for i in range(20):
+                start = time.monotonic()
+                self.assertEqual(k.ask("/api/v1/streams", "read", address=f"127.0.0.{1 + i % 2}")[0], 200)
+                self.assertLess(time.monotonic() - start, 2)
+            wait_for("the idle ones to be cut", lambda: metric_sum(metrics(), "weir_cloud_http_connections") <= 2, 20)
+            for s in idle:
+                s.close()
+            self.assertTrue(daemon.running())
+            self.assertLess(daemon.rss_bytes() - rss, 32 * MIB)
+            # Wrong tokens: each is refused, then told to wait; the right one works all the time.
+            seen = {k.ask("/api/v1/streams", token=f"weir_{i}")[0] for i in range(30)}
+            self.assertEqual(seen, {401, 429})
+            self.assertEqual(k.ask("/api/v1/streams", "read")[0], 200)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -61,9 +62,10 @@ class ApiError(Exception):
             self.code = None
 
 
-def http_get(url, timeout=30):
+def http_get(url, timeout=30, token=None, context=None):
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as r:
+        request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token} if token else {})
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as r:
             return r.read().decode()
     except urllib.error.HTTPError as e:
         raise ApiError(e.code, e.read().decode(errors="replace")) from None
@@ -107,6 +109,7 @@ class Daemon:
 
     def start(self, stdin=None):
         assert not self.running(), self.name
+        self.cluster.prepare_http()
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [self.program, "--config", self.config or self.cluster.config, "--node", self.name],
@@ -190,6 +193,7 @@ class Cluster:
             spec["edges"].append(keys)
             self.edges[name] = Daemon(self, EDGED, name)
         self.spec = spec
+        self.token, self.context = None, None  # of HTTP, where there are keys
         self.write_config()
 
     def write_config(self):
@@ -242,12 +246,39 @@ class Cluster:
                 code = d.stop()
                 assert code == 0, f"{d.name} ended with {code}:\n{d.log_tail()}"
 
+    def is_secure(self):
+        return self.spec["cluster"]["security"] != "none"
+
+    def prepare_http(self):
+        """With keys, HTTP needs certificates and a token: makes those that are missing."""
+        if not self.is_secure() or self.token:
+            return
+        folder = os.path.join(self.dir, self.spec["cluster"]["security"]["keys"])
+
+        def weirctl(*args):
+            r = subprocess.run([WEIRCTL, *args, "--config", self.config], capture_output=True, text=True, cwd=self.dir)
+            assert r.returncode == 0, r.stdout + r.stderr
+            return r.stdout.strip()
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not os.path.exists(os.path.join(folder, "ca.crt")):
+            weirctl("tls", "renew")
+        self.token_file = os.path.join(self.dir, "test.token")
+        if not os.path.exists(self.token_file):
+            weirctl("token", "add", "test", "--role", "admin", "--out", self.token_file)
+        self.ca_file = os.path.join(folder, "ca.crt")
+        self.context = ssl.create_default_context(cafile=self.ca_file)
+        with open(self.token_file) as f:
+            self.token = f.read().strip()
+
+    def url(self, name):
+        return f"http{'s' if self.is_secure() else ''}://127.0.0.1:{self.http[name]}"
+
     # ---- asking ---------------------------------------------------------------------------------------------
 
     def get(self, name, path, **params):
         query = urllib.parse.urlencode([(k, v) for k, vs in params.items()
                                         for v in (vs if isinstance(vs, list) else [vs])])
-        return http_get(f"http://127.0.0.1:{self.http[name]}{path}" + ("?" + query if query else ""))
+        return http_get(self.url(name) + path + ("?" + query if query else ""), token=self.token, context=self.context)
 
     def api(self, name, path, **params):
         return json.loads(self.get(name, "/api/v1/" + path, **params))
@@ -270,8 +301,10 @@ class Cluster:
         return parse_metrics(self.get(name, "/metrics"))
 
     def ctl(self, *args, node=None, check=True, stdin=None, timeout=120):
-        url = f"http://127.0.0.1:{self.http[node or self.cloud_names[0]]}"
-        r = subprocess.run([WEIRCTL, "--url", url, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
+        where = ["--url", self.url(node or self.cloud_names[0])]
+        if self.is_secure():
+            where += ["--ca-file", self.ca_file, "--token-file", self.token_file]
+        r = subprocess.run([WEIRCTL, *where, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
                            cwd=self.dir)
         if check and r.returncode != 0:
             raise AssertionError(f"weirctl {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
