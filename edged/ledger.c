@@ -133,7 +133,8 @@ int ledger_decode(struct ledger *l, struct bytes raw)
 	l->read = read;
 	l->accepted = accepted;
 	l->unmatched = unmatched;
-	return rd_finish(&r);
+	int rc = rd_finish(&r);
+	return rc || read == accepted + ledger_refused(l) ? rc : WEIR_ECORRUPT;
 }
 
 /* Reasons are kept by label, so that their order in the enum may change. */
@@ -178,6 +179,8 @@ int ledger_stream_decode(struct ledger_stream *s, struct bytes raw)
 		read.dropped[d] += count;
 	}
 	int rc = rd_finish(&r);
+	if (rc == 0 && read.matched != read.aggregated + ledger_dropped(&read))
+		rc = WEIR_ECORRUPT;
 	if (rc == 0)
 		*s = read;
 	return rc;

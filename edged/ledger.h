@@ -65,7 +65,8 @@ uint64_t ledger_dropped(const struct ledger_stream *s);
 /* n readings that were aggregated are not any more. */
 void ledger_take_back(struct ledger_stream *s, enum drop reason, uint64_t n);
 
-/* For the checkpoint. Restoring adds nothing: it replaces. */
+/* For the checkpoint. Restoring adds nothing: it replaces. WEIR_EVERSION, WEIR_ETRUNCATED, WEIR_ECORRUPT: also where the sums do
+ * not hold, as they do at every moment. */
 void ledger_encode(const struct ledger *l, struct buf *out);
 int ledger_decode(struct ledger *l, struct bytes raw);
 void ledger_stream_encode(const struct ledger_stream *s, struct buf *out);

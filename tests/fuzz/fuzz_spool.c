@@ -8,7 +8,7 @@ static void check_ledger(const struct pipeline *p)
 {
 	struct pipeline_ledger l;
 	pipeline_ledger(p, &l);
-	FUZZ_CHECK(l.read == l.accepted + l.refused);
+	FUZZ_CHECK(l.read == l.accepted + l.refused && l.matched == l.aggregated + l.dropped);
 	struct buf out = {0};
 	pipeline_metrics(p, &out);
 	buf_free(&out);
