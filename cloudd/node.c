@@ -821,11 +821,13 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	}
 }
 
-static void refuse_version(struct node *n, struct bytes route)
+/* A newer peer that asks for something new is only told that it cannot be had here: all else goes on. */
+static void refuse_version(struct node *n, struct bytes route, const struct msg *m)
 {
-	struct msg error = {.type = MSG_ERROR};
-	error.error.verdict = VERDICT_REFUSED;
-	error.error.reason = "a protocol version or message that this node does not know";
+	struct msg error = {.type = MSG_ERROR, .req_id = m->req_id};
+	bool fits = protocol_fits(m->protocol);
+	error.error.verdict = fits ? VERDICT_UNAVAILABLE : VERDICT_REFUSED;
+	error.error.reason = fits ? "a message that this node does not know" : "a protocol version that this node does not speak";
 	n->counters.frames_version++;
 	ingress_send(n->ingress, route, &error);
 }
@@ -836,7 +838,7 @@ void node_frame(struct node *n, struct bytes route, const void *frame, size_t le
 	n->now = now;
 	int rc = msg_decode(frame, len, &m);
 	if (rc == WEIR_EVERSION) {
-		refuse_version(n, route);
+		refuse_version(n, route, &m);
 		return;
 	}
 	if (rc) {

@@ -1456,11 +1456,11 @@ static int decode_into(struct arena *arena, const void *frame, size_t len, struc
 	const Weir__Frame *f = weir__frame__unpack(&allocator, len, frame);
 	if (!f)
 		return arena->over ? WEIR_ETOOBIG : WEIR_ECORRUPT;
-	if (f->protocol < 1 || f->protocol > PROTOCOL_VERSION + 1 || f->body_case == WEIR__FRAME__BODY__NOT_SET)
-		return WEIR_EVERSION;
-	struct taker t = {arena, 0};
 	m->protocol = f->protocol;
 	m->req_id = f->req_id;
+	if (!protocol_fits(f->protocol) || f->body_case == WEIR__FRAME__BODY__NOT_SET)
+		return WEIR_EVERSION;
+	struct taker t = {arena, 0};
 	m->from = take_name(&t, f->from);
 	m->cluster_id = take_bytes(f->cluster_id);
 	take_body(&t, f, m);
@@ -1479,6 +1479,8 @@ int msg_decode(const void *frame, size_t len, struct msg *ret_msg)
 	int err = decode_into(arena, frame, len, &m);
 	if (err) {
 		arena_free(arena);
+		if (err == WEIR_EVERSION)
+			*ret_msg = (struct msg){.protocol = m.protocol, .req_id = m.req_id};
 		return err;
 	}
 	*ret_msg = m;

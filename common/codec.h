@@ -17,7 +17,17 @@
 #include "common/buf.h"
 #include "common/kv.h"
 
+/* What this program speaks; each frame names its sender's. Versions next to each other understand one another
+ * (docs/compatibility.md). */
+#ifndef PROTOCOL_VERSION /* a test makes it the next one */
 #define PROTOCOL_VERSION 1
+#endif
+#define PROTOCOL_OLDEST (PROTOCOL_VERSION > 1 ? PROTOCOL_VERSION - 1 : 1)
+#define PROTOCOL_NEWEST (PROTOCOL_VERSION + 1)
+static inline bool protocol_fits(uint32_t protocol)
+{
+	return protocol >= PROTOCOL_OLDEST && protocol <= PROTOCOL_NEWEST;
+}
 #define FRAME_MAX (256 * 1024)
 #define CLAIM_BYTES 16
 #define CLUSTER_ID_BYTES 16
@@ -373,10 +383,11 @@ struct msg {
 /* Appends the frame. WEIR_ETOOBIG over FRAME_MAX or another maximum, WEIR_EINVAL for what msg_decode would refuse
  * (a name's charset, a claim's length ...); nothing is appended then. NULL strings are encoded as "". */
 int msg_encode(const struct msg *m, struct buf *out);
-/* 0, WEIR_ECORRUPT, WEIR_EVERSION, WEIR_ETOOBIG. On error *ret is empty. Names are checked (NAME_MAX_BYTES, charset
+/* 0, WEIR_ECORRUPT, WEIR_EVERSION, WEIR_ETOOBIG. On error *ret is empty, but for protocol and req_id with WEIR_EVERSION: where
+ * protocol_fits(), it is only the message that is not known. Names are checked (NAME_MAX_BYTES, charset
  * of model.h or empty), claims and ids for their length (a hello's claim must be there; elsewhere they may be empty),
- * shards and counts against their maxima, enums for their range. Protocols 1 to PROTOCOL_VERSION + 1 are decoded: a
- * newer peer speaks to the older one in its words. */
+ * shards and counts against their maxima, enums for their range. Protocols PROTOCOL_OLDEST to PROTOCOL_NEWEST are
+ * decoded: a newer peer speaks to the older one in its words. */
 int msg_decode(const void *frame, size_t len, struct msg *ret_msg);
 /* Frees what msg_decode allocated and empties m; fine on an empty one. */
 void msg_clear(struct msg *m);

@@ -1237,6 +1237,23 @@ START_TEST(no_frame_can_harm)
 }
 END_TEST
 
+/* Sent by an edge of a later version, which must not be thrown out for asking. */
+START_TEST(unknown_messages_are_answered_and_unknown_protocols_refused)
+{
+	static const uint8_t later[] = {0x08, PROTOCOL_NEWEST, 0x10, 77, 0xd2, 0x3f, 1, 'x'};    /* body 1018 */
+	static const uint8_t too_late[] = {0x08, PROTOCOL_NEWEST + 1, 0x10, 78, 0xd2, 0x3f, 1, 'x'};
+	node_frame(w.clouds[0].node, bytes_of("a", 1), later, sizeof(later), now());
+	pump();
+	ck_assert_int_eq(w.last.type, MSG_ERROR);
+	ck_assert_int_eq(w.last.error.verdict, VERDICT_UNAVAILABLE);
+	ck_assert_uint_eq(w.last.req_id, 77);
+	node_frame(w.clouds[0].node, bytes_of("a", 1), too_late, sizeof(too_late), now());
+	pump();
+	ck_assert_int_eq(w.last.error.verdict, VERDICT_REFUSED);
+	ck_assert_uint_eq(w.last.req_id, 78);
+}
+END_TEST
+
 START_TEST(clouds_are_served_and_others_are_not)
 {
 	struct msg m = {.type = MSG_STATUS};
@@ -1817,6 +1834,7 @@ int main(void)
 	tcase_add_test(tc, reports_out_of_order_or_of_another_epoch_do_not_count);
 	tcase_add_test(tc, a_readmitted_edge_is_heard_under_its_old_incarnation);
 	tcase_add_test(tc, no_frame_can_harm);
+	tcase_add_test(tc, unknown_messages_are_answered_and_unknown_protocols_refused);
 	tcase_add_test(tc, clouds_are_served_and_others_are_not);
 	tcase_add_test(tc, streams_are_summed_over_the_nodes);
 	tcase_add_test(tc, what_threads_and_people_see);

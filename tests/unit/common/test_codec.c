@@ -570,10 +570,21 @@ START_TEST(versions_and_unknown_parts)
 	put_field(&b, 28, "", 0);
 	ck_assert_int_eq(decode_raw(&b), WEIR_EVERSION);
 
+	struct msg m; /* who asked what, for the answer */
+	put_number(&b, 1, PROTOCOL_NEWEST);
+	put_number(&b, 2, 7);
+	put_field(&b, 99, "", 0);
+	ck_assert_int_eq(msg_decode(b.data, b.len, &m), WEIR_EVERSION);
+	ck_assert(m.type == MSG_NONE && !m.decoded && m.req_id == 7 && protocol_fits(m.protocol));
+	buf_clear(&b);
+	put_number(&b, 1, PROTOCOL_NEWEST + 1);
+	ck_assert_int_eq(msg_decode(b.data, b.len, &m), WEIR_EVERSION);
+	ck_assert(!protocol_fits(m.protocol) && !protocol_fits(0));
+	buf_clear(&b);
+
 	put_number(&b, 1, 1);
 	put_number(&b, 15, 1234);                /* unknown fields, in the envelope ... */
 	put_field(&b, 28, "\x0a\x01" "p\x78\x05", 5); /* ... and in the body */
-	struct msg m;
 	ck_assert_int_eq(msg_decode(b.data, b.len, &m), 0);
 	ck_assert_int_eq(m.type, MSG_INFO);
 	ck_assert_str_eq(m.info.cluster, "p");
