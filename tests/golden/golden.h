@@ -19,6 +19,8 @@ bool golden_load(const char *path, struct buf *ret); /* false: cannot be read */
 
 /* Problems are appended to *wrong, a line each; true: none. */
 bool golden_check_frames(const char *version_folder, struct buf *wrong);
+/* The same of frames to which a later version has added. */
+bool golden_check_later(const char *version_folder, struct buf *wrong);
 /* The newest version says what this program says: every message is there, byte for byte. */
 bool golden_check_newest(const char *version_folder, struct buf *wrong);
 bool golden_check_databases(const char *version_folder, struct buf *wrong);

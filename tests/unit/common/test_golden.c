@@ -58,11 +58,19 @@ START_TEST(databases_of_every_version_give_the_same_answers)
 }
 END_TEST
 
+START_TEST(frames_with_fields_of_a_later_version_say_the_same)
+{
+	ck_assert_int_ge(each_version(golden_check_later, false), 1);
+}
+END_TEST
+
+#ifndef WEIR_TEST_NEXT /* which says it with another number */
 START_TEST(the_newest_version_is_this_one)
 {
 	ck_assert_int_eq(each_version(golden_check_newest, true), 1);
 }
 END_TEST
+#endif
 
 START_TEST(released_versions_do_not_change)
 {
@@ -77,7 +85,10 @@ int main(void)
 	TCase *c = tcase_create("golden");
 	tcase_add_test(c, frames_of_every_version_say_what_they_said);
 	tcase_add_test(c, databases_of_every_version_give_the_same_answers);
+	tcase_add_test(c, frames_with_fields_of_a_later_version_say_the_same);
+#ifndef WEIR_TEST_NEXT
 	tcase_add_test(c, the_newest_version_is_this_one);
+#endif
 	tcase_add_test(c, released_versions_do_not_change);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);
