@@ -32,7 +32,7 @@ static inline bool protocol_fits(uint32_t protocol)
 #define CLAIM_BYTES 16
 #define CLUSTER_ID_BYTES 16
 #define REASON_COUNTS_MAX 64
-#define REPORT_STREAMS_MAX 256
+#define REPORT_STREAMS_MAX 1024 /* versions of streams: MAP_STREAMS_MAX */
 #define GROUPS_PER_STATUS_MAX 300
 #define REPLICAS_PER_STATUS_MAX 16
 #define RAFT_MESSAGES_PER_FRAME_MAX 1024

@@ -22,49 +22,19 @@
 #include "common/kv.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/map.h"
 #include "common/msgq.h"
 #include "common/stats.h"
-#include "edged/pipeline.h"
+#include "common/topology.h"
+#include "edged/edged_impl.h"
 #include "edged/reload.h"
-#include "edged/source.h"
 
 #define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
-#define SIGNALS 3
 #define HTTP_CONNECTIONS_MAX 64
 #define HTTP_RESERVE 8
 #define HTTP_PER_ADDRESS_MAX 32
 
-struct edged_source {
-	struct edged *edged;
-	uint32_t number;
-	struct source *source;
-};
-
-struct edged {
-	const struct topology *topology;
-	uint32_t edge;
-	const struct edge_conf *conf;
-	const char *config;
-	char *data;
-	struct loop *loop;
-	struct loop_signal *signals[SIGNALS];
-	struct loop_timer *tick, *retry;
-	struct kv *spool;
-	struct pipeline *pipeline;
-	struct edged_source *sources;
-	struct msgq *msgq;
-	struct msgq_socket *uplink;
-	uint32_t cloud;    /* the one uplink connects to */
-	bool answered;     /* it has sent something */
-	bool told_silent;  /* that no cloud answers */
-	bool fenced;       /* and it was told */
-	struct http_server *http;
-	struct pipeline_time now; /* of this turn, once a line needed it */
-	bool now_known;
-	int failed;        /* why the loop was stopped; 0: a signal */
-};
-
-static struct pipeline_time time_now(void)
+struct pipeline_time edged_time(void)
 {
 	return (struct pipeline_time){.wall_ns = clock_wall_ns(), .mono_ns = clock_mono_ns()};
 }
@@ -119,7 +89,8 @@ static void on_frame(void *arg, struct bytes route, const void *frame, size_t le
 		e->told_silent = false;
 		log_info("uplink", "the cloud answers; cloud=%s", e->topology->clouds[e->cloud].name);
 	}
-	pipeline_frame(e->pipeline, frame, len, time_now());
+	if (e->pipeline)
+		pipeline_frame(e->pipeline, frame, len, edged_time());
 }
 
 static void io_connect(void *arg, uint32_t cloud)
@@ -148,35 +119,41 @@ static void io_connect(void *arg, uint32_t cloud)
 static void io_pause(void *arg, bool paused)
 {
 	struct edged *e = arg;
-	if (paused)
+	if (pipeline_removed(e->pipeline))
+		log_warn("edged", "sources are not read: this edge is not in the cluster's topology; edge=%s", e->conf->name);
+	else if (paused)
 		log_warn("edged", "no room left: sources are not read until the cloud has taken something; disk_limit_bytes=%" PRIu64
 		                  " used_bytes=%" PRIu64,
 		    e->conf->disk_bytes, kv_used_bytes(e->spool));
 	else
-		log_info("edged", "there is room again: sources are read; used_bytes=%" PRIu64, kv_used_bytes(e->spool));
-	for (size_t i = 0; i < e->conf->source_count; i++)
-		source_pause(e->sources[i].source, paused);
+		log_info("edged", "sources are read again; used_bytes=%" PRIu64, kv_used_bytes(e->spool));
+	for (size_t i = 0; i < e->source_count; i++)
+		if (e->sources[i]->source)
+			source_pause(e->sources[i]->source, paused);
 }
 
 static void io_mark(void *arg, uint32_t source, struct buf *out)
 {
 	struct edged *e = arg;
-	source_mark(e->sources[source].source, out);
+	if (e->sources[source]->source)
+		source_mark(e->sources[source]->source, out);
 }
 
 static void io_committed(void *arg)
 {
 	struct edged *e = arg;
-	for (size_t i = 0; i < e->conf->source_count; i++)
-		source_committed(e->sources[i].source);
+	for (size_t i = 0; i < e->source_count; i++)
+		if (e->sources[i]->source)
+			source_committed(e->sources[i]->source);
 }
 
 static void io_skip_to_end(void *arg)
 {
 	struct edged *e = arg;
 	log_warn("edged", "readmitted: what was in the spool is dropped and counted, sources go on at their end");
-	for (size_t i = 0; i < e->conf->source_count; i++)
-		source_skip_to_end(e->sources[i].source);
+	for (size_t i = 0; i < e->source_count; i++)
+		if (e->sources[i]->source)
+			source_skip_to_end(e->sources[i]->source);
 }
 
 /* ---- the sources' io -------------------------------------------------------------------------------------------- */
@@ -185,7 +162,7 @@ static void io_skip_to_end(void *arg)
 static struct pipeline_time time_of_turn(struct edged *e)
 {
 	if (!e->now_known) {
-		e->now = time_now();
+		e->now = edged_time();
 		e->now_known = true;
 	}
 	return e->now;
@@ -194,19 +171,22 @@ static struct pipeline_time time_of_turn(struct edged *e)
 static void on_line(void *arg, const struct line *l)
 {
 	struct edged_source *s = arg;
-	pipeline_line(s->edged->pipeline, s->number, l, time_of_turn(s->edged));
+	if (s->edged->pipeline)
+		pipeline_line(s->edged->pipeline, s->number, l, time_of_turn(s->edged));
 }
 
 static void on_refuse(void *arg, const char *reason)
 {
 	struct edged_source *s = arg;
-	pipeline_refuse(s->edged->pipeline, s->number, reason);
+	if (s->edged->pipeline)
+		pipeline_refuse(s->edged->pipeline, s->number, reason);
 }
 
 static void on_finished(void *arg, bool finished)
 {
 	struct edged_source *s = arg;
-	pipeline_source_finished(s->edged->pipeline, s->number, finished);
+	if (s->edged->pipeline)
+		pipeline_source_finished(s->edged->pipeline, s->number, finished);
 }
 
 /* ---- the loop's callbacks ----------------------------------------------------------------------------------------- */
@@ -226,22 +206,44 @@ static void tell_fenced(struct edged *e)
 		log_info("edged", "no longer fenced; edge=%s", e->conf->name);
 }
 
+static void tell_removed(struct edged *e)
+{
+	bool removed = pipeline_removed(e->pipeline);
+	if (removed == e->removed)
+		return;
+	e->removed = removed;
+	if (removed)
+		log_error("edged", "REMOVED: this edge is no longer in the cluster's topology. It reads nothing and keeps its spool; it goes "
+		                   "on once it is added again. Else stop it; edge=%s data=%s",
+		    e->conf->name, e->data);
+	else
+		log_info("edged", "in the cluster's topology again; edge=%s", e->conf->name);
+}
+
+void edged_fail(struct edged *e, int rc, const char *what)
+{
+	log_error("edged", "%s failed (%s): what is on the disk cannot be trusted beyond the last good checkpoint, so this "
+	                   "process ends. Check the disk under %s and start edged again: it goes on exactly from there; "
+	                   "errno=%s",
+	    what, err_text(rc), e->data, errno ? strerror(errno) : "none");
+	e->failed = rc;
+	loop_stop(e->loop);
+}
+
 static void tick(struct edged *e)
 {
 	if (e->failed)
 		return;
 	errno = 0;
-	int rc = pipeline_tick(e->pipeline, time_now());
+	int rc = pipeline_tick(e->pipeline, edged_time());
 	if (rc < 0) {
-		log_error("edged", "a checkpoint failed (%s): what is on the disk cannot be trusted beyond the last good one, so this "
-		                   "process ends. Check the disk under %s and start edged again: it goes on exactly from there; "
-		                   "errno=%s",
-		    err_text(rc), e->data, errno ? strerror(errno) : "none");
-		e->failed = rc;
-		loop_stop(e->loop);
+		edged_fail(e, rc, "a checkpoint");
 		return;
 	}
 	tell_fenced(e);
+	adopt_turn(e);
+	if (!e->failed)
+		tell_removed(e);
 }
 
 static void on_tick(void *arg)
@@ -253,14 +255,14 @@ static void on_retry(void *arg)
 {
 	struct edged *e = arg;
 	if (!e->failed)
-		pipeline_retry(e->pipeline, e->uplink && msgq_can_send(e->uplink), time_now());
+		pipeline_retry(e->pipeline, e->uplink && msgq_can_send(e->uplink), edged_time());
 }
 
 static void on_turn_end(void *arg)
 {
 	struct edged *e = arg;
 	e->now_known = false;
-	if (pipeline_wants_tick(e->pipeline))
+	if (!e->failed && pipeline_wants_tick(e->pipeline))
 		tick(e);
 }
 
@@ -274,7 +276,7 @@ static void on_stop(void *arg)
 static void on_hangup(void *arg)
 {
 	struct edged *e = arg;
-	reload_check(e->config, e->topology, e->edge);
+	adopt_file(e);
 }
 
 /* ---- HTTP --------------------------------------------------------------------------------------------------------- */
@@ -282,8 +284,11 @@ static void on_hangup(void *arg)
 static void handle_healthz(void *arg, struct http_request *r)
 {
 	struct edged *e = arg;
-	static const char fine[] = "{\"status\": \"ok\"}\n", fenced[] = "{\"status\": \"fenced\"}\n";
-	if (e->fenced)
+	static const char fine[] = "{\"status\": \"ok\"}\n", fenced[] = "{\"status\": \"fenced\"}\n",
+			  removed[] = "{\"status\": \"removed\"}\n";
+	if (e->removed)
+		http_reply(r, 200, HTTP_JSON, removed, sizeof(removed) - 1);
+	else if (e->fenced)
 		http_reply(r, 200, HTTP_JSON, fenced, sizeof(fenced) - 1);
 	else
 		http_reply(r, 200, HTTP_JSON, fine, sizeof(fine) - 1);
@@ -304,12 +309,13 @@ static void put_sources(const struct edged *e, struct buf *out)
 {
 	for (size_t f = 0; f < SOURCE_FAMILIES; f++) {
 		stats_write_head(out, &source_families[f]);
-		for (size_t i = 0; i < e->conf->source_count; i++) {
-			struct source_counters c;
+		for (size_t i = 0; i < e->source_count; i++) {
+			struct source_counters c = {0};
 			const char *name = e->conf->sources[i].name;
 			if (f >= TCP_FAMILY && e->conf->sources[i].type != SOURCE_TCP)
 				continue;
-			source_counters(e->sources[i].source, &c);
+			if (e->sources[i]->source)
+				source_counters(e->sources[i]->source, &c);
 			const uint64_t values[SOURCE_FAMILIES] = {c.bytes, c.lines, c.refused, c.connections_open, c.connections_total,
 			    c.connections_refused};
 			stats_write_u64(out, &source_families[f], &name, values[f]);
@@ -339,6 +345,10 @@ static void handle_metrics(void *arg, struct http_request *r)
 {
 	struct edged *e = arg;
 	struct buf out = {0};
+	if (e->failed) {
+		http_reply_error(r, 503, "stopping", "this edge is being ended: its disk failed");
+		return;
+	}
 	pipeline_metrics(e->pipeline, &out);
 	put_sources(e, &out);
 	put_net(e, &out);
@@ -361,7 +371,7 @@ static void http_notice(void *arg, bool bad, const char *text)
 		log_info("http", "%s", text);
 }
 
-static int open_http(struct edged *e, char **ret_why)
+int edged_open_http(struct edged *e, char **ret_why)
 {
 	struct http_options o = {.listen = e->conf->http,
 	    .loop = e->loop,
@@ -406,7 +416,7 @@ static int make_folder(const char *path, char **ret_why)
 	return rc;
 }
 
-static int open_spool(struct edged *e, char **ret_why)
+int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why)
 {
 	int rc = make_folder(e->data, ret_why);
 	if (rc)
@@ -415,8 +425,9 @@ static int open_spool(struct edged *e, char **ret_why)
 	struct kv_lmdb_options o = {.path = path,
 	    .dbs = spool_db_names,
 	    .db_count = SPOOL_DBS,
-	    .map_bytes = 2 * e->conf->disk_bytes + SPOOL_ROOM_BYTES};
+	    .map_bytes = 2 * disk_bytes + SPOOL_ROOM_BYTES};
 	rc = kv_lmdb_open(&o, &e->spool, &why);
+	e->spool_disk_bytes = disk_bytes;
 	if (rc)
 		*ret_why = xasprintf("cannot open the spool %s: %s%s", path, why,
 		    rc == WEIR_EBUSY ? ". Is this edge running already? Give each edge a data folder of its own" : "");
@@ -425,22 +436,27 @@ static int open_spool(struct edged *e, char **ret_why)
 	return rc;
 }
 
-static int open_pipeline(struct edged *e, char **ret_why)
+struct pipeline_io edged_io(struct edged *e)
 {
-	struct pipeline_io io = {.arg = e,
+	return (struct pipeline_io){.arg = e,
 	    .send = io_send,
 	    .connect = io_connect,
 	    .pause = io_pause,
 	    .mark = io_mark,
 	    .committed = io_committed,
 	    .skip_to_end = io_skip_to_end};
+}
+
+static int open_pipeline(struct edged *e, char **ret_why)
+{
+	struct pipeline_io io = edged_io(e);
 	uint8_t random[16];
 	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
 		*ret_why = xasprintf("the system gives no random bytes: %s", strerror(errno));
 		return WEIR_EIO;
 	}
 	char *why = NULL;
-	int rc = pipeline_open(e->topology, e->edge, e->spool, &io, random, time_now(), &e->pipeline, &why);
+	int rc = pipeline_open(e->topology, e->edge, e->spool, &io, random, edged_time(), &e->pipeline, &why);
 	if (rc)
 		*ret_why = xasprintf("edge %s: %s. To give up what is in the spool, move the folder %s/spool away and let the cloud "
 		                     "readmit the edge (weirctl edge readmit %s)",
@@ -449,7 +465,7 @@ static int open_pipeline(struct edged *e, char **ret_why)
 	return rc;
 }
 
-static int open_source(struct edged_source *s, char **ret_why)
+int edged_open_source(struct edged_source *s, char **ret_why)
 {
 	struct edged *e = s->edged;
 	const struct source_conf *c = &e->conf->sources[s->number];
@@ -460,17 +476,25 @@ static int open_source(struct edged_source *s, char **ret_why)
 		*ret_why = xasprintf("source %s: its position in the spool cannot be read (%s). Starting without would count readings "
 		                     "twice: use the version of edged that wrote it, or give the source a new name to start afresh",
 		    c->name, err_text(rc));
-		return rc;
+	} else {
+		rc = source_start(s->source, ret_why);
 	}
-	return source_start(s->source, ret_why);
+	if (rc) {
+		source_free(s->source);
+		s->source = NULL;
+	}
+	return rc;
 }
 
 static int open_sources(struct edged *e, char **ret_why)
 {
-	e->sources = xcalloc(e->conf->source_count, sizeof(*e->sources));
-	for (size_t i = 0; i < e->conf->source_count; i++) {
-		e->sources[i] = (struct edged_source){.edged = e, .number = (uint32_t)i};
-		int rc = open_source(&e->sources[i], ret_why);
+	e->sources = xcalloc(e->conf->source_count + 1, sizeof(e->sources[0]));
+	for (; e->source_count < e->conf->source_count; e->source_count++) {
+		struct edged_source *s = e->sources[e->source_count] = xcalloc(1, sizeof(*s));
+		*s = (struct edged_source){.edged = e, .number = (uint32_t)e->source_count};
+	}
+	for (size_t i = 0; i < e->source_count; i++) {
+		int rc = edged_open_source(e->sources[i], ret_why);
 		if (rc)
 			return rc;
 	}
@@ -479,9 +503,9 @@ static int open_sources(struct edged *e, char **ret_why)
 
 static int open_loop(struct edged *e, char **ret_why)
 {
-	static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+	static const int numbers[EDGED_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
 	int rc = loop_new(&e->loop);
-	for (int i = 0; i < SIGNALS && !rc; i++)
+	for (int i = 0; i < EDGED_SIGNALS && !rc; i++)
 		rc = loop_signal_new(e->loop, numbers[i], numbers[i] == SIGHUP ? on_hangup : on_stop, e, &e->signals[i]);
 	if (!rc)
 		rc = msgq_new(e->loop, &(struct msgq_options){0}, &e->msgq);
@@ -493,6 +517,16 @@ static int open_loop(struct edged *e, char **ret_why)
 	e->tick = loop_timer_new(e->loop, on_tick, e);
 	e->retry = loop_timer_new(e->loop, on_retry, e);
 	return 0;
+}
+
+/* The limit of the map that was found in it may be another one. */
+static int fit_spool(struct edged *e, char **ret_why)
+{
+	if (e->spool_disk_bytes == e->conf->disk_bytes)
+		return 0;
+	kv_close(e->spool);
+	e->spool = NULL;
+	return edged_open_spool(e, e->conf->disk_bytes, ret_why);
 }
 
 int edged_open(const struct edged_options *o, struct edged **ret_edged, char **ret_why)
@@ -508,11 +542,15 @@ int edged_open(const struct edged_options *o, struct edged **ret_edged, char **r
 	e->data = xstrdup(o->data ? o->data : e->conf->data);
 	rc = open_loop(e, ret_why);
 	if (!rc)
-		rc = open_spool(e, ret_why);
+		rc = edged_open_spool(e, e->conf->disk_bytes, ret_why);
+	if (!rc)
+		adopt_kept_map(e);
+	if (!rc)
+		rc = fit_spool(e, ret_why);
 	if (!rc)
 		rc = open_pipeline(e, ret_why);
 	if (!rc)
-		rc = open_http(e, ret_why);
+		rc = edged_open_http(e, ret_why);
 	if (!rc)
 		rc = open_sources(e, ret_why);
 	if (rc) {
@@ -538,7 +576,7 @@ static int stop(struct edged *e)
 {
 	if (e->failed)
 		return e->failed;
-	int rc = pipeline_checkpoint(e->pipeline, false, time_now());
+	int rc = pipeline_checkpoint(e->pipeline, false, edged_time());
 	if (rc) {
 		log_error("edged", "the last checkpoint failed (%s): what tcp and stdin gave since the one before is lost, files are "
 		                   "read again from there; data=%s",
@@ -549,16 +587,21 @@ static int stop(struct edged *e)
 	return 0;
 }
 
-int edged_run(struct edged *e)
+void edged_start_timers(struct edged *e)
 {
 	uint64_t tick_ms = (uint64_t)(e->conf->tick_ns / NS_PER_MS);
 	tick_ms = tick_ms ? tick_ms : 1;
+	loop_timer_start(e->tick, tick_ms, tick_ms);
+	loop_timer_start(e->retry, PIPELINE_RETRY_MS, PIPELINE_RETRY_MS);
+}
+
+int edged_run(struct edged *e)
+{
 	log_ledger(e, "started");
 	tick(e); /* before sources deliver (pipeline.h, skip_to_end) */
 	if (!e->failed) {
 		loop_on_turn_end(e->loop, on_turn_end, e);
-		loop_timer_start(e->tick, tick_ms, tick_ms);
-		loop_timer_start(e->retry, PIPELINE_RETRY_MS, PIPELINE_RETRY_MS);
+		edged_start_timers(e);
 		loop_run(e->loop);
 	}
 	return stop(e);
@@ -568,8 +611,10 @@ void edged_close(struct edged *e)
 {
 	if (e->http)
 		http_close(e->http);
-	for (size_t i = 0; e->sources && i < e->conf->source_count; i++)
-		source_free(e->sources[i].source);
+	for (size_t i = 0; i < e->source_count; i++) {
+		source_free(e->sources[i]->source);
+		free(e->sources[i]);
+	}
 	free(e->sources);
 	if (e->pipeline)
 		pipeline_close(e->pipeline);
@@ -581,6 +626,9 @@ void edged_close(struct edged *e)
 		loop_free(e->loop);
 	if (e->spool)
 		kv_close(e->spool);
+	topology_free(e->next);
+	topology_free(e->owned);
+	buf_free(&e->next_map);
 	free(e->data);
 	free(e);
 }

@@ -331,7 +331,7 @@ static struct intake_field *field_new(struct intake *in, struct intake_series *s
 	size_t n = 0, bytes = sizeof(void *);
 	for (size_t i = 0; i < in->streams->topology->stream_count; i++) {
 		struct stream *stream = in->streams->list[i];
-		if (stream_matches(stream->conf, &in->resolved, key))
+		if (stream->fed && stream_matches(stream->conf, &in->resolved, key))
 			bind(in, stream, key, &in->matches[n++], &bytes);
 	}
 	size_t size = sizeof(struct intake_field) + n * sizeof(struct intake_binding);

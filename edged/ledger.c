@@ -20,6 +20,7 @@ static const char *const drop_labels[DROPS] = {
     [DROP_TOO_BIG] = "too_big",
     [DROP_READMITTED] = "readmitted",
     [DROP_CORRUPT] = "corrupt",
+    [DROP_NO_VERSION] = "no_version",
 };
 
 const char *drop_label(enum drop d)

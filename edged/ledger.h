@@ -30,6 +30,7 @@ enum drop {
 	DROP_TOO_BIG,
 	DROP_READMITTED,
 	DROP_CORRUPT, /* lost to a damaged record of the spool */
+	DROP_NO_VERSION, /* of a time that no version of the stream takes here: before it began, or the one that did has closed */
 	DROPS
 };
 const char *drop_label(enum drop d);

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "edged/hash.h"
 #include "edged/rewrite.h"
 
@@ -80,6 +81,13 @@ static void on_opened_resume(void *arg, uint32_t shard, uint64_t last)
 	p->has_moves = true;
 }
 
+static void on_map(void *arg, struct bytes map)
+{
+	struct pipeline *p = arg;
+	buf_clear(&p->offered);
+	buf_put(&p->offered, map.p, map.n);
+}
+
 /* ---- opening --------------------------------------------------------------------------------------------------- */
 
 struct opening {
@@ -99,7 +107,7 @@ static bool restore_delta(void *arg, struct stream *s, int64_t slice_start_ns, s
 static bool restore_step(void *arg, struct stream *s, struct bytes step_key, struct bytes value)
 {
 	struct opening *o = arg;
-	return step_key.n == STEP_KEY_BYTES && step_chain_restore(o->p->chains[s->index], step_key.p, value) == 0;
+	return s->fed && step_key.n == STEP_KEY_BYTES && step_chain_restore(o->p->chains[s->index], step_key.p, value) == 0;
 }
 
 static int load_ledger(struct pipeline *p)
@@ -139,6 +147,57 @@ static void reconcile_ledger(struct pipeline *p)
 	free(there);
 }
 
+/* ---- since when a version is fed: from what an earlier checkpoint says, or as of now */
+
+static void read_flushed_end(void *arg, const char *key, struct bytes value)
+{
+	(void)key;
+	struct pipeline *p = arg;
+	struct rd r = rd_init(value.p, value.n);
+	rd_svarint(&r);
+	int64_t end_ns = rd_svarint(&r);
+	if (rd_finish(&r) == 0 && end_ns != WATERMARK_NONE && end_ns - 1 > p->high_ns)
+		p->high_ns = end_ns - 1;
+}
+
+/* A spool of a version that kept no such mark knows the ends of the windows that it has readings of. */
+static int load_high(struct pipeline *p)
+{
+	struct bytes raw = spool_mark(p->spool, "high");
+	struct rd r = rd_init(raw.p, raw.n);
+	p->high_ns = WATERMARK_NONE;
+	if (!raw.n) {
+		spool_each_mark(p->spool, "wm/", read_flushed_end, p);
+		return 0;
+	}
+	p->high_ns = rd_svarint(&r);
+	return rd_finish(&r);
+}
+
+/* What came before it was there is not in it, so it begins above all that did; on a grid on which it can take over. */
+static int64_t begins_ns(const struct pipeline *p, const struct stream *s)
+{
+	if (p->high_ns == WATERMARK_NONE)
+		return WATERMARK_NONE;
+	return map_boundary(stream_before(&p->streams, s)->conf, s->conf, p->high_ns + 1);
+}
+
+static int load_since(struct pipeline *p, struct stream *s)
+{
+	char key[NAME_MAX_BYTES + 32], wm[NAME_MAX_BYTES + 32];
+	snprintf(key, sizeof(key), "since/%s/%u", s->conf->name, s->conf->version);
+	snprintf(wm, sizeof(wm), "wm/%s/%u", s->conf->name, s->conf->version);
+	struct bytes raw = spool_mark(p->spool, key);
+	struct rd r = rd_init(raw.p, raw.n);
+	if (raw.n)
+		stream_set_since(s, rd_svarint(&r));
+	else if (spool_mark(p->spool, wm).n) /* by a version that kept no such mark: it was there from the start */
+		stream_set_since(s, WATERMARK_NONE);
+	else
+		stream_set_since(s, begins_ns(p, s));
+	return raw.n ? rd_finish(&r) : 0;
+}
+
 static int load_stream_marks(struct pipeline *p)
 {
 	p->of_stream_count = p->streams.count;
@@ -165,11 +224,19 @@ static int load_stream_marks(struct pipeline *p)
 		ps->next_watermark_ns = ps->watermark_ns;
 		ps->next_flushed_end_ns = ps->flushed_end_ns;
 	}
-	return 0;
+	int rc = load_high(p);
+	for (size_t i = 0; i < p->topology->stream_count && rc == 0; i++)
+		if (p->streams.list[i]->fed)
+			rc = load_since(p, p->streams.list[i]);
+	return rc;
 }
 
 static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[16], int64_t mono_ns)
 {
+	if (p->uplink) { /* it goes on */
+		uplink_set_topology(p->uplink, p->topology, edge, p, mono_ns);
+		return 0;
+	}
 	struct bytes epoch_raw = spool_mark(p->spool, "epoch"), id = spool_mark(p->spool, "cluster");
 	struct rd r = rd_init(epoch_raw.p, epoch_raw.n);
 	uint64_t epoch = epoch_raw.n ? rd_varint(&r) : 0;
@@ -190,7 +257,8 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 	    .acked = on_acked,
 	    .granted = on_granted,
 	    .opened_resume = on_opened_resume,
-	    .report = pipeline_report};
+	    .report = pipeline_report,
+	    .map = on_map};
 	uint64_t incarnation = hash_bytes(random, 16);
 	p->uplink = uplink_new(
 	    p->topology, edge, &io, incarnation, epoch, id, random, unanswered ? claim.p + 1 : NULL, epoch == 0, mono_ns);
@@ -199,6 +267,12 @@ static int load_uplink(struct pipeline *p, uint32_t edge, const uint8_t random[1
 
 static int load_clock(struct pipeline *p, struct pipeline_time now)
 {
+	if (p->uplink) { /* opened again: it goes on, but for what the configuration says */
+		struct clock_watch fresh;
+		clock_watch_init(&fresh, 0, p->edge->max_ahead_ns / 2);
+		p->clock.behind_ns = fresh.behind_ns;
+		return 0;
+	}
 	struct bytes raw = spool_mark(p->spool, "wall");
 	struct rd r = rd_init(raw.p, raw.n);
 	int64_t floor_ns = raw.n ? rd_svarint(&r) : 0;
@@ -208,6 +282,14 @@ static int load_clock(struct pipeline *p, struct pipeline_time now)
 	clock_watch_init(&p->clock, floor_ns, p->edge->max_ahead_ns / 2);
 	clock_watch_update(&p->clock, now.wall_ns, now.mono_ns);
 	return 0;
+}
+
+static int load_removed(struct pipeline *p)
+{
+	struct bytes raw = spool_mark(p->spool, "removed");
+	struct rd r = rd_init(raw.p, raw.n);
+	p->removed = raw.n ? rd_varint(&r) : 0;
+	return raw.n ? rd_finish(&r) : 0;
 }
 
 static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t random[16], struct pipeline_time now,
@@ -226,19 +308,23 @@ static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t 
 	if (rc == 0)
 		rc = load_clock(p, now);
 	if (rc == 0)
+		rc = load_removed(p);
+	if (rc == 0)
 		rc = load_uplink(p, edge, random, now.mono_ns);
 	if (rc < 0) {
 		*ret_why = xasprintf("a mark of the spool cannot be read: %s", err_text(rc));
 		return rc;
 	}
 	reconcile_ledger(p);
+	if (p->removed)
+		uplink_know_map(p->uplink, p->removed);
 	p->skip_wanted = spool_mark(p->spool, "skip").n > 0;
+	p->prune = true;
 	p->ledger_before = xcalloc(LEDGER_STREAMS_MAX, sizeof(p->ledger_before[0]));
 	return 0;
 }
 
-int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, const struct pipeline_io *io,
-    const uint8_t random[16], struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why)
+static struct pipeline *prepare(const struct topology *t, uint32_t edge, const struct pipeline_io *io, int64_t mono_ns)
 {
 	struct pipeline *p = xcalloc(1, sizeof(*p));
 	p->topology = t;
@@ -253,11 +339,17 @@ int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, con
 	/* Half for open partials, a quarter for the series cache; states of steps and the rest live in what is left. */
 	p->slices_bytes_max = p->edge->memory_bytes / 2;
 	p->intake = intake_new(t, p->edge, &p->streams, &p->groups, p->chains, p->edge->memory_bytes / 4);
-	progress_init(&p->progress, p->edge->source_count, p->edge->idle_after_ns, p->edge->tick_ns, now.mono_ns);
+	progress_init(&p->progress, p->edge->source_count, p->edge->idle_after_ns, p->edge->tick_ns, mono_ns);
 	p->move_last = xmalloc(t->shards * sizeof(p->move_last[0]));
 	memset(p->move_last, 0xff, t->shards * sizeof(p->move_last[0]));
+	return p;
+}
+
+static int open_prepared(struct pipeline *p, struct kv *spool, const uint8_t random[16], struct pipeline_time now,
+    struct pipeline **ret_pipeline, char **ret_why)
+{
 	char *why = NULL;
-	int rc = load(p, edge, spool, random, now, &why);
+	int rc = load(p, (uint32_t)(p->edge - p->topology->edges), spool, random, now, &why);
 	if (rc < 0) {
 		*ret_why = why;
 		pipeline_close(p);
@@ -265,6 +357,85 @@ int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, con
 	}
 	*ret_pipeline = p;
 	return 0;
+}
+
+int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, const struct pipeline_io *io,
+    const uint8_t random[16], struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why)
+{
+	return open_prepared(prepare(t, edge, io, now.mono_ns), spool, random, now, ret_pipeline, ret_why);
+}
+
+/* ---- opening again --------------------------------------------------------------------------------------------- */
+
+struct pipeline_kept *pipeline_keep(struct pipeline *p)
+{
+	struct pipeline_kept *k = xmalloc(sizeof(*k));
+	*k = (struct pipeline_kept){.uplink = p->uplink,
+	    .progress = p->progress,
+	    .clock = p->clock,
+	    .move_last = p->move_last,
+	    .has_moves = p->has_moves,
+	    .claim_answered = p->claim_answered,
+	    .acked = p->acked,
+	    .full = p->full,
+	    .over = p->over,
+	    .paused = p->paused,
+	    .clock_suspect = p->clock_suspect,
+	    .checkpoints = p->checkpoints,
+	    .checkpoints_full = p->checkpoints_full,
+	    .maps_adopted = p->maps_adopted,
+	    .maps_refused = p->maps_refused,
+	    .damaged = p->damaged_before + spool_damaged(p->spool)};
+	p->uplink = NULL;
+	p->move_last = NULL;
+	p->progress = (struct progress){0};
+	pipeline_close(p);
+	return k;
+}
+
+void pipeline_kept_free(struct pipeline_kept *k)
+{
+	uplink_free(k->uplink);
+	free(k->move_last);
+	progress_free(&k->progress);
+	free(k);
+}
+
+static void take_kept(struct pipeline *p, struct pipeline_kept *k, const uint32_t *from)
+{
+	p->uplink = k->uplink;
+	p->clock = k->clock;
+	p->has_moves = k->has_moves;
+	p->claim_answered = k->claim_answered;
+	p->acked = k->acked;
+	p->full = k->full;
+	p->over = k->over;
+	p->paused = k->paused;
+	p->clock_suspect = k->clock_suspect;
+	p->checkpoints = k->checkpoints;
+	p->checkpoints_full = k->checkpoints_full;
+	p->maps_adopted = k->maps_adopted + 1;
+	p->maps_refused = k->maps_refused;
+	p->damaged_before = k->damaged;
+	memcpy(p->move_last, k->move_last, p->topology->shards * sizeof(p->move_last[0]));
+	for (size_t i = 0; i < p->progress.source_count; i++)
+		if (from[i] != UINT32_MAX)
+			p->progress.sources[i] = k->progress.sources[from[i]];
+	k->uplink = NULL;
+	pipeline_kept_free(k);
+}
+
+int pipeline_reopen(const struct topology *t, uint32_t edge, struct kv *spool, const struct pipeline_io *io,
+    struct pipeline_kept *kept, const uint32_t *from, struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why)
+{
+	struct pipeline *p = prepare(t, edge, io, now.mono_ns);
+	take_kept(p, kept, from);
+	return open_prepared(p, spool, NULL, now, ret_pipeline, ret_why);
+}
+
+int pipeline_peek_map(struct kv *spool, struct buf *ret_map)
+{
+	return spool_peek_mark(spool, "map", ret_map);
 }
 
 void pipeline_close(struct pipeline *p)
@@ -287,6 +458,7 @@ void pipeline_close(struct pipeline *p)
 	free(p->ledger_before);
 	free(p->scratch);
 	buf_free(&p->value);
+	buf_free(&p->offered);
 	free(p);
 }
 
@@ -307,6 +479,14 @@ static const char *refuse_time(const struct pipeline *p, int64_t t_ns, struct pi
 	    !clock_watch_suspect(&p->clock, now.wall_ns, now.mono_ns))
 		return "too_far_ahead";
 	return NULL;
+}
+
+/* A version that begins later: its steps must know what came before. */
+static void warm_steps(struct pipeline *p, const struct intake_binding *b, const struct line_field *f, int64_t t_ns)
+{
+	struct step_reading r = {t_ns, f->number};
+	if (f->type != LINE_STRING && b->steps)
+		step_chain_run(p->chains[b->stream->index], b->steps, &r);
 }
 
 static void take_reading(struct pipeline *p, const struct intake_binding *b, const struct line_field *f, int64_t t_ns,
@@ -332,6 +512,30 @@ static void take_reading(struct pipeline *p, const struct intake_binding *b, con
 	slices_add(&p->slices, b->group, r.t_ns, r.value, b->distinct, mono_ns);
 }
 
+/* Into each version of each stream that takes it; versions of one stream follow each other. */
+static void take_field(struct pipeline *p, const struct intake_field *field, const struct line_field *f, int64_t t_ns,
+    int64_t mono_ns)
+{
+	bool taken = false;
+	for (size_t k = 0; k < field->binding_count; k++) {
+		const struct intake_binding *b = &field->bindings[k];
+		const struct stream *s = b->stream;
+		if (t_ns >= s->from_ns && t_ns < s->until_ns) {
+			take_reading(p, b, f, t_ns, mono_ns);
+			taken = true;
+		} else if (t_ns < s->from_ns) {
+			warm_steps(p, b, f, t_ns);
+		}
+		if (k + 1 < field->binding_count && field->bindings[k + 1].stream->ledger == s->ledger)
+			continue;
+		if (!taken) {
+			s->ledger->matched++;
+			s->ledger->dropped[DROP_NO_VERSION]++;
+		}
+		taken = false;
+	}
+}
+
 void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now)
 {
 	weir_assert(source < p->progress.source_count);
@@ -350,13 +554,14 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 			ledger_refuse(&p->ledger, line_error_label(error));
 		return;
 	}
+	if (t_ns > p->high_ns)
+		p->high_ns = t_ns;
 	for (size_t i = 0; i < l->field_count; i++) {
 		const struct intake_field *f = intake_field(p->intake, series, l, i);
 		p->ledger.accepted++;
 		if (!f->binding_count)
 			p->ledger.unmatched++;
-		for (size_t k = 0; k < f->binding_count; k++)
-			take_reading(p, &f->bindings[k], &l->fields[i], t_ns, now.mono_ns);
+		take_field(p, f, &l->fields[i], t_ns, now.mono_ns);
 	}
 	progress_reading(&p->progress, source, t_ns, now.mono_ns);
 }
@@ -446,7 +651,7 @@ static int compact(struct pipeline *p)
 static void decide_pause(struct pipeline *p)
 {
 	p->over = over_limit(p);
-	bool pause = p->full || p->over || (p->paused && !well_below_limit(p));
+	bool pause = p->full || p->over || p->removed || (p->paused && !well_below_limit(p));
 	if (pause == p->paused)
 		return;
 	p->paused = pause;
@@ -509,6 +714,70 @@ int pipeline_tick(struct pipeline *p, struct pipeline_time now)
 		uplink_report_early(p->uplink);
 	uplink_tick(p->uplink, now.wall_ns, now.mono_ns);
 	return 0;
+}
+
+/* ---- the cluster map ------------------------------------------------------------------------------------------- */
+
+bool pipeline_map_offered(const struct pipeline *p, struct bytes *ret_map)
+{
+	*ret_map = bytes_of(p->offered.data, p->offered.len);
+	return p->offered.len > 0;
+}
+
+void pipeline_map_refused(struct pipeline *p, struct pipeline_time now)
+{
+	p->maps_refused++;
+	buf_clear(&p->offered);
+	uplink_map_refused(p->uplink, now.mono_ns);
+}
+
+void pipeline_map_taken(struct pipeline *p)
+{
+	buf_clear(&p->offered);
+}
+
+/* A grant or a readmission that is not settled yet is not in the spool as a whole. */
+static bool is_settled(const struct pipeline *p)
+{
+	return !p->has_grant && !p->skip_wanted;
+}
+
+int pipeline_store_map(struct pipeline *p, struct bytes map, struct pipeline_time now)
+{
+	if (!is_settled(p))
+		return WEIR_EBUSY;
+	p->stores_map = true;
+	p->storing = map;
+	int rc = pipeline_checkpoint(p, false, now);
+	p->stores_map = false;
+	p->storing = bytes_of(NULL, 0);
+	return rc;
+}
+
+int pipeline_remove(struct pipeline *p, uint64_t version, struct pipeline_time now)
+{
+	if (!is_settled(p))
+		return WEIR_EBUSY;
+	uint64_t before = p->removed;
+	p->removed = version;
+	int rc = pipeline_checkpoint(p, false, now);
+	if (rc < 0) {
+		p->removed = before;
+		return rc;
+	}
+	buf_clear(&p->offered);
+	uplink_know_map(p->uplink, version);
+	return 0;
+}
+
+bool pipeline_paused(const struct pipeline *p)
+{
+	return p->paused;
+}
+
+bool pipeline_removed(const struct pipeline *p)
+{
+	return p->removed != 0;
 }
 
 int pipeline_checkpoint(struct pipeline *p, bool flush, struct pipeline_time now)

@@ -54,6 +54,45 @@ int pipeline_open(const struct topology *t, uint32_t edge, struct kv *spool, con
     const uint8_t random[16], struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why);
 void pipeline_close(struct pipeline *p); /* frees; does not commit */
 
+/* ---- the cluster map (common/map.h) ------------------------------------------------------------------------------
+ *
+ * All that the pipeline knows is in the spool. So it goes over to another topology by one checkpoint that stores the map with
+ * everything else, and by being opened again from there: whatever ends the process, the spool holds either map with the state
+ * that goes with it.
+ *
+ *     cloud tells of a later map --> offered --> (who wires it makes a topology) --> pipeline_store_map --> pipeline_keep -->
+ *     pipeline_reopen
+ */
+
+/* The map that the cloud has sent, later than the present one; its bytes are not checked. False: none. Lives until the next
+ * frame. */
+bool pipeline_map_offered(const struct pipeline *p, struct bytes *ret_map);
+/* It cannot be used: counted, and asked for again later. */
+void pipeline_map_refused(struct pipeline *p, struct pipeline_time now);
+/* It will be stored: not offered again. */
+void pipeline_map_taken(struct pipeline *p);
+/* A checkpoint of everything, with this map (empty: none, a file is gone by). Nothing may be read and no frame taken between it and
+ * pipeline_keep(). WEIR_EFULL, WEIR_EBUSY: not now, nothing was stored; at the next tick perhaps. Others as pipeline_tick. */
+int pipeline_store_map(struct pipeline *p, struct bytes map, struct pipeline_time now);
+/* This edge is not in the map of this version: it reads nothing until a later one has it again. As pipeline_store_map, but the
+ * pipeline goes on with the map that it has. */
+int pipeline_remove(struct pipeline *p, uint64_t version, struct pipeline_time now);
+bool pipeline_removed(const struct pipeline *p);
+bool pipeline_paused(const struct pipeline *p);
+
+/* What goes from one to the next: the connection with all that is under way, what is known of sources, counts. */
+struct pipeline_kept;
+/* Closes p. */
+struct pipeline_kept *pipeline_keep(struct pipeline *p);
+void pipeline_kept_free(struct pipeline_kept *kept); /* where it is not opened again */
+/* from: of each source of the edge in t, the number of the same one before, or UINT32_MAX. Takes over kept, also on error.
+ * The cluster's name and number of shards are as before. io as for pipeline_open; pause() is not
+ * called again: pipeline_paused() says whether new sources must wait too. */
+int pipeline_reopen(const struct topology *t, uint32_t edge, struct kv *spool, const struct pipeline_io *io,
+    struct pipeline_kept *kept, const uint32_t *from, struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why);
+/* The map in a spool that is not open; appended. WEIR_ENOTFOUND: none. */
+int pipeline_peek_map(struct kv *spool, struct buf *ret_map);
+
 /* The position of a source as last committed; empty: none yet. Lives until the next tick. */
 struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source);
 

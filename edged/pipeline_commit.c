@@ -187,6 +187,8 @@ static void put_watermarks(struct pipeline *p)
 	for (size_t i = 0; i < p->topology->stream_count; i++) {
 		struct pipeline_stream *ps = &p->of_stream[i];
 		const struct stream_conf *c = p->streams.list[i]->conf;
+		if (!p->streams.list[i]->reported)
+			continue;
 		if (state == PROGRESS_AT)
 			ps->next_watermark_ns =
 			    progress_watermark(ps->watermark_ns, event_ns, c->lateness_ns, ps->oldest_ns);
@@ -199,6 +201,25 @@ static void put_watermarks(struct pipeline *p)
 		buf_svarint(&p->value, ps->next_flushed_end_ns);
 		spool_put_mark(p->spool, key, bytes_in(&p->value));
 	}
+}
+
+static void put_since(struct pipeline *p)
+{
+	for (size_t i = 0; i < p->topology->stream_count; i++) {
+		const struct stream *s = p->streams.list[i];
+		if (!s->fed)
+			continue;
+		char key[MARK_KEY_MAX];
+		snprintf(key, sizeof(key), "since/%s/%u", s->conf->name, s->conf->version);
+		buf_clear(&p->value);
+		buf_svarint(&p->value, s->since_ns);
+		spool_put_mark(p->spool, key, bytes_in(&p->value));
+	}
+	if (p->high_ns == WATERMARK_NONE)
+		return;
+	buf_clear(&p->value);
+	buf_svarint(&p->value, p->high_ns);
+	spool_put_mark(p->spool, "high", bytes_in(&p->value));
 }
 
 static void settle_watermarks(struct pipeline *p, bool committed)
@@ -227,7 +248,7 @@ static void mark_due(struct pipeline *p, bool flush, struct pipeline_time now)
 		for (size_t i = 0; i < p->topology->stream_count; i++)
 			slices_due_ended(&p->slices, p->streams.list[i], event_ns - p->topology->streams[i].lateness_ns);
 	slices_due_opened(&p->slices, now.mono_ns - p->edge->flush_ns);
-	slices_due_orphans(&p->slices);
+	slices_due_unfed(&p->slices);
 	if (p->slices.memory_bytes > p->slices_bytes_max)
 		slices_due_largest(&p->slices, p->slices_bytes_max / 2);
 }
@@ -364,6 +385,80 @@ static void put_sources(struct pipeline *p)
 		spool_del_mark(p->spool, "skip");
 }
 
+/* ---- the cluster map, and what it makes useless ---------------------------------------------------------------- */
+
+static void put_map(struct pipeline *p)
+{
+	if (p->stores_map) {
+		if (p->storing.n)
+			spool_put_mark(p->spool, "map", p->storing);
+		else
+			spool_del_mark(p->spool, "map");
+		spool_del_mark(p->spool, "removed");
+		return;
+	}
+	if (!p->removed)
+		return;
+	buf_clear(&p->value);
+	buf_varint(&p->value, p->removed);
+	spool_put_mark(p->spool, "removed", bytes_in(&p->value));
+}
+
+/* PREFIX/STREAM/VERSION */
+static void prune_version(void *arg, const char *key, struct bytes value)
+{
+	(void)value;
+	struct pipeline *p = arg;
+	const char *name = strchr(key, '/') + 1, *slash = strrchr(name, '/');
+	unsigned long version = slash ? strtoul(slash + 1, NULL, 10) : 0;
+	for (size_t i = 0; slash && i < p->topology->stream_count; i++) {
+		const struct stream_conf *c = p->streams.list[i]->conf;
+		if (p->streams.list[i]->reported && c->version == version && strlen(c->name) == (size_t)(slash - name) &&
+		    memcmp(c->name, name, (size_t)(slash - name)) == 0)
+			return;
+	}
+	spool_del_mark(p->spool, key);
+}
+
+struct pruning {
+	struct pipeline *p;
+	size_t kept;
+};
+
+static void prune_source(void *arg, const char *key, struct bytes value)
+{
+	(void)value;
+	struct pruning *pr = arg;
+	const char *name = strchr(key, '/') + 1;
+	for (size_t i = 0; i < pr->p->edge->source_count; i++)
+		if (strcmp(pr->p->edge->sources[i].name, name) == 0)
+			return;
+	if (++pr->kept > PIPELINE_SOURCES_KEPT_MAX)
+		spool_del_mark(pr->p->spool, key);
+}
+
+static void prune_ledger(void *arg, const char *key, struct bytes value)
+{
+	(void)value;
+	struct pruning *pr = arg;
+	const char *name = strchr(key, '/') + 1;
+	for (size_t i = 0; i < pr->p->ledger.stream_count; i++)
+		if (strcmp(pr->p->ledger.streams[i]->name, name) == 0)
+			return;
+	if (++pr->kept > PIPELINE_LEDGERS_KEPT_MAX)
+		spool_del_mark(pr->p->spool, key);
+}
+
+/* A version that is not fed any more and comes back must not look as if it had been fed all the while. */
+static void prune_marks(struct pipeline *p)
+{
+	struct pruning sources = {p, 0}, ledgers = {p, 0};
+	spool_each_mark(p->spool, "wm/", prune_version, p);
+	spool_each_mark(p->spool, "since/", prune_version, p);
+	spool_each_mark(p->spool, "source/", prune_source, &sources);
+	spool_each_mark(p->spool, "ledger/", prune_ledger, &ledgers);
+}
+
 /* ---- checkpoints ----------------------------------------------------------------------------------------------- */
 
 static void put_wall(struct pipeline *p)
@@ -407,6 +502,10 @@ int pipeline_commit_all(struct pipeline *p, bool flush, struct pipeline_time now
 	begin(p);
 	if (granted)
 		put_grant(p);
+	if (p->prune)
+		prune_marks(p);
+	put_map(p);
+	put_since(p);
 	put_watermarks(p);
 	if (!readmitted) {
 		mark_due(p, flush, now);
@@ -424,6 +523,7 @@ int pipeline_commit_all(struct pipeline *p, bool flush, struct pipeline_time now
 		return rc;
 	}
 	slices_committed(&p->slices);
+	p->prune = false;
 	for (size_t i = 0; i < p->topology->stream_count; i++)
 		step_chain_committed(p->chains[i]);
 	if (skipped)

@@ -17,6 +17,8 @@
 /* Sources are paused from the disk limit on, until use has fallen below this share of it. */
 #define PIPELINE_RESUME_PERCENT 90
 #define PIPELINE_REWRITES_PER_TICK_MAX 8
+#define PIPELINE_SOURCES_KEPT_MAX 256 /* positions of sources that are no longer there: they may come back */
+#define PIPELINE_LEDGERS_KEPT_MAX 1024 /* likewise of streams */
 
 /* What is known of a stream at this edge beyond its partials. */
 struct pipeline_stream {
@@ -25,6 +27,15 @@ struct pipeline_stream {
 	int64_t oldest_ns;                              /* start of the oldest slice not acknowledged; INT64_MAX: none */
 	int64_t told_watermark_ns, told_flushed_end_ns; /* in the last report */
 	enum edge_phase told_phase;
+};
+
+struct pipeline_kept {
+	struct uplink *uplink;
+	struct progress progress;
+	struct clock_watch clock;
+	uint64_t *move_last;
+	bool has_moves, claim_answered, acked, full, over, paused, clock_suspect;
+	uint64_t checkpoints, checkpoints_full, maps_adopted, maps_refused, damaged;
 };
 
 struct pipeline {
@@ -62,6 +73,15 @@ struct pipeline {
 	uint64_t checkpoints, checkpoints_full;
 	struct clock_watch clock;
 	bool clock_suspect; /* at the last tick */
+
+	int64_t high_ns;     /* highest timestamp ever accepted; WATERMARK_NONE: none */
+	bool prune;          /* marks of what is no longer there may be in the spool */
+	struct buf offered;  /* the map that the cloud has sent; empty: none */
+	struct bytes storing; /* the map that the checkpoint under way stores */
+	bool stores_map;
+	uint64_t removed;    /* version of the map that this edge is not in; 0: none */
+	uint64_t maps_adopted, maps_refused;
+	uint64_t damaged_before; /* by earlier openings of this process */
 
 	struct ledger_stream *ledger_before; /* scratch: to undo a checkpoint's bookings */
 	struct slice_entry **scratch;

@@ -9,9 +9,24 @@
 
 /* ---- the heartbeat --------------------------------------------------------------------------------------------- */
 
-static enum edge_phase phase_of(const struct pipeline *p, const struct pipeline_stream *ps, bool unsent)
+/* Its last window has ended, or it is not fed any more, and all of it is in the cloud. */
+static bool is_over(const struct stream *s, const struct pipeline_stream *ps, bool unsent)
+{
+	if (unsent)
+		return false;
+	return !s->fed || (s->until_ns != INT64_MAX && ps->watermark_ns >= s->until_ns);
+}
+
+static int64_t flushed_end_of(const struct stream *s, const struct pipeline_stream *ps, bool unsent)
+{
+	return s->fed && is_over(s, ps, unsent) && s->until_ns > ps->flushed_end_ns ? s->until_ns : ps->flushed_end_ns;
+}
+
+static enum edge_phase phase_of(const struct pipeline *p, const struct stream *s, const struct pipeline_stream *ps, bool unsent)
 {
 	int64_t event_ns;
+	if (is_over(s, ps, unsent))
+		return PHASE_IDLE;
 	if (p->paused)
 		return PHASE_BACKPRESSURED;
 	if (!unsent && progress_event_time(&p->progress, &event_ns) == PROGRESS_IDLE)
@@ -42,13 +57,15 @@ bool pipeline_has_news(struct pipeline *p, bool after_commit)
 	for (size_t i = 0; i < p->topology->stream_count; i++) {
 		const struct stream_conf *c = &p->topology->streams[i];
 		const struct pipeline_stream *ps = &p->of_stream[i];
-		if (!stream_expects(c, self))
+		const struct stream *s = p->streams.list[i];
+		bool unsent = ps->oldest_ns != INT64_MAX;
+		if (!s->reported || !stream_expects(c, self))
 			continue;
 		int64_t watermark_ns = after_commit ? next_watermark(p, ps, c) : ps->watermark_ns;
 		if (passes_window_end(c, ps->told_watermark_ns, watermark_ns))
 			return true;
-		if (phase_of(p, ps, ps->oldest_ns != INT64_MAX) == PHASE_IDLE &&
-		    (ps->told_phase != PHASE_IDLE || ps->told_flushed_end_ns != ps->flushed_end_ns))
+		if (phase_of(p, s, ps, unsent) == PHASE_IDLE &&
+		    (ps->told_phase != PHASE_IDLE || ps->told_flushed_end_ns != flushed_end_of(s, ps, unsent)))
 			return true;
 	}
 	return false;
@@ -63,18 +80,21 @@ void pipeline_report(void *arg, struct msg *m)
 	for (size_t i = 0; i < p->topology->stream_count && n < REPORT_STREAMS_MAX; i++) {
 		const struct stream_conf *c = &p->topology->streams[i];
 		struct pipeline_stream *ps = &p->of_stream[i];
-		if (!stream_expects(c, self))
-			continue;
+		const struct stream *s = p->streams.list[i];
 		bool unsent = ps->oldest_ns != INT64_MAX;
+		if (!s->reported || !stream_expects(c, self))
+			continue;
 		ps->told_watermark_ns = ps->watermark_ns;
-		ps->told_flushed_end_ns = ps->flushed_end_ns;
-		ps->told_phase = phase_of(p, ps, unsent);
+		ps->told_flushed_end_ns = flushed_end_of(s, ps, unsent);
+		ps->told_phase = phase_of(p, s, ps, unsent);
 		p->report_streams[n++] = (struct msg_report_stream){.name = c->name,
 		    .version = c->version,
 		    .phase = ps->told_phase,
 		    .watermark_ns = ps->watermark_ns,
-		    .flushed_end_ns = ps->flushed_end_ns,
-		    .unsent = unsent};
+		    .flushed_end_ns = ps->told_flushed_end_ns,
+		    .unsent = unsent,
+		    .since_known = s->fed,
+		    .since_ns = s->since_ns};
 	}
 	for (size_t i = 0; i < p->ledger.refused_count; i++)
 		p->report_refused[i] = (struct msg_count){p->ledger.refused[i].label, p->ledger.refused[i].count};
@@ -138,6 +158,10 @@ enum family {
 	M_CONNECTS,
 	M_FRAMES_REFUSED,
 	M_CLOCK_SUSPECT,
+	M_MAP_VERSION,
+	M_MAPS_ADOPTED,
+	M_MAPS_REFUSED,
+	M_REMOVED,
 	FAMILIES
 };
 
@@ -184,6 +208,11 @@ static const struct stats_family families[FAMILIES] = {
     [M_CONNECTS] = {"weir_edge_uplink_connects_total", "Connections to a cloud begun", STATS_COUNTER, {NULL}},
     [M_FRAMES_REFUSED] = {"weir_edge_frames_refused_total", "Frames of the cloud not taken, by reason", STATS_COUNTER,
 	{"reason"}},
+    [M_MAP_VERSION] = {"weir_edge_map_version", "Version of the cluster map that this edge goes by, 0: its file", STATS_GAUGE,
+	{NULL}},
+    [M_MAPS_ADOPTED] = {"weir_edge_maps_adopted_total", "Changes of the topology taken up while running", STATS_COUNTER, {NULL}},
+    [M_MAPS_REFUSED] = {"weir_edge_maps_refused_total", "Cluster maps received that cannot be used", STATS_COUNTER, {NULL}},
+    [M_REMOVED] = {"weir_edge_removed", "1 while this edge is not in the cluster's topology", STATS_GAUGE, {NULL}},
     [M_CLOCK_SUSPECT] = {"weir_edge_clock_suspect", "1 while the wall clock is earlier than it can be", STATS_GAUGE,
 	{NULL}},
 };
@@ -252,6 +281,8 @@ static void put_watermarks(const struct pipeline *p, struct buf *out)
 	stats_write_head(out, &families[M_WATERMARK]);
 	for (size_t i = 0; i < p->topology->stream_count; i++) {
 		const char *labels[] = {p->topology->streams[i].name};
+		if ((size_t)topology_stream(p->topology, labels[0]) != i)
+			continue; /* another version of it */
 		if (p->of_stream[i].watermark_ns != WATERMARK_NONE)
 			stats_write(out, &families[M_WATERMARK], labels, (double)p->of_stream[i].watermark_ns / 1e9);
 	}
@@ -271,7 +302,7 @@ static void put_store(const struct pipeline *p, struct buf *out)
 	put1(out, M_SPOOL_BYTES, spool_used_bytes(p->spool));
 	put1(out, M_SPOOL_LIMIT, p->edge->disk_bytes);
 	put1(out, M_SPOOL_BATCHES, spool_batches(p->spool));
-	put1(out, M_SPOOL_DAMAGED, spool_damaged(p->spool));
+	put1(out, M_SPOOL_DAMAGED, p->damaged_before + spool_damaged(p->spool));
 	put1(out, M_PAUSED, p->paused);
 	put1(out, M_CHECKPOINTS, p->checkpoints);
 	put1(out, M_CHECKPOINTS_FULL, p->checkpoints_full);
@@ -311,4 +342,8 @@ void pipeline_metrics(const struct pipeline *p, struct buf *out)
 	put_store(p, out);
 	put_uplink(p, out);
 	put1(out, M_CLOCK_SUSPECT, p->clock_suspect);
+	put1(out, M_MAP_VERSION, p->topology->map_version);
+	put1(out, M_MAPS_ADOPTED, p->maps_adopted);
+	put1(out, M_MAPS_REFUSED, p->maps_refused);
+	put1(out, M_REMOVED, p->removed != 0);
 }

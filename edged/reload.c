@@ -1,9 +1,7 @@
 #include "edged/reload.h"
 
-#include <stdbool.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "common/topology.h"
 
 static bool same_text(const char *a, const char *b)
@@ -11,20 +9,31 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
-static bool same_clouds(const struct topology *a, const struct topology *b)
+bool reload_same_cluster(const struct topology *a, const struct topology *b)
 {
-	if (a->cloud_count != b->cloud_count || a->shards != b->shards || !same_text(a->cluster, b->cluster) ||
-	    !same_text(a->keys_dir, b->keys_dir))
-		return false;
+	return a->shards == b->shards && same_text(a->cluster, b->cluster);
+}
+
+/* Every cloud of a that is there is in b: places differ between a file and a map. */
+static bool has_clouds(const struct topology *a, const struct topology *b)
+{
 	for (size_t i = 0; i < a->cloud_count; i++) {
-		if (!same_text(a->clouds[i].name, b->clouds[i].name) || !same_text(a->clouds[i].listen, b->clouds[i].listen))
+		if (a->clouds[i].state == CLOUD_GONE)
+			continue;
+		int k = topology_cloud(b, a->clouds[i].name);
+		if (k < 0 || !same_text(a->clouds[i].listen, b->clouds[k].listen))
 			return false;
 	}
 	return true;
 }
 
+static bool same_clouds(const struct topology *a, const struct topology *b)
+{
+	return reload_same_cluster(a, b) && same_text(a->keys_dir, b->keys_dir) && has_clouds(a, b) && has_clouds(b, a);
+}
+
 /* Numbers are compared bit for bit: a difference that is none only costs a line in the log. */
-static bool same_source(const struct source_conf *a, const struct source_conf *b)
+bool reload_same_source(const struct source_conf *a, const struct source_conf *b)
 {
 	const double x[] = {a->mean, a->noise, a->drift, a->spikes, a->gaps, a->late, a->duplicates};
 	const double y[] = {b->mean, b->noise, b->drift, b->spikes, b->gaps, b->late, b->duplicates};
@@ -40,7 +49,7 @@ static bool same_sources(const struct edge_conf *a, const struct edge_conf *b)
 	if (a->source_count != b->source_count)
 		return false;
 	for (size_t i = 0; i < a->source_count; i++) {
-		if (!same_source(&a->sources[i], &b->sources[i]))
+		if (!reload_same_source(&a->sources[i], &b->sources[i]))
 			return false;
 	}
 	return true;
@@ -64,20 +73,49 @@ static bool same_settings(const struct edge_conf *a, const struct edge_conf *b)
 	    a->tick_ns == b->tick_ns && a->memory_bytes == b->memory_bytes && a->disk_bytes == b->disk_bytes;
 }
 
-/* As far as an edge is concerned: the version stands for all that partials hold. */
-static bool same_streams(const struct topology *a, const struct topology *b, const char *edge)
+static bool has_newer(const struct topology *t, size_t stream)
+{
+	for (size_t i = stream + 1; i < t->stream_count; i++) {
+		enum stream_phase phase = t->streams[i].phase;
+		if ((phase == STREAM_CURRENT || phase == STREAM_PENDING) && !strcmp(t->streams[i].name, t->streams[stream].name))
+			return true;
+	}
+	return false;
+}
+
+/* The one that a file would name: a version that closes is on its way out. */
+static bool is_in_force(const struct topology *t, size_t stream)
+{
+	enum stream_phase phase = t->streams[stream].phase;
+	return (phase == STREAM_CURRENT || phase == STREAM_PENDING) && !has_newer(t, stream);
+}
+
+/* As far as an edge is concerned: the fingerprint stands for all that partials hold. */
+static bool same_stream(const struct topology *a, const struct stream_conf *x, const struct topology *b,
+    const struct stream_conf *y, const char *edge)
 {
 	int ai = topology_edge(a, edge), bi = topology_edge(b, edge);
-	if (a->stream_count != b->stream_count)
-		return false;
+	return topology_stream_version(x) == topology_stream_version(y) && x->lateness_ns == y->lateness_ns &&
+	    x->size_ns == y->size_ns && x->advance_ns == y->advance_ns && x->offset_ns == y->offset_ns &&
+	    stream_expects(x, (uint32_t)ai) == stream_expects(y, (uint32_t)bi);
+}
+
+static bool has_streams(const struct topology *a, const struct topology *b, const char *edge)
+{
 	for (size_t i = 0; i < a->stream_count; i++) {
-		const struct stream_conf *x = &a->streams[i], *y = &b->streams[i];
-		if (!same_text(x->name, y->name) || x->version != y->version || x->lateness_ns != y->lateness_ns ||
-		    x->size_ns != y->size_ns || x->advance_ns != y->advance_ns || x->offset_ns != y->offset_ns ||
-		    stream_expects(x, (uint32_t)ai) != stream_expects(y, (uint32_t)bi))
+		bool found = !is_in_force(a, i);
+		for (size_t k = 0; k < b->stream_count && !found; k++)
+			found = is_in_force(b, k) && same_text(a->streams[i].name, b->streams[k].name) &&
+			    same_stream(a, &a->streams[i], b, &b->streams[k], edge);
+		if (!found)
 			return false;
 	}
 	return true;
+}
+
+static bool same_streams(const struct topology *a, const struct topology *b, const char *edge)
+{
+	return has_streams(a, b, edge) && has_streams(b, a, edge);
 }
 
 static void name_part(struct buf *out, bool same, const char *part)
@@ -100,36 +138,4 @@ void reload_differences(const struct topology *was, const struct topology *now, 
 	name_part(out, same_tags(a, b), "tags");
 	name_part(out, same_settings(a, b), "settings");
 	name_part(out, same_streams(was, now, a->name), "streams");
-}
-
-static void log_lines(const char *text)
-{
-	while (*text) {
-		int n = (int)strcspn(text, "\n");
-		log_error("edged", "%.*s", n, text);
-		text += n + (text[n] != 0);
-	}
-}
-
-void reload_check(const char *config, const struct topology *was, uint32_t edge)
-{
-	struct topology *now = NULL;
-	struct buf errors = {0}, parts = {0};
-	if (topology_load(config, &now, &errors)) {
-		log_lines(buf_cstr(&errors));
-		log_error("edged", "the configuration has errors: going on with the one in use; config=%s", config);
-		buf_free(&errors);
-		return;
-	}
-	reload_differences(was, now, edge, &parts);
-	if (!parts.len)
-		log_info("edged", "configuration read again: nothing has changed for this edge; config=%s", config);
-	else if (topology_edge(now, was->edges[edge].name) < 0)
-		log_warn("edged", "configuration read again: this edge is no longer in it, stop it; config=%s", config);
-	else
-		log_warn("edged", "configuration read again: changed are %s. Restart edged to take that up: nothing is lost; config=%s",
-		    buf_cstr(&parts), config);
-	topology_free(now);
-	buf_free(&errors);
-	buf_free(&parts);
 }

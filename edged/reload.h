@@ -1,17 +1,19 @@
-/* What SIGHUP does: reads the configuration again and says what is wrong with it, or what in it differs from what
- * this process runs with. Nothing is changed while it runs. */
+/* What differs between two topologies for one edge. */
 #ifndef WEIR_EDGED_RELOAD_H
 #define WEIR_EDGED_RELOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/buf.h"
 #include "common/model.h"
 
-/* Appends the names of the parts that differ for this edge, ", " between them: nothing appended, nothing differs.
- * Part "edge": the edge itself is gone. */
+/* Appends the names of the parts that differ for this edge (by its name), ", " between them: nothing appended, nothing
+ * differs. Part "edge": the edge itself is gone. Streams: the ones in force, whatever versions run beside them. */
 void reload_differences(const struct topology *was, const struct topology *now, uint32_t edge, struct buf *out);
-/* Loads and logs. */
-void reload_check(const char *config, const struct topology *was, uint32_t edge);
+/* Whether a source can go on as it is. */
+bool reload_same_source(const struct source_conf *a, const struct source_conf *b);
+/* Of one cluster, as far as that can never change: name and number of shards. */
+bool reload_same_cluster(const struct topology *a, const struct topology *b);
 
 #endif

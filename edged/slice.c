@@ -180,10 +180,10 @@ void slices_due_opened(struct slices *s, int64_t mono_ns)
 			slice->due = true;
 }
 
-void slices_due_orphans(struct slices *s)
+void slices_due_unfed(struct slices *s)
 {
 	for (struct slice *slice = s->first; slice; slice = slice->next)
-		if (slice->stream->orphan)
+		if (!slice->stream->fed)
 			slice->due = true;
 }
 

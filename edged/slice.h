@@ -64,7 +64,7 @@ bool slices_restore(struct slices *s, struct group *group, int64_t slice_start_n
 /* Marking: each adds to what is due. */
 void slices_due_ended(struct slices *s, const struct stream *stream, int64_t end_ns); /* slices with end <= end_ns */
 void slices_due_opened(struct slices *s, int64_t mono_ns);                            /* opened at mono_ns or before */
-void slices_due_orphans(struct slices *s);
+void slices_due_unfed(struct slices *s);                                              /* of streams that take no readings */
 void slices_due_all(struct slices *s);
 /* Marks the largest slices until what is left fits target_bytes. */
 void slices_due_largest(struct slices *s, size_t target_bytes);

@@ -100,6 +100,13 @@ void source_free(struct source *s)
 	free(s);
 }
 
+void source_set_conf(struct source *s, const struct source_conf *conf)
+{
+	s->conf = conf;
+	if (s->ops->set_conf)
+		s->ops->set_conf(s);
+}
+
 const struct source_conf *source_conf_of(const struct source *s)
 {
 	return s->conf;

@@ -62,6 +62,9 @@ void source_committed(struct source *s);
 void source_skip_to_end(struct source *s);
 void source_free(struct source *s); /* NULL is fine */
 
+/* The same configuration (reload_same_source) at another place, where that of before goes away. */
+void source_set_conf(struct source *s, const struct source_conf *conf);
+
 const struct source_conf *source_conf_of(const struct source *s);
 void source_counters(const struct source *s, struct source_counters *ret);
 /* tcp: the port it listens on, after source_start. */

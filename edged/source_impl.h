@@ -15,6 +15,7 @@ struct source_ops {
 	int (*restore)(struct source *s, struct bytes mark);
 	void (*committed)(struct source *s);
 	void (*skip_to_end)(struct source *s);
+	void (*set_conf)(struct source *s); /* s->conf is the new one */
 	void (*free)(struct source *s); /* all but the object itself */
 };
 extern const struct source_ops source_tcp_ops, source_file_ops, source_stdin_ops, source_simulate_ops;

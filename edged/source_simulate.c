@@ -144,6 +144,11 @@ static void simulate_skip_to_end(struct source *base)
 		schedule(s, due_ns(s));
 }
 
+static void simulate_set_conf(struct source *base)
+{
+	sensors_of(base)->simulate.conf = base->conf;
+}
+
 static void simulate_free(struct source *base)
 {
 	struct sensors *s = sensors_of(base);
@@ -161,5 +166,6 @@ const struct source_ops source_simulate_ops = {
 	.mark = simulate_mark,
 	.restore = simulate_restore,
 	.skip_to_end = simulate_skip_to_end,
+	.set_conf = simulate_set_conf,
 	.free = simulate_free,
 };

@@ -251,11 +251,22 @@ static void tcp_pause(struct source *s)
 		loop_fd_watch(c->watch, s->paused ? 0 : LOOP_READ);
 }
 
+/* The rest of a line will never come here. */
+static void cut_off(struct connection *c)
+{
+	struct source *s = &c->tcp->base;
+	if (line_parser_pending(&c->parser.lines)) {
+		s->counters.refused++;
+		s->io.refuse(s->io.arg, SOURCE_REFUSED_TRUNCATED);
+	}
+	connection_free(c);
+}
+
 static void tcp_free(struct source *s)
 {
 	struct tcp *t = tcp_of(s);
 	while (t->first)
-		connection_free(t->first);
+		cut_off(t->first);
 	if (t->watch)
 		loop_fd_free(t->watch);
 	if (t->accept_again)

@@ -130,6 +130,30 @@ struct bytes spool_mark(const struct spool *sp, const char *key)
 	return m && m->exists ? bytes_in(&m->value) : bytes_of(NULL, 0);
 }
 
+void spool_each_mark(struct spool *sp, const char *prefix, void (*each)(void *arg, const char *key, struct bytes value), void *arg)
+{
+	size_t n = strlen(prefix), count = sp->mark_count;
+	for (size_t i = 0; i < count; i++) {
+		const struct mark *m = sp->mark_list[i];
+		if (m->exists && strncmp(m->key, prefix, n) == 0)
+			each(arg, m->key, bytes_in(&m->value));
+	}
+}
+
+int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
+{
+	struct kv_txn *txn;
+	struct bytes value;
+	int rc = kv_begin(kv, false, &txn);
+	if (rc < 0)
+		return rc;
+	rc = kv_get(txn, SPOOL_MARK, bytes_of(key, strlen(key)), &value);
+	if (rc == 0)
+		buf_put(out, value.p, value.n);
+	kv_abort(txn);
+	return rc;
+}
+
 /* ---- the open checkpoint --------------------------------------------------------------------------------------- */
 
 static struct kv_txn *writing(struct spool *sp)

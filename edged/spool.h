@@ -4,8 +4,9 @@
  *   SPOOL_DELTA  (stream, NUL, version be32, slice start bei64, group)       -> slice length, parts, distincts, partial
  *   SPOOL_STEP   (stream, NUL, version be32, step u8, series be128)          -> the step's state
  *   SPOOL_MARK   spool claim epoch cluster skip wall ledger ledger/STREAM source/NAME wm/STREAM/VERSION shard/N
+ *                map removed high since/STREAM/VERSION
  *
- * shard/N: the shard's numbers, struct spool_numbers below.
+ * shard/N: the shard's numbers, struct spool_numbers below. map: the cluster map that this edge goes by (common/map.h).
  *
  * A checkpoint: spool_begin(), any of the changing calls, spool_commit(). Errors stick until the commit, which then
  * aborts. What the spool knows in memory (numbers, batches, marks) changes with a commit that succeeded, and only then;
@@ -32,7 +33,6 @@
 
 #define SPOOL_BATCHES_MAX (256 * 1024) /* kept at once, over all shards: above it as at the disk limit */
 #define SPOOL_STALE_MAX 10000          /* useless records found at open that are deleted in the first commit */
-#define SPOOL_MARK_MAX (64 * 1024)     /* bytes of one mark's value */
 
 enum spool_rewrite { REWRITE_NONE, REWRITE_COMPACT, REWRITE_MOVE };
 
@@ -77,6 +77,10 @@ size_t spool_batches(const struct spool *sp);
 uint64_t spool_used_bytes(const struct spool *sp); /* as of the last commit */
 /* The committed value of a mark, or nothing; lives until the next commit. */
 struct bytes spool_mark(const struct spool *sp, const char *key);
+/* Calls each() for the marks that start with prefix and are committed, in no order that may matter; it may delete them. */
+void spool_each_mark(struct spool *sp, const char *prefix, void (*each)(void *arg, const char *key, struct bytes value), void *arg);
+/* One mark of a spool that is not open: appended to out. WEIR_ENOTFOUND, WEIR_ECORRUPT, WEIR_EIO. */
+int spool_peek_mark(struct kv *kv, const char *key, struct buf *out);
 
 /* ---- checkpoint ------------------------------------------------------------------------------------------------ */
 

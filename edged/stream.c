@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/codec.h"
 #include "common/err.h"
 
 static struct stream *add(struct streams *s, const struct stream_conf *conf, bool orphan)
@@ -21,12 +22,21 @@ static struct stream *add(struct streams *s, const struct stream_conf *conf, boo
 	return st;
 }
 
+static bool is_fed(enum stream_phase phase)
+{
+	return phase == STREAM_CURRENT || phase == STREAM_PENDING || phase == STREAM_CLOSING;
+}
+
 void streams_init(struct streams *s, const struct topology *t, struct ledger *ledger)
 {
 	*s = (struct streams){.topology = t, .ledger = ledger};
 	for (size_t i = 0; i < t->stream_count; i++) {
 		struct stream *st = add(s, &t->streams[i], false);
 		weir_assert(st); /* STREAMS_MAX is below LEDGER_STREAMS_MAX */
+		st->fed = is_fed(st->conf->phase);
+		st->reported = st->fed || st->conf->phase == STREAM_ENDED;
+		st->until_ns = st->conf->phase == STREAM_CLOSING ? st->conf->until_ns : INT64_MAX;
+		stream_set_since(st, WATERMARK_NONE);
 		partial_spec_of(st->conf, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_EDGE, &st->spec);
 	}
 }
@@ -67,6 +77,22 @@ struct stream *streams_get(struct streams *s, struct bytes name, uint32_t versio
 	if (!st)
 		free_orphan(conf);
 	return st;
+}
+
+void stream_set_since(struct stream *s, int64_t since_ns)
+{
+	s->since_ns = since_ns;
+	s->from_ns = s->conf->phase == STREAM_PENDING ? since_ns : s->conf->from_ns;
+}
+
+const struct stream *stream_before(const struct streams *list, const struct stream *s)
+{
+	for (uint32_t i = s->index; i-- > 0;) { /* from the oldest to the newest */
+		const struct stream *o = list->list[i];
+		if (strcmp(o->conf->name, s->conf->name) == 0 && o->conf->phase != STREAM_ENDED)
+			return o;
+	}
+	return s;
 }
 
 bool stream_describe(struct stream *s, int64_t slice_ns, uint32_t parts, uint32_t distinct_count)

@@ -10,6 +10,7 @@
 
 #define SOFTWARE "edged " PACKAGE_VERSION
 #define REASON_MAX 256
+#define MAP_REQ (UINT64_C(1) << 63) /* questions for a map have numbers of their own: an error may answer any frame */
 
 /* What holds a fence up: a hello's answer can lift the first at the same epoch, the second only with a newer one. */
 enum fence { FENCE_HELLO, FENCE_EPOCH };
@@ -60,6 +61,11 @@ struct uplink {
 	struct lane *lanes;
 	uint32_t lane_first; /* where the next turn of sending starts */
 	bool wants_sent;
+	uint64_t map_known; /* the latest version of the cluster map that this edge has */
+	uint64_t map_told;  /* ... and that a cloud has told of */
+	uint64_t map_req;   /* of the question under way, or the last one */
+	int64_t map_ns;     /* not asked before this */
+	int64_t map_backoff_ms;
 	struct buf frame, body;
 	struct uplink_stats stats;
 };
@@ -69,6 +75,31 @@ static const char *const state_texts[] = {"down", "hello", "granted", "ready", "
 const char *uplink_state_text(enum uplink_state s)
 {
 	return state_texts[s];
+}
+
+/* ---- clouds ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t clouds_there(const struct topology *t)
+{
+	uint32_t n = 0;
+	for (size_t i = 0; i < t->cloud_count; i++)
+		n += t->clouds[i].state != CLOUD_GONE;
+	return n;
+}
+
+/* The first that is there from this place on, round and round. */
+static uint32_t cloud_from(const struct topology *t, uint32_t place)
+{
+	uint32_t n = (uint32_t)t->cloud_count;
+	for (uint32_t i = 0; i < n; i++)
+		if (t->clouds[(place + i) % n].state != CLOUD_GONE)
+			return (place + i) % n;
+	return 0;
+}
+
+static uint32_t first_cloud(const struct topology *t, uint32_t edge)
+{
+	return t->cloud_count ? cloud_from(t, edge % (uint32_t)t->cloud_count) : 0;
 }
 
 struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct uplink_io *io, uint64_t incarnation,
@@ -81,7 +112,8 @@ struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct 
 	u->io = *io;
 	u->incarnation = incarnation;
 	u->epoch = epoch;
-	u->cloud = t->cloud_count ? edge % (uint32_t)t->cloud_count : 0;
+	u->cloud = first_cloud(t, edge);
+	u->map_known = t->map_version;
 	memcpy(u->own_claim, claim, CLAIM_BYTES);
 	memcpy(u->claim, unanswered ? unanswered : claim, CLAIM_BYTES);
 	if (cluster_id.n == CLUSTER_ID_BYTES) {
@@ -160,6 +192,7 @@ static void send_hello(struct uplink *u, int64_t mono_ns)
 	m.hello.claim = bytes_of(u->claim, CLAIM_BYTES);
 	m.hello.empty = u->empty;
 	m.hello.software = SOFTWARE;
+	m.hello.map_version = u->topology->map_version;
 	if (send_msg(u, &m, mono_ns))
 		u->hello_ns = INT64_MAX;
 }
@@ -174,6 +207,7 @@ static void send_report(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 	m.report.wall_ns = wall_ns;
 	m.report.incarnation = u->incarnation;
 	m.report.seq = ++u->report_seq;
+	m.report.map_version = u->topology->map_version;
 	send_msg(u, &m, mono_ns);
 }
 
@@ -214,8 +248,8 @@ static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char
 static void refused(struct uplink *u, int64_t mono_ns, const char *what, const char *detail)
 {
 	bool again = u->leave;
-	u->leave = u->topology->cloud_count > 1;
-	if (u->state == UPLINK_HELLO && (again || ++u->refused < u->topology->cloud_count)) {
+	u->leave = clouds_there(u->topology) > 1;
+	if (u->state == UPLINK_HELLO && (again || ++u->refused < clouds_there(u->topology))) {
 		u->hello_ns = mono_ns;
 	} else if (u->state == UPLINK_FENCED && u->fence == FENCE_EPOCH) {
 		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
@@ -690,8 +724,95 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 	}
 }
 
+/* ---- the cluster map ------------------------------------------------------------------------------------------- */
+
+static void map_told(struct uplink *u, uint64_t version)
+{
+	if (version <= u->map_told)
+		return;
+	u->map_told = version;
+	u->map_ns = INT64_MIN; /* a new one: it may be better than one that could not be used */
+	u->map_backoff_ms = 0;
+}
+
+static void ask_for_map(struct uplink *u, int64_t mono_ns)
+{
+	if (u->state == UPLINK_DOWN || u->map_told <= u->map_known || mono_ns < u->map_ns)
+		return;
+	struct msg m = {.type = MSG_MAP, .req_id = MAP_REQ | ++u->req_id};
+	m.map.version = u->map_known;
+	if (!send_msg(u, &m, mono_ns))
+		return;
+	u->map_req = m.req_id;
+	u->map_ns = mono_ns + UPLINK_MAP_RETRY_MS * NS_PER_MS;
+	u->stats.maps_asked++;
+}
+
+static void map_later(struct uplink *u, int64_t mono_ns)
+{
+	u->map_backoff_ms = u->map_backoff_ms ? 2 * u->map_backoff_ms : UPLINK_MAP_RETRY_MS;
+	if (u->map_backoff_ms > UPLINK_MAP_RETRY_MAX_MS)
+		u->map_backoff_ms = UPLINK_MAP_RETRY_MAX_MS;
+	u->map_ns = mono_ns + u->map_backoff_ms * NS_PER_MS;
+}
+
+static void handle_map_reply(struct uplink *u, const struct msg *m, int64_t mono_ns)
+{
+	if (!u->map_req || m->req_id != u->map_req) {
+		u->stats.frames_stale++;
+		return;
+	}
+	u->map_req = 0;
+	if (m->map_reply.verdict != VERDICT_OK || !m->map_reply.map.n || m->map_reply.version <= u->map_known) {
+		map_later(u, mono_ns); /* another cloud may know more */
+		return;
+	}
+	map_later(u, mono_ns);
+	u->stats.maps_received++;
+	u->io.map(u->io.arg, m->map_reply.map);
+}
+
+void uplink_map_refused(struct uplink *u, int64_t mono_ns)
+{
+	map_later(u, mono_ns);
+}
+
+void uplink_know_map(struct uplink *u, uint64_t version)
+{
+	if (version > u->map_known)
+		u->map_known = version;
+}
+
+void uplink_set_topology(struct uplink *u, const struct topology *t, uint32_t edge, void *io_arg, int64_t mono_ns)
+{
+	const struct topology *was = u->topology;
+	const struct cloud_conf *before = was->cloud_count ? &was->clouds[u->cloud] : NULL;
+	const struct cloud_conf *now = before && u->cloud < t->cloud_count ? &t->clouds[u->cloud] : NULL;
+	bool same = now && now->state != CLOUD_GONE && strcmp(now->name, before->name) == 0 &&
+	    strcmp(now->listen, before->listen) == 0;
+	weir_assert(t->shards == was->shards);
+	u->topology = t;
+	u->edge = &t->edges[edge];
+	u->io.arg = io_arg;
+	u->map_backoff_ms = 0;
+	uplink_know_map(u, t->map_version);
+	if (u->state == UPLINK_FENCED && u->fence == FENCE_HELLO) /* this edge may be in it again */
+		u->hello_ns = mono_ns;
+	if (!clouds_there(t))
+		u->state = u->state == UPLINK_FENCED || u->state == UPLINK_GRANTED ? u->state : UPLINK_DOWN;
+	else if (!same && u->state != UPLINK_DOWN)
+		reconnect(u, cloud_from(t, u->cloud), mono_ns);
+	else if (!same)
+		u->cloud = first_cloud(t, edge);
+}
+
 static void handle_error(struct uplink *u, const struct msg *m, int64_t mono_ns)
 {
+	if (u->map_req && m->req_id == u->map_req) {
+		u->map_req = 0;
+		map_later(u, mono_ns);
+		return;
+	}
 	if (m->error.verdict == VERDICT_REFUSED)
 		refused(u, mono_ns, "the cloud refuses this edge", m->error.reason);
 	else if (u->state == UPLINK_HELLO && u->hello_ns == INT64_MAX)
@@ -710,6 +831,7 @@ static const char *edge_of(const struct msg *m)
 		return m->batch_reply.edge;
 	case MSG_REPORT_REPLY:
 		return m->report_reply.edge;
+	case MSG_MAP_REPLY:
 	case MSG_ERROR:
 		return "";
 	default: /* nothing that an edge is sent */
@@ -737,6 +859,8 @@ static enum verdict verdict_of(const struct msg *m)
 static void heard(struct uplink *u, const struct msg *m, int64_t mono_ns)
 {
 	u->asked_ns = 0;
+	if (m->type == MSG_MAP_REPLY)
+		return;
 	if (verdict_of(m) != VERDICT_UNAVAILABLE) {
 		u->unserved_ns = 0;
 		u->left = 0;
@@ -747,6 +871,11 @@ static void heard(struct uplink *u, const struct msg *m, int64_t mono_ns)
 		u->unserved_ns = mono_ns ? mono_ns : 1;
 }
 
+static bool is_foreign(const struct uplink *u, struct bytes id)
+{
+	return u->has_cluster_id && id.n && memcmp(id.p, u->cluster_id, CLUSTER_ID_BYTES) != 0;
+}
+
 static bool for_us(struct uplink *u, const struct msg *m)
 {
 	const char *edge = edge_of(m);
@@ -754,13 +883,20 @@ static bool for_us(struct uplink *u, const struct msg *m)
 		u->stats.frames_bad++;
 		return false;
 	}
-	bool foreign = u->has_cluster_id && m->cluster_id.n &&
-	    memcmp(m->cluster_id.p, u->cluster_id, CLUSTER_ID_BYTES) != 0;
+	bool foreign = is_foreign(u, m->cluster_id);
 	if (foreign && m->type != MSG_HELLO_REPLY && m->type != MSG_ERROR) {
 		u->stats.frames_foreign++;
 		return false;
 	}
 	return true;
+}
+
+static void note_map_version(struct uplink *u, const struct msg *m)
+{
+	if (m->type == MSG_REPORT_REPLY)
+		map_told(u, m->report_reply.map_version);
+	else if (m->type == MSG_HELLO_REPLY && !is_foreign(u, m->cluster_id) && !is_foreign(u, m->hello_reply.cluster_id))
+		map_told(u, m->hello_reply.map_version);
 }
 
 /* Something was heard, but not what the hello asks, which is sent once: else its loss would never be noticed. */
@@ -781,6 +917,7 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 	}
 	if (for_us(u, &m)) {
 		heard(u, &m, mono_ns);
+		note_map_version(u, &m);
 		if (m.type == MSG_HELLO_REPLY)
 			handle_hello_reply(u, &m, mono_ns);
 		else if (m.type == MSG_OPEN_REPLY)
@@ -789,6 +926,8 @@ void uplink_frame(struct uplink *u, const void *frame, size_t len, int64_t wall_
 			handle_batch_reply(u, &m, mono_ns);
 		else if (m.type == MSG_REPORT_REPLY)
 			handle_report_reply(u, &m, mono_ns);
+		else if (m.type == MSG_MAP_REPLY)
+			handle_map_reply(u, &m, mono_ns);
 		else
 			handle_error(u, &m, mono_ns);
 		still_asks(u, mono_ns);
@@ -887,9 +1026,9 @@ static void keep_connected(struct uplink *u, int64_t mono_ns)
 		reconnect(u, u->cloud, mono_ns);
 	} else if (silent || unconnected || unserved || stuck) {
 		u->left++;
-		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
+		reconnect(u, cloud_from(u->topology, u->cloud + 1), mono_ns);
 	} else if (u->leave && u->hello_ns <= mono_ns) {
-		reconnect(u, (u->cloud + 1) % (uint32_t)u->topology->cloud_count, mono_ns);
+		reconnect(u, cloud_from(u->topology, u->cloud + 1), mono_ns);
 	}
 	if ((u->state == UPLINK_HELLO || u->state == UPLINK_FENCED) && u->claim_stored && u->hello_ns <= mono_ns)
 		send_hello(u, mono_ns);
@@ -897,21 +1036,23 @@ static void keep_connected(struct uplink *u, int64_t mono_ns)
 
 void uplink_retry(struct uplink *u, bool can_send, int64_t mono_ns)
 {
-	if (!u->topology->cloud_count || u->state == UPLINK_DOWN) /* the first tick connects */
+	if (!clouds_there(u->topology) || u->state == UPLINK_DOWN) /* the first tick connects */
 		return;
 	if (can_send)
 		u->unconnected_ns = 0;
 	else if (!u->unconnected_ns)
 		u->unconnected_ns = mono_ns ? mono_ns : 1;
 	keep_connected(u, mono_ns);
+	ask_for_map(u, mono_ns);
 	pump(u, mono_ns);
 }
 
 void uplink_tick(struct uplink *u, int64_t wall_ns, int64_t mono_ns)
 {
-	if (!u->topology->cloud_count)
+	if (!clouds_there(u->topology))
 		return;
 	keep_connected(u, mono_ns);
+	ask_for_map(u, mono_ns);
 	if (u->state == UPLINK_READY)
 		send_reports(u, wall_ns, mono_ns);
 	pump(u, mono_ns);

@@ -18,6 +18,8 @@
  * answer of the present epoch for a batch that may have been sent. Answers may come twice, late, in any order, or be
  * rubbish.
  *
+ * Answers tell the version of the cluster map that a cloud goes by: one later than the own is asked for, fenced or not.
+ *
  * It keeps no batches: it asks for them. Pure: time comes in, frames leave through the callbacks. One thread. */
 #ifndef WEIR_EDGED_UPLINK_H
 #define WEIR_EDGED_UPLINK_H
@@ -39,6 +41,8 @@
 #define UPLINK_STUCK_MS 10000        /* a cloud through which a shard, or who takes reports, cannot be reached for so long is left; */
 #define UPLINK_STUCK_MAX_MS 160000   /* longer and longer: it may be nowhere */
 #define UPLINK_FENCED_RETRY_MS 10000
+#define UPLINK_MAP_RETRY_MS 5000     /* a cluster map that does not come, or cannot be used, is asked for again */
+#define UPLINK_MAP_RETRY_MAX_MS 300000
 #define UPLINK_REPORT_EARLY_MS 200   /* between reports that do not wait for the heartbeat */
 #define UPLINK_FRAMES_PER_TURN_MAX 256
 #define UPLINK_SENT_AHEAD 4          /* the sent mark goes ahead by at most this many times the credit */
@@ -79,6 +83,8 @@ struct uplink_io {
 	/* Fills in a report's streams, counts and state (all but edge, epoch, times, incarnation, seq). They must live
 	 * until the next call. */
 	void (*report)(void *arg, struct msg *m);
+	/* A later cluster map than the one that is gone by; any bytes. Lives for the call. */
+	void (*map)(void *arg, struct bytes map);
 };
 
 enum uplink_state { UPLINK_DOWN, UPLINK_HELLO, UPLINK_GRANTED, UPLINK_READY, UPLINK_FENCED };
@@ -88,6 +94,7 @@ struct uplink_stats {
 	uint64_t batches_sent, batches_resent, batches_acked, bytes_sent;
 	uint64_t frames_bad, frames_foreign, frames_stale;
 	uint64_t connects;
+	uint64_t maps_asked, maps_received;
 };
 
 struct uplink;
@@ -99,6 +106,13 @@ struct uplink *uplink_new(const struct topology *t, uint32_t edge, const struct 
     uint64_t epoch, struct bytes cluster_id, const uint8_t claim[CLAIM_BYTES], const uint8_t *unanswered, bool empty,
     int64_t mono_ns);
 void uplink_free(struct uplink *u);
+/* Goes on by another topology of the same cluster, with all that is under way; io_arg is the callbacks' from now on. The
+ * connection is kept where its cloud is the same. */
+void uplink_set_topology(struct uplink *u, const struct topology *t, uint32_t edge, void *io_arg, int64_t mono_ns);
+/* A map of this version is known here, though not gone by: only a later one is news. */
+void uplink_know_map(struct uplink *u, uint64_t version);
+/* The map that io.map gave cannot be used: it is asked for again later, and later each time. */
+void uplink_map_refused(struct uplink *u, int64_t mono_ns);
 
 /* A hello may be answered by a new grant, and the answer be lost with this process: so the claim must be durable as
  * unanswered before the first hello, and again once fenced, for a readmission answers even a claim that was granted

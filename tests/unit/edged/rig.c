@@ -77,6 +77,8 @@ static void cloud_hello(struct rig *r, const struct msg *m)
 	a.hello_reply.cluster_id = bytes_of(c->id, CLUSTER_ID_BYTES);
 	a.hello_reply.credit_bytes = c->credit;
 	a.hello_reply.reason = "";
+	a.hello_reply.map_version = c->map_told;
+	c->map_version_seen = m->hello.map_version;
 	bool same = c->granted && memcmp(c->claim, m->hello.claim.p, CLAIM_BYTES) == 0 && !c->readmit;
 	a.hello_reply.verdict = c->refused_by >> r->connected & 1 ? VERDICT_REFUSED : c->hello_verdict;
 	if (a.hello_reply.verdict == VERDICT_OK && !same) {
@@ -239,8 +241,8 @@ static void cloud_report(struct rig *r, const struct msg *m)
 	c->report_count = 0;
 	c->report_epoch = m->report.epoch;
 	c->clock_suspect = m->report.clock_suspect;
-	for (size_t i = 0; i < m->report.stream_count && i < 16; i++) {
-		int stream = topology_stream(r->topology, m->report.streams[i].name);
+	for (size_t i = 0; i < m->report.stream_count && i < sizeof(c->report) / sizeof(c->report[0]); i++) {
+		int stream = topology_stream_version_of(r->topology, m->report.streams[i].name, m->report.streams[i].version);
 		ck_assert_int_ge(stream, 0);
 		c->report[c->report_count] = m->report.streams[i];
 		c->report[c->report_count++].name = r->topology->streams[stream].name;
@@ -251,7 +253,22 @@ static void cloud_report(struct rig *r, const struct msg *m)
 	a.report_reply.sent_mono_ns = m->report.sent_mono_ns;
 	a.report_reply.epoch = c->epoch;
 	a.report_reply.credit_bytes = c->credit;
+	a.report_reply.map_version = c->map_told;
+	c->map_version_seen = m->report.map_version;
 	a.report_reply.reason = "";
+	answer(r, &a, m);
+}
+
+static void cloud_map(struct rig *r, const struct msg *m)
+{
+	struct rig_cloud *c = &r->cloud;
+	struct msg a = {.type = MSG_MAP_REPLY};
+	c->map_asked++;
+	a.map_reply.verdict = c->map_verdict;
+	a.map_reply.version = c->map_told;
+	a.map_reply.reason = "";
+	if (c->map && m->map.version < c->map_told)
+		a.map_reply.map = bytes_of(c->map, c->map_len);
 	answer(r, &a, m);
 }
 
@@ -280,6 +297,9 @@ static bool on_send(void *arg, const void *frame, size_t len)
 		break;
 	case MSG_REPORT:
 		cloud_report(r, &m);
+		break;
+	case MSG_MAP:
+		cloud_map(r, &m);
 		break;
 	default:
 		ck_abort_msg("an edge does not send %d", m.type);
@@ -379,9 +399,67 @@ static void open_kv(struct rig *r)
 	faulty = r;
 }
 
+struct topology *rig_versions(const char *yaml, void (*set)(void *arg, struct topology *t), void *arg)
+{
+	struct buf errors = {0};
+	struct topology *t = NULL;
+	if (topology_parse("rig.yaml", yaml, strlen(yaml), &t, &errors) < 0)
+		ck_abort_msg("%s", buf_cstr(&errors));
+	buf_free(&errors);
+	for (size_t i = 0; i < t->stream_count; i++) {
+		char *suffix = strstr(t->streams[i].name, "__");
+		if (suffix) {
+			t->streams[i].version = (uint32_t)strtoul(suffix + 2, NULL, 10);
+			*suffix = 0;
+		}
+	}
+	if (set)
+		set(arg, t);
+	return t;
+}
+
+static struct pipeline_io rig_io(struct rig *r)
+{
+	return (struct pipeline_io){r, on_send, on_connect, on_pause, on_mark, on_committed, on_skip};
+}
+
+int rig_adopt(struct rig *r, struct topology *t, const char *map)
+{
+	struct topology *old = r->topology;
+	const struct edge_conf *was = &old->edges[0], *now = &t->edges[0];
+	uint32_t from[RIG_SOURCES_MAX];
+	uint64_t position[RIG_SOURCES_MAX] = {0};
+	int rc = pipeline_store_map(r->p, bytes_of(map, strlen(map)), rig_now(r));
+	if (rc) {
+		topology_free(t);
+		return rc;
+	}
+	for (size_t i = 0; i < now->source_count; i++) {
+		from[i] = UINT32_MAX;
+		for (uint32_t k = 0; k < was->source_count; k++)
+			if (strcmp(was->sources[k].name, now->sources[i].name) == 0)
+				from[i] = k;
+		if (from[i] != UINT32_MAX)
+			position[i] = r->position[from[i]];
+	}
+	struct pipeline_io io = rig_io(r);
+	struct pipeline_kept *kept = pipeline_keep(r->p);
+	char *why = NULL;
+	r->p = NULL;
+	r->topology = t;
+	rc = pipeline_reopen(t, 0, r->kv, &io, kept, from, rig_now(r), &r->p, &why);
+	ck_assert_msg(rc == 0, "%s", why);
+	ck_assert(pipeline_paused(r->p) == r->paused);
+	memcpy(r->position, position, sizeof(position));
+	/* names in the last report are those of the topology that goes */
+	r->cloud.report_count = 0;
+	topology_free(old);
+	return 0;
+}
+
 int rig_open(struct rig *r)
 {
-	struct pipeline_io io = {r, on_send, on_connect, on_pause, on_mark, on_committed, on_skip};
+	struct pipeline_io io = rig_io(r);
 	char *why = NULL;
 	r->random[0]++;
 	int rc = pipeline_open(r->topology, 0, r->kv, &io, r->random, rig_now(r), &r->p, &why);
@@ -611,19 +689,38 @@ uint64_t rig_merged(const struct rig *r, const char *stream)
 	return sum;
 }
 
-const struct rig_row *rig_row(const struct rig *r, const char *stream, int64_t slice_ns, const char *group_value)
+static const struct rig_row *find_row(const struct rig *r, const char *stream, const uint32_t *version, int64_t slice_ns,
+    const char *group_value)
 {
 	struct buf g = {0};
 	buf_str(&g, group_value);
 	const struct rig_row *found = NULL;
 	for (size_t i = 0; i < r->cloud.row_count; i++) {
 		const struct rig_row *row = &r->cloud.rows[i];
-		if (strcmp(row->stream, stream) == 0 && row->slice_ns == slice_ns && row->group_len == g.len &&
+		if (strcmp(row->stream, stream) == 0 && (!version || row->version == *version) && row->slice_ns == slice_ns && row->group_len == g.len &&
 		    memcmp(row->group, g.data, g.len) == 0)
 			found = row;
 	}
 	buf_free(&g);
 	return found;
+}
+
+const struct rig_row *rig_row(const struct rig *r, const char *stream, int64_t slice_ns, const char *group_value)
+{
+	return find_row(r, stream, NULL, slice_ns, group_value);
+}
+
+const struct rig_row *rig_row_of(const struct rig *r, const char *stream, uint32_t version, int64_t slice_ns, const char *group_value)
+{
+	return find_row(r, stream, &version, slice_ns, group_value);
+}
+
+const struct msg_report_stream *rig_report_of(const struct rig *r, const char *stream, uint32_t version)
+{
+	for (size_t i = 0; i < r->cloud.report_count; i++)
+		if (strcmp(r->cloud.report[i].name, stream) == 0 && r->cloud.report[i].version == version)
+			return &r->cloud.report[i];
+	return NULL;
 }
 
 const struct msg_report_stream *rig_report(const struct rig *r, const char *stream)

@@ -68,8 +68,13 @@ struct rig_cloud {
 	unsigned repeat;         /* each answer comes this many times more */
 	/* seen */
 	uint64_t hellos, opens, batches, reports;
-	struct msg_report_stream report[16]; /* the last report; names are the topology's */
+	struct msg_report_stream report[32]; /* the last report; names are the topology's */
 	size_t report_count;
+	uint64_t map_told;       /* version of the cluster map, in hello's and reports' answers */
+	const uint8_t *map;      /* what MSG_MAP is answered with; NULL: nothing newer */
+	size_t map_len;
+	enum verdict map_verdict;
+	uint64_t map_asked, map_version_seen; /* by the edge; that it says it goes by */
 	bool clock_suspect;
 	uint64_t report_epoch;
 	uint64_t last_hello_epoch;
@@ -124,6 +129,11 @@ void rig_restore(struct rig *r);
 void rig_damage(struct rig *r, enum spool_db db, size_t n);
 /* Changes the topology before the next rig_open(). */
 void rig_topology(struct rig *r, const char *yaml);
+/* Topologies whose streams are called NAME__N are versions of stream NAME; set() may do the rest. */
+struct topology *rig_versions(const char *yaml, void (*set)(void *arg, struct topology *t), void *arg);
+/* Goes over to t (the rig's from now on, also on failure), storing `map`: what pipeline_store_map said. A source goes on where the
+ * other topology has one of its name. An error leaves it to the test to crash. */
+int rig_adopt(struct rig *r, struct topology *t, const char *map);
 struct pipeline_time rig_now(const struct rig *r);
 
 /* Lines of line protocol, timestamps in seconds, from one source. */
@@ -150,6 +160,8 @@ void rig_check_ledger(const struct rig *r);
 /* Readings of a stream that the cloud has merged, over all slices and groups. */
 uint64_t rig_merged(const struct rig *r, const char *stream);
 const struct rig_row *rig_row(const struct rig *r, const char *stream, int64_t slice_ns, const char *group_value);
+const struct rig_row *rig_row_of(const struct rig *r, const char *stream, uint32_t version, int64_t slice_ns, const char *group_value);
+const struct msg_report_stream *rig_report_of(const struct rig *r, const char *stream, uint32_t version);
 const struct msg_report_stream *rig_report(const struct rig *r, const char *stream);
 /* The value of a sample of /metrics: name with its labels as printed. Asserts that it is there. */
 double rig_metric(const struct rig *r, const char *sample);

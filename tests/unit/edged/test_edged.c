@@ -229,6 +229,51 @@ START_TEST(killed_at_any_moment_a_file_counts_once)
 }
 END_TEST
 
+START_TEST(a_hangup_takes_up_the_file_and_keeps_connections)
+{
+	char source[256], more[512], path[128];
+	unsigned second_port = free_port();
+	snprintf(path, sizeof(path), "%s/in", folder);
+	FILE *f = fopen(path, "w");
+	fprintf(f, "m,k=f v=1 5000000000\nm,k=f v=2 6000000000\n");
+	fclose(f);
+	snprintf(source, sizeof(source), "{type: tcp, listen: \"127.0.0.1:%u\"}, {type: tcp, name: goes, listen: \"127.0.0.1:%u\"}", tcp_port,
+	    second_port);
+	write_config(source, STREAM);
+	child = start("--node", "edge-1", NULL);
+	int fd = dial_patiently(tcp_port), gone = dial_patiently(second_port);
+	ck_assert_int_eq(send(gone, "m,k=a v=1 1000000000\nm,k=a v=", 29, 0), 29);
+	ck_assert_int_eq(send(fd, "m,k=a v=1 1000000000\nm,k=a v", 28, 0), 28);
+	wait_for(ACCEPTED, 2);
+	/* one source goes, another comes, and a stream; the HTTP address is another one */
+	snprintf(more, sizeof(more), "{type: file, path: in}, {type: tcp, name: tcp-1, listen: \"127.0.0.1:%u\"}", tcp_port);
+	http_port = free_port();
+	write_config(more, STREAM ", {name: t, from: {measurement: \"*\", field: \"*\"}, by: [], window: 10s, compute: [count]}");
+	kill(child, SIGHUP);
+	wait_for("weir_edge_maps_adopted_total ", 1);
+	wait_for(ACCEPTED, 4);
+	ck_assert_int_eq(send(fd, "=5 7000000000\n", 14, 0), 14); /* the rest of the line */
+	wait_for(ACCEPTED, 5);
+	wait_for("weir_edge_readings_refused_total{reason=\"truncated\"} ", 1);
+	wait_for("weir_edge_stream_aggregated{stream=\"s\"} ", 5);
+	wait_for("weir_edge_stream_aggregated{stream=\"t\"} ", 3);
+	char byte;
+	ck_assert_int_le(recv(gone, &byte, 1, 0), 0);
+	ck_assert_int_eq(dial(second_port), -1);
+	/* errors are told, and change nothing */
+	write_config("{type: nonsense}", STREAM);
+	kill(child, SIGHUP);
+	ck_assert_int_eq(send(fd, "m,k=a v=1 8000000000\n", 21, 0), 21);
+	wait_for(ACCEPTED, 6);
+	close(fd);
+	close(gone);
+	kill(child, SIGTERM);
+	ck_assert_int_eq(exit_code(child), 0);
+	ck_assert(out_has("errors"));
+	child = 0;
+}
+END_TEST
+
 START_TEST(one_spool_one_process)
 {
 	write_config("", STREAM);
@@ -321,6 +366,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_clean_stop_keeps_all_and_goes_on);
 	tcase_add_test(tc, killed_at_any_moment_a_file_counts_once);
+	tcase_add_test(tc, a_hangup_takes_up_the_file_and_keeps_connections);
 	tcase_add_test(tc, one_spool_one_process);
 	tcase_add_test(tc, bad_use_is_told);
 	tcase_add_test(tc, a_reload_says_what_differs);
