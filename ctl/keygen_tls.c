@@ -154,13 +154,14 @@ int keygen_tls(const struct topology *t, const struct keygen_tls *k, struct buf 
 		found = true;
 	}
 	for (size_t i = 0; i < t->edge_count && !rc; i++) {
-		if (!t->edges[i].http || (k->only && strcmp(k->only, t->edges[i].name)))
+		if (k->only && strcmp(k->only, t->edges[i].name))
 			continue;
-		rc = make_one(&r, t->edges[i].name, t->edges[i].http);
+		if (t->edges[i].http)
+			rc = make_one(&r, t->edges[i].name, t->edges[i].http);
 		found = true;
 	}
 	if (!rc && !found) {
-		buf_printf(error, "no daemon with an http address is called %s", k->only);
+		buf_printf(error, "no daemon is called %s", k->only);
 		rc = WEIR_ENOTFOUND;
 	}
 	tls_pem_free(&r.ca);

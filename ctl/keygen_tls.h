@@ -11,7 +11,7 @@
 
 struct keygen_tls {
 	const char *dir;           /* there already */
-	const char *only;          /* this daemon; NULL: all */
+	const char *only;          /* this daemon; NULL: all. An edge without http needs nothing */
 	bool renew;                /* also where a certificate is there */
 	const char *const *hosts;  /* more names and addresses that it is reached by */
 	size_t host_count;

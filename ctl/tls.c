@@ -27,6 +27,10 @@ static int renew(const struct topology *t, const struct args *args)
 		return ctl_bad_use(&command_tls_renew, "--host is of one daemon: which?");
 	struct buf told = {0}, error = {0};
 	int rc = keygen_tls(t, &k, &told, &error);
+	if (!rc && !told.len) {
+		buf_printf(&error, "%s has no http address: it needs no certificate", k.only ? k.only : t->path);
+		rc = WEIR_ENOTFOUND;
+	}
 	ctl_print(&told);
 	if (rc)
 		ctl_error("%s", buf_cstr(&error));

@@ -1,12 +1,17 @@
 #include <check.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/topology.h"
 #include "ctl/args.h"
 #include "ctl/ctl.h"
 #include "ctl/http_client.h"
+#include "ctl/keygen_tls.h"
 #include "ctl/lines.h"
 #include "ctl/progress.h"
 #include "ctl/query.h"
@@ -263,6 +268,64 @@ START_TEST(addresses_are_checked)
 }
 END_TEST
 
+/* ---- certificates ------------------------------------------------------------------------------------------- */
+
+static const char plant[] =
+    "version: 1\n"
+    "cluster: {name: plant}\n"
+    "cloud: [{name: c1, listen: \"tcp://127.0.0.1:1\", http: \"127.0.0.1:2\"}]\n"
+    "edges: [{name: e1, http: \"127.0.0.1:3\"}, {name: e2}]\n"
+    "streams: [{name: s, from: {measurement: m, field: v}, window: 1m}]\n";
+
+/* How many files were made, or the error. */
+static int make(const struct topology *t, const char *dir, const char *only, bool renew)
+{
+	struct keygen_tls k = {.dir = dir, .only = only, .renew = renew};
+	struct buf told = {0}, error = {0};
+	int rc = keygen_tls(t, &k, &told, &error);
+	ck_assert((rc != 0) == (error.len != 0));
+	if (rc < 0)
+		ck_assert_uint_eq(told.len, 0);
+	int result = rc < 0 ? rc : 0;
+	for (size_t i = 0; rc >= 0 && i < told.len; i++)
+		result += told.data[i] == '\n';
+	buf_free(&told);
+	buf_free(&error);
+	return result;
+}
+
+START_TEST(certificates_are_made_once_or_renewed)
+{
+	static const char *const files[] = {"ca.key", "ca.crt", "c1.tls.key", "c1.tls.crt", "e1.tls.key", "e1.tls.crt"};
+	char dir[] = "/tmp/weir-keygen-XXXXXX", path[64];
+	struct topology *t;
+	struct buf errors = {0};
+	struct stat st;
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_msg(!topology_parse("t.yaml", plant, strlen(plant), &t, &errors), "%s", buf_cstr(&errors));
+	ck_assert_int_eq(make(t, dir, "nobody", false), WEIR_ENOTFOUND);
+	ck_assert_int_eq(make(t, dir, "e2", false), 0); /* has no http */
+	ck_assert_int_eq(make(t, dir, "c1", false), 4);
+	ck_assert_int_eq(make(t, dir, NULL, false), 2);
+	ck_assert_int_eq(make(t, dir, NULL, false), 0);
+	ck_assert_int_eq(make(t, dir, NULL, true), 4); /* the authority stays */
+	for (size_t i = 0; i < 6; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_uint_eq(st.st_mode & 0777, strstr(files[i], ".key") ? 0600 : 0644);
+	}
+	snprintf(path, sizeof(path), "%s/ca.key", dir);
+	unlink(path);
+	ck_assert_int_eq(make(t, dir, "c1", true), WEIR_ENOTFOUND); /* no new authority beside the one that clients know */
+	for (size_t i = 1; i < 6; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+		unlink(path);
+	}
+	ck_assert_int_eq(rmdir(dir), 0);
+	topology_free(t);
+}
+END_TEST
+
 /* ---- events ----------------------------------------------------------------------------------------------- */
 
 static void on_event(void *arg, const char *event, const char *id, const char *data)
@@ -406,6 +469,7 @@ int main(void)
 	tcase_add_test(tc, errors_of_the_server_are_passed_on);
 	tcase_add_test(tc, a_query_is_encoded);
 	tcase_add_test(tc, addresses_are_checked);
+	tcase_add_test(tc, certificates_are_made_once_or_renewed);
 	tcase_add_test(tc, events_parse_over_any_split);
 	tcase_add_test(tc, an_endless_event_is_refused);
 	tcase_add_test(tc, lines_are_cut_over_any_split);
