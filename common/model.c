@@ -153,13 +153,14 @@ int topology_stream_version_of(const struct topology *t, const char *name, uint3
 
 void topology_place(struct topology *t)
 {
+	uint32_t each = t->replicas < t->cloud_count ? t->replicas : (uint32_t)t->cloud_count;
 	uint32_t nodes = (uint32_t)t->cloud_count;
 	free(t->places);
 	t->places = xcalloc(topology_groups(t), sizeof(*t->places));
 	for (uint32_t g = 0; g < topology_groups(t); g++) {
 		uint32_t first = g ? (g - 1) % nodes : 0;
-		t->places[g].count = (uint8_t)t->replicas;
-		for (uint32_t r = 0; r < t->replicas; r++)
+		t->places[g].count = (uint8_t)each;
+		for (uint32_t r = 0; r < each; r++)
 			t->places[g].nodes[r] = (uint8_t)((first + r) % nodes);
 	}
 }

@@ -237,13 +237,11 @@ static void check_streams(struct conf *c, const struct conf_node *root, struct t
 
 /* ---- the cluster ------------------------------------------------------------------------------------------ */
 
-static void check_cluster(struct conf *c, const struct conf_node *root, struct topology *t)
+static void default_replicas(const struct conf_node *root, struct topology *t)
 {
-	const struct conf_node *replicas = conf_get(conf_get(root, "cluster"), "replicas");
-	if (!replicas)
+	/* More than there are nodes: of each group one on every node, until there are more. */
+	if (!conf_get(conf_get(root, "cluster"), "replicas"))
 		t->replicas = t->cloud_count < 3 ? (uint32_t)t->cloud_count : 3;
-	else if (t->cloud_count && t->replicas > t->cloud_count)
-		conf_error(c, replicas, "%u replicas need as many cloud nodes; there are %zu", t->replicas, t->cloud_count);
 }
 
 static void check_heartbeats(struct conf *c, const struct conf_node *root, const struct topology *t)
@@ -265,7 +263,7 @@ static void set_versions(struct topology *t)
 
 void topology_check(struct conf *c, const struct conf_node *root, struct topology *t)
 {
-	check_cluster(c, root, t);
+	default_replicas(root, t);
 	check_heartbeats(c, root, t);
 	check_names(c, root, t);
 	check_folders(c, root, t);

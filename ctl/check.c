@@ -35,6 +35,9 @@ static int run_check(struct ctl *ctl, const struct args *args)
 		    t->stream_count);
 	else
 		fprintf(stderr, "%s", buf_cstr(&errors));
+	if (fine && t->replicas > t->cloud_count)
+		fprintf(stderr, "note: %u replicas need as many cloud nodes; there are %zu: each holds one of every shard\n", t->replicas,
+		    t->cloud_count);
 	topology_free(t);
 	buf_free(&errors);
 	return fine ? EXIT_FINE : EXIT_USE;

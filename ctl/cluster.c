@@ -18,13 +18,12 @@ static void finish_table(struct table *t, struct buf *out)
 
 /* ---- groups: the meta group and the shards ------------------------------------------------------------------ */
 
-static size_t group_count(const json_t *cluster)
+size_t cluster_group_count(const json_t *cluster)
 {
 	return json_array_size(ctl_array(cluster, "shards")) + 1;
 }
 
-/* The meta group first, then the shards; NULL where an old server does not tell of it. */
-static const json_t *group_at(const json_t *cluster, size_t i)
+const json_t *cluster_group_at(const json_t *cluster, size_t i)
 {
 	return i ? json_array_get(ctl_array(cluster, "shards"), i - 1) : json_object_get(cluster, "meta");
 }
@@ -92,13 +91,13 @@ static void cell_replicas(struct table *t, const json_t *group)
 void cluster_put_groups(const struct ctl *ctl, const json_t *cluster, struct buf *out)
 {
 	static const char *const columns[] = {"shard", "leader", "term", "quorum", "lag", "others"};
-	bool all = group_count(cluster) <= SHARDS_SHOWN_MAX + 1;
+	bool all = cluster_group_count(cluster) <= SHARDS_SHOWN_MAX + 1;
 	struct table *t = table_new(false);
 	size_t shown = 0, hidden = 0;
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
 		table_column(t, columns[i], i == 2 || i == 4);
-	for (size_t i = 0; i < group_count(cluster); i++) {
-		const json_t *group = group_at(cluster, i);
+	for (size_t i = 0; i < cluster_group_count(cluster); i++) {
+		const json_t *group = cluster_group_at(cluster, i);
 		if (!group || (!all && !is_ailing(group)))
 			continue;
 		if (shown++ > SHARDS_SHOWN_MAX) {
@@ -135,8 +134,8 @@ struct node_share {
 static struct node_share share_of(const json_t *cluster, const char *node)
 {
 	struct node_share n = {.lag = -1};
-	for (size_t i = 0; i < group_count(cluster); i++) {
-		const json_t *group = group_at(cluster, i);
+	for (size_t i = 0; i < cluster_group_count(cluster); i++) {
+		const json_t *group = cluster_group_at(cluster, i);
 		size_t j;
 		json_t *replica;
 		n.leads += !strcmp(ctl_text(group, "leader"), node);
@@ -161,7 +160,9 @@ void cluster_put_nodes(const struct ctl *ctl, const json_t *cluster, struct buf 
 	json_array_foreach(ctl_array(cluster, "nodes"), i, node) {
 		struct node_share n = share_of(cluster, ctl_text(node, "name"));
 		table_cell(t, ctl_text(node, "name"));
-		table_cell(t, ctl_text(node, "state"));
+		const char *membership = ctl_text(node, "membership");
+		bool told = *membership && strcmp(membership, "member") != 0;
+		table_cellf(t, "%s%s%s", ctl_text(node, "state"), told ? ", " : "", told ? membership : "");
 		table_cellf(t, "%zu", n.replicas);
 		table_cellf(t, "%zu", n.leads);
 		cell_lag(ctl, t, n.lag);
@@ -199,8 +200,8 @@ static void look_at(const json_t *cluster, struct health *h)
 			add_name(&h->down, ctl_text(node, "name"));
 	}
 	h->lag = -1;
-	for (i = 0; i < group_count(cluster); i++) {
-		const json_t *group = group_at(cluster, i);
+	for (i = 0; i < cluster_group_count(cluster); i++) {
+		const json_t *group = cluster_group_at(cluster, i);
 		if (!group)
 			continue;
 		bool without = !has_quorum(group);

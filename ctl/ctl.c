@@ -17,7 +17,7 @@
 #define TOKEN_BYTES_MAX 4096
 
 static const struct command *const commands[] = {&command_status, &command_query, &command_watch, &command_streams,
-	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_load,
+	&command_edges, &command_nodes, &command_node_add, &command_node_remove, &command_edge_readmit, &command_check, &command_load,
 	&command_token_add, &command_token_list, &command_token_remove,
 	&command_tls_renew};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -139,6 +139,8 @@ static int refuse_command(int argc, char **argv, int at)
 	free(two);
 	if (!strcmp(argv[at], "edge"))
 		return ctl_bad_use(NULL, "`edge` is followed by: readmit NAME (and `weirctl edges` lists them)");
+	if (!strcmp(argv[at], "node"))
+		return ctl_bad_use(NULL, "`node` is followed by: add NAME, or remove NAME (and `weirctl nodes` lists them)");
 	if (!strcmp(argv[at], "token"))
 		return ctl_bad_use(NULL, "`token` is followed by: add NAME, list, or remove NAME");
 	if (!strcmp(argv[at], "tls"))

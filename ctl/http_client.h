@@ -36,6 +36,10 @@ const char *http_client_url(const struct http_client *c);
 int http_client_request(struct http_client *c, const char *method, const char *path, struct http_answer *ret_answer,
     struct buf *error);
 
+/* The same with a body, as text. */
+int http_client_post(struct http_client *c, const char *path, const struct buf *body, struct http_answer *ret_answer,
+    struct buf *error);
+
 /* Reads an endless answer: calls data() for each piece of a 200, until the peer ends it, data() returns non-zero, *stop
  * becomes non-zero or timeout_ms (0: none) have passed. 0: ended in one of these ways; WEIR_EIO: no address answered,
  * or the connection broke, with why in *error. *ret_status: of the answer, 0 without one; the body of an answer other

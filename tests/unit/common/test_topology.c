@@ -430,7 +430,6 @@ START_TEST(wrong_clusters_are_told)
 	expect("version: 2\ncluster: {name: c, replicas: 2, shards: 257, security: on}\ncloud:\n"
 	       "  - {name: a, listen: \"127.0.0.1:1\", http: \"127.0.0.1\"}\n",
 	    "f:1:10: version: version `2` is not known here: this Weir reads version 1\n"
-	    "f:2:30: cluster.replicas: 2 replicas need as many cloud nodes; there are 1\n"
 	    "f:2:41: cluster.shards: `257` is out of range: 1 to 256\n"
 	    "f:2:56: cluster.security: expected none or {keys: DIR}\n"
 	    "f:4:23: cloud[0].listen: `127.0.0.1:1`: expected tcp://HOST:PORT, HOST being an IPv4 address or "
