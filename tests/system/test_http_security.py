@@ -19,6 +19,14 @@ STREAMS = [{"name": "s", "from": {"measurement": "m", "field": "v"}, "by": ["k"]
 MIB = 1024 * 1024
 
 
+def is_sanitized():
+    with open(CLOUDD, "rb") as f:
+        return b"__asan_init" in f.read()
+
+
+MEMORY_FACTOR = 100 if is_sanitized() else 1  # sanitizers keep what was freed
+
+
 def ask(port, path, address="127.0.0.1", timeout=5, method="GET", token=None, context=None, headers=()):
     """(status, body) of one request over a connection of its own, from a given address."""
     headers = dict(headers)
@@ -118,7 +126,7 @@ class SlowClients(unittest.TestCase):
                 self.assertGreater(sum(ended.values()), 256 * 0.9, ended)
                 print(f"\n    asked {asked}, slowest {slowest:.3f} s, memory {before / MIB:.1f} -> {peak / MIB:.1f} MiB, {ended}")
                 self.assertLess(slowest, 2)
-                self.assertLess(peak - before, 64 * MIB)
+                self.assertLess(peak - before, 64 * MIB * MEMORY_FACTOR)
             finally:
                 for h in holders:
                     h.close()
@@ -210,7 +218,7 @@ class Garbage(unittest.TestCase):
         grown = daemon.rss_bytes() - rss
         self.assertGreaterEqual(count_garbage(c, node, prefix, get_metrics) - counted, count)
         print(f"\n    {node}: {count} requests of garbage, memory grew by {grown / 1024:.0f} KiB")
-        self.assertLess(grown, 8 * MIB)
+        self.assertLess(grown, 8 * MIB * MEMORY_FACTOR)
 
     def test_10000_requests_crash_and_leak_nothing(self):
         with Cluster(clouds=1, edges={"edge-1": {}}, streams=STREAMS) as c:
@@ -456,7 +464,7 @@ class TlsAndTokens(unittest.TestCase):
             counted = count()
             throw_many(k.port, 2000, 2)
             self.assertGreaterEqual(count() - counted, 2000)
-            self.assertLess(daemon.rss_bytes() - rss, 8 * MIB)
+            self.assertLess(daemon.rss_bytes() - rss, 8 * MIB * MEMORY_FACTOR)
             # Connections on which no handshake begins, or one that does not end, from the address of those who ask.
             idle = []
             for i in range(400):
@@ -473,11 +481,12 @@ class TlsAndTokens(unittest.TestCase):
             for s in idle:
                 s.close()
             self.assertTrue(daemon.running())
-            self.assertLess(daemon.rss_bytes() - rss, 32 * MIB)
+            self.assertLess(daemon.rss_bytes() - rss, 32 * MIB * MEMORY_FACTOR)
             # Wrong tokens: each is refused, then told to wait; the right one works all the time.
             seen = {k.ask("/api/v1/streams", token=f"weir_{i}")[0] for i in range(30)}
             self.assertEqual(seen, {401, 429})
             self.assertEqual(k.ask("/api/v1/streams", "read")[0], 200)
+            k.cluster.stop()
 
 
 if __name__ == "__main__":
