@@ -26,7 +26,7 @@ int ctl_get(struct ctl *ctl, const char *path, json_t **ret_json, struct buf *re
 	struct http_answer answer;
 	struct buf why = {0};
 	int result = EXIT_FAILED;
-	if (http_client_request(ctl->http, "GET", path, &answer, &why)) {
+	if (http_client_request(ctl->http, "GET", path, (struct bytes){0}, &answer, &why)) {
 		ctl_error("%s", buf_cstr(&why));
 		buf_free(&why);
 		return result;

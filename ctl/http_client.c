@@ -102,8 +102,8 @@ const char *http_client_url(const struct http_client *c)
 /* ---- one transfer ----------------------------------------------------------------------------------------- */
 
 struct transfer {
+	struct bytes sent; /* with a POST */
 	struct http_client *client;
-	const struct buf *sent; /* POST: its body; NULL: empty */
 	const volatile sig_atomic_t *stop;
 	int (*data)(void *arg, const void *bytes, size_t len); /* of a 200; NULL: into body */
 	void *arg;
@@ -141,13 +141,9 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 	return t->stopped;
 }
 
-static struct curl_slist *headers_of(const struct http_client *c, const char *last_event_id, bool has_body)
+static struct curl_slist *headers_of(const struct http_client *c, const char *last_event_id)
 {
 	struct curl_slist *list = NULL;
-	if (has_body) { /* and no question beforehand whether it may be sent */
-		list = curl_slist_append(list, "Content-Type: text/plain; charset=utf-8");
-		list = curl_slist_append(list, "Expect:");
-	}
 	if (c->token) {
 		char *line = xasprintf("Authorization: Bearer %s", c->token);
 		list = curl_slist_append(list, line);
@@ -183,8 +179,8 @@ static void set_up(struct http_client *c, struct transfer *t, const char *method
 	if (is_loopback(url))
 		curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
 	if (!strcmp(method, "POST")) {
-		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(t->sent ? t->sent->len : 0));
-		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, t->sent && t->sent->len ? (const char *)t->sent->data : "");
+		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->sent.n);
+		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, t->sent.n ? (const char *)t->sent.p : "");
 	}
 	c->why[0] = 0;
 }
@@ -223,7 +219,7 @@ static void put_reason(const struct http_client *c, const char *url, CURLcode co
 static CURLcode transfer(struct http_client *c, struct transfer *t, const char *method, const char *path,
     const char *last_event_id, long timeout_ms, struct buf *error)
 {
-	struct curl_slist *headers = headers_of(c, last_event_id, t->sent != NULL);
+	struct curl_slist *headers = headers_of(c, last_event_id);
 	CURLcode code = CURLE_COULDNT_CONNECT;
 	for (size_t i = 0; i < c->url_count && code == CURLE_COULDNT_CONNECT; i++) {
 		size_t at = (c->current + i) % c->url_count;
@@ -251,11 +247,11 @@ static CURLcode transfer(struct http_client *c, struct transfer *t, const char *
 	return code;
 }
 
-static int request(struct http_client *c, const char *method, const char *path, const struct buf *sent,
+int http_client_request(struct http_client *c, const char *method, const char *path, struct bytes sent,
     struct http_answer *ret_answer, struct buf *error)
 {
 	struct buf body = {0}, why = {0};
-	struct transfer t = {.client = c, .sent = sent, .body = &body};
+	struct transfer t = {.client = c, .body = &body, .sent = sent};
 	CURLcode code = transfer(c, &t, method, path, NULL, 0, &why);
 	int err = 0;
 	if (t.too_big) {
@@ -278,18 +274,6 @@ static int request(struct http_client *c, const char *method, const char *path, 
 	ret_answer->body = body;
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret_answer->status);
 	return 0;
-}
-
-int http_client_request(struct http_client *c, const char *method, const char *path, struct http_answer *ret_answer,
-    struct buf *error)
-{
-	return request(c, method, path, NULL, ret_answer, error);
-}
-
-int http_client_post(struct http_client *c, const char *path, const struct buf *body, struct http_answer *ret_answer,
-    struct buf *error)
-{
-	return request(c, "POST", path, body, ret_answer, error);
 }
 
 int http_client_stream(struct http_client *c, const char *path, const char *last_event_id, int64_t timeout_ms,

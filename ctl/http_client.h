@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/kv.h"
 
 #define HTTP_URLS_MAX 64
 #define HTTP_BODY_MAX (256 * 1024 * 1024) /* bytes of one answer */
@@ -31,14 +32,10 @@ void http_client_free(struct http_client *c); /* NULL is fine */
 /* The address that answered last, or the first one. */
 const char *http_client_url(const struct http_client *c);
 
-/* method: "GET" or "POST" (without a body); path: begins with a slash, encoded. 0 with an answer of any status; else
+/* method: "GET" or "POST"; body: of a POST, may be empty; path: begins with a slash, encoded. 0 with an answer of any status; else
  * WEIR_EIO (no address answered), WEIR_ETOOBIG, with why appended to *error. */
-int http_client_request(struct http_client *c, const char *method, const char *path, struct http_answer *ret_answer,
-    struct buf *error);
-
-/* The same with a body, as text. */
-int http_client_post(struct http_client *c, const char *path, const struct buf *body, struct http_answer *ret_answer,
-    struct buf *error);
+int http_client_request(struct http_client *c, const char *method, const char *path, struct bytes body,
+    struct http_answer *ret_answer, struct buf *error);
 
 /* Reads an endless answer: calls data() for each piece of a 200, until the peer ends it, data() returns non-zero, *stop
  * becomes non-zero or timeout_ms (0: none) have passed. 0: ended in one of these ways; WEIR_EIO: no address answered,

@@ -1,6 +1,5 @@
 /* node add, node remove: the cluster grows and shrinks while it works. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,10 +7,10 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/topology.h"
+#include "ctl/apply.h"
 #include "ctl/cluster.h"
 #include "ctl/ctl.h"
 #include "ctl/http_client.h"
-#include "ctl/topology_client.h"
 #include "ctl/topology_edit.h"
 
 #define POLL_MS 300
@@ -94,7 +93,7 @@ static bool ask_cluster(struct ctl *ctl, const char *node, uint64_t version, str
 	struct buf why = {0};
 	struct http_answer answer;
 	json_t *cluster = NULL;
-	int rc = http_client_request(ctl->http, "GET", "/api/v1/cluster", &answer, &why);
+	int rc = http_client_request(ctl->http, "GET", "/api/v1/cluster", (struct bytes){0}, &answer, &why);
 	if (!rc && answer.status == 200)
 		cluster = json_loadb((const char *)answer.body.data, answer.body.len, 0, NULL);
 	if (!rc)
@@ -141,37 +140,20 @@ static int wait_for(struct ctl *ctl, const char *node, uint64_t version, bool re
 
 /* ---- the change --------------------------------------------------------------------------------------------------- */
 
-static int show_and_ask(struct ctl *ctl, const struct args *args, const struct buf *before, const struct buf *after,
-    uint64_t base, const char *question)
+static int change(struct ctl *ctl, const struct args *args, const struct buf *before, const struct buf *after,
+    uint64_t base, bool removed)
 {
+	struct apply_how how = {.base = base, .yes = args_get(args, "yes") != NULL};
 	struct buf b = {0};
-	json_t *answer;
-	int result = topology_send(ctl, after, base, true, &answer);
-	if (result)
-		return result;
+	uint64_t version = 0;
+	bool changed = false;
 	topology_edit_difference((const char *)before->data, before->len, (const char *)after->data, after->len, &b);
-	topology_put_changes(answer, &b);
-	json_decref(answer);
 	if (ctl->format == FORMAT_TABLE)
 		ctl_print(&b);
 	buf_free(&b);
-	if (!args_get(args, "yes") && !topology_confirm(question))
-		return EXIT_FAILED;
-	return 0;
-}
-
-static int commit(struct ctl *ctl, const struct args *args, const struct buf *after, uint64_t base, bool removed)
-{
-	json_t *answer;
-	int result = topology_send(ctl, after, base, false, &answer);
-	if (result)
+	int result = apply_text(ctl, bytes_of(after->data, after->len), &how, &version, &changed);
+	if (result || args_get(args, "no-wait"))
 		return result;
-	uint64_t version = (uint64_t)json_integer_value(json_object_get(answer, "version"));
-	json_decref(answer);
-	if (args_get(args, "no-wait")) {
-		printf("committed as version %llu; `weirctl nodes` shows how far it is\n", (unsigned long long)version);
-		return EXIT_FINE;
-	}
 	return wait_for(ctl, args->words[0], version, removed);
 }
 
@@ -183,17 +165,13 @@ static int run_add(struct ctl *ctl, const struct args *args)
 	uint64_t base = 0;
 	if (!node.listen || !node.http)
 		return ctl_bad_use(&command_node_add, "--listen and --http say where the others and you reach it");
-	int result = topology_fetch(ctl, &before, &base);
+	int result = apply_fetch(ctl, &base, &before);
 	if (!result && topology_edit_add((const char *)before.data, before.len, &node, &after, &error)) {
 		ctl_error("%s", buf_cstr(&error));
 		result = EXIT_FAILED;
 	}
-	char *question = xasprintf("add %s to the cluster", node.name);
 	if (!result)
-		result = show_and_ask(ctl, args, &before, &after, base, question);
-	if (!result)
-		result = commit(ctl, args, &after, base, false);
-	free(question);
+		result = change(ctl, args, &before, &after, base, false);
 	buf_free(&before);
 	buf_free(&after);
 	buf_free(&error);
@@ -230,19 +208,15 @@ static int run_remove(struct ctl *ctl, const struct args *args)
 	const char *name = args->words[0];
 	struct buf before = {0}, after = {0}, error = {0};
 	uint64_t base = 0;
-	int result = topology_fetch(ctl, &before, &base);
+	int result = apply_fetch(ctl, &base, &before);
 	if (!result && topology_edit_remove((const char *)before.data, before.len, name, &after, &error)) {
 		ctl_error("%s", buf_cstr(&error));
 		result = EXIT_FAILED;
 	}
 	if (!result && !warn_of_removal(ctl, name, &before, &after))
 		result = EXIT_FAILED;
-	char *question = xasprintf("take %s out of the cluster", name);
 	if (!result)
-		result = show_and_ask(ctl, args, &before, &after, base, question);
-	if (!result)
-		result = commit(ctl, args, &after, base, true);
-	free(question);
+		result = change(ctl, args, &before, &after, base, true);
 	buf_free(&before);
 	buf_free(&after);
 	buf_free(&error);

@@ -227,7 +227,7 @@ static int ask_ready(struct ctl *ctl, struct status *s)
 {
 	struct http_answer answer;
 	struct buf why = {0};
-	if (http_client_request(ctl->http, "GET", "/readyz", &answer, &why)) {
+	if (http_client_request(ctl->http, "GET", "/readyz", (struct bytes){0}, &answer, &why)) {
 		ctl_error("%s", buf_cstr(&why));
 		buf_free(&why);
 		return EXIT_FAILED;
@@ -323,7 +323,7 @@ static int run_edge_readmit(struct ctl *ctl, const struct args *args)
 	buf_printf(&path, "/api/v1/edges/");
 	http_put_encoded(&path, args->words[0]);
 	buf_printf(&path, "/readmit");
-	if (http_client_request(ctl->http, "POST", buf_cstr(&path), &answer, &why)) {
+	if (http_client_request(ctl->http, "POST", buf_cstr(&path), (struct bytes){0}, &answer, &why)) {
 		ctl_error("%s", buf_cstr(&why));
 		goto done;
 	}
