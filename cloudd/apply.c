@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/map_apply.h"
 #include "cloudd/meta_apply.h"
 #include "cloudd/shard.h"
 #include "cloudd/shard_apply.h"
 #include "cloudd/snapshot.h"
 #include "cloudd/sweep.h"
+#include "cloudd/topologies.h"
 #include "common/err.h"
 
 #define LAYOUT_FORMAT 2 /* 2: heads with the configuration of the replicas */
@@ -19,11 +21,13 @@ struct group {
 	struct state_head head;   /* as of the last entry */
 	struct state_head durable; /* as of the last commit */
 	struct shard *shard;      /* loaded when first needed; NULL for the meta group */
+	struct topology_ref *ref; /* of the map that the shard was loaded with; NULL: it has none */
 	bool touched;             /* in this transaction */
 };
 
 struct apply {
-	const struct topology *topology;
+	const struct topology *topology; /* of groups without a map */
+	struct topologies *topologies;
 	struct kv *kv;
 	struct kv_txn *txn; /* NULL: none is open */
 	struct group *groups;
@@ -48,6 +52,7 @@ const char **apply_db_names(uint32_t shards)
 void apply_result_clear(struct apply_result *r)
 {
 	free(r->edge);
+	buf_free(&r->map);
 	*r = (struct apply_result){0};
 }
 
@@ -129,6 +134,7 @@ int apply_open(const struct topology *t, struct kv *state, struct apply **ret_ap
 	char *why = NULL;
 	struct apply *a = xcalloc(1, sizeof(*a));
 	a->topology = t;
+	a->topologies = topologies_new(t->path);
 	a->kv = state;
 	a->group_count = 1 + t->shards;
 	a->groups = xcalloc(a->group_count, sizeof(*a->groups));
@@ -144,6 +150,14 @@ int apply_open(const struct topology *t, struct kv *state, struct apply **ret_ap
 	return 0;
 }
 
+static void unload(struct apply *a, struct group *g)
+{
+	shard_free(g->shard);
+	g->shard = NULL;
+	topologies_put(a->topologies, g->ref);
+	g->ref = NULL;
+}
+
 /* Back to the last commit: what is in memory is dropped, and loaded again when it is needed. */
 static void forget(struct apply *a)
 {
@@ -151,8 +165,7 @@ static void forget(struct apply *a)
 		struct group *g = &a->groups[i];
 		if (!g->touched)
 			continue;
-		shard_free(g->shard);
-		g->shard = NULL;
+		unload(a, g);
 		g->head = g->durable;
 		g->state.digest = g->durable.digest;
 		g->state.txn = NULL;
@@ -175,7 +188,8 @@ void apply_close(struct apply *a)
 		return;
 	apply_abort(a);
 	for (uint32_t i = 0; i < a->group_count; i++)
-		shard_free(a->groups[i].shard);
+		unload(a, &a->groups[i]);
+	topologies_free(a->topologies);
 	free(a->groups);
 	free(a);
 }
@@ -213,6 +227,19 @@ static int touch(struct apply *a, uint32_t group)
 	return 0;
 }
 
+/* The shard in memory, by the map that its state has. */
+static int load(struct apply *a, struct group *g, uint32_t group)
+{
+	struct bytes map;
+	int rc = map_record(a->txn, g->state.db, &map);
+	if (!rc)
+		rc = map_record_error(topologies_get(a->topologies, map, &g->ref));
+	else if (rc == WEIR_ENOTFOUND)
+		rc = 0;
+	const struct topology *t = g->ref ? topology_of_ref(g->ref) : a->topology;
+	return rc ? rc : shard_load(t, group - 1, g->head.meta_index, &g->state, &g->shard);
+}
+
 /* Before an entry of this index. */
 static int enter(struct apply *a, uint32_t group, uint64_t index)
 {
@@ -222,7 +249,7 @@ static int enter(struct apply *a, uint32_t group, uint64_t index)
 	int rc = touch(a, group);
 	if (rc || group == 0 || g->shard)
 		return rc;
-	return shard_load(a->topology, group - 1, g->head.meta_index, &g->state, &g->shard);
+	return load(a, g, group);
 }
 
 static int leave(struct group *g, uint64_t index, uint64_t term, struct apply_result *res)
@@ -263,11 +290,41 @@ static void tell_shard(const struct group *g, struct apply_result *res)
 	if (!g->shard)
 		return;
 	res->meta_index = g->shard->meta_index;
+	res->map_version = g->shard->topology->map_version;
 	res->more = sweep_pending(g->shard);
 	res->dirty = sweep_dirty(g->shard);
 }
 
-static int apply_to_shard(struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
+static void skip(struct group *g, const char *reason, struct apply_result *res)
+{
+	g->head.skipped++;
+	res->kind = (enum entry_kind)0;
+	res->verdict = VERDICT_REFUSED;
+	res->reason = reason;
+}
+
+/* The shard goes on by another map: what it has in memory is written, and loaded again by that. */
+static int shard_take_map(struct apply *a, struct group *g, const struct entry *e, struct apply_result *res)
+{
+	struct topology_ref *ref;
+	if (!shard_takes(g->shard, e->map.meta_index, e->map.after))
+		return 0;
+	int rc = topologies_get(a->topologies, e->map.map, &ref);
+	if (rc == WEIR_ECORRUPT)
+		skip(g, "the cluster map cannot be decoded", res);
+	if (rc)
+		return rc == WEIR_ECORRUPT ? 0 : rc;
+	g->head.meta_index = e->map.meta_index;
+	uint32_t number = g->shard->number;
+	rc = shard_leave_map(g->shard, topology_of_ref(ref));
+	if (!rc)
+		rc = map_record_put(&g->state, e->map.map);
+	unload(a, g);
+	g->ref = ref;
+	return rc ? rc : shard_load(topology_of_ref(ref), number, g->head.meta_index, &g->state, &g->shard);
+}
+
+static int apply_to_shard(struct apply *a, struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
 {
 	struct sweep_entry sweep = {.index = index, .time_ns = e->time_ns};
 	struct shard_stream *stream = NULL;
@@ -280,20 +337,16 @@ static int apply_to_shard(struct group *g, const struct entry *e, uint64_t index
 		rc = shard_apply_advance(g->shard, e, res, &stream);
 	else if (e->kind == ENTRY_SWEEP)
 		rc = sweep_all(g->shard, &sweep);
-	if (!rc && stream)
+	else if (e->kind == ENTRY_MAP)
+		rc = shard_take_map(a, g, e, res);
+	if (rc)
+		return rc;
+	if (stream)
 		rc = sweep_stream(g->shard, stream, &sweep);
 	g->head.meta_index = g->shard->meta_index;
 	tell_shard(g, res);
 	res->more = res->more || sweep.stopped;
 	return rc;
-}
-
-static void skip(struct group *g, const char *reason, struct apply_result *res)
-{
-	g->head.skipped++;
-	res->kind = (enum entry_kind)0;
-	res->verdict = VERDICT_REFUSED;
-	res->reason = reason;
 }
 
 static int apply_raw(struct apply *a, struct group *g, uint32_t group, uint64_t index, struct bytes raw,
@@ -310,7 +363,7 @@ static int apply_raw(struct apply *a, struct group *g, uint32_t group, uint64_t 
 	} else {
 		res->kind = e.kind;
 		name_edge(&e, res);
-		rc = group ? apply_to_shard(g, &e, index, res) : meta_apply(&g->state, a->topology, &e, index, res);
+		rc = group ? apply_to_shard(a, g, &e, index, res) : meta_apply(&g->state, a->topology, &e, index, res);
 	}
 	entry_clear(&e);
 	return rc;
@@ -413,8 +466,7 @@ int apply_snapshot_begin(struct apply *a, uint32_t group)
 		rc = kv_clear(a->txn, g->state.db);
 	if (rc)
 		return rc;
-	shard_free(g->shard);
-	g->shard = NULL;
+	unload(a, g);
 	g->state.digest = (struct digest){0};
 	g->head = (struct state_head){.is_void = true};
 	return 0;
@@ -512,6 +564,17 @@ int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info
 	    .config_len = h.config_len};
 	memcpy(ret->config, h.config, h.config_len);
 	return 0;
+}
+
+int apply_read_map(struct kv_txn *txn, uint32_t group, struct buf *out)
+{
+	struct bytes map;
+	int rc = state_readable(txn, STATE_DB_GROUP(group));
+	if (!rc)
+		rc = map_record(txn, STATE_DB_GROUP(group), &map);
+	if (!rc)
+		buf_put(out, map.p, map.n);
+	return rc;
 }
 
 static int absent_is_fine(int rc)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "cloudd/entry.h"
+#include "common/buf.h"
 #include "common/codec.h"
 #include "common/kv.h"
 #include "common/model.h"
@@ -51,6 +52,8 @@ struct apply_result {
 	uint8_t claim[CLAIM_BYTES];
 	const char *reason;    /* static text, for verdicts other than OK and DUPLICATE */
 	uint64_t meta_index;   /* shard: of the last advance taken, be it this entry or not */
+	uint64_t map_version;  /* TOPOLOGY, NODE, CUT: of the map that is there now; shard: of the map that it goes by; 0: none */
+	struct buf map;        /* TOPOLOGY, NODE, CUT that made a new map: its bytes, owned */
 	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
 	bool digested;         /* index is a multiple of APPLY_DIGEST_EVERY: */
@@ -58,15 +61,17 @@ struct apply_result {
 };
 void apply_result_clear(struct apply_result *r);
 
-/* The topology and the kv stay the caller's and outlive it. A group whose head does not read is void. WEIR_ECORRUPT,
+/* The topology and the kv stay the caller's and outlive it; t is what groups go by whose state has no map yet (and says the number
+ * of shards and the cluster's name, which never change). A group whose head does not read is void. WEIR_ECORRUPT,
  * WEIR_EIO, WEIR_EFULL; WEIR_EVERSION: the data are of another format, cluster or number of shards. *ret_why, on error: text, the caller's to free. */
 int apply_open(const struct topology *t, struct kv *state, struct apply **ret_apply, char **ret_why);
 void apply_close(struct apply *a); /* aborts an open transaction */
 /* Index and term of the last entry durably applied to a group (0: none). */
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
 /* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
- * later), WEIR_EIO, WEIR_ECORRUPT: a record that it needs does not read (abort: what the entry did so far must not stay; then
- * apply_void or apply_skip). Wrong bytes inside an entry are never an error: the result says. */
+ * later), WEIR_EIO, WEIR_EVERSION: a map that this program cannot read (stop), WEIR_ECORRUPT: a record that it needs does not read
+ * (abort: what the entry did so far must not stay; then apply_void or apply_skip). Wrong bytes inside an entry are never an error: the
+ * result says. */
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,
     struct apply_result *ret_result);
 /* The entries of consensus itself: they move the applied index; a configuration is kept in the head. The result's kind is
@@ -115,6 +120,9 @@ struct apply_group_info {
 };
 int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info *ret);
 
+/* Appends the cluster map that the group goes by, as map_encode writes it. WEIR_ENOTFOUND: it has none yet. */
+int apply_read_map(struct kv_txn *txn, uint32_t group, struct buf *out);
+
 /* Meta group: what is committed there. All owned by *ret. */
 struct meta_edge {
 	char *name;
@@ -125,7 +133,7 @@ struct meta_edge {
 struct meta_stream_edge {
 	char *name;
 	enum edge_state state;
-	int64_t watermark_ns, flushed_end_ns;
+	int64_t watermark_ns, flushed_end_ns, since_ns;
 };
 struct meta_stream {
 	char *name;
@@ -146,7 +154,7 @@ struct meta_state {
 int meta_read(struct kv_txn *txn, struct meta_state *ret);
 void meta_state_clear(struct meta_state *m);
 /* The advances that `shard` has still to take, in order of meta index, after `after` (what the shard last answered):
- * calls back with each encoded ENTRY_ADVANCE (time 0) until it returns false. Each names the one before it, and a shard
+ * calls back with each encoded ENTRY_ADVANCE and ENTRY_MAP (time 0) until it returns false. Each names the one before it, and a shard
  * does not take one that leaves a gap: when one got lost, read them again; do not keep them. */
 int meta_read_advances(struct kv_txn *txn, uint32_t shard, uint64_t after,
     bool (*each)(void *arg, uint64_t meta_index, struct bytes entry), void *arg);

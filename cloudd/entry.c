@@ -5,12 +5,13 @@
 
 #include "common/err.h"
 
-/* An edge of a close: [state and flags u8][name][watermark, less close][flushed end, less close]; the times only where
- * their flag is set. The differences wrap around, so that any two times have one. */
+/* An edge of a close: [state and flags u8][name][watermark, less close][flushed end, less close][since, less close]; the times
+ * only where their flag is set. The differences wrap around, so that any two times have one. */
 #define EDGE_STATE_MASK 0x07
 #define EDGE_HAS_WATERMARK 0x08
 #define EDGE_HAS_FLUSHED 0x10
-#define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED)
+#define EDGE_HAS_SINCE 0x20
+#define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED | EDGE_HAS_SINCE)
 #define EDGE_BYTES_MIN 3 /* flags, name's length, a character */
 
 const char *edge_state_text(enum edge_state s)
@@ -59,12 +60,16 @@ static void put_edge(struct buf *out, const struct entry_edge *e, int64_t base)
 		flags |= EDGE_HAS_WATERMARK;
 	if (e->flushed_end_ns != WATERMARK_NONE)
 		flags |= EDGE_HAS_FLUSHED;
+	if (e->since_ns != WATERMARK_NONE)
+		flags |= EDGE_HAS_SINCE;
 	buf_u8(out, (uint8_t)flags);
 	put_bytes(out, e->name);
 	if (flags & EDGE_HAS_WATERMARK)
 		buf_svarint(out, less(e->watermark_ns, base));
 	if (flags & EDGE_HAS_FLUSHED)
 		buf_svarint(out, less(e->flushed_end_ns, base));
+	if (flags & EDGE_HAS_SINCE)
+		buf_svarint(out, less(e->since_ns, base));
 }
 
 void entry_close_encode(const struct entry_close *c, struct buf *out)
@@ -123,6 +128,26 @@ static void put_fields(const struct entry *e, struct buf *out)
 	case ENTRY_TAKEN:
 		buf_varint(out, e->taken.shard);
 		buf_varint(out, e->taken.meta_index);
+		break;
+	case ENTRY_MAP:
+		buf_varint(out, e->map.meta_index);
+		buf_varint(out, e->map.after);
+		put_bytes(out, e->map.map);
+		break;
+	case ENTRY_TOPOLOGY:
+		buf_u64(out, e->topology.base_version);
+		buf_varint(out, e->topology.text_bytes);
+		put_bytes(out, e->topology.text);
+		break;
+	case ENTRY_NODE:
+		buf_u8(out, e->node.slot);
+		buf_u8(out, e->node.event);
+		break;
+	case ENTRY_CUT:
+		put_bytes(out, e->cut.stream);
+		buf_u32(out, e->cut.version);
+		buf_u8(out, e->cut.retire);
+		buf_svarint(out, e->cut.t_ns);
 		break;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
@@ -196,7 +221,7 @@ static int name_order(struct bytes a, struct bytes b)
 
 static struct entry_edge get_edge(struct rd *r, int64_t base)
 {
-	struct entry_edge e = {.watermark_ns = WATERMARK_NONE, .flushed_end_ns = WATERMARK_NONE};
+	struct entry_edge e = {.watermark_ns = WATERMARK_NONE, .flushed_end_ns = WATERMARK_NONE, .since_ns = WATERMARK_NONE};
 	unsigned flags = rd_u8(r);
 	if (flags & ~(unsigned)EDGE_FLAGS || (flags & EDGE_STATE_MASK) > EDGE_PARTITIONED)
 		fail(r, WEIR_ECORRUPT);
@@ -206,6 +231,8 @@ static struct entry_edge get_edge(struct rd *r, int64_t base)
 		e.watermark_ns = plus(base, rd_svarint(r));
 	if (flags & EDGE_HAS_FLUSHED)
 		e.flushed_end_ns = plus(base, rd_svarint(r));
+	if (flags & EDGE_HAS_SINCE)
+		e.since_ns = plus(base, rd_svarint(r));
 	return e;
 }
 
@@ -289,6 +316,26 @@ static void get_fields(struct rd *r, struct entry *e)
 	case ENTRY_TAKEN:
 		e->taken.shard = (uint32_t)rd_varint_max(r, SHARDS_MAX - 1);
 		e->taken.meta_index = rd_varint(r);
+		return;
+	case ENTRY_MAP:
+		e->map.meta_index = rd_varint(r);
+		e->map.after = rd_varint(r);
+		e->map.map = get_bytes(r, MAP_BYTES_MAX);
+		return;
+	case ENTRY_TOPOLOGY:
+		e->topology.base_version = rd_u64(r);
+		e->topology.text_bytes = (uint32_t)rd_varint_max(r, TOPOLOGY_TEXT_MAX);
+		e->topology.text = get_bytes(r, ENTRY_MAX);
+		return;
+	case ENTRY_NODE:
+		e->node.slot = rd_u8(r);
+		e->node.event = rd_u8(r);
+		return;
+	case ENTRY_CUT:
+		e->cut.stream = get_name(r);
+		e->cut.version = rd_u32(r);
+		e->cut.retire = get_bool(r);
+		e->cut.t_ns = rd_svarint(r);
 		return;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:

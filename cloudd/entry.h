@@ -20,6 +20,7 @@
 #define ENTRY_ROWS_MAX 10000    /* rows of closing, rollup and deletion that one entry may work off */
 #endif
 #define NONLIVE_MAX EDGES_MAX
+#define ENTRY_BASE_FIRST UINT64_MAX
 /* A meta index orders advances: the index of the ENTRY_CLOSE in the meta group's log, and the place in it, so that
  * each advance of one stream has its own. To everybody but the meta group it is just a number that grows. */
 #define META_INDEX(index, place) ((uint64_t)(index) * STREAMS_MAX + (uint64_t)(place))
@@ -30,12 +31,16 @@ enum entry_kind {
 	ENTRY_BATCH = 2,
 	ENTRY_ADVANCE = 3, /* close and final of one stream, in the order of meta_index */
 	ENTRY_SWEEP = 4,   /* goes on with closing, dirty windows, rollup and deletion */
+	ENTRY_MAP = 8,     /* a new cluster map, in the order of meta_index with the advances */
 	/* meta */
 	ENTRY_CREATE = 32, /* the cluster's id: first entry of group 0 */
 	ENTRY_CLAIM = 33,
 	ENTRY_READMIT = 34,
 	ENTRY_CLOSE = 35,  /* edge states, close and final of one or more streams */
 	ENTRY_TAKEN = 36,  /* a shard has applied the advances up to a meta index */
+	ENTRY_TOPOLOGY = 48, /* a new topology text: the next map (common/map.h) */
+	ENTRY_NODE = 49,   /* something has become of a node: likewise */
+	ENTRY_CUT = 50,    /* a stream's version takes over, or is retired: likewise */
 	/* any; never encoded here: entries of consensus itself, seen as results of apply only */
 	ENTRY_NOOP = 64,   /* a new leader's first */
 	ENTRY_CONFIG = 65, /* a change of the group's replicas */
@@ -57,6 +62,7 @@ struct entry_edge {
 	enum edge_state state;
 	int64_t watermark_ns;   /* committed watermark or WATERMARK_NONE */
 	int64_t flushed_end_ns; /* of an idle edge, or WATERMARK_NONE */
+	int64_t since_ns;       /* its readings from this event time on are in this version; WATERMARK_NONE: all, or not known */
 };
 
 /* One stream's close: in ENTRY_CLOSE, and as it is in ENTRY_ADVANCE. */
@@ -108,6 +114,25 @@ struct entry {
 			uint32_t shard;
 			uint64_t meta_index;
 		} taken;
+		struct {
+			uint64_t meta_index, after; /* as an advance's */
+			struct bytes map;           /* map_encode's bytes */
+		} map;
+		struct {
+			uint64_t base_version; /* of the map that the change was made against; 0: any; ENTRY_BASE_FIRST: only where there is no map */
+			uint32_t text_bytes;   /* of the topology's text */
+			struct bytes text;     /* ... compressed (common/zip) */
+		} topology;
+		struct {
+			uint8_t slot;
+			uint8_t event;         /* enum node_event: cloudd/placement.h */
+		} node;
+		struct {
+			struct bytes stream;
+			uint32_t version;
+			bool retire;           /* else: cut over at t_ns */
+			int64_t t_ns;          /* or WATERMARK_NONE: nothing was ever read */
+		} cut;
 	};
 };
 

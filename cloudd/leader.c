@@ -407,7 +407,8 @@ static void answer_advance(struct leader *s, const struct origin *o, enum verdic
 	s->io.answer(s->io.arg, o, &(struct answer){.verdict = v, .meta_index = s->advanced});
 }
 
-static void propose_advance(struct leader *s, const struct origin *o, struct entry *e, struct leader_time now)
+static void propose_advance(struct leader *s, const struct origin *o, struct entry *e, uint64_t meta_index,
+    struct leader_time now)
 {
 	uint64_t index;
 	const char *reason;
@@ -417,10 +418,10 @@ static void propose_advance(struct leader *s, const struct origin *o, struct ent
 		answer_advance(s, o, verdict_of(rc, &reason));
 		return;
 	}
-	s->advance_proposed = e->advance.meta_index;
+	s->advance_proposed = meta_index;
 	struct pending_item *item = pending_push(&s->pending, index);
-	item->kind = ENTRY_ADVANCE;
-	item->meta_index = e->advance.meta_index;
+	item->kind = ENTRY_ADVANCE; /* maps too: they are of one queue */
+	item->meta_index = meta_index;
 	wait_for(s, item, o);
 }
 
@@ -434,7 +435,9 @@ void leader_advance(struct leader *s, const struct origin *o, const struct msg *
 		answer_advance(s, o, VERDICT_REFUSED);
 		return;
 	}
-	uint64_t meta_index = e.kind == ENTRY_ADVANCE ? e.advance.meta_index : 0;
+	bool is_map = e.kind == ENTRY_MAP;
+	uint64_t meta_index = is_map ? e.map.meta_index : e.kind == ENTRY_ADVANCE ? e.advance.meta_index : 0;
+	uint64_t after = is_map ? e.map.after : meta_index ? e.advance.after : 0;
 	struct pending_item *item = find_advance(s, meta_index);
 	if (meta_index == 0 || meta_index != m->advance.meta_index) {
 		s->counters->refused++;
@@ -443,10 +446,10 @@ void leader_advance(struct leader *s, const struct origin *o, const struct msg *
 		wait_for(s, item, o);
 	} else if (s->advanced >= meta_index) {
 		answer_advance(s, o, VERDICT_OK);
-	} else if (s->advance_proposed && e.advance.after > s->advance_proposed) {
+	} else if (s->advance_proposed && after > s->advance_proposed) {
 		answer_advance(s, o, VERDICT_OUT_OF_SEQUENCE); /* one before it was lost on the way */
 	} else {
-		propose_advance(s, o, &e, now);
+		propose_advance(s, o, &e, meta_index, now);
 	}
 	entry_clear(&e);
 }
@@ -485,6 +488,7 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 		batch_applied(s, item, r);
 		break;
 	case ENTRY_ADVANCE:
+	case ENTRY_MAP:
 		s->counters->advances++;
 		/* One that came after a gap was not taken: what is proposed next must follow what was. */
 		s->advance_proposed = find_last_advance(s);
@@ -498,6 +502,9 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 	case ENTRY_READMIT:
 	case ENTRY_CLOSE:
 	case ENTRY_TAKEN:
+	case ENTRY_TOPOLOGY:
+	case ENTRY_NODE:
+	case ENTRY_CUT:
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
 		break; /* never proposed by a shard's leader */

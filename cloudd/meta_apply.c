@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cloudd/completeness.h"
+#include "cloudd/map_apply.h"
 #include "cloudd/window.h"
 #include "common/err.h"
 
@@ -151,6 +152,20 @@ static int apply_readmit(struct state *s, const struct entry *e, struct apply_re
 	return edge_write(s, e->readmit.edge, &edge);
 }
 
+int meta_remove_edge(struct state *s, const char *name)
+{
+	struct bytes edge_name = bytes_of(name, strlen(name));
+	struct edge_record edge;
+	int rc = edge_read(s, edge_name, &edge);
+	if (rc || !edge.epoch || edge.epoch == UINT64_MAX)
+		return rc;
+	edge.epoch++;
+	edge.flags = 0;
+	for (size_t i = 0; i < CLAIM_BYTES; i++)
+		edge.claim[i] = (uint8_t)~edge.claim[i]; /* nor does a claim that was granted get its grant again */
+	return edge_write(s, edge_name, &edge);
+}
+
 /* ---- CLOSE ------------------------------------------------------------------------------------------------- */
 
 /* STATE_CLOSE: meta index, close. Decoded: points into the value; the edges are owned. */
@@ -212,6 +227,7 @@ static void temper(struct entry_close *c, const struct entry_close *before)
 		if (b < before->edge_count && !order(before->edges[b].name, e->name)) {
 			e->watermark_ns = later(e->watermark_ns, before->edges[b].watermark_ns);
 			e->flushed_end_ns = later(e->flushed_end_ns, before->edges[b].flushed_end_ns);
+			e->since_ns = later(e->since_ns, before->edges[b].since_ns);
 		}
 	}
 }
@@ -276,6 +292,31 @@ static int apply_one_close(struct state *s, uint64_t meta_index, struct entry_cl
 	return rc;
 }
 
+/* A close begins with its stream's name, which is not empty. */
+#define QUEUE_MAP 0
+
+static bool is_map(struct bytes queued)
+{
+	return queued.n && queued.p[0] == QUEUE_MAP;
+}
+
+int meta_queue_map(struct state *s, uint64_t meta_index, struct bytes map)
+{
+	struct state_key k;
+	struct buf value = {0};
+	queue_key(&k, meta_index);
+	buf_u8(&value, QUEUE_MAP);
+	buf_put(&value, map.p, map.n);
+	return put(s, &k, &value);
+}
+
+int meta_forget_close(struct state *s, const char *stream, uint32_t version)
+{
+	struct state_key k;
+	state_key_version(&k, STATE_CLOSE, bytes_of(stream, strlen(stream)), version);
+	return state_del(s, &k);
+}
+
 /* Whether the queued advance is its stream's last. */
 static int is_latest(struct state *s, uint64_t meta_index, struct bytes value, bool *ret_latest)
 {
@@ -283,6 +324,10 @@ static int is_latest(struct state *s, uint64_t meta_index, struct bytes value, b
 	struct rd r = rd_init(value.p, value.n);
 	struct buf bytes = {0};
 	struct close_record last;
+	if (is_map(value)) {
+		*ret_latest = true;
+		return 0;
+	}
 	if (entry_close_decode(&r, &c))
 		return WEIR_ECORRUPT;
 	int rc = close_read(s, &c, &bytes, &last);
@@ -435,10 +480,15 @@ int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint6
 		return apply_close_entry(s, e, index);
 	case ENTRY_TAKEN:
 		return apply_taken(s, t, e, res);
+	case ENTRY_TOPOLOGY:
+	case ENTRY_NODE:
+	case ENTRY_CUT:
+		return map_apply(s, t, e, index, res);
 	case ENTRY_OPEN:
 	case ENTRY_BATCH:
 	case ENTRY_ADVANCE:
 	case ENTRY_SWEEP:
+	case ENTRY_MAP:
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
 		break;
@@ -493,7 +543,7 @@ static int add_stream(struct meta_state *m, struct bytes rest, struct bytes valu
 	for (uint32_t i = 0; i < r.close.edge_count; i++) {
 		const struct entry_edge *e = &r.close.edges[i];
 		s->edges[i] = (struct meta_stream_edge){xstrndup((const char *)e->name.p, e->name.n), e->state,
-		    e->watermark_ns, e->flushed_end_ns};
+		    e->watermark_ns, e->flushed_end_ns, e->since_ns};
 	}
 	free(r.close.edges);
 	return 0;
@@ -553,12 +603,14 @@ void meta_state_clear(struct meta_state *m)
 	*m = (struct meta_state){0};
 }
 
-/* Encodes one queued advance as the shard's entry. */
+/* Encodes one queued advance or map as the shard's entry. */
 static int queued_entry(uint64_t meta_index, uint64_t before, struct bytes value, struct buf *out)
 {
 	struct entry e = {.kind = ENTRY_ADVANCE, .advance = {.meta_index = meta_index, .after = before}};
 	struct rd r = rd_init(value.p, value.n);
-	if (entry_close_decode(&r, &e.advance.close))
+	if (is_map(value))
+		e = (struct entry){.kind = ENTRY_MAP, .map = {meta_index, before, bytes_of(value.p + 1, value.n - 1)}};
+	else if (entry_close_decode(&r, &e.advance.close))
 		return WEIR_ECORRUPT;
 	entry_encode(&e, out);
 	entry_clear(&e);

@@ -1,4 +1,4 @@
-/* The meta group's entries: CREATE, CLAIM, READMIT, CLOSE, TAKEN.
+/* The meta group's entries: CREATE, CLAIM, READMIT, CLOSE, TAKEN; TOPOLOGY, NODE and CUT are cloudd/map_apply's.
  *
  * Rules: semantics.md 1.2, 1.3, 3.3, 3.4. Internal to cloudd/apply. `res` is filled but for group, index and kind. 0, or
  * an error of kv; a wrong entry is a verdict.
@@ -16,6 +16,13 @@
 /* Records of the queue; above it the oldest one that has a successor is dropped: a shard that far behind keeps coarser
  * completeness, and close and final all the same. */
 #define ADVANCE_QUEUE_MAX 10000
+
+/* For cloudd/map_apply. A map in the queue is never replaced or dropped: each shard takes it. */
+int meta_queue_map(struct state *s, uint64_t meta_index, struct bytes map);
+/* The edge is not in the topology any more: no holder of its name is admitted with what it has. Its record stays. */
+int meta_remove_edge(struct state *s, const char *name);
+/* The stream's version is not in the map any more. */
+int meta_forget_close(struct state *s, const char *stream, uint32_t version);
 
 /* The closes of *e are changed to what was stored: none of their values ever falls. */
 int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint64_t index, struct apply_result *res);

@@ -30,6 +30,7 @@ struct reading {
 	struct partial_spec spec;
 	struct shard_advance advance;
 	struct window_levels levels;
+	struct window_floors floors;
 	struct window_grid grid;
 	bool own_window, own_by;
 	uint64_t examined;
@@ -59,10 +60,13 @@ static int reading_open(const struct topology *t, struct kv_txn *txn, uint32_t s
 	if (!rc)
 		rc = shard_read_id(txn, ret->db, bytes_of(stream->name, strlen(stream->name)), stream->version, &ret->id);
 	if (!rc)
+		rc = shard_read_floors(txn, ret->db, ret->id, &ret->floors);
+	if (!rc)
 		rc = shard_read_advance(txn, ret->db, ret->id, &ret->advance);
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
 	window_levels_at(stream, close_of(ret), &ret->levels);
+	window_levels_raise(&ret->levels, &ret->floors);
 	return 0;
 }
 

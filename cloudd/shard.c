@@ -3,10 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/shard_apply.h"
 #include "common/err.h"
 
 #define SUB_ADVANCE 0
 #define SUB_SWEEP 1
+#define SUB_FLOORS 2
 
 static void advance_key(struct state_key *k, uint32_t id, uint8_t sub)
 {
@@ -202,6 +204,28 @@ int shard_read_sweep(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_
 	return rc ? rc : get_sweep(value, ret);
 }
 
+int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret)
+{
+	struct state_key k;
+	struct bytes value;
+	*ret = (struct window_floors){0};
+	advance_key(&k, id, SUB_FLOORS);
+	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
+	if (rc)
+		return rc == WEIR_ENOTFOUND ? 0 : rc;
+	struct rd r = rd_init(value.p, value.n);
+	struct window_floors f = {.count = (unsigned)rd_varint_max(&r, LEVELS_MAX)};
+	for (unsigned i = 0; i < f.count; i++) {
+		f.floor_ns[i] = rd_svarint(&r);
+		if (f.floor_ns[i] != INT64_MIN && !state_time_ok(f.floor_ns[i]))
+			return WEIR_ECORRUPT;
+	}
+	if (rd_finish(&r))
+		return WEIR_ECORRUPT;
+	*ret = f;
+	return 0;
+}
+
 static int absent_is_fine(int rc)
 {
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
@@ -219,8 +243,16 @@ static int load_stream(struct shard *sh, struct shard_stream *s)
 		rc = absent_is_fine(shard_read_advance(txn, db, s->id, &s->advance));
 	if (!rc && s->id)
 		rc = absent_is_fine(shard_read_sweep(txn, db, s->id, &s->sweep));
-	window_levels_at(s->conf, shard_close_ns(s), &s->levels);
+	if (!rc && s->id)
+		rc = shard_read_floors(txn, db, s->id, &s->floors);
+	shard_set_levels(s);
 	return rc;
+}
+
+void shard_set_levels(struct shard_stream *s)
+{
+	window_levels_at(s->conf, shard_close_ns(s), &s->levels);
+	window_levels_raise(&s->levels, &s->floors);
 }
 
 /* One more than the highest id given. */
@@ -312,6 +344,77 @@ int shard_flush(struct shard *sh)
 	for (size_t i = 0; i < sh->stream_count && !rc; i++)
 		rc = write_stream(sh, &sh->streams[i]);
 	return rc;
+}
+
+/* ---- another map ------------------------------------------------------------------------------------------- */
+
+bool shard_takes(const struct shard *sh, uint64_t meta_index, uint64_t after)
+{
+	return meta_index > sh->meta_index && after <= sh->meta_index;
+}
+
+/* The pass under way goes on with the first of the new windows that ends after all that it has told of. */
+static void turn_pass(struct shard_stream *s, const struct window_grid *next)
+{
+	struct shard_sweep *c = &s->sweep;
+	const struct window_grid *was = &s->grid;
+	bool same = was->size_ns == next->size_ns && was->advance_ns == next->advance_ns && was->offset_ns == next->offset_ns;
+	if (same || c->pass == PASS_NONE || c->window_ns == WATERMARK_NONE)
+		return;
+	if (was->size_ns == next->size_ns && window_floor(next, c->window_ns) == c->window_ns)
+		return;
+	int64_t told_ns = c->window_ns - was->advance_ns + was->size_ns;
+	int64_t low_ns = c->pass == PASS_FINAL ? c->final_ns : c->close_ns;
+	c->window_ns = window_ending_after(next, low_ns > told_ns ? low_ns : told_ns);
+	c->in_window = false;
+	s->sweep_changed = true;
+}
+
+static bool keeps_the_same(const struct stream_conf *a, const struct stream_conf *b)
+{
+	bool same = a->retain_ns == b->retain_ns && a->rollup_count == b->rollup_count && a->offset_ns == b->offset_ns;
+	for (size_t i = 0; same && i < a->rollup_count; i++)
+		same = a->rollups[i].every_ns == b->rollups[i].every_ns && a->rollups[i].retain_ns == b->rollups[i].retain_ns;
+	return same;
+}
+
+static int keep_floors(struct shard *sh, struct shard_stream *s, const struct stream_conf *next)
+{
+	struct state_key k;
+	if (keeps_the_same(s->conf, next))
+		return 0;
+	window_floors_of(&s->levels, next, &s->floors);
+	s->sweep.kept_close_ns = WATERMARK_NONE; /* there may be more to delete, or less */
+	s->sweep_changed = true;
+	advance_key(&k, s->id, SUB_FLOORS);
+	buf_clear(&sh->value);
+	buf_varint(&sh->value, s->floors.count);
+	for (unsigned i = 0; i < s->floors.count; i++)
+		buf_svarint(&sh->value, s->floors.floor_ns[i]);
+	return state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
+}
+
+static int leave_stream(struct shard *sh, struct shard_stream *s, const struct topology *next)
+{
+	int at = topology_stream_version_of(next, s->conf->name, s->conf->version);
+	if (at < 0 || !s->id)
+		return 0;
+	struct window_grid grid = window_grid_of(&next->streams[at]);
+	turn_pass(s, &grid);
+	return keep_floors(sh, s, &next->streams[at]);
+}
+
+int shard_leave_map(struct shard *sh, const struct topology *next)
+{
+	int rc = 0;
+	for (size_t i = 0; i < sh->stream_count && !rc; i++)
+		rc = leave_stream(sh, &sh->streams[i], next);
+	for (size_t i = 0; i < sh->topology->edge_count && !rc; i++) {
+		const struct edge_conf *e = &sh->topology->edges[i];
+		if (!e->gone && topology_edge(next, e->name) < 0)
+			rc = shard_fence_edge(sh, e->name);
+	}
+	return rc ? rc : shard_flush(sh);
 }
 
 struct shard_stream *shard_stream_of(struct shard *sh, struct bytes name, uint32_t version)

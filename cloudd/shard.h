@@ -69,7 +69,8 @@ struct shard_stream {
 	uint32_t id; /* 0: none yet */
 	struct shard_counts counts;
 	struct shard_advance advance;
-	struct window_levels levels; /* at the advance's close */
+	struct window_levels levels; /* at the advance's close, and no lower than floors */
+	struct window_floors floors;
 	struct shard_sweep sweep;
 	bool counts_changed, sweep_changed;
 };
@@ -94,6 +95,13 @@ int shard_flush(struct shard *sh);
 
 /* The topology's stream of this name and version, or NULL. */
 struct shard_stream *shard_stream_of(struct shard *sh, struct bytes name, uint32_t version);
+/* Whether this advance or map is the next in the queue: neither an older one nor one that leaves a gap. */
+bool shard_takes(const struct shard *sh, uint64_t meta_index, uint64_t after);
+/* Before the shard is loaded again by another map: what is in memory is written, for a window or a retain that changes; edges that
+ * are no more are fenced. */
+int shard_leave_map(struct shard *sh, const struct topology *next);
+/* The levels of the stream as of its close. */
+void shard_set_levels(struct shard_stream *s);
 /* Gives the stream its id if it has none. */
 int shard_stream_name(struct shard *sh, struct shard_stream *s);
 /* Counts readings of a stream that the topology does not know. */
@@ -112,6 +120,8 @@ int shard_read_id(struct kv_txn *txn, unsigned db, struct bytes name, uint32_t v
 int shard_read_counts_of(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_counts *ret);
 int shard_read_advance(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_advance *ret);
 int shard_read_sweep(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_sweep *ret);
+/* STATE_ADVANCE, id, 2: none is fine. */
+int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret);
 /* STATE_STREAM's value. */
 int shard_stream_decode(struct bytes value, struct bytes *ret_name, uint32_t *ret_version);
 

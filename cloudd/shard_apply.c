@@ -65,9 +65,33 @@ static const char *open_misfit(const struct entry *e, uint64_t last)
 	return NULL;
 }
 
+int shard_fence_edge(struct shard *sh, const char *name)
+{
+	struct edge_record edge;
+	struct bytes edge_name = bytes_of(name, strlen(name));
+	int rc = edge_read(sh, edge_name, &edge);
+	if (rc || !edge.epoch || edge.epoch == UINT64_MAX)
+		return rc;
+	edge.epoch++;
+	return edge_write(sh, edge_name, &edge);
+}
+
+/* By the shard's map; before it has one there are no strangers. */
+static bool is_stranger(const struct shard *sh, struct bytes edge)
+{
+	char name[NAME_MAX_BYTES + 1];
+	memcpy(name, edge.p, edge.n);
+	name[edge.n] = 0;
+	return sh->topology->map_version && topology_edge(sh->topology, name) < 0;
+}
+
 int shard_apply_open(struct shard *sh, const struct entry *e, struct apply_result *res)
 {
 	struct edge_record edge;
+	if (is_stranger(sh, e->open.edge)) {
+		answer(res, VERDICT_UNAVAILABLE, "the edge is not in the topology that this shard has");
+		return 0;
+	}
 	int rc = edge_read(sh, e->open.edge, &edge);
 	if (rc)
 		return rc;
@@ -408,7 +432,7 @@ static int write_advance(struct shard *sh, struct shard_stream *s, uint64_t meta
 		return rc;
 	shard_advance_clear(&s->advance);
 	rc = shard_advance_decode(value, &s->advance);
-	window_levels_at(s->conf, shard_close_ns(s), &s->levels);
+	shard_set_levels(s);
 	return rc;
 }
 
@@ -418,7 +442,7 @@ int shard_apply_advance(struct shard *sh, const struct entry *e, struct apply_re
 	uint64_t meta_index = e->advance.meta_index;
 	*ret_stream = NULL;
 	res->meta_index = sh->meta_index;
-	if (meta_index <= sh->meta_index || e->advance.after > sh->meta_index)
+	if (!shard_takes(sh, meta_index, e->advance.after))
 		return 0; /* an older one, or one that leaves a gap: the meta leader sends from res->meta_index on */
 	sh->meta_index = res->meta_index = meta_index;
 	struct shard_stream *s = shard_stream_of(sh, e->advance.close.stream, e->advance.close.version);

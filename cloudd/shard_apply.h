@@ -9,6 +9,8 @@
 #include "cloudd/entry.h"
 #include "cloudd/shard.h"
 
+/* The edge is not in the topology any more: its epoch rises, its record stays (semantics.md 1.4). */
+int shard_fence_edge(struct shard *sh, const char *name);
 int shard_apply_open(struct shard *sh, const struct entry *e, struct apply_result *res);
 /* All of the batch or nothing of it: what cannot be decoded is refused, and the sequence does not move. */
 int shard_apply_batch(struct shard *sh, const struct entry *e, uint64_t index, struct apply_result *res);

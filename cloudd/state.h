@@ -15,6 +15,7 @@
 
 enum state_table {
 	STATE_APPLIED = 'a',
+	STATE_MAP = 'M',       /* -> the encoded cluster map; of shards, too */
 	/* shards */
 	STATE_STREAM = 'S',    /* id -> name, version */
 	STATE_STREAM_ID = 's', /* name, NUL, version -> id */
@@ -22,7 +23,7 @@ enum state_table {
 	STATE_PARTIAL = 'p',   /* id, level, slice start, group -> partial */
 	STATE_GROUP = 'g',     /* id, group -> start of its latest partial */
 	STATE_COUNTS = 'c',    /* id -> the ledger */
-	STATE_ADVANCE = 'w',   /* id, 0 -> last advance; id, 1 -> the sweep's cursors */
+	STATE_ADVANCE = 'w',   /* id, 0 -> last advance; id, 1 -> the sweep's cursors; id, 2 -> floors of an earlier configuration */
 	STATE_INTERVAL = 'i',  /* id, interval end -> completeness */
 	STATE_DIRTY = 'd',     /* id, level, slice start, group -> close and entry index when it was marked */
 	STATE_REVISION = 'r',  /* id, window start, group -> revision, entry index when it was raised */
@@ -31,7 +32,7 @@ enum state_table {
 	STATE_CLUSTER = 'C',   /* -> cluster id */
 	STATE_META_EDGE = 'E', /* name -> epoch, claim, flags */
 	STATE_CLOSE = 'W',     /* name, NUL, version -> meta index, close */
-	STATE_QUEUE = 'Q',     /* meta index -> the advance's close */
+	STATE_QUEUE = 'Q',     /* meta index -> the advance's close, or 0 and a map */
 	STATE_TAKEN = 'T',     /* shard -> meta index */
 };
 

@@ -208,7 +208,9 @@ static int pass_seek(struct sweep *w, int64_t high)
 	if (rc)
 		return rc;
 	go_to(w, window_ending_after(g, start));
-	return c->window_ns <= high - g->size_ns ? DONE : STOPPED;
+	if (w->s->conf->from_ns != INT64_MIN)
+		go_to(w, window_ceil(g, w->s->conf->from_ns));
+	return c->window_ns <= high - g->size_ns && c->window_ns < w->s->conf->answers_until_ns ? DONE : STOPPED;
 }
 
 /* Goes over the windows that end in (low, high], from where the cursor stands. */
@@ -351,8 +353,14 @@ static uint64_t marked_windows(const struct sweep *w, const struct mark *m, int6
 	if (!window_range(g, m->place.start_ns, w->s->levels.every_ns[m->place.level], &first, &last))
 		return 0;
 	last = lesser(last, closed);
-	if (w->s->levels.horizon_ns != INT64_MIN && first < w->s->levels.horizon_ns)
-		first = window_ceil(g, w->s->levels.horizon_ns);
+	int64_t from_ns = w->s->levels.horizon_ns > w->s->conf->from_ns ? w->s->levels.horizon_ns : w->s->conf->from_ns;
+	if (from_ns != INT64_MIN && first < from_ns)
+		first = window_ceil(g, from_ns);
+	if (last >= w->s->conf->answers_until_ns) {
+		if (w->s->conf->answers_until_ns < TIME_MIN_NS)
+			return 0;
+		last = window_floor(g, w->s->conf->answers_until_ns - 1);
+	}
 	*ret_first = first;
 	return first > last ? 0 : (uint64_t)(last - first) / (uint64_t)g->advance_ns + 1;
 }
@@ -579,7 +587,10 @@ static int sweep_groups(struct sweep *w)
 static bool same_floors(const struct shard_stream *s)
 {
 	struct window_levels before;
+	if (s->sweep.kept_close_ns == WATERMARK_NONE && s->floors.count)
+		return false; /* what is kept has changed */
 	window_levels_at(s->conf, s->sweep.kept_close_ns, &before);
+	window_levels_raise(&before, &s->floors);
 	return !memcmp(before.floor_ns, s->levels.floor_ns, s->levels.count * sizeof(before.floor_ns[0]));
 }
 
@@ -607,10 +618,16 @@ static int sweep_kept(struct sweep *w)
 	return DONE;
 }
 
+/* A version that does not answer yet waits: which of its windows are told of follows from where it takes over. */
+static bool is_swept(const struct shard_stream *s)
+{
+	return s->id && s->conf->phase != STREAM_PENDING;
+}
+
 int sweep_stream(struct shard *sh, struct shard_stream *s, struct sweep_entry *e)
 {
 	struct sweep w = {.sh = sh, .s = s, .e = e};
-	if (!s->id)
+	if (!is_swept(s))
 		return 0;
 	move_clock(&w);
 	int rc = sweep_closing(&w);
@@ -636,7 +653,7 @@ bool sweep_pending(const struct shard *sh)
 {
 	for (size_t i = 0; i < sh->stream_count; i++) {
 		const struct shard_stream *s = &sh->streams[i];
-		if (s->id && (!closing_is_done(s) || s->sweep.kept_close_ns != shard_close_ns(s) || s->sweep.in_groups))
+		if (is_swept(s) && (!closing_is_done(s) || s->sweep.kept_close_ns != shard_close_ns(s) || s->sweep.in_groups))
 			return true;
 	}
 	return false;
@@ -645,7 +662,7 @@ bool sweep_pending(const struct shard *sh)
 bool sweep_dirty(const struct shard *sh)
 {
 	for (size_t i = 0; i < sh->stream_count; i++) {
-		if (sh->streams[i].counts.dirty)
+		if (is_swept(&sh->streams[i]) && sh->streams[i].counts.dirty)
 			return true;
 	}
 	return false;

@@ -71,6 +71,32 @@ void window_levels_at(const struct stream_conf *s, int64_t close_ns, struct wind
 	*ret = l;
 }
 
+void window_levels_raise(struct window_levels *l, const struct window_floors *kept)
+{
+	l->horizon_ns = INT64_MAX;
+	for (unsigned i = 0; i < l->count; i++) {
+		if (i < kept->count && kept->floor_ns[i] > l->floor_ns[i])
+			l->floor_ns[i] = kept->floor_ns[i];
+		if (l->floor_ns[i] < l->horizon_ns)
+			l->horizon_ns = l->floor_ns[i];
+	}
+}
+
+void window_floors_of(const struct window_levels *was, const struct stream_conf *next, struct window_floors *ret)
+{
+	struct window_floors f = {.count = 1 + (unsigned)next->rollup_count};
+	for (unsigned i = 0; i < f.count; i++) {
+		if (i < was->count) {
+			f.floor_ns[i] = was->floor_ns[i];
+			continue;
+		}
+		int64_t finer_ns = f.floor_ns[i - 1], every_ns = next->rollups[i - 1].every_ns;
+		int64_t start_ns = finer_ns == INT64_MIN ? INT64_MIN : time_floor(finer_ns, every_ns, next->offset_ns);
+		f.floor_ns[i] = start_ns < finer_ns ? start_ns + every_ns : start_ns;
+	}
+	*ret = f;
+}
+
 int64_t window_period(const struct window_levels *l, unsigned level, int64_t t_ns)
 {
 	return time_floor(t_ns, l->every_ns[level], l->offset_ns);

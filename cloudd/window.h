@@ -38,6 +38,16 @@ struct window_levels {
 	int64_t horizon_ns;           /* nothing that starts before is kept; INT64_MIN: everything is */
 };
 void window_levels_at(const struct stream_conf *s, int64_t close_ns, struct window_levels *ret);
+/* What an earlier configuration of the stream moved on or deleted stays so, whatever the present one would keep: floors that
+ * were reached when it was changed. Levels beyond `count`: none. */
+struct window_floors {
+	unsigned count;
+	int64_t floor_ns[LEVELS_MAX]; /* INT64_MIN: none */
+};
+void window_levels_raise(struct window_levels *l, const struct window_floors *kept);
+/* Those to keep when the configuration changes from the one of `was` (as of now) to next. A level that is new begins with the first
+ * of its periods that the finest of the old ones still has all of. */
+void window_floors_of(const struct window_levels *was, const struct stream_conf *next, struct window_floors *ret);
 /* Start of level's period that holds t. */
 int64_t window_period(const struct window_levels *l, unsigned level, int64_t t_ns);
 /* The finest level from `from` on that keeps a slice, and the start of its period there; -1: none, it is beyond retain. */

@@ -27,7 +27,8 @@
  * removed is ENDED: edges flush it, its windows close as those of an idle edge do, then it is RETIRED; it is answered still, and where
  * its name is used again, up to where the new one takes over: the new one is PENDING over it. A PENDING version that is given up
  * is RETIRED with nothing to answer. All other changes of a stream (window on the same slices, lateness, functions on
- * the same parts, retain, rollup, edges, max_groups) make no new version: they are in force from the entry on. */
+ * the same parts, retain, further rollups, edges, max_groups) make no new version: they are in force from the entry on. Other periods of
+ * a rollup that is there, fewer rollups, or another offset of windows where there are any, do: what is stored is made of them. */
 #ifndef WEIR_COMMON_MAP_H
 #define WEIR_COMMON_MAP_H
 
@@ -76,6 +77,10 @@ struct cluster_map {
 
 void map_clear(struct cluster_map *m); /* frees what it holds; fine on an empty one */
 void map_copy(const struct cluster_map *m, struct cluster_map *ret);
+/* A topology's text as ENTRY_TOPOLOGY, MSG_TOPOLOGY and maps hold it: by zstd where that is shorter, else as it is. Appends. */
+void map_text_pack(const char *text, size_t len, struct buf *out);
+/* A fresh NUL-terminated text. WEIR_ECORRUPT, WEIR_ETOOBIG. */
+int map_text_unpack(struct bytes packed, uint32_t text_bytes, char **ret_text);
 /* Takes a copy of packed bytes for the text that is in m: of the entry that brought it. WEIR_ECORRUPT: they are not that text. */
 int map_set_packed(struct cluster_map *m, struct bytes packed);
 

@@ -21,7 +21,7 @@ static void put_text(const struct cluster_map *m, struct buf *out)
 	buf_u32(out, (uint32_t)m->text_len);
 	struct buf packed = {0};
 	if (m->packed) {
-		buf_u8(out, TEXT_ZSTD);
+		buf_u8(out, m->packed_len == m->text_len ? TEXT_RAW : TEXT_ZSTD);
 		buf_bytes(out, m->packed, m->packed_len);
 	} else if (zip_pack(m->text, m->text_len, &packed)) {
 		buf_u8(out, TEXT_ZSTD);
@@ -74,6 +74,36 @@ int map_encode(const struct cluster_map *m, struct buf *out)
 
 /* ---- and back --------------------------------------------------------------------------------------------- */
 
+/* Packed bytes are fewer than those of the text, or they are the text. */
+static int unpack(struct bytes packed, char *text, size_t len)
+{
+	if (packed.n != len)
+		return packed.n > len ? WEIR_ECORRUPT : zip_unpack(packed.p, packed.n, (uint8_t *)text, len);
+	if (len)
+		memcpy(text, packed.p, len);
+	return 0;
+}
+
+int map_text_unpack(struct bytes packed, uint32_t text_bytes, char **ret_text)
+{
+	if (text_bytes > TOPOLOGY_TEXT_MAX)
+		return WEIR_ETOOBIG;
+	char *text = xmalloc((size_t)text_bytes + 1);
+	int err = unpack(packed, text, text_bytes);
+	text[text_bytes] = 0;
+	if (err)
+		free(text);
+	else
+		*ret_text = text;
+	return err;
+}
+
+void map_text_pack(const char *text, size_t len, struct buf *out)
+{
+	if (!zip_pack(text, len, out))
+		buf_put(out, text, len);
+}
+
 static int read_text(struct rd *r, struct cluster_map *m)
 {
 	uint32_t len = rd_u32(r);
@@ -84,19 +114,15 @@ static int read_text(struct rd *r, struct cluster_map *m)
 		return WEIR_ECORRUPT;
 	if (len > TOPOLOGY_TEXT_MAX)
 		return WEIR_ETOOBIG;
-	if (how > TEXT_ZSTD || (how == TEXT_RAW && n != len))
+	if (how > TEXT_ZSTD || (how == TEXT_RAW) != (n == len) || n > len)
 		return WEIR_ECORRUPT;
 	m->text = xmalloc((size_t)len + 1);
 	m->text_len = len;
 	m->text[len] = 0;
-	if (how == TEXT_RAW) {
-		memcpy(m->text, bytes, n);
-		return 0;
-	}
 	m->packed = xmalloc(n + 1);
 	memcpy(m->packed, bytes, n);
 	m->packed_len = n;
-	return zip_unpack(bytes, n, (uint8_t *)m->text, len);
+	return unpack(bytes_of(bytes, n), m->text, len);
 }
 
 static int read_node(struct rd *r, struct map_node *n)
@@ -244,8 +270,7 @@ int map_decode(struct bytes raw, struct cluster_map *ret)
 int map_set_packed(struct cluster_map *m, struct bytes packed)
 {
 	char *text = xmalloc(m->text_len + 1);
-	bool same = !zip_unpack(packed.p, packed.n, (uint8_t *)text, m->text_len) &&
-		    !memcmp(text, m->text, m->text_len);
+	bool same = !unpack(packed, text, m->text_len) && !memcmp(text, m->text, m->text_len);
 	free(text);
 	if (!same)
 		return WEIR_ECORRUPT;

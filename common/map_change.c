@@ -376,6 +376,32 @@ static void differ_stream(const struct change *c, const struct stream_conf *was,
 	}
 }
 
+/* Whether what one definition has stored can be gone on with by the other: partials hold the same, and coarser levels are made of
+ * the same periods, maybe with more levels behind. */
+static bool goes_on(const struct stream_conf *was, const struct stream_conf *next)
+{
+	if (topology_stream_version(was) != topology_stream_version(next) || was->rollup_count > next->rollup_count)
+		return false;
+	for (size_t i = 0; i < was->rollup_count; i++) {
+		if (was->rollups[i].every_ns != next->rollups[i].every_ns)
+			return false;
+	}
+	return !was->rollup_count || was->offset_ns == next->offset_ns;
+}
+
+static bool current_goes_on(const struct change *c, const struct map_stream *current, const struct stream_conf *next)
+{
+	struct stream_conf was;
+	struct buf errors = {0};
+	bool fine = current->fingerprint == next->version && !topology_stream_parse(c->was, current->definition, &was, &errors);
+	buf_free(&errors);
+	if (!fine)
+		return false;
+	fine = goes_on(&was, next);
+	stream_conf_clear(&was);
+	return fine;
+}
+
 /* The text defines another version than the one that it defined so far. */
 static void replace_version(struct change *c, const struct stream_conf *s, struct buf *text)
 {
@@ -384,7 +410,7 @@ static void replace_version(struct change *c, const struct stream_conf *s, struc
 	struct map_stream *current = in_phase(&c->out, s->name, STREAM_CURRENT);
 	if (pending)
 		give_up(c, pending);
-	if (current && current->fingerprint == s->version) {
+	if (pending && current && current_goes_on(c, current, s)) {
 		free(current->definition);
 		current->definition = xstrdup("");
 		buf_printf(text, "; the version that is in force stays");
@@ -412,7 +438,7 @@ static void change_stream(struct change *c, const struct stream_conf *s)
 		differ_stream(c, was, s, &text);
 	if (!known)
 		add_version(c, s, STREAM_CURRENT);
-	else if (!live || live->fingerprint != s->version)
+	else if (!live || !was || live->fingerprint != s->version || !goes_on(was, s))
 		replace_version(c, s, &text);
 	if (!live)
 		tell(c, MAP_ADDED, "stream", s->name, "%s", known ? "follows what was called so before" : "");

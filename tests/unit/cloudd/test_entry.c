@@ -10,9 +10,9 @@
 static const uint8_t id[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
 static struct entry_edge edges[] = {
-	{{(const uint8_t *)"a", 1}, EDGE_LIVE, 1000, WATERMARK_NONE},
-	{{(const uint8_t *)"b", 1}, EDGE_IDLE, WATERMARK_NONE, INT64_MAX},
-	{{(const uint8_t *)"b2", 2}, EDGE_PARTITIONED, INT64_MIN + 1, 7},
+	{{(const uint8_t *)"a", 1}, EDGE_LIVE, 1000, WATERMARK_NONE, WATERMARK_NONE},
+	{{(const uint8_t *)"b", 1}, EDGE_IDLE, WATERMARK_NONE, INT64_MAX, 12},
+	{{(const uint8_t *)"b2", 2}, EDGE_PARTITIONED, INT64_MIN + 1, 7, INT64_MAX},
 };
 
 static const struct entry samples[] = {
@@ -25,6 +25,11 @@ static const struct entry samples[] = {
 	{.kind = ENTRY_CLAIM, .claim = {{(const uint8_t *)"e-1", 3}, 4, {id, 16}, true}},
 	{.kind = ENTRY_READMIT, .readmit = {{(const uint8_t *)"e-1", 3}}},
 	{.kind = ENTRY_TAKEN, .taken = {255, 12345678901}},
+	{.kind = ENTRY_MAP, .time_ns = 9, .map = {META_INDEX(13, 0), META_INDEX(12, 3), {id, 16}}},
+	{.kind = ENTRY_TOPOLOGY, .topology = {ENTRY_BASE_FIRST, TOPOLOGY_TEXT_MAX, {id, 16}}},
+	{.kind = ENTRY_NODE, .node = {63, 2}},
+	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, UINT32_MAX, false, -60}},
+	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, 1, true, WATERMARK_NONE}},
 };
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -78,6 +83,7 @@ START_TEST(an_advance_keeps_its_fields)
 		ck_assert(c->edges[i].state == edges[i].state);
 		ck_assert(c->edges[i].watermark_ns == edges[i].watermark_ns);
 		ck_assert(c->edges[i].flushed_end_ns == edges[i].flushed_end_ns);
+		ck_assert(c->edges[i].since_ns == edges[i].since_ns);
 	}
 	entry_clear(&e);
 	buf_free(&b);
