@@ -449,8 +449,7 @@ int apply_void(struct apply *a, uint32_t group)
 		return rc;
 	if (g->shard)
 		(void)shard_flush(g->shard); /* for who looks at what is left */
-	shard_free(g->shard);
-	g->shard = NULL;
+	unload(a, g);
 	g->head.is_void = true;
 	return 0;
 }
