@@ -15,7 +15,9 @@
 #define SWEEP_EXAMINED_MAX (10 * ENTRY_ROWS_MAX) /* records that one entry may look at */
 #define OUTBOX_ROWS_MAX 1000000                  /* per stream and shard */
 #define OUTBOX_AGE_MAX_NS (INT64_C(3600) * 1000000000) /* by the log's own clock */
+#ifndef OUTBOX_CLOCK_STEP_MAX_NS /* the simulator has one of its own */
 #define OUTBOX_CLOCK_STEP_MAX_NS (INT64_C(60) * 1000000000)
+#endif
 #define OUTBOX_CLOCK_EVERY_NS (INT64_C(1) * 1000000000)
 
 /* What is left of an entry's allowance. */

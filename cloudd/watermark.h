@@ -25,7 +25,8 @@
  *
  * One bad clock cannot move close: what an edge reports beyond fleet_time() and its max_ahead cannot be, and counts as what
  * that edge would report with a right clock. For an edge whose clock ran ahead, and which stamped readings by it, never
- * takes its own watermark back: its later readings are late by what it says, and must not make the others' late as well. */
+ * takes its own watermark back: its later readings are late by what it says, and must not make the others' late as well. While
+ * it is idle that goes on for a window's size, until all that it had before can be closed. */
 #ifndef WEIR_CLOUDD_WATERMARK_H
 #define WEIR_CLOUDD_WATERMARK_H
 
@@ -57,6 +58,7 @@ struct watermark_heard {
 	int64_t heard_ns;       /* of the last report, or the leader's start */
 	int64_t advanced_ns;    /* when the watermark rose last, nothing was unsent, or it was heard again after silence */
 	int64_t joining_ns;     /* since when its state is JOINING */
+	int64_t idle_fleet_ns;  /* the fleet's time when it was first heard to be idle */
 };
 
 /* A leader's start: everyone counts as heard now. */

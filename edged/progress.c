@@ -7,7 +7,9 @@
 void progress_init(struct progress *p, size_t source_count, int64_t idle_after_ns, int64_t tick_ns, int64_t mono_ns)
 {
 	*p = (struct progress){.source_count = source_count, .idle_after_ns = idle_after_ns, .updated_mono_ns = mono_ns};
-	p->stopped_after_ns = 3 * tick_ns > PROGRESS_STOPPED_NS ? 3 * tick_ns : PROGRESS_STOPPED_NS;
+	p->stopped_after_ns = idle_after_ns / 2 < PROGRESS_STOPPED_NS ? idle_after_ns / 2 : PROGRESS_STOPPED_NS;
+	if (p->stopped_after_ns < 3 * tick_ns)
+		p->stopped_after_ns = 3 * tick_ns;
 	p->sources = xcalloc(source_count ? source_count : 1, sizeof(p->sources[0]));
 	for (size_t i = 0; i < source_count; i++)
 		p->sources[i].heard_mono_ns = mono_ns;

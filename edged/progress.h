@@ -3,7 +3,7 @@
  * The event time of the edge is the minimum over its sources that are neither finished nor idle of the highest timestamp
  * accepted; a source that has given nothing yet, and is not idle yet, holds it back. A source is idle when nothing
  * came for idle_after, counted from the start before its first reading; while sources are paused, or the process was
- * stopped (no update for PROGRESS_STOPPED_NS and three ticks), time does not count. */
+ * stopped (no update for PROGRESS_STOPPED_NS, or half of idle_after where that is less, and three ticks), time does not count. */
 #ifndef WEIR_EDGED_PROGRESS_H
 #define WEIR_EDGED_PROGRESS_H
 

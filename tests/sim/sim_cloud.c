@@ -20,7 +20,8 @@ static bool zombie(const struct sim_cloud *c)
 
 struct node_time sim_cloud_time(const struct sim_cloud *c)
 {
-	return (struct node_time){SIM_WALL_BASE_NS + c->w->now_ns + c->skew_ns, NS_PER_SEC + c->w->now_ns};
+	int64_t vain_ns = c->w->mutant == MUTANT_VAIN_CLOCK ? 100 * 86400 * NS_PER_SEC : 0;
+	return (struct node_time){sim_wall_ns(c->w) + c->skew_ns + vain_ns, sim_mono_ns(c->w, &c->sleep)};
 }
 
 static int64_t job_delay(struct sim_cloud *c)
@@ -578,7 +579,7 @@ void sim_cloud_start(struct sim_cloud *c)
 	memset(c->durable, 0, sizeof(c->durable));
 	memset(c->applied, 0, sizeof(c->applied));
 	memset(c->serves, 0, sizeof(c->serves));
-	c->paused_until_ns = 0;
+	sim_wake(c->w, &c->sleep);
 	c->apply = NULL;
 	c->node = NULL;
 	c->up = true;

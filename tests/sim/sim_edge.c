@@ -28,7 +28,12 @@ static bool zombie(const struct sim_edge *e)
 
 struct pipeline_time sim_edge_time(const struct sim_edge *e)
 {
-	return (struct pipeline_time){SIM_WALL_BASE_NS + e->w->now_ns + e->skew_ns, NS_PER_SEC + e->w->now_ns};
+	return (struct pipeline_time){sim_wall_ns(e->w) + e->skew_ns, sim_mono_ns(e->w, &e->sleep)};
+}
+
+static bool is_right(int64_t skew_ns)
+{
+	return skew_ns >= -2 * NS_PER_SEC && skew_ns <= 2 * NS_PER_SEC;
 }
 
 static void log_add(struct sim_delivery **log, size_t *count, size_t *cap, struct sim_delivery d)
@@ -102,6 +107,10 @@ static bool tamper(struct sim_edge *e, struct msg *m, struct buf *out)
 		return m->type == MSG_BATCH && early_ack(e, m);
 	case MUTANT_IGNORE_EPOCH:
 		newest_epoch(e, m);
+		return msg_encode(m, out) != 0;
+	case MUTANT_VAIN_CLOCK:
+		if (m->type == MSG_REPORT)
+			m->report.wall_ns += 100 * 86400 * NS_PER_SEC;
 		return msg_encode(m, out) != 0;
 	case MUTANT_EAGER_REPORT:
 		for (size_t i = 0; m->type == MSG_REPORT && i < m->report.stream_count; i++)
@@ -177,8 +186,10 @@ static void edge_mark(void *arg, uint32_t source, struct buf *out)
 static void edge_committed(void *arg)
 {
 	struct sim_edge *e = arg;
-	if (!zombie(e))
-		e->cut_durable = e->cut_pending;
+	if (zombie(e))
+		return;
+	e->cut_durable = e->cut_pending;
+	e->clock_kept = e->clock_kept || (is_right(e->skew_ns) && !e->clock_ever_wrong);
 }
 
 /* The first line behind offset `at`. */
@@ -238,6 +249,17 @@ static const struct sim_line *feed_next(struct sim_edge *e, size_t s, bool refus
 	return l;
 }
 
+/* Only a clock that is known to be wrong suspends the rule; and one that was set back far is known to be wrong. */
+static void check_clock(struct sim_edge *e, const struct sim_line *l, bool accepted, int64_t limit_ns)
+{
+	if (l->bad || !l->has_time || e->w->plan->scenario != SIM_PLAIN)
+		return;
+	if (accepted && l->t_ns > limit_ns && is_right(e->skew_ns) && !e->clock_ever_wrong)
+		sim_fail(e->w, "edge %u took a reading too far ahead, and its clock is right", e->pid);
+	if (!accepted && !l->ahead && e->clock_kept && e->skew_ns <= -1000 * NS_PER_SEC)
+		sim_fail(e->w, "edge %u refused a right reading, because its clock was set back", e->pid);
+}
+
 /* What the pipeline made of a line: all its readings accepted, or all refused. */
 static void feed_note(struct sim_edge *e, size_t s, const struct sim_line *l, const struct pipeline_ledger *before,
     int64_t wall_ns)
@@ -252,6 +274,7 @@ static void feed_note(struct sim_edge *e, size_t s, const struct sim_line *l, co
 	int64_t limit = wall_ns + e->w->topology->edges[e->edge].max_ahead_ns;
 	if (refused && !l->bad && (!l->has_time || l->t_ns <= limit))
 		sim_fail(e->w, "edge %u refused a good reading that is not ahead of its clock", e->pid);
+	check_clock(e, l, accepted > 0, limit);
 	e->accepted += accepted;
 	e->refused += refused;
 	log_add(&e->log, &e->log_count, &e->log_cap,
@@ -457,8 +480,32 @@ static const struct pipeline_io edge_io = {
     .skip_to_end = edge_skip_to_end,
 };
 
+/* The mark `wall`: when it committed last, as far as that was believed. */
+static void mutate_wall(struct sim_edge *e)
+{
+	struct kv_txn *txn;
+	struct buf value = {0};
+	struct bytes key = bytes_of("wall", 4);
+	if (kv_begin(e->kv, true, &txn))
+		return;
+	buf_svarint(&value, sim_wall_ns(e->w) + 10 * 86400 * NS_PER_SEC);
+	struct bytes before;
+	int rc = kv_get(txn, SPOOL_MARK, key, &before); /* not in a new spool */
+	if (!rc && e->w->mutant == MUTANT_LOST_CLOCK)
+		rc = kv_del(txn, SPOOL_MARK, key);
+	else if (!rc)
+		rc = kv_put(txn, SPOOL_MARK, key, bytes_of(value.data, value.len));
+	buf_free(&value);
+	if (rc)
+		kv_abort(txn);
+	else
+		kv_commit(txn);
+}
+
 static void mutate_spool(struct sim_edge *e)
 {
+	if (e->w->mutant == MUTANT_LOST_CLOCK || e->w->mutant == MUTANT_PROUD_CLOCK)
+		mutate_wall(e);
 	unsigned db = e->w->mutant == MUTANT_LOST_DELTAS ? SPOOL_DELTA : e->w->mutant == MUTANT_LOST_STEPS ? SPOOL_STEP : SPOOL_DBS;
 	if (e->w->mutant == MUTANT_LYING_SPOOL && !e->w->no_faults)
 		sim_disk_lie(e->disk, true);
@@ -482,6 +529,7 @@ void sim_edge_start(struct sim_edge *e)
 	e->conn = 0;
 	e->kv = sim_kv_open(e->disk, sim_u64(&w->disk_rand));
 	mutate_spool(e);
+	e->clock_ever_wrong = e->clock_ever_wrong || !is_right(e->skew_ns);
 	if (!w->no_faults && w->plan->edge_crash_ns && sim_chance(&w->fault_rand, 0.1))
 		sim_kv_crash_after(e->kv, sim_below(&w->fault_rand, 30)); /* again, while it recovers */
 	uint8_t random[16];
@@ -514,6 +562,7 @@ void sim_edge_start(struct sim_edge *e)
 static void edge_down(struct sim_edge *e)
 {
 	e->w->crashes++;
+	sim_wake(e->w, &e->sleep);
 	e->up = false;
 	e->life++;
 	if (e->pipeline)

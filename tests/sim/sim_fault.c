@@ -16,6 +16,8 @@ enum fault {
 	FAULT_SPLIT,
 	FAULT_PAUSE,
 	FAULT_WIPE,
+	FAULT_BAD_CLOCK,
+	FAULT_SUSPEND,
 	FAULTS
 };
 
@@ -42,6 +44,10 @@ static int64_t mean_of(const struct sim_plan *p, enum fault f)
 		return p->pause_ns;
 	case FAULT_WIPE:
 		return p->wipe_ns;
+	case FAULT_BAD_CLOCK:
+		return p->bad_clock_ns;
+	case FAULT_SUSPEND:
+		return p->suspend_ns;
 	case FAULTS:
 		break;
 	}
@@ -66,8 +72,10 @@ void sim_fault_plan(struct sim_world *w)
 		plan_next(w, (enum fault)f);
 	if (w->plan->scenario != SIM_PLAIN)
 		plan_at(w, SIM_SCENARIO, sim_range(&w->fault_rand, 15, 35) * NS_PER_SEC, w->cloud_count + w->plan->scenario_edge, 0);
+	w->bad_clock = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
 	if (w->plan->no_clock_until_ns) {
 		struct sim_edge *e = &w->edges[sim_below(&w->fault_rand, w->edge_count)];
+		w->bad_clock = e->pid;
 		e->skew_ns = 1000 * NS_PER_SEC - SIM_WALL_BASE_NS;
 		plan_at(w, SIM_FAULT_END, w->plan->no_clock_until_ns, e->pid, FAULT_CLOCK);
 	}
@@ -160,10 +168,10 @@ static void split(struct sim_world *w)
 static void pause_cloud(struct sim_world *w)
 {
 	struct sim_cloud *c = some_cloud(w);
-	if (!c->up || c->paused_until_ns > w->now_ns)
+	if (!c->up || c->sleep.paused_until_ns > w->now_ns)
 		return;
-	c->paused_until_ns = w->now_ns + sim_range(&w->fault_rand, 200, sim_chance(&w->fault_rand, 0.5) ? 3000 : 25000) * NS_PER_MS;
-	sim_trace(w, "cloud %u is stopped for %lld ms", c->pid, (long long)((c->paused_until_ns - w->now_ns) / NS_PER_MS));
+	c->sleep.paused_until_ns = w->now_ns + sim_range(&w->fault_rand, 200, sim_chance(&w->fault_rand, 0.5) ? 3000 : 25000) * NS_PER_MS;
+	sim_trace(w, "cloud %u is stopped for %lld ms", c->pid, (long long)((c->sleep.paused_until_ns - w->now_ns) / NS_PER_MS));
 }
 
 static void wipe(struct sim_world *w)
@@ -239,24 +247,51 @@ static void disk_free(struct sim_world *w, uint32_t pid, bool log)
 	sim_disk_full_commits(disk_of(w, pid, log), 0);
 }
 
+static int64_t *skew_of(struct sim_world *w, uint32_t pid)
+{
+	return pid < w->cloud_count ? &w->clouds[pid].skew_ns : &w->edges[pid - w->cloud_count].skew_ns;
+}
+
+/* One machine's, the same one all the time: one bad clock must harm nobody. */
+static void bad_clock(struct sim_world *w)
+{
+	int64_t to[] = {-3600 * NS_PER_SEC, 10 * 86400 * NS_PER_SEC, 1000 * NS_PER_SEC - SIM_WALL_BASE_NS};
+	int64_t skew_ns = to[sim_below(&w->fault_rand, 3)];
+	sim_trace(w, "the clock of %u is wrong by %lld s", w->bad_clock, (long long)(skew_ns / NS_PER_SEC));
+	*skew_of(w, w->bad_clock) = skew_ns;
+	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 1, 20) * NS_PER_SEC, w->bad_clock, FAULT_CLOCK);
+}
+
+static void suspend(struct sim_world *w)
+{
+	uint32_t pid = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
+	struct sim_sleep *s = pid < w->cloud_count ? &w->clouds[pid].sleep : &w->edges[pid - w->cloud_count].sleep;
+	int64_t until_ns = w->now_ns + sim_range(&w->fault_rand, 200, sim_chance(&w->fault_rand, 0.5) ? 5000 : 25000) * NS_PER_MS;
+	bool machine = sim_chance(&w->fault_rand, 0.6);
+	if (s->paused_until_ns > w->now_ns)
+		return;
+	sim_trace(w, "%u is %s for %lld ms", pid, machine ? "suspended" : "stopped",
+	    (long long)((until_ns - w->now_ns) / NS_PER_MS));
+	s->paused_until_ns = until_ns;
+	if (!machine)
+		return;
+	s->lost_ns += s->until_ns - s->from_ns;
+	s->from_ns = w->now_ns;
+	s->until_ns = until_ns;
+}
+
 static void clock_jump(struct sim_world *w)
 {
 	int64_t by = sim_range(&w->fault_rand, -30000, 30000) * NS_PER_MS;
 	uint32_t pid = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
 	sim_trace(w, "the clock of %u jumps by %lld ms", pid, (long long)(by / NS_PER_MS));
-	if (pid < w->cloud_count)
-		w->clouds[pid].skew_ns += by;
-	else
-		w->edges[pid - w->cloud_count].skew_ns += by;
+	*skew_of(w, pid) += by;
 	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 1, 20) * NS_PER_SEC, pid, FAULT_CLOCK);
 }
 
 static void clock_right(struct sim_world *w, uint32_t pid)
 {
-	if (pid < w->cloud_count)
-		w->clouds[pid].skew_ns = 0;
-	else
-		w->edges[pid - w->cloud_count].skew_ns = 0;
+	*skew_of(w, pid) = 0;
 }
 
 static void stall(struct sim_world *w)
@@ -307,6 +342,12 @@ static void fault_begin(struct sim_world *w, enum fault f)
 		break;
 	case FAULT_WIPE:
 		wipe(w);
+		break;
+	case FAULT_BAD_CLOCK:
+		bad_clock(w);
+		break;
+	case FAULT_SUSPEND:
+		suspend(w);
 		break;
 	case FAULTS:
 		break;
@@ -435,7 +476,7 @@ static void readmitted(void *arg, enum verdict verdict, uint64_t map_version, co
 static void readmit(struct sim_world *w, struct sim_edge *e)
 {
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
-	if (!c->up || c->paused_until_ns > w->now_ns)
+	if (!c->up || c->sleep.paused_until_ns > w->now_ns)
 		return;
 	e->readmit_asked = true;
 	sim_trace(w, "readmission of edge %u is asked for", e->pid);

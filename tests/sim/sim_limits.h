@@ -11,4 +11,7 @@ extern uint64_t sim_keep_entries, sim_truncate_min; /* of this seed */
 #define CONSENSUS_TRUNCATE_MIN sim_truncate_min
 #define SNAPSHOT_CHUNK_MAX 1536
 
+extern int64_t sim_outbox_step_max_ns; /* a mutant's differs */
+#define OUTBOX_CLOCK_STEP_MAX_NS sim_outbox_step_max_ns
+
 #endif

@@ -439,6 +439,8 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->stays_down = sim_chance(r, 0.4) ? 0.15 : 0;
 	p->keep_entries = (uint64_t)sim_range(r, 0, sim_chance(r, 0.6) ? 20 : 400);
 	p->truncate_min = (uint64_t)sim_range(r, 1, sim_chance(r, 0.5) ? 8 : 64);
+	p->bad_clock_ns = sim_chance(r, 0.3) ? sim_range(r, 4, 20) * NS_PER_SEC : 0;
+	p->suspend_ns = sim_chance(r, 0.3) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
 	double u = sim_unit(r);
 	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
 }
@@ -452,6 +454,7 @@ static void gen_failover(struct sim_plan *p, struct sim_rand *r)
 	p->net = net;
 	p->edge_crash_ns = p->partition_ns = p->disk_full_ns = p->clock_jump_ns = p->stall_ns = p->slow_disk_ns = 0;
 	p->split_ns = p->pause_ns = p->wipe_ns = p->skew_max_ns = p->no_clock_until_ns = 0;
+	p->bad_clock_ns = p->suspend_ns = 0;
 	p->stays_down = 0;
 	p->small_disk = false;
 	p->keep_entries = 4096;
@@ -501,7 +504,7 @@ void sim_plan_free(struct sim_plan *p)
 
 bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s)
 {
-	if (p->scenario != SIM_PLAIN || p->clock_jump_ns || p->stall_ns)
+	if (p->scenario != SIM_PLAIN || p->clock_jump_ns || p->bad_clock_ns || p->stall_ns)
 		return false;
 	if (s->edge_count < p->topology->edge_count)
 		return false; /* nobody waits for the others */

@@ -99,7 +99,7 @@ static void sweep_end(struct sim_world *w)
 /* A node answers in the end, though it be that it does not lead. */
 static void check_answered(struct sim_world *w, const struct sim_read *r, const struct sim_cloud *c)
 {
-	int64_t since = r->asked_ns > c->paused_until_ns ? r->asked_ns : c->paused_until_ns;
+	int64_t since = r->asked_ns > c->sleep.paused_until_ns ? r->asked_ns : c->sleep.paused_until_ns;
 	if (r->asked_ns && !r->granted && w->now_ns - since > ANSWER_MAX_NS)
 		sim_fail(w, "cloud %u has not answered a read of shard %u for %lld s", c->pid, r->shard,
 		    (long long)(ANSWER_MAX_NS / NS_PER_SEC));

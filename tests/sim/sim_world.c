@@ -8,6 +8,7 @@
 #include "common/err.h"
 
 uint64_t sim_keep_entries, sim_truncate_min;
+int64_t sim_outbox_step_max_ns;
 
 #define CHECK_EVERY_NS (2 * NS_PER_SEC)
 #define READS_EVERY_NS (200 * NS_PER_MS)
@@ -18,7 +19,7 @@ const char *sim_mutant_name(enum sim_mutant m)
 {
 	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
-	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance"};
+	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock"};
 	return names[m];
 }
 
@@ -148,17 +149,43 @@ static void check_event(struct sim_world *w)
 	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
 }
 
+int64_t sim_mono_ns(const struct sim_world *w, const struct sim_sleep *s)
+{
+	int64_t asleep = (w->now_ns < s->until_ns ? w->now_ns : s->until_ns) - s->from_ns;
+	return NS_PER_SEC + w->now_ns - s->lost_ns - asleep;
+}
+
+void sim_wake(const struct sim_world *w, struct sim_sleep *s)
+{
+	s->paused_until_ns = 0;
+	if (s->until_ns > w->now_ns)
+		s->until_ns = w->now_ns;
+}
+
+static bool runs_on_cloud(enum sim_event_type t)
+{
+	return t >= SIM_NODE_TICK && t <= SIM_FRAME && t != SIM_READS && t != SIM_NODE_START;
+}
+
+static bool runs_on_edge(enum sim_event_type t)
+{
+	return t == SIM_EDGE_TICK || t == SIM_EDGE_FEED || t == SIM_FRAME;
+}
+
 /* A stopped process finds all that happened meanwhile when it goes on: frames, completions, its ticks. */
 static bool put_off(struct sim_world *w, const struct sim_event *ev)
 {
-	if (ev->who >= w->cloud_count || ev->type < SIM_NODE_TICK || ev->type > SIM_FRAME || ev->type == SIM_READS ||
-	    ev->type == SIM_NODE_START)
+	bool cloud = ev->who < w->cloud_count;
+	if (cloud ? !runs_on_cloud(ev->type) : !runs_on_edge(ev->type))
 		return false;
-	const struct sim_cloud *c = &w->clouds[ev->who];
-	if (!c->up || c->paused_until_ns <= w->now_ns || (ev->type != SIM_FRAME && ev->life != c->life))
+	const struct sim_cloud *c = &w->clouds[cloud ? ev->who : 0];
+	const struct sim_edge *e = &w->edges[cloud ? 0 : ev->who - w->cloud_count];
+	const struct sim_sleep *sleep = cloud ? &c->sleep : &e->sleep;
+	if (!(cloud ? c->up : e->up) || sleep->paused_until_ns <= w->now_ns ||
+	    (ev->type != SIM_FRAME && ev->life != (cloud ? c->life : e->life)))
 		return false;
 	struct sim_event later = *ev;
-	later.at_ns = c->paused_until_ns;
+	later.at_ns = sleep->paused_until_ns;
 	sim_queue_put(&w->queue, later);
 	return true;
 }
@@ -234,6 +261,7 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	sim_keep_entries = plan->keep_entries;
 	sim_truncate_min = plan->truncate_min;
 	w->topology = plan->topology;
+	sim_outbox_step_max_ns = w->mutant == MUTANT_OUTBOX_CLOCK ? INT64_MAX / 2 : 60 * NS_PER_SEC;
 	w->net_rand = sim_fork(&r);
 	w->fault_rand = sim_fork(&r);
 	w->disk_rand = sim_fork(&r);

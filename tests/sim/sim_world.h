@@ -49,12 +49,24 @@ enum sim_mutant {
 	MUTANT_EAGER_READ,    /* a new leader answers readers before its first entry is applied */
 	MUTANT_SNAPSHOT_AHEAD, /* a snapshot's head says an index above its records' */
 	MUTANT_LOST_ADVANCE,  /* shards that did not take an advance say that they did */
+	/* clocks */
+	MUTANT_LOST_CLOCK,    /* a restarted edge has forgotten when it committed last */
+	MUTANT_PROUD_CLOCK,   /* an edge keeps the latest time that any clock ever showed */
+	MUTANT_VAIN_CLOCK,    /* whatever is reported is not beyond the fleet's time */
+	MUTANT_OUTBOX_CLOCK,  /* the outbox ages by the wall clocks of whoever leads */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
 
 struct sim_world;
 struct sim_rows; /* sim_answer.h */
+
+/* A machine that was suspended, or a process that was stopped: nothing runs, and in a suspend CLOCK_MONOTONIC stands still. */
+struct sim_sleep {
+	int64_t paused_until_ns;
+	int64_t from_ns, until_ns; /* the last suspend */
+	int64_t lost_ns;           /* in those before */
+};
 
 struct sim_conn {
 	uint64_t id;      /* 0: none */
@@ -84,6 +96,9 @@ struct sim_edge {
 	bool connected;
 	uint64_t conn;
 	int64_t skew_ns;
+	struct sim_sleep sleep;
+	bool clock_kept;       /* a commit was made while the clock was right, and had been at every start */
+	bool clock_ever_wrong; /* at a start */
 	int64_t stalled_until_ns;
 	struct sim_feed feeds[SIM_SOURCES_MAX];
 	/* the history that the pipeline believes in */
@@ -178,7 +193,7 @@ struct sim_cloud {
 	uint64_t peer_conn[SIM_CLOUDS_MAX], bulk_conn[SIM_CLOUDS_MAX];
 	struct snapshots *snapshots;
 	uint64_t false_id, true_id; /* of a snapshot that a mutant's head lies about */
-	int64_t paused_until_ns; /* stopped, as by SIGSTOP */
+	struct sim_sleep sleep;
 	uint64_t member;         /* of its folder; 0: not written yet */
 	uint64_t seen[SIM_GROUPS_MAX];    /* committed entries of this start that were compared */
 	uint64_t durable[SIM_GROUPS_MAX]; /* as told to the node */
@@ -242,6 +257,7 @@ struct sim_world {
 	enum sim_mutant mutant;
 	bool verbose;
 	bool no_faults; /* healed */
+	uint32_t bad_clock; /* the process whose machine's clock is the one that cannot be trusted */
 	int64_t now_ns;
 	uint64_t events;
 	uint64_t trace;   /* running hash of all that happened */
@@ -310,6 +326,14 @@ uint64_t sim_hash_bytes(const void *p, size_t n);
 static inline long long sim_seconds(int64_t t_ns)
 {
 	return (long long)((t_ns - SIM_WALL_BASE_NS) / NS_PER_SEC);
+}
+
+/* CLOCK_MONOTONIC of a machine. */
+int64_t sim_mono_ns(const struct sim_world *w, const struct sim_sleep *s);
+void sim_wake(const struct sim_world *w, struct sim_sleep *s); /* what is started now is not stopped */
+static inline int64_t sim_wall_ns(const struct sim_world *w)
+{
+	return SIM_WALL_BASE_NS + w->now_ns;
 }
 
 /* sim_net.c: processes are numbered: clouds, then edges. */

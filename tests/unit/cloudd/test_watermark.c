@@ -430,7 +430,13 @@ START_TEST(a_bad_clock_does_not_close_the_future_of_an_idle_fleet)
 	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
 	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
 	ck_assert(f.close_ns == 20 * MIN - 30 * S && f.final_ns == f.close_ns);
-	live(&f, 0, 20 * MIN);
+	f.bound.fleet_ns = 21 * MIN + 30 * S; /* what it had before can be closed a window's size later; then close stands still */
+	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns == 21 * MIN);
+	f.bound.fleet_ns = 50 * MIN;
+	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns == 21 * MIN);
+	live(&f, 0, 22 * MIN);
 	ck_assert_int_eq(f.edges[0].state, EDGE_LIVE); /* resumes in time */
 	/* A window may end later than its readings' time: that is closed, as ever. */
 	fleet_start(&f, 1);

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/err.h"
+#include "edged/progress.h"
 #include "tests/unit/edged/rig.h"
 #include "tests/unit/edged/rig_topology.h"
 
@@ -277,6 +278,22 @@ START_TEST(a_stopped_process_is_not_an_idle_one)
 	rig_tick(r, 1000);
 	ck_assert_int_ne(rig_report(r, "load")->phase, PHASE_IDLE);
 	rig_free(r);
+}
+END_TEST
+
+START_TEST(a_stop_is_known_by_what_counts_as_idle)
+{
+	struct progress p;
+	int64_t event_ns;
+	progress_init(&p, 1, 4 * NS_PER_SEC, NS_PER_SEC, 0);
+	progress_reading(&p, 0, 1, 0);
+	progress_update(&p, false, NS_PER_SEC);
+	progress_update(&p, false, 7 * NS_PER_SEC); /* stopped for longer than idle_after, not for 10 s */
+	ck_assert_int_eq(progress_event_time(&p, &event_ns), PROGRESS_AT);
+	for (int64_t t = 8; t < 11; t++)
+		progress_update(&p, false, t * NS_PER_SEC);
+	ck_assert_int_eq(progress_event_time(&p, &event_ns), PROGRESS_IDLE);
+	progress_free(&p);
 }
 END_TEST
 
@@ -683,6 +700,7 @@ int main(void)
 	tcase_add_test(tc, what_closes_a_window_is_reported_at_once);
 	tcase_add_test(tc, an_edge_that_becomes_idle_says_so_at_once);
 	tcase_add_test(tc, a_stopped_process_is_not_an_idle_one);
+	tcase_add_test(tc, a_stop_is_known_by_what_counts_as_idle);
 	tcase_add_test(tc, long_slices_are_flushed_before_they_end);
 	tcase_add_test(tc, works_without_a_cloud_and_catches_up);
 	tcase_add_test(tc, a_batch_is_never_sent_before_it_and_its_sent_mark_are_durable);
