@@ -105,6 +105,7 @@ class Daemon:
         self.cluster, self.program, self.name = cluster, program, name
         self.process = None
         self.config = None  # one of its own; else the cluster's
+        self.env = {}       # beside what this process has
         self.log_path = os.path.join(cluster.dir, name + ".log")
 
     def start(self, stdin=None):
@@ -113,7 +114,7 @@ class Daemon:
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [self.program, "--config", self.config or self.cluster.config, "--node", self.name],
-            stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.dir)
+            stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.dir, env={**os.environ, **self.env})
         log.close()
         return self
 
