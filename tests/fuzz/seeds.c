@@ -12,6 +12,7 @@
 #include "cloudd/snapshot.h"
 #include "common/batch.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "common/zip.h"
 #include "raft/raft.h"
 #include "tests/fuzz/fuzz.h"
@@ -263,6 +264,30 @@ static void save_rows(const struct sample *s)
 	buf_free(&asked);
 }
 
+/* As it is, and with its text not compressed, so that mutations reach that. */
+static void save_map(const struct sample *s)
+{
+	const char *text = sample_topology_text();
+	struct cluster_map m;
+	struct buf packed = {0}, plain = {0};
+	map_first(s->topology, text, strlen(text), &m);
+	FUZZ_CHECK(!map_encode(&m, &packed));
+	struct rd r = rd_init(packed.data, packed.len);
+	const uint8_t *head = rd_raw(&r, 1 + 8 + 4);
+	size_t n;
+	(void)rd_u8(&r);
+	(void)rd_bytes(&r, MAP_BYTES_MAX, &n);
+	buf_put(&plain, head, 1 + 8 + 4);
+	buf_u8(&plain, 0);
+	buf_bytes(&plain, text, strlen(text));
+	buf_put(&plain, r.p, rd_left(&r));
+	save("map", "packed", fuzz_bytes(&packed));
+	save("map", "plain", fuzz_bytes(&plain));
+	map_clear(&m);
+	buf_free(&packed);
+	buf_free(&plain);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint8_t file_mark[] = {0, 1, 0, 5, 100, 4, 't', 'r', 'a', 'f', 3, ' ', '1', '\n', 1, 7, 2, 'h', 'e'};
@@ -283,6 +308,7 @@ int main(int argc, char **argv)
 	save_database("spool", s.spool, SPOOL_DBS);
 	save_snapshots(&s);
 	save_rows(&s);
+	save_map(&s);
 	save("source", "file", bytes_of(file_mark, sizeof(file_mark)));
 	save("source", "simulate", bytes_of(simulate_mark, sizeof(simulate_mark)));
 	sample_clear(&s);
