@@ -7,7 +7,7 @@
  *     PENDING            takes readings from its since_ns on; earlier ones are the current version's, and only go through its
  *                        steps, which so know what came before
  *     CURRENT            takes readings from from_ns on, also those before since_ns: no other version answers for them
- *     CLOSING            takes readings before until_ns
+ *     CLOSING            takes readings from from_ns on, before until_ns
  *     ENDED              takes none; what is open is cut at once; reported until it is RETIRED
  *     RETIRED            is as an orphan, but known */
 #ifndef WEIR_EDGED_STREAM_H

@@ -423,13 +423,13 @@ static struct pipeline_io rig_io(struct rig *r)
 	return (struct pipeline_io){r, on_send, on_connect, on_pause, on_mark, on_committed, on_skip};
 }
 
-int rig_adopt(struct rig *r, struct topology *t, const char *map)
+int rig_adopt(struct rig *r, struct topology *t, struct bytes map)
 {
 	struct topology *old = r->topology;
 	const struct edge_conf *was = &old->edges[0], *now = &t->edges[0];
 	uint32_t from[RIG_SOURCES_MAX];
 	uint64_t position[RIG_SOURCES_MAX] = {0};
-	int rc = pipeline_store_map(r->p, bytes_of(map, strlen(map)), rig_now(r));
+	int rc = pipeline_store_map(r->p, map, rig_now(r));
 	if (rc) {
 		topology_free(t);
 		return rc;
@@ -453,7 +453,8 @@ int rig_adopt(struct rig *r, struct topology *t, const char *map)
 	memcpy(r->position, position, sizeof(position));
 	/* names in the last report are those of the topology that goes */
 	r->cloud.report_count = 0;
-	topology_free(old);
+	if (!r->keeps_topologies)
+		topology_free(old);
 	return 0;
 }
 

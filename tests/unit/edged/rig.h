@@ -110,6 +110,7 @@ struct rig {
 	uint64_t position[RIG_SOURCES_MAX]; /* lines given, the mark */
 	bool no_marks;                  /* as tcp */
 	bool link_down;                 /* send() says false */
+	bool keeps_topologies;          /* those that rig_adopt() leaves are the test's */
 	struct rig_frame queue[RIG_QUEUE_MAX];
 	size_t queued;
 };
@@ -133,7 +134,7 @@ void rig_topology(struct rig *r, const char *yaml);
 struct topology *rig_versions(const char *yaml, void (*set)(void *arg, struct topology *t), void *arg);
 /* Goes over to t (the rig's from now on, also on failure), storing `map`: what pipeline_store_map said. A source goes on where the
  * other topology has one of its name. An error leaves it to the test to crash. */
-int rig_adopt(struct rig *r, struct topology *t, const char *map);
+int rig_adopt(struct rig *r, struct topology *t, struct bytes map);
 struct pipeline_time rig_now(const struct rig *r);
 
 /* Lines of line protocol, timestamps in seconds, from one source. */

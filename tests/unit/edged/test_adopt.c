@@ -57,7 +57,7 @@ static struct rig *new_rig(void)
 static void adopt(struct rig *r, const char *yaml, const struct phases *p)
 {
 	struct topology *t = rig_versions(yaml, set_phases, (void *)(uintptr_t)p);
-	ck_assert_int_eq(rig_adopt(r, t, "map"), 0);
+	ck_assert_int_eq(rig_adopt(r, t, bytes_of("map", 3)), 0);
 }
 
 static void both(struct rig *r, const char *text, int64_t second)
@@ -345,7 +345,7 @@ START_TEST(a_full_disk_lets_it_wait)
 	struct rig *r = new_rig();
 	both(r, "load,sensor=a v=1 %lld\n", 70);
 	r->disk_full = true;
-	ck_assert_int_eq(rig_adopt(r, rig_versions(ONE_TWO, set_phases, (void *)(uintptr_t)&pending), "map"), WEIR_EFULL);
+	ck_assert_int_eq(rig_adopt(r, rig_versions(ONE_TWO, set_phases, (void *)(uintptr_t)&pending), bytes_of("map", 3)), WEIR_EFULL);
 	rig_ticks(r, 2, 1000);
 	check_map(r, NULL);
 	ck_assert(r->paused);
@@ -373,7 +373,7 @@ START_TEST(a_crash_in_its_commit_leaves_one_or_the_other)
 		r->fail_with = WEIR_EIO;
 		r->fail_reached = reached;
 		struct topology *t = rig_versions(ONE_TWO, set_phases, (void *)(uintptr_t)&pending);
-		ck_assert_int_eq(rig_adopt(r, t, "map"), WEIR_EIO);
+		ck_assert_int_eq(rig_adopt(r, t, bytes_of("map", 3)), WEIR_EIO);
 		rig_crash(r);
 		check_map(r, reached ? "map" : NULL);
 		if (reached) {
@@ -489,7 +489,7 @@ START_TEST(a_cloud_that_goes_is_left_and_not_asked_again)
 	uint32_t gone = r->connected;
 	uint64_t connects = r->connects;
 	struct topology *t = rig_versions(CLUSTER EDGE(BIG) LOAD(1, BY_S), second_cloud_gone, &gone);
-	ck_assert_int_eq(rig_adopt(r, t, "map"), 0);
+	ck_assert_int_eq(rig_adopt(r, t, bytes_of("map", 3)), 0);
 	ck_assert_uint_eq(r->connects, connects + 1);
 	ck_assert_uint_eq(r->connected, 1 - gone);
 	both(r, "load,sensor=a v=1 %lld\n", 70);
