@@ -402,7 +402,7 @@ static void serve_reply(void *arg, struct bytes route, const void *frame, size_t
 	post(arg, &e);
 }
 
-static void serve_damaged(void *arg, uint32_t group)
+static void on_serve_damaged(void *arg, uint32_t group)
 {
 	struct cloudd *c = arg;
 	stats_add(metrics_cell(c->stats, METRICS_DAMAGED_READS, NULL), 1);
@@ -566,7 +566,7 @@ static void say_checked(const struct cloudd *c, const char *name, const struct d
 	for (unsigned i = 0; i < r->place_count; i++)
 		log_error("cloudd", "damaged: %s environment=%s", r->places[i], name);
 	if (r->aside)
-		log_error("cloudd", "the data are damaged: %s; bad_pages=%llu bad_records=%llu kept_as=%s/%s.damaged",
+		log_error("cloudd", "the data are damaged: %s; bad_pages=%llu bad_records=%llu kept_as=%s/%s/data.mdb.damaged",
 		    r->salvaged ? "what reads was saved" : "they are had again from the other replicas",
 		    (unsigned long long)k->bad_pages, (unsigned long long)k->bad_records, c->o.data, name);
 	else if (k->bad_records || r->damaged)
@@ -660,7 +660,7 @@ static int open_node(struct cloudd *c, char **ret_why)
 	int rc = try_node(c, ret_why);
 	if (rc != WEIR_ECORRUPT)
 		return rc;
-	log_error("cloudd", "the log is damaged: %s; this node joins its shards again, as a new member; kept_as=%s/log.damaged",
+	log_error("cloudd", "the log is damaged: %s; this node joins its shards again, as a new member; kept_as=%s/log/data.mdb.damaged",
 	    *ret_why ? *ret_why : "", c->o.data);
 	stats_add(metrics_cell(c->stats, METRICS_SET_ASIDE, "log"), 1);
 	free(*ret_why);
@@ -733,7 +733,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .snapshots = c->snapshots,
 	    .arg = c,
 	    .reply = serve_reply,
-	    .damaged = serve_damaged,
+	    .damaged = on_serve_damaged,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
 	c->gather = (struct gather){c->t, c->self, c->serve, c->rpc, c->node, c->progress};

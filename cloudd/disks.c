@@ -16,17 +16,6 @@
 
 /* ---- aside ------------------------------------------------------------------------------------------------------ */
 
-static void remove_folder(const char *path)
-{
-	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		char *file = xasprintf("%s/%s", path, files[i]);
-		(void)unlink(file);
-		free(file);
-	}
-	(void)rmdir(path);
-}
-
 static void sync_folder(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -36,19 +25,26 @@ static void sync_folder(const char *path)
 	close(fd);
 }
 
-int disks_set_aside(const char *data, const char *name, char **ret_why)
+static int move_file(const char *folder, const char *from_name, const char *to_name, char **ret_why)
 {
-	char *from = xasprintf("%s/%s", data, name), *to = xasprintf("%s/%s.damaged", data, name);
+	char *from = xasprintf("%s/%s", folder, from_name), *to = xasprintf("%s/%s", folder, to_name);
 	int rc = 0;
-	remove_folder(to);
 	if (rename(from, to)) {
-		*ret_why = xasprintf("%s is damaged and cannot be renamed to %s: %s", from, to, strerror(errno));
+		*ret_why = xasprintf("%s cannot be renamed to %s: %s", from, to, strerror(errno));
 		rc = WEIR_EIO;
 	} else {
-		sync_folder(data);
+		sync_folder(folder);
 	}
 	free(from);
 	free(to);
+	return rc;
+}
+
+int disks_set_aside(const char *data, const char *name, char **ret_why)
+{
+	char *folder = xasprintf("%s/%s", data, name);
+	int rc = move_file(folder, KV_DATA_FILE, KV_DATA_FILE ".damaged", ret_why);
+	free(folder);
 	return rc;
 }
 
@@ -174,22 +170,30 @@ static int salvage(const char *from, const char *to, const char **names, unsigne
 	return rc;
 }
 
-/* Into a folder of another name, so that a crash meanwhile leaves the damaged one where it is. */
+static void remove_saved(const char *folder)
+{
+	static const char *const files[] = {KV_DATA_FILE, "lock.mdb", "lock"};
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *file = xasprintf("%s/%s", folder, files[i]);
+		(void)unlink(file);
+		free(file);
+	}
+	(void)rmdir(folder);
+}
+
+/* Into a folder of its own, so that a crash meanwhile leaves the damaged file where it is. */
 static int save_rest(const char *data, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
 {
-	char *from = xasprintf("%s/state", data), *to = xasprintf("%s/state.saved", data);
-	remove_folder(to);
-	int rc = salvage(from, to, names, dbs, map_bytes, ret_why);
+	char *folder = xasprintf("%s/state", data), *saved = xasprintf("%s/state/saved", data);
+	remove_saved(saved);
+	int rc = salvage(folder, saved, names, dbs, map_bytes, ret_why);
 	if (!rc)
 		rc = disks_set_aside(data, "state", ret_why);
-	if (!rc && rename(to, from)) {
-		*ret_why = xasprintf("%s cannot be renamed: %s", to, strerror(errno));
-		rc = WEIR_EIO;
-	}
 	if (!rc)
-		sync_folder(data);
-	free(from);
-	free(to);
+		rc = move_file(folder, "saved/" KV_DATA_FILE, KV_DATA_FILE, ret_why);
+	remove_saved(saved);
+	free(folder);
+	free(saved);
 	return rc;
 }
 

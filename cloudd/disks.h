@@ -2,7 +2,7 @@
  *
  * State: a file whose pages are damaged is set aside whole, and all groups start void (their logs say so); one record that does
  * not read, or a digest that is not the head's, makes its group void. Log: damaged pages set it aside (consensus_open judges
- * records). What is set aside is renamed FOLDER.damaged, the one before it removed: no more than one is kept.
+ * records). What is set aside is renamed FOLDER/data.mdb.damaged, in the place of the one before it: no more than one is kept.
  *
  * Where a group has but one replica there is nobody to have it from: what reads of a damaged file is copied into a new one, and of
  * a group that has lost nothing, or but some records, the rest is served (docs/guarantees.md).
@@ -37,7 +37,7 @@ int disks_check_state(const struct topology *t, const char *data, uint64_t map_b
     struct disks_report *ret, char **ret_why);
 /* Checks DATA/log. */
 int disks_check_log(const struct topology *t, const char *data, struct disks_report *ret, char **ret_why);
-/* Renames DATA/name to DATA/name.damaged. WEIR_EIO. */
+/* Renames DATA/name/data.mdb to data.mdb.damaged. WEIR_EIO. */
 int disks_set_aside(const char *data, const char *name, char **ret_why);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloudd/row_json.h"
+#include "cloudd/serve.h"
 #include "common/clock.h"
 #include "common/codec.h"
 #include "common/err.h"
@@ -176,7 +177,7 @@ int query_open(const struct topology *t, const struct query_source *source, stru
 	int rc = open_all(q);
 	if (rc) {
 		ret_error->status = 503;
-		ret_error->code = "unavailable";
+		ret_error->code = strstr(q->reason, serve_damaged) ? "damaged" : "unavailable";
 		snprintf(ret_error->message, sizeof(ret_error->message), "%s", q->reason);
 		query_close(q);
 		return rc;

@@ -27,6 +27,8 @@
 
 /* The reason of an UNAVAILABLE that another replica, or this one in a while, would not give: ask the group's leader. */
 extern const char serve_not_leader[];
+/* The reason where what is asked for includes a record that does not read, and no other replica has it. */
+extern const char serve_damaged[];
 
 struct serve;
 

@@ -7,6 +7,8 @@
 #include "common/clock.h"
 #include "common/err.h"
 
+const char serve_damaged[] = "a stored record in what is asked for is damaged, and there is no other replica: ask for other "
+			     "times or groups";
 const char serve_not_leader[] = "this replica does not lead the group";
 
 enum verdict serve_verdict_of(int rc, const char **ret_reason)
@@ -21,7 +23,7 @@ enum verdict serve_verdict_of(int rc, const char **ret_reason)
 		*ret_reason = "another version of the stream or of the protocol";
 		return VERDICT_REFUSED;
 	case WEIR_ECORRUPT:
-		*ret_reason = "a stored record is damaged";
+		*ret_reason = serve_damaged;
 		return VERDICT_UNAVAILABLE;
 	case WEIR_ETIMEOUT:
 		*ret_reason = "it takes too long: ask for shorter windows, or less (where, by)";
@@ -67,10 +69,12 @@ int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct
 	return 0;
 }
 
-static void note_damage(struct serve *s, uint32_t group, int rc)
+/* Where another replica has it this one gives up the group: who asks goes on as with any that leads no longer. */
+static int note_damage(struct serve *s, uint32_t group, int rc)
 {
 	if (rc == WEIR_ECORRUPT && s->o.damaged)
 		s->o.damaged(s->o.arg, group);
+	return rc == WEIR_ECORRUPT && topology_replicas(s->o.topology, group) > 1 ? WEIR_ENOTLEADER : rc;
 }
 
 /* ---- linearizable ------------------------------------------------------------------------------------------------ */
@@ -126,7 +130,7 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
 	rc = serve_begin(s, group, &txn, &info);
-	note_damage(s, group, rc);
+	rc = note_damage(s, group, rc);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
 	*ret_age = (struct serve_age){0};
@@ -134,7 +138,7 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 		age_of(s, group, &info, ret_age);
 	rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
-	note_damage(s, group, rc);
+	rc = note_damage(s, group, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
@@ -211,7 +215,7 @@ static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uin
 {
 	bool beyond;
 	int rc = read_outbox(s, of, index, n, limit, rows, ret_reset, &beyond);
-	note_damage(s, of->shard + 1, rc);
+	rc = note_damage(s, of->shard + 1, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 

@@ -25,6 +25,7 @@
 #define KV_VALUE_MAX (64 * 1024 * 1024)
 #define KV_DBS_MAX 300
 #define KV_RECORD_VERSION 1
+#define KV_DATA_FILE "data.mdb" /* in an environment's folder */
 #define KV_RECORD_HEAD 9 /* version and checksum before each value */
 
 struct bytes {

@@ -644,7 +644,9 @@ int kv_check(const struct kv_check_options *o, struct kv_check_result *ret, char
 	int rc = lock_folder(o->path, &lock_fd, ret_why);
 	if (rc)
 		return rc;
-	char *file = xasprintf("%s/data.mdb", o->path);
+	struct stat st;
+	bool alone = !stat(o->path, &st) && S_ISREG(st.st_mode);
+	char *file = alone ? xstrdup(o->path) : xasprintf("%s/" KV_DATA_FILE, o->path);
 	struct check *c = xcalloc(1, sizeof(*c));
 	c->o = o;
 	c->out = &out;

@@ -29,7 +29,7 @@ struct kv_damage {
 };
 
 struct kv_check_options {
-	const char *path;         /* the environment's folder */
+	const char *path;         /* the environment's folder, or a data file alone (of which nobody knows whether it is open) */
 	const char *const *dbs;   /* names that there may be; NULL: any */
 	unsigned db_count;
 	void *arg;

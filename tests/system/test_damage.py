@@ -1,0 +1,260 @@
+"""Damage: bits flipped in a stopped node's data, logs with a hole, replicas that differ, a disk whose sync fails. What is found is
+repaired from the other replicas, nothing wrong is served, and nothing keeps a node from starting."""
+
+import os
+import random
+import shutil
+import socket
+import re
+import struct
+import subprocess
+import time
+import unittest
+
+from test_failover import cluster_of, wait_equal_digests, wait_led
+from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
+from weirtest import BUILD, LONG, NS, ApiError, Cluster, assert_rows, metric_sum, oracle_windows, parse_simple_lines, wait_for
+
+FIELDS = ["count", "sum", "min", "max", "first", "last", "mean"]
+SEED = int(os.environ.get("WEIR_SEED", "1"))
+FLIPS = 100
+PER_START = 1 if LONG else 20
+
+
+def data_file(c, node, name):
+    return os.path.join(c.dir, "run", node, name, "data.mdb")
+
+
+def pages_of(path):
+    """(used, page) of the file: pages that hold something, by their heads."""
+    with open(path, "rb") as f:
+        data = f.read()
+    return [n for n in range(len(data) // 4096) if n < 2 or struct.unpack_from("<Q", data, n * 4096)[0] == n]
+
+
+def flip(rng, path):
+    """One bit, somewhere; half of them where a page's head or a meta page is."""
+    pages = pages_of(path)
+    size = os.path.getsize(path)
+    if rng.random() < 0.5:
+        at = rng.choice(pages) * 4096 + rng.randrange(160)
+    else:
+        at = rng.choice(pages) * 4096 + rng.randrange(4096)
+    at = min(at, size - 1)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1 << rng.randrange(8)]))
+    return at
+
+
+def check_rows(c, node, lines, **params):
+    assert_rows(c.query(node, "s", **params)["rows"],
+                oracle_windows(parse_simple_lines("".join(lines)), ["k"], 10 * NS), ["k"], 10 * NS, FIELDS)
+
+
+def three(**more):
+    return Cluster(edges={"edge-1": tcp_edge()}, streams=[stream()],
+                   cluster=dict({"shards": 4, "replicas": 3}, **more))
+
+
+class FlippedBits(unittest.TestCase):
+    def test_a_hundred_flipped_bits(self):
+        rng = random.Random(SEED)
+        lines = make_lines(3000, groups=40)
+        found = harmless = 0
+        with three() as c:
+            c.start()
+            send(c.tcp["edge-1"], lines)
+            check_exact(self, c, lines)
+            victims = ["cloud-2", "cloud-1", "cloud-3"]
+            for done in range(0, FLIPS, PER_START):
+                victim = victims[done // PER_START % 3]
+                d = c.clouds[victim]
+                self.assertEqual(d.stop(), 0, d.log_tail())
+                places = [(name, flip(rng, data_file(c, victim, name)))
+                          for name in (rng.choice(["log", "state"]) for _ in range(PER_START))]
+                before = len(d.log())
+                d.start()
+                c.wait_ready([victim])
+                said = d.log()[before:]
+                for name in ("log", "state"):
+                    if not any(n == name for n, _ in places):
+                        continue
+                    if re.search(f"(damaged.*environment={name}|the {name} is damaged)", said):
+                        found += 1
+                    else:
+                        harmless += 1
+                wait_equal_digests(c)
+                for node in c.cloud_names:
+                    check_rows(c, node, lines)
+                check_rows(c, victim, lines, stale="ok")
+            print(f"    {FLIPS} bits: {found} stores found damaged, {harmless} flips without effect", end=" ")
+            self.assertGreater(found, 0)
+            send(c.tcp["edge-1"], [f"m,k=g1 v=1 {T0 + 400 * NS}\n"])
+            check_exact(self, c, lines + [f"m,k=g1 v=1 {T0 + 400 * NS}\n"])
+            for d in c.clouds.values():
+                self.assertTrue(d.running(), d.log_tail())
+
+
+EDIT = os.path.join(BUILD, "tests", "system", "edit_store")
+
+
+def edit(*args):
+    r = subprocess.run([EDIT, *[str(a) for a in args]], capture_output=True, text=True)
+    if r.returncode:
+        raise AssertionError(f"{args}: {r.stderr}")
+
+
+def held(c, node, metric, **labels):
+    return metric_sum(c.metrics(node), metric, **labels)
+
+
+class OneReplicaDiffers(unittest.TestCase):
+    def test_a_divergent_replica_says_so_and_is_mended(self):
+        """A record more, with every checksum right: only the digests at the same entry tell, within the next 1,000."""
+        edges = {"edge-1": tcp_edge(tick="10ms", flush="10ms")}
+        with Cluster(edges=edges, streams=[stream()], cluster={"shards": 1, "replicas": 3}) as c:
+            c.start()
+            lines = make_lines(50)
+            send(c.tcp["edge-1"], lines)
+            check_exact(self, c, lines)
+            victim = wait_led(c)[0]  # the leader of the shard: it hands over
+            d = c.clouds[victim]
+            self.assertEqual(d.stop(), 0, d.log_tail())
+            edit("diverge", os.path.dirname(data_file(c, victim, "state")), 1, 1)
+            d.start()
+            c.wait_ready([victim])
+            sent = len(lines)
+            with socket.create_connection(("127.0.0.1", c.tcp["edge-1"])) as s:
+                def diverged():
+                    nonlocal sent
+                    for _ in range(200):
+                        line = f"m,k=g1 v=1 {T0 + sent * NS // 10}\n"
+                        lines.append(line)
+                        s.sendall(line.encode())
+                        sent += 1
+                        time.sleep(0.008)  # a tick each: an entry each
+                    return "DAMAGED: divergent" in d.log()
+                wait_for("the divergent replica says so", diverged)
+            c.wait_ready([victim])
+            wait_for("it is mended", lambda: held(c, victim, "weir_cloud_snapshots_fetched_total") >= 1)
+            self.assertEqual(held(c, victim, "weir_cloud_damaged_states_total"), 1)
+            for other in set(c.cloud_names) - {victim}:
+                self.assertEqual(held(c, other, "weir_cloud_damaged_states_total"), 0)
+            check_exact(self, c, lines)
+            wait_equal_digests(c)
+
+
+class DamagedRecords(unittest.TestCase):
+    def test_a_lost_vote_makes_another_member_with_its_states(self):
+        lines = make_lines(500)
+        with three() as c:
+            c.start()
+            send(c.tcp["edge-1"], lines)
+            check_exact(self, c, lines)
+            d = c.clouds["cloud-2"]
+            self.assertEqual(d.stop(), 0, d.log_tail())
+            edit("spoil", os.path.dirname(data_file(c, "cloud-2", "log")), 4, 0, "67" + "00000001")  # group 1's term and vote
+            d.start()
+            c.wait_ready(["cloud-2"])
+            self.assertIn("joins its shards again, as a new member", d.log())
+            wait_equal_digests(c)
+            self.assertEqual(held(c, "cloud-2", "weir_cloud_snapshots_fetched_total"), 0)  # its states were there
+            check_exact(self, c, lines)
+
+    def test_one_replica_serves_the_rest(self):
+        """Nobody else has it: who asks for what is lost is told, and nobody gets a wrong number."""
+        lines = [f"m,k=g{i % 10} v={i} {T0 + i * NS // 10}\n" for i in range(2000)]
+        with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()],
+                     cluster={"shards": 1, "replicas": 1}) as c:
+            c.start()
+            send(c.tcp["edge-1"], lines)
+            c.wait_count("cloud-1", "s", len(lines), state="final")
+            d = c.clouds["cloud-1"]
+            self.assertEqual(d.stop(), 0, d.log_tail())
+            start = (T0 + 100 * NS) ^ (1 << 63)  # a partial's key: p, stream id, level, slice start, group
+            edit("spoil", os.path.dirname(data_file(c, "cloud-1", "state")), 1, 2,
+                 "70" + "00000001" + "00" + f"{start:016x}" + "02" + b"g0".hex())
+            d.start()
+            c.wait_ready(["cloud-1"])
+            self.assertEqual(held(c, "cloud-1", "weir_cloud_damaged_records_total", environment="state"), 1)
+            good = c.query("cloud-1", "s", **{"from": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:14:50Z"})["rows"]
+            self.assertEqual(sum(r["values"]["count"] for r in good), 900)
+            with self.assertRaises(ApiError) as e:
+                c.query("cloud-1", "s")
+            self.assertEqual(e.exception.status, 503)
+            self.assertEqual(e.exception.code, "damaged")
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int fdatasync(int fd)
+{
+	char link[64], path[4096];
+	const char *where = getenv("WEIR_TEST_SYNC_FAILS"), *flag = getenv("WEIR_TEST_SYNC_FLAG");
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = 0;
+	if (where && strstr(path, where) && !access(flag, F_OK)) {
+		errno = EIO;
+		return -1;
+	}
+	int (*real)(int) = dlsym(RTLD_NEXT, "fdatasync");
+	return real(fd);
+}
+"""
+
+
+class FailingSync(unittest.TestCase):
+    def fails(self, who, where):
+        compiler = shutil.which("cc")
+        if not compiler:
+            self.skipTest("no C compiler")
+        lines = make_lines(400)
+        with Cluster(edges={"edge-1": tcp_edge()}, streams=[stream()],
+                     cluster={"shards": 2, "replicas": 3}) as c:
+            shim, flag = os.path.join(c.dir, "shim.so"), os.path.join(c.dir, "sync-fails")
+            subprocess.run([compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", shim, "-ldl"], input=SHIM, text=True, check=True)
+            d = c.clouds.get(who) or c.edges[who]
+            d.env = {"LD_PRELOAD": shim, "WEIR_TEST_SYNC_FAILS": where, "WEIR_TEST_SYNC_FLAG": flag}
+            c.start()
+            send(c.tcp["edge-1"], lines[:200])
+            check_exact(self, c, lines[:200])
+            open(flag, "w").close()
+            if who == "edge-1":
+                try:
+                    send(c.tcp["edge-1"], lines[200:201])
+                except OSError:
+                    pass
+            else:
+                send(c.tcp["edge-1"], lines[200:])
+            wait_for(f"{who} stops", lambda: not d.running())
+            self.assertNotEqual(d.process.returncode, 0)
+            self.assertRegex(d.log(), "cannot be written|cannot be trusted")
+            os.unlink(flag)
+            d.start()
+            if who == "edge-1":
+                c.wait_healthy(who)
+                rest = lines[201:] if self.took(c, 201) else lines[200:]
+                send(c.tcp["edge-1"], rest)
+            check_exact(self, c, lines)
+
+    def took(self, c, count):
+        return metric_sum(c.metrics("edge-1"), "weir_edge_readings_accepted_total") >= count
+
+    def test_of_a_clouds_log(self):
+        self.fails("cloud-2", "/log/")
+
+    def test_of_a_clouds_state(self):
+        self.fails("cloud-2", "/state/")
+
+    def test_of_an_edge(self):
+        self.fails("edge-1", "/run/edge-1/")
