@@ -74,7 +74,12 @@ static int note_damage(struct serve *s, uint32_t group, int rc)
 {
 	if (rc == WEIR_ECORRUPT && s->o.damaged)
 		s->o.damaged(s->o.arg, group);
-	return rc == WEIR_ECORRUPT && topology_replicas(s->o.topology, group) > 1 ? WEIR_ENOTLEADER : rc;
+	if (rc != WEIR_ECORRUPT)
+		return rc;
+	const struct topology *t = node_topology(s->o.node);
+	bool alone = topology_replicas(t, group) < 2;
+	topology_free(t);
+	return alone ? rc : WEIR_ENOTLEADER;
 }
 
 /* ---- linearizable ------------------------------------------------------------------------------------------------ */
