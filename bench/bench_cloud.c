@@ -187,9 +187,10 @@ static bool io_send(void *arg, const void *frame, size_t len)
 	return s->socket && !msgq_send(s->socket, frame, len);
 }
 
-static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_frame(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
 {
 	(void)route;
+	(void)who;
 	struct sender *s = arg;
 	const char *why;
 	uplink_frame(s->uplink, frame, len, clock_wall_ns(), clock_mono_ns());
@@ -203,7 +204,7 @@ static void io_connect(void *arg, uint32_t cloud)
 	char *why = NULL;
 	if (s->socket)
 		msgq_close(s->socket);
-	if (msgq_connect(msgq, topology->clouds[cloud].listen, on_frame, s, &s->socket, &why))
+	if (msgq_connect(msgq, topology->clouds[cloud].listen, topology->clouds[cloud].name, on_frame, s, &s->socket, &why))
 		die(topology->clouds[cloud].listen, why);
 }
 

@@ -93,6 +93,7 @@ struct cloudd {
 	struct loop *loop;
 	struct loop_async *wake;
 	struct loop_timer *tick, *second, *maintain;
+	struct keys *keys; /* NULL: security none */
 	struct msgq *msgq;
 	struct msgq_socket *router;
 	struct links *links;
@@ -351,10 +352,10 @@ static void io_read(void *arg, uint32_t group, uint64_t context, bool ok, uint64
 
 /* ---- sockets, timers, signals -------------------------------------------------------------------------------------- */
 
-static void on_router_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_router_frame(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
 {
 	struct cloudd *c = arg;
-	node_frame(c->node, route, frame, len, now());
+	node_frame(c->node, route, who, frame, len, now());
 }
 
 static void on_peer_frame(void *arg, uint32_t node, const void *frame, size_t len)
@@ -472,6 +473,23 @@ static void on_hangup(void *arg)
 
 /* ---- for HTTP ------------------------------------------------------------------------------------------------------ */
 
+static void update_links(struct stats *s, const struct msgq_counters *z)
+{
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "removed_key"), z->refused_key);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "own_route"), z->refused_route);
+	stats_set(metrics_cell(s, METRICS_ZMQ_CONNECTIONS, NULL), (double)z->connections);
+	stats_set(metrics_cell(s, METRICS_ZMQ_CONNECTIONS_MAX, NULL), (double)z->connections_max);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_CONNECTED, "accepted"), z->accepted);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_CONNECTED, "handshake_done"), z->authenticated);
+	for (int r = 0; r < MSGQ_REFUSALS; r++)
+		stats_set_counter(metrics_cell(s, METRICS_ZMQ_REFUSED, msgq_refusal_text((enum msgq_refusal)r)), z->handshakes_refused[r]);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_CUT, NULL), z->unfinished);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_SHUT, "limit"), z->shut);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_SHUT, "descriptors"), z->accept_failed);
+	stats_set(metrics_cell(s, METRICS_KEYS, NULL), (double)z->keys);
+	stats_set_counter(metrics_cell(s, METRICS_KEYS_BROKEN, NULL), z->keys_broken);
+}
+
 static void update_stats(struct cloudd *c)
 {
 	struct stats *s = c->stats;
@@ -484,6 +502,7 @@ static void update_stats(struct cloudd *c)
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "bad_shape"), z.bad_shape);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_busy"), z.refused_busy);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_DROPPED, "peer_gone"), z.refused_gone);
+	update_links(s, &z);
 	stats_set(metrics_cell(s, METRICS_DISK_USED, "log"), (double)kv_used_bytes(c->log));
 	stats_set(metrics_cell(s, METRICS_DISK_USED, "state"), (double)kv_used_bytes(c->state));
 	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "log"), (double)kv_size_bytes(c->log));
@@ -673,9 +692,19 @@ static int open_node(struct cloudd *c, char **ret_why)
 	return rc ? rc : try_node(c, ret_why);
 }
 
+static void report_key(void *arg, const char *text)
+{
+	(void)arg;
+	log_error("keys", "%s", text);
+}
+
+/* Edges with a connection each, nodes with one for requests, one for bulk transfers and one for readers. */
+#define CONNECTIONS_PER_NODE 3
+
 static int open_sockets(struct cloudd *c, char **ret_why)
 {
-	struct msgq_options o = {.keys = NULL};
+	struct msgq_options o = {.keys = c->keys,
+	    .peers = (unsigned)(c->t->edge_count + CONNECTIONS_PER_NODE * c->t->cloud_count)};
 	int rc = msgq_new(c->loop, &o, &c->msgq);
 	if (rc) {
 		*ret_why = xasprintf("ZeroMQ: %s", err_text(rc));
@@ -775,9 +804,17 @@ static int open_loop(struct cloudd *c, char **ret_why)
 	return 0;
 }
 
+static int open_keys(struct cloudd *c, char **ret_why)
+{
+	struct keys_options o = {.dir = c->t->keys_dir, .name = c->t->clouds[c->self].name, .report = report_key};
+	return o.dir ? keys_open(&o, &c->keys, ret_why) : 0;
+}
+
 static int open_all(struct cloudd *c, char **ret_why)
 {
-	int rc = open_loop(c, ret_why);
+	int rc = open_keys(c, ret_why);
+	if (!rc)
+		rc = open_loop(c, ret_why);
 	if (!rc)
 		rc = open_disks(c, ret_why);
 	if (rc)
@@ -932,6 +969,7 @@ void cloudd_close(struct cloudd *c)
 	kv_close(c->log);
 	progress_free(c->progress);
 	msgq_free(c->msgq);
+	keys_free(c->keys);
 	loop_free(c->loop);
 	stats_free(c->stats);
 	pthread_cond_destroy(&c->answered);

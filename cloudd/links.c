@@ -8,7 +8,7 @@
 struct link {
 	struct links *links;
 	uint32_t node;
-	char *address; /* that it is connected to; NULL: not */
+	char *address, *name; /* that it is connected to, and whose key it shows; NULL: not */
 	struct msgq_socket *socket;
 };
 
@@ -20,10 +20,11 @@ struct links {
 	struct link nodes[CLOUDS_MAX];
 };
 
-static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_frame(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
 {
 	struct link *k = arg;
 	(void)route;
+	(void)who; /* the node that was connected to: its key was shown */
 	k->links->fn(k->links->arg, k->node, frame, len);
 }
 
@@ -44,7 +45,8 @@ static void disconnect(struct link *k)
 	msgq_close(k->socket);
 	k->socket = NULL;
 	free(k->address);
-	k->address = NULL;
+	free(k->name);
+	k->address = k->name = NULL;
 }
 
 void links_free(struct links *l)
@@ -56,16 +58,18 @@ void links_free(struct links *l)
 	free(l);
 }
 
-static int update(struct link *k, const char *address, char **ret_why)
+static int update(struct link *k, const char *address, const char *name, char **ret_why)
 {
-	if (k->address && address && !strcmp(k->address, address))
+	if (k->address && address && !strcmp(k->address, address) && !strcmp(k->name, name))
 		return 0;
 	disconnect(k);
 	if (!address)
 		return 0;
-	int rc = msgq_connect(k->links->msgq, address, on_frame, k, &k->socket, ret_why);
-	if (!rc)
+	int rc = msgq_connect(k->links->msgq, address, name, on_frame, k, &k->socket, ret_why);
+	if (!rc) {
 		k->address = xstrdup(address);
+		k->name = xstrdup(name);
+	}
 	return rc;
 }
 
@@ -75,7 +79,7 @@ int links_set_topology(struct links *l, const struct topology *t, char **ret_why
 	for (uint32_t i = 0; i < t->cloud_count; i++) {
 		const struct cloud_conf *c = &t->clouds[i];
 		char *why = NULL;
-		int rc = update(&l->nodes[i], i == l->self || c->state == CLOUD_GONE ? NULL : c->listen, &why);
+		int rc = update(&l->nodes[i], i == l->self || c->state == CLOUD_GONE ? NULL : c->listen, c->name, &why);
 		if (rc && !first) {
 			first = rc;
 			*ret_why = why;

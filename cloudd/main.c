@@ -12,6 +12,7 @@
 #include "cloudd/cloudd.h"
 #include "common/err.h"
 #include "common/http.h"
+#include "common/keys.h"
 #include "common/log.h"
 #include "common/topology.h"
 
@@ -134,6 +135,10 @@ static int check_node(const struct topology *t, uint32_t self)
 	int rc = http_check(conf->http, t->keys_dir, conf->name, &why);
 	if (rc)
 		fprintf(stderr, "cloudd: %s: http: %s\n", conf->name, why);
+	else if (keys_check(t->keys_dir, conf->name, &why)) {
+		rc = WEIR_EINVAL;
+		fprintf(stderr, "cloudd: %s\n", why);
+	}
 	free(why);
 	return rc ? EXIT_USAGE : EXIT_FINE;
 }
@@ -169,7 +174,7 @@ static int run(const struct topology *t, uint32_t self, const char *data)
 		if (rc) {
 			log_error("cloudd", "cannot start: %s", why ? why : err_text(rc));
 			free(why);
-			return rc == WEIR_EINVAL ? EXIT_USAGE : EXIT_FAILED;
+			return rc == WEIR_EINVAL || rc == WEIR_ENOTFOUND ? EXIT_USAGE : EXIT_FAILED;
 		}
 		again = cloudd_run(c);
 		cloudd_close(c);

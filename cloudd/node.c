@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/allow.h"
 #include "cloudd/consensus.h"
 #include "cloudd/digests.h"
 #include "cloudd/ingress.h"
@@ -832,10 +833,24 @@ static void refuse_version(struct node *n, struct bytes route, const struct msg 
 	ingress_send(n->ingress, route, &error);
 }
 
-void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now)
+/* Told, so that it need not wait for an answer. An edge takes it as a refusal by this node. */
+static void refuse_identity(struct node *n, struct bytes route, uint64_t req_id, enum allow a)
+{
+	struct msg error = {.type = MSG_ERROR, .req_id = req_id};
+	error.error.verdict = VERDICT_REFUSED;
+	error.error.reason = allow_reason(a);
+	n->counters.identity_refused[a]++;
+	ingress_send(n->ingress, route, &error);
+}
+
+void node_frame(struct node *n, struct bytes route, const char *who, const void *frame, size_t len, struct node_time now)
 {
 	struct msg m;
 	n->now = now;
+	if (!who) { /* not a byte of it is looked at */
+		refuse_identity(n, route, 0, ALLOW_NOT_KEY);
+		return;
+	}
 	int rc = msg_decode(frame, len, &m);
 	if (rc == WEIR_EVERSION) {
 		refuse_version(n, route, &m);
@@ -845,7 +860,11 @@ void node_frame(struct node *n, struct bytes route, const void *frame, size_t le
 		n->counters.frames_bad++;
 		return;
 	}
-	handle_request(n, route, &m, frame, len);
+	enum allow a = allow_frame(n->topology, who, &m, NULL, NULL);
+	if (a == ALLOW)
+		handle_request(n, route, &m, frame, len);
+	else
+		refuse_identity(n, route, m.req_id, a);
 	msg_clear(&m);
 }
 

@@ -80,7 +80,8 @@ void node_close(struct node *n);
 /* The map that the topology of node_open() was made from, if it was. */
 void node_keep_map(struct node *n, struct bytes map);
 
-void node_frame(struct node *n, struct bytes route, const void *frame, size_t len, struct node_time now);
+/* who: whose key the connection has; "" without keys; NULL (and no frame): a key that is not allowed any more. */
+void node_frame(struct node *n, struct bytes route, const char *who, const void *frame, size_t len, struct node_time now);
 void node_peer_frame(struct node *n, uint32_t peer, const void *frame, size_t len, struct node_time now);
 /* Asks for a read index of a group; io.read() is called once, maybe within the call. */
 void node_read(struct node *n, uint32_t group, uint64_t context, struct node_time now);

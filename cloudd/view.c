@@ -364,6 +364,15 @@ static void put_wire(struct buf *out, const struct view_counters *c)
 	    c->node.frames_served);
 }
 
+static void put_identities(struct buf *out, const struct view_counters *c)
+{
+	struct labelled all[ALLOW_RESULTS - 1];
+	for (int a = ALLOW + 1; a < ALLOW_RESULTS; a++)
+		all[a - 1] = (struct labelled){allow_label((enum allow)a), c->node.identity_refused[a]};
+	put_many(STATS_COUNTER, out, "weir_cloud_identity_refused_total", "frames whose sender may not say that", "reason", all,
+	    ALLOW_RESULTS - 1);
+}
+
 static void put_shards(struct buf *out, const struct view_counters *c)
 {
 	PUT_MANY(out, "weir_cloud_batches_total", "batches judged by this node's shards", "verdict",
@@ -585,6 +594,7 @@ void view_metrics(struct view *v, struct kv_txn *txn, struct buf *out)
 	pthread_mutex_unlock(&v->lock);
 	sums_read(v, txn, &sums);
 	put_wire(out, &counters);
+	put_identities(out, &counters);
 	put_shards(out, &counters);
 	if (groups[0].held)
 		put_meta(out, &counters);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cloudd/allow.h"
 #include "cloudd/consensus.h"
 #include "cloudd/ingress.h"
 #include "cloudd/leader.h"
@@ -25,6 +26,7 @@ struct node_counters {
 	uint64_t frames_bad;        /* did not decode */
 	uint64_t frames_version;    /* of a protocol or type not known here */
 	uint64_t frames_unexpected; /* of no use here: a reply where none was asked for */
+	uint64_t identity_refused[ALLOW_RESULTS]; /* who may not say what it said: cloudd/allow.h */
 	uint64_t frames_refused;    /* from another cluster, or not from a node of this one */
 	uint64_t frames_served;     /* queries and status asked by other nodes */
 	uint64_t maps_bad;          /* cluster maps that cannot be used here */

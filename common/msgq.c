@@ -3,14 +3,13 @@
 #include "common/msgq.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <zmq.h>
 
-#include "common/addr.h"
 #include "common/err.h"
+#include "common/msgq_parts.h"
 
 #define LINGER_MS 200
 #define HANDSHAKE_MS 3000
@@ -26,51 +25,55 @@
 #define DEALER_RCVHWM 1024
 #define DEALER_SNDHWM 128
 #define ROUTE_MAX 255
+#define ROUTE_BYTES 5 /* of a ROUTER's own making: a zero and a number */
 /* One socket's share of a turn. */
 #define TURN_FRAMES_MAX 256
 #define TURN_BYTES_MAX (8 * 1024 * 1024)
-#define ENDPOINT_MAX 64
+/* Sockets that libzmq counts beside ours: of ZAP and monitors, and closed ones that it has not let go yet. */
+#define SOCKETS_BESIDE 256
+/* The thread of DEALERs to host names: libzmq resolves them there, and frames of others do not wait for it. */
+#define IO_THREADS 2
+#define NAMES_THREAD 2 /* a mask */
+#define OTHERS_THREAD 1
 
-struct msgq {
-	struct loop *loop;
-	void *ctx;
-	int linger_ms;
-	struct msgq_socket *sockets;
-	unsigned socket_count;
-	atomic_uint_fast64_t received, received_bytes, sent, sent_bytes, bad_shape, refused_busy, refused_gone;
-};
-
-struct msgq_socket {
-	struct msgq *m;
-	struct msgq_socket *next;
-	void *zmq;
-	bool router;
-	bool receiving, closed;
-	bool used; /* since it was last found empty: that may have swallowed its descriptor's event */
-	struct loop_drain *drain;
-	msgq_frame_fn *fn;
-	void *arg;
-	char endpoint[ENDPOINT_MAX];
-};
-
-static void count(atomic_uint_fast64_t *c, uint64_t n)
+void msgq_set_int(void *zmq, int option, int value)
 {
-	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+	weir_assert(zmq_setsockopt(zmq, option, &value, sizeof(value)) == 0);
+}
+
+/* Once a LOOK_MS. */
+static void look(void *arg)
+{
+	struct msgq *m = arg;
+	msgq_keys_look(m);
+	for (struct msgq_socket *s = m->sockets; s; s = s->next) {
+		if (s->router)
+			msgq_door_look(s);
+	}
+	m->looks++;
 }
 
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq)
 {
-	if (o->keys)
-		return WEIR_EINVAL;
 	void *ctx = zmq_ctx_new();
 	if (!ctx)
 		return WEIR_EFULL;
-	zmq_ctx_set(ctx, ZMQ_MAX_SOCKETS, MSGQ_SOCKETS_MAX);
+	zmq_ctx_set(ctx, ZMQ_MAX_SOCKETS, MSGQ_SOCKETS_MAX + SOCKETS_BESIDE);
+	zmq_ctx_set(ctx, ZMQ_IO_THREADS, o->keys ? IO_THREADS : 1);
 	zmq_ctx_set(ctx, ZMQ_IPV6, 0);
 	struct msgq *m = xcalloc(1, sizeof(*m));
 	m->loop = l;
 	m->ctx = ctx;
+	m->keys = o->keys;
+	m->peers = o->peers;
 	m->linger_ms = o->linger_ms ? o->linger_ms : LINGER_MS;
+	int rc = msgq_keys_open(m); /* before any other socket: who comes without being asked about is let in */
+	if (rc) {
+		msgq_free(m);
+		return rc;
+	}
+	m->look = loop_timer_new(l, look, m);
+	loop_timer_start(m->look, LOOK_MS, LOOK_MS);
 	*ret_msgq = m;
 	return 0;
 }
@@ -81,6 +84,9 @@ void msgq_free(struct msgq *m)
 		return;
 	while (m->sockets)
 		msgq_close(m->sockets);
+	if (m->look)
+		loop_timer_free(m->look);
+	msgq_keys_close(m);
 	while (zmq_ctx_term(m->ctx) && errno == EINTR)
 		;
 	free(m);
@@ -88,41 +94,37 @@ void msgq_free(struct msgq *m)
 
 /* ---- sockets ------------------------------------------------------------------------------------------------- */
 
-static void set_int(void *zmq, int option, int value)
-{
-	weir_assert(zmq_setsockopt(zmq, option, &value, sizeof(value)) == 0);
-}
-
 static void set_options(struct msgq_socket *s)
 {
 	int64_t max = MSGQ_FRAME_MAX;
 	weir_assert(zmq_setsockopt(s->zmq, ZMQ_MAXMSGSIZE, &max, sizeof(max)) == 0);
-	set_int(s->zmq, ZMQ_IPV6, 0);
-	set_int(s->zmq, ZMQ_LINGER, s->m->linger_ms);
-	set_int(s->zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
-	set_int(s->zmq, ZMQ_HEARTBEAT_IVL, PING_MS);
-	set_int(s->zmq, ZMQ_HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS);
-	set_int(s->zmq, ZMQ_HEARTBEAT_TTL, PING_TIMEOUT_MS);
-	set_int(s->zmq, ZMQ_RCVHWM, s->router ? ROUTER_RCVHWM : DEALER_RCVHWM);
-	set_int(s->zmq, ZMQ_SNDHWM, s->router ? ROUTER_SNDHWM : DEALER_SNDHWM);
+	msgq_set_int(s->zmq, ZMQ_LINGER, s->m->linger_ms);
+	msgq_set_int(s->zmq, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
+	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_IVL, PING_MS);
+	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS);
+	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_TTL, PING_TIMEOUT_MS);
+	msgq_set_int(s->zmq, ZMQ_RCVHWM, s->router ? ROUTER_RCVHWM : DEALER_RCVHWM);
+	msgq_set_int(s->zmq, ZMQ_SNDHWM, s->router ? ROUTER_SNDHWM : DEALER_SNDHWM);
 	if (s->router) {
-		set_int(s->zmq, ZMQ_ROUTER_MANDATORY, 1);
+		msgq_set_int(s->zmq, ZMQ_ROUTER_MANDATORY, 1);
+		msgq_set_int(s->zmq, ZMQ_ROUTER_HANDOVER, 0);
+		msgq_set_int(s->zmq, ZMQ_BACKLOG, MSGQ_BACKLOG);
 	} else {
-		set_int(s->zmq, ZMQ_IMMEDIATE, 1);
-		set_int(s->zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS);
-		set_int(s->zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+		msgq_set_int(s->zmq, ZMQ_IMMEDIATE, 1);
+		msgq_set_int(s->zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+		msgq_set_int(s->zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
 	}
 }
 
-static int check_address(const char *address, char **ret_why)
+int msgq_check_address(const char *address, bool keys, char **ret_why)
 {
-	struct addr a;
-	if (strncmp(address, "tcp://", 6) || addr_parse(address, &a)) {
-		*ret_why = xasprintf("%s is not of the form tcp://ADDRESS:PORT", address);
+	struct addr_host h;
+	if (strncmp(address, "tcp://", 6) || addr_parse_host(address, &h)) {
+		*ret_why = xasprintf("%s is not of the form tcp://HOST:PORT", address);
 		return WEIR_EINVAL;
 	}
-	if (!addr_is_loopback(&a)) {
-		*ret_why = xasprintf("%s is not a loopback address, and there are no keys yet", address);
+	if (!keys && !h.loopback) {
+		*ret_why = xasprintf("%s is not a loopback address, and with `security: none` everything stays on this machine", address);
 		return WEIR_EINVAL;
 	}
 	return 0;
@@ -131,30 +133,36 @@ static int check_address(const char *address, char **ret_why)
 /* The socket's place in memory once nothing uses it any more. */
 static void socket_end(struct msgq_socket *s)
 {
-	if (s->drain)
-		loop_drain_free(s->drain);
-	zmq_close(s->zmq);
+	if (s->router)
+		msgq_door_close(s);
+	msgq_dealer_close(s);
+	free(s->address);
+	free(s->peer);
 	free(s);
 }
 
 static bool socket_drain(void *arg);
 static bool socket_pending(void *arg);
 
-static int socket_new(struct msgq *m, bool router, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket)
+static struct msgq_socket *socket_new(struct msgq *m, const char *address, bool router, msgq_frame_fn *fn, void *arg)
 {
-	if (m->socket_count >= MSGQ_SOCKETS_MAX)
-		return WEIR_EFULL;
-	void *zmq = zmq_socket(m->ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
-	if (!zmq)
-		return WEIR_EFULL;
 	struct msgq_socket *s = xcalloc(1, sizeof(*s));
 	s->m = m;
-	s->zmq = zmq;
 	s->router = router;
 	s->fn = fn;
 	s->arg = arg;
+	s->address = xstrdup(address);
+	s->door.fd = -1;
+	return s;
+}
+
+static int socket_make(struct msgq_socket *s)
+{
+	s->zmq = zmq_socket(s->m->ctx, s->router ? ZMQ_ROUTER : ZMQ_DEALER);
+	if (!s->zmq)
+		return WEIR_EFULL;
 	set_options(s);
-	*ret_socket = s;
+	msgq_keys_set(s);
 	return 0;
 }
 
@@ -163,57 +171,105 @@ static int socket_watch(struct msgq_socket *s)
 	int fd;
 	size_t n = sizeof(fd);
 	weir_assert(zmq_getsockopt(s->zmq, ZMQ_FD, &fd, &n) == 0);
-	int rc = loop_drain_new(s->m->loop, fd, socket_drain, socket_pending, s, &s->drain);
+	s->used = true;
+	return loop_drain_new(s->m->loop, fd, socket_drain, socket_pending, s, &s->drain);
+}
+
+static int zmq_code(int err)
+{
+	return err == EADDRINUSE ? WEIR_EBUSY : err == EINVAL || err == EADDRNOTAVAIL ? WEIR_EINVAL : WEIR_EIO;
+}
+
+int msgq_dealer_open(struct msgq_socket *s)
+{
+	struct addr_host h;
+	weir_assert(!s->zmq && addr_parse_host(s->address, &h) == 0);
+	int rc = socket_make(s);
 	if (rc)
 		return rc;
-	s->next = s->m->sockets;
-	s->m->sockets = s;
-	s->m->socket_count++;
+	if (s->m->keys) {
+		uint64_t thread = h.kind == ADDR_NAME ? NAMES_THREAD : OTHERS_THREAD;
+		weir_assert(zmq_setsockopt(s->zmq, ZMQ_AFFINITY, &thread, sizeof(thread)) == 0);
+	}
+	msgq_set_int(s->zmq, ZMQ_IPV6, h.kind != ADDR_IPV4);
+	char *address = h.kind == ADDR_IPV6 ? xasprintf("tcp://[%s]:%u", h.host, h.port) : xasprintf("tcp://%s:%u", h.host, h.port);
+	if (zmq_connect(s->zmq, address))
+		rc = zmq_code(errno);
+	free(address);
+	if (!rc)
+		rc = socket_watch(s);
+	if (rc)
+		msgq_dealer_close(s);
+	return rc;
+}
+
+void msgq_dealer_close(struct msgq_socket *s)
+{
+	if (s->drain)
+		loop_drain_free(s->drain);
+	if (s->zmq)
+		zmq_close(s->zmq);
+	s->drain = NULL;
+	s->zmq = NULL;
+}
+
+/* The socket is open, or is told why not and ends. */
+static int finish_open(struct msgq_socket *s, int rc, struct msgq_socket **ret_socket, char **ret_why)
+{
+	struct msgq *m = s->m;
+	if (rc) {
+		char *why = *ret_why;
+		*ret_why = xasprintf("%s: %s", s->address, why ? why : err_text(rc));
+		free(why);
+		socket_end(s);
+		return rc;
+	}
+	s->next = m->sockets;
+	m->sockets = s;
+	m->socket_count++;
+	*ret_socket = s;
 	return 0;
 }
 
-static int open_socket(struct msgq *m, const char *address, bool router, msgq_frame_fn *fn, void *arg,
-    struct msgq_socket **ret_socket, char **ret_why)
+static int check_open(const struct msgq *m, const char *address, char **ret_why)
 {
-	int rc = check_address(address, ret_why);
-	if (rc)
-		return rc;
-	struct msgq_socket *s;
-	rc = socket_new(m, router, fn, arg, &s);
-	if (rc) {
-		*ret_why = xasprintf("%s: no socket: %s", address, err_text(rc));
-		return rc;
+	*ret_why = NULL;
+	int rc = msgq_check_address(address, m->keys, ret_why);
+	if (!rc && m->socket_count >= MSGQ_SOCKETS_MAX) {
+		rc = WEIR_EFULL;
+		*ret_why = xasprintf("%s: more than %d sockets", address, MSGQ_SOCKETS_MAX);
 	}
-	if (router ? zmq_bind(s->zmq, address) : zmq_connect(s->zmq, address)) {
-		int err = errno;
-		rc = err == EADDRINUSE ? WEIR_EBUSY : err == EINVAL || err == EADDRNOTAVAIL ? WEIR_EINVAL : WEIR_EIO;
-		*ret_why = xasprintf("%s: %s", address, zmq_strerror(err));
-		socket_end(s);
-		return rc;
-	}
-	size_t n = sizeof(s->endpoint);
-	if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, s->endpoint, &n))
-		s->endpoint[0] = 0;
-	rc = socket_watch(s);
-	if (rc) {
-		*ret_why = xasprintf("%s: %s", address, err_text(rc));
-		socket_end(s);
-		return rc;
-	}
-	*ret_socket = s;
-	return 0;
+	return rc;
 }
 
 int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
     char **ret_why)
 {
-	return open_socket(m, address, true, fn, arg, ret_socket, ret_why);
+	int rc = check_open(m, address, ret_why);
+	if (rc)
+		return rc;
+	struct msgq_socket *s = socket_new(m, address, true, fn, arg);
+	rc = socket_make(s);
+	if (!rc)
+		rc = msgq_door_open(s, ret_why);
+	if (!rc)
+		rc = socket_watch(s);
+	return finish_open(s, rc, ret_socket, ret_why);
 }
 
-int msgq_connect(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
-    char **ret_why)
+int msgq_connect(struct msgq *m, const char *address, const char *peer, msgq_frame_fn *fn, void *arg,
+    struct msgq_socket **ret_socket, char **ret_why)
 {
-	return open_socket(m, address, false, fn, arg, ret_socket, ret_why);
+	int rc = check_open(m, address, ret_why);
+	if (rc)
+		return rc;
+	struct msgq_socket *s = socket_new(m, address, false, fn, arg);
+	s->peer = xstrdup(peer);
+	if (!m->keys || msgq_keys_pick(s))
+		rc = msgq_dealer_open(s);
+	else
+		snprintf(s->endpoint, sizeof(s->endpoint), "%s", address);
+	return finish_open(s, rc, ret_socket, ret_why);
 }
 
 void msgq_close(struct msgq_socket *s)
@@ -259,20 +315,45 @@ static void skip_parts(struct msgq_socket *s)
 	}
 }
 
+/* Whose frame it is, by the key that its connection was authenticated with: "" without keys, NULL where the key is nobody's any
+ * more. The identity frame of a ROUTER would not do: the first one after a look at ZMQ_EVENTS has no properties. */
+static const char *sender_of(const struct msgq_socket *s, zmq_msg_t *frame)
+{
+	if (!s->m->keys)
+		return "";
+	if (!s->router)
+		return s->peer; /* the handshake has shown it */
+	const char *user = zmq_msg_gets(frame, "User-Id"), *key = zmq_msg_gets(frame, "Weir-Key");
+	return user && key && keys_owns(s->m->keys, user, key) ? user : NULL;
+}
+
 /* The frame behind a route, or alone. Adds its bytes to *bytes. */
 static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *frame, size_t *bytes)
 {
 	size_t n = zmq_msg_size(frame);
 	*bytes += n;
+	if (s->router)
+		msgq_door_heard(s, zmq_msg_get(frame, ZMQ_SRCFD));
+	s->answered = true;
 	if (zmq_msg_more(frame) || !n) {
 		if (zmq_msg_more(frame))
 			skip_parts(s);
-		count(&s->m->bad_shape, 1);
+		msgq_count(&s->m->bad_shape, 1);
 		return;
 	}
-	count(&s->m->received, 1);
-	count(&s->m->received_bytes, n);
-	s->fn(s->arg, route, zmq_msg_data(frame), n);
+	if (s->router && (route.n != ROUTE_BYTES || route.p[0] != 0)) {
+		msgq_count(&s->m->refused_route, 1);
+		return;
+	}
+	const char *who = sender_of(s, frame);
+	if (!who) {
+		msgq_count(&s->m->refused_key, 1);
+		s->fn(s->arg, route, NULL, NULL, 0);
+		return;
+	}
+	msgq_count(&s->m->received, 1);
+	msgq_count(&s->m->received_bytes, n);
+	s->fn(s->arg, route, who, zmq_msg_data(frame), n);
 }
 
 /* False: nothing there now. */
@@ -288,7 +369,7 @@ static bool receive_one(struct msgq_socket *s, size_t *bytes)
 		if (!zmq_msg_more(&frame) || route_len > sizeof(route) || !route_len) {
 			if (zmq_msg_more(&frame))
 				skip_parts(s);
-			count(&s->m->bad_shape, 1);
+			msgq_count(&s->m->bad_shape, 1);
 			zmq_msg_close(&frame);
 			return true;
 		}
@@ -299,6 +380,8 @@ static bool receive_one(struct msgq_socket *s, size_t *bytes)
 	}
 	if (got)
 		receive_frame(s, bytes_of(route, route_len), &frame, bytes);
+	else
+		s->emptied = true;
 	zmq_msg_close(&frame);
 	return got;
 }
@@ -314,15 +397,17 @@ static bool ready_for(const struct msgq_socket *s, int wanted)
 /* Asking costs a system call or two: that is not done where nothing can have come. */
 static bool readable(struct msgq_socket *s)
 {
-	if (!loop_drain_was_readable(s->drain) && !s->used)
-		return false;
-	s->used = ready_for(s, ZMQ_POLLIN);
+	if (loop_drain_was_readable(s->drain) || s->used)
+		s->used = ready_for(s, ZMQ_POLLIN);
+	s->emptied = s->emptied || !s->used;
 	return s->used;
 }
 
 bool msgq_can_send(struct msgq_socket *s)
 {
 	weir_assert(!s->router && !s->closed);
+	if (!s->zmq)
+		return false;
 	s->used = true;
 	return ready_for(s, ZMQ_POLLOUT);
 }
@@ -365,10 +450,10 @@ static int send_part(struct msgq_socket *s, const void *p, size_t n, int flags)
 	if (rc >= 0)
 		return 0;
 	if (errno == EHOSTUNREACH) {
-		count(&s->m->refused_gone, 1);
+		msgq_count(&s->m->refused_gone, 1);
 		return WEIR_ENOTFOUND;
 	}
-	count(&s->m->refused_busy, 1);
+	msgq_count(&s->m->refused_busy, 1);
 	return WEIR_EBUSY;
 }
 
@@ -381,8 +466,8 @@ static int check_frame(const struct msgq_socket *s, size_t len)
 static int count_sent(struct msgq_socket *s, size_t len, int rc)
 {
 	if (!rc) {
-		count(&s->m->sent, 1);
-		count(&s->m->sent_bytes, len);
+		msgq_count(&s->m->sent, 1);
+		msgq_count(&s->m->sent_bytes, len);
 	}
 	return rc;
 }
@@ -391,6 +476,10 @@ int msgq_send(struct msgq_socket *s, const void *frame, size_t len)
 {
 	weir_assert(!s->router);
 	int rc = check_frame(s, len);
+	if (!rc && !s->zmq) { /* its peer has no key yet */
+		msgq_count(&s->m->refused_busy, 1);
+		return WEIR_EBUSY;
+	}
 	return rc ? rc : count_sent(s, len, send_part(s, frame, len, 0));
 }
 
@@ -407,15 +496,33 @@ int msgq_reply(struct msgq_socket *s, struct bytes route, const void *frame, siz
 	return rc ? rc : count_sent(s, len, send_part(s, frame, len, 0));
 }
 
+static uint64_t get(const msgq_counter *c)
+{
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+
 void msgq_counters(const struct msgq *m, struct msgq_counters *ret)
 {
 	*ret = (struct msgq_counters){
-	    .received = atomic_load_explicit(&m->received, memory_order_relaxed),
-	    .received_bytes = atomic_load_explicit(&m->received_bytes, memory_order_relaxed),
-	    .sent = atomic_load_explicit(&m->sent, memory_order_relaxed),
-	    .sent_bytes = atomic_load_explicit(&m->sent_bytes, memory_order_relaxed),
-	    .bad_shape = atomic_load_explicit(&m->bad_shape, memory_order_relaxed),
-	    .refused_busy = atomic_load_explicit(&m->refused_busy, memory_order_relaxed),
-	    .refused_gone = atomic_load_explicit(&m->refused_gone, memory_order_relaxed),
+	    .received = get(&m->received),
+	    .received_bytes = get(&m->received_bytes),
+	    .sent = get(&m->sent),
+	    .sent_bytes = get(&m->sent_bytes),
+	    .bad_shape = get(&m->bad_shape),
+	    .refused_busy = get(&m->refused_busy),
+	    .refused_gone = get(&m->refused_gone),
+	    .refused_key = get(&m->refused_key),
+	    .refused_route = get(&m->refused_route),
+	    .accepted = get(&m->accepted),
+	    .authenticated = get(&m->authenticated),
+	    .unfinished = get(&m->unfinished),
+	    .accept_failed = get(&m->accept_failed),
+	    .shut = get(&m->shut),
+	    .connections = get(&m->connections),
+	    .connections_max = get(&m->connections_max),
+	    .keys = get(&m->keys_allowed),
+	    .keys_broken = get(&m->keys_broken),
 	};
+	for (size_t i = 0; i < MSGQ_REFUSALS; i++)
+		ret->handshakes_refused[i] = get(&m->handshakes_refused[i]);
 }

@@ -6,7 +6,17 @@
  * that is not connected: a send that cannot be taken now says so. A peer that is silent on the wire for some seconds
  * is dropped by ZMTP heartbeats.
  *
- * All on the loop's thread, but msgq_counters(). Addresses are tcp:// on loopback only, until there are keys. */
+ * Keys (common/keys). Without, addresses are tcp:// on loopback only, and nobody is known. With keys every link is CURVE:
+ * a ROUTER lets in who holds the secret of a key in somebody's .pub, and tells with each frame whose; a DEALER talks to nobody
+ * but the holder of a key in its peer's .pub. The folder is looked at once a second: a key that is no longer there is
+ * refused from its next frame on, also on a connection that stands; a new own key is taken up at once (connections break
+ * off and come back); of several keys of a peer the newest is tried first, then the others, in turn.
+ *
+ * Strangers. Who has not finished the handshake within HANDSHAKE_MS is dropped, and none of its bytes comes here. So many
+ * connections are open at most as `peers` allows, and as the limit on open files leaves after a reserve: above it the kernel
+ * drops what wants to connect (it comes again), and those who are connected notice nothing.
+ *
+ * All on the loop's thread, but msgq_counters(). */
 #ifndef WEIR_COMMON_MSGQ_H
 #define WEIR_COMMON_MSGQ_H
 
@@ -14,35 +24,46 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/keys.h"
 #include "common/kv.h"
 #include "common/loop.h"
 
 #define MSGQ_FRAME_MAX (256 * 1024)
 #define MSGQ_SOCKETS_MAX 256
+#define MSGQ_STRANGERS_MAX 512          /* connections beside twice the peers */
+#define MSGQ_BACKLOG 128                /* connections that wait in the kernel */
+#define MSGQ_UNFINISHED_MAX (8 << 20)   /* bytes that a connection may send without finishing a message */
+#define MSGQ_DESCRIPTORS_RESERVE 256    /* open files that are left for everything else */
 
 struct msgq;
 struct msgq_socket;
-struct msgq_keys; /* CURVE: its own key pair and who is allowed; not there yet */
 
 struct msgq_options {
-	const struct msgq_keys *keys; /* must be NULL: WEIR_EINVAL otherwise */
-	int linger_ms;                /* how long closing may wait for what is still to be sent; 0: 200 */
+	struct keys *keys;  /* stays the caller's, and is polled here; NULL: security none */
+	int linger_ms;      /* how long closing may wait for what is still to be sent; 0: 200 */
+	unsigned peers;     /* that may connect to each ROUTER; 0: 64 */
 };
 
-/* Frame and route live for the call. Sockets may be closed within it, this one included. */
-typedef void msgq_frame_fn(void *arg, struct bytes route, const void *frame, size_t len);
+/* Frame, route and who live for the call. who: the name of the sender by its key, "" without keys; NULL, and no frame: its
+ * key is no longer allowed (it may be told so). Sockets may be closed within it, this one included. */
+typedef void msgq_frame_fn(void *arg, struct bytes route, const char *who, const void *frame, size_t len);
 
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq);
 /* Closes what is still open; returns within linger_ms. */
 void msgq_free(struct msgq *m);
 
+/* WEIR_EINVAL: an address that cannot be used (as it is without keys, or at all); *ret_why a text for people, the caller's to free. */
+int msgq_check_address(const char *address, bool keys, char **ret_why);
+
 /* Both: WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EFULL (MSGQ_SOCKETS_MAX, descriptors), WEIR_EIO; *ret_why is a
- * text for people, the caller's to free. Port 0 or *: any free one, see msgq_endpoint. `arg` must outlive the socket. */
+ * text for people, the caller's to free. Port 0 or *: any free one, see msgq_endpoint. `arg` must outlive the socket.
+ * A host name is resolved here (bind: blocking) or by libzmq with each try (connect). */
 int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
     char **ret_why);
-/* Connects in the background, again and again; route is empty in fn. */
-int msgq_connect(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
-    char **ret_why);
+/* Connects in the background, again and again; route is empty in fn. peer: whose keys the other side must have, also one
+ * that has none yet. */
+int msgq_connect(struct msgq *m, const char *address, const char *peer, msgq_frame_fn *fn, void *arg,
+    struct msgq_socket **ret_socket, char **ret_why);
 void msgq_close(struct msgq_socket *s);
 /* The address with its real port; lives as long as the socket. */
 const char *msgq_endpoint(const struct msgq_socket *s);
@@ -54,11 +75,33 @@ bool msgq_can_send(struct msgq_socket *s);
 /* ROUTER. As msgq_send, and WEIR_ENOTFOUND: that peer is gone. */
 int msgq_reply(struct msgq_socket *s, struct bytes route, const void *frame, size_t len);
 
+/* Why a connection ended before its handshake did. */
+enum msgq_refusal {
+	MSGQ_UNKNOWN_KEY,      /* a proper handshake with a key that is nobody's */
+	MSGQ_NO_CURVE,         /* no CURVE, or another version of ZMTP */
+	MSGQ_WRONG_SERVER_KEY, /* it takes us for somebody else, or its boxes do not open */
+	MSGQ_PROTOCOL,         /* another mistake within the handshake */
+	MSGQ_NO_HANDSHAKE,     /* it was silent, left, or sent what is no handshake */
+	MSGQ_REFUSALS
+};
+const char *msgq_refusal_text(enum msgq_refusal r); /* "unknown_key" ... */
+
 struct msgq_counters {
 	uint64_t received, received_bytes;
 	uint64_t sent, sent_bytes;
 	uint64_t bad_shape;   /* received and dropped: not one part */
 	uint64_t refused_busy, refused_gone;
+	uint64_t refused_key;   /* frames of a connection whose key is no longer allowed */
+	uint64_t refused_route; /* frames of a peer that chose its own route: nobody may, it could be another's */
+	uint64_t accepted, authenticated; /* connections; handshakes that were finished */
+	uint64_t handshakes_refused[MSGQ_REFUSALS];
+	uint64_t unfinished;    /* connections cut: over MSGQ_UNFINISHED_MAX */
+	uint64_t accept_failed; /* no descriptor for a connection */
+	uint64_t shut;          /* times that new connections had to wait at the limit */
+	uint64_t connections;   /* gauge: open at the ROUTERs */
+	uint64_t connections_max; /* gauge */
+	uint64_t keys;          /* gauge: public keys that are allowed */
+	uint64_t keys_broken;   /* key files found broken */
 };
 /* Of all sockets, ever. Any thread. */
 void msgq_counters(const struct msgq *m, struct msgq_counters *ret);

@@ -24,12 +24,13 @@ static void read_version(struct conf *c, const struct conf_node *value, void *ob
 
 static void read_security(struct conf *c, const struct conf_node *value, void *object)
 {
-	(void)object;
-	const struct conf_node *keys = conf_get(value, "keys");
-	if (keys)
-		conf_error_key(c, keys, "not built yet: CURVE and TLS keys come with a later version; until then "
-					"`security: none`, and every address on loopback");
-	else if (value->type != CONF_BROKEN && strcmp(value->text, "none"))
+	struct topology *t = object;
+	static const struct conf_field fields[] = {
+		{.key = "keys", .kind = CONF_KIND_TEXT, .required = true, .offset = offsetof(struct topology, keys_dir)}};
+	static const struct conf_schema schema = {sizeof(struct topology), FIELDS(fields), NULL, NULL, NULL};
+	if (value->type == CONF_MAP)
+		conf_read(c, value, &schema, t);
+	else if (value->type != CONF_BROKEN && (value->type != CONF_SCALAR || strcmp(value->text, "none")))
 		conf_error(c, value, "expected none or {keys: DIR}");
 }
 
@@ -88,6 +89,7 @@ static void resolve(const char *topology_path, char **path)
 
 static void resolve_paths(struct topology *t)
 {
+	resolve(t->path, &t->keys_dir);
 	for (size_t i = 0; i < t->cloud_count; i++)
 		resolve(t->path, &t->clouds[i].data);
 	for (size_t i = 0; i < t->edge_count; i++) {

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,14 @@ static int compare_places(const void *a, const void *b)
 	return c ? c : x->number < y->number ? -1 : 1;
 }
 
+static void places_free(struct places *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		free(p->all[i].text);
+	free(p->all);
+	*p = (struct places){0};
+}
+
 /* Notes each place whose text an earlier one has, too; frees them all. */
 static void places_refuse_same(struct conf *c, struct places *p, const char *what)
 {
@@ -49,10 +58,7 @@ static void places_refuse_same(struct conf *c, struct places *p, const char *wha
 		else
 			conf_error(c, b->node, "%s is %s already, on line %u", conf_quote(c, b->text), what, a->node->line);
 	}
-	for (size_t i = 0; i < p->count; i++)
-		free(p->all[i].text);
-	free(p->all);
-	*p = (struct places){0};
+	places_free(p);
 }
 
 /* ---- names and folders ------------------------------------------------------------------------------------ */
@@ -93,7 +99,7 @@ static void default_data(char **data, const char *name)
 		*data = xasprintf("run/%s", name);
 }
 
-/* Everything is on loopback, so on one machine, and two daemons would share the folder. */
+/* Without keys everything is on loopback, so on one machine, and two daemons would share the folder. */
 static void check_folders(struct conf *c, const struct conf_node *root, struct topology *t)
 {
 	struct places p = {0};
@@ -107,51 +113,89 @@ static void check_folders(struct conf *c, const struct conf_node *root, struct t
 		default_data(&t->edges[i].data, t->edges[i].name);
 		add_key(&p, node, "data", t->edges[i].data);
 	}
-	places_refuse_same(c, &p, "a daemon's folder");
+	if (t->keys_dir)
+		places_free(&p);
+	else
+		places_refuse_same(c, &p, "a daemon's folder");
 }
 
 /* ---- addresses -------------------------------------------------------------------------------------------- */
 
-static void check_address(struct conf *c, struct places *p, const struct conf_node *node, const char *scheme,
-    bool keys)
+static void refuse_remote(struct conf *c, const struct conf_node *node)
 {
-	struct addr a;
-	if (!node || node->type != CONF_SCALAR || !*node->text)
-		return;
-	const char *rest = node->text + strlen(scheme);
-	if (strncmp(node->text, scheme, strlen(scheme)) || strstr(rest, "//") || addr_parse(rest, &a)) {
-		conf_error(c, node, "%s: expected %sHOST:PORT, HOST being an IPv4 address or localhost",
-		    conf_quote(c, node->text), scheme);
-		return;
-	}
-	if (a.port == 0) {
-		conf_error(c, node, "%s: others must find it, so the port must be 1 to 65535", conf_quote(c, node->text));
-		return;
-	}
-	if (!keys && !addr_is_loopback(&a)) {
-		conf_error(c, node,
-		    "%s is not a loopback address, and with `security: none` everything stays on this machine "
-		    "(127.0.0.1); encryption with keys (CURVE, TLS) is not built yet",
-		    conf_quote(c, node->text));
-		return;
-	}
-	char *text = xasprintf("%u.%u.%u.%u:%u", a.ip[0], a.ip[1], a.ip[2], a.ip[3], a.port);
+	conf_error(c, node,
+	    "%s is not a loopback address, and with `security: none` everything stays on this machine (127.0.0.1); with "
+	    "`security: {keys: DIR}` it need not (docs/security.md)",
+	    conf_quote(c, node->text));
+}
+
+/* Where daemons may be on several machines (keys), only what all of them connect to must differ. */
+static void add_address(struct places *p, const struct conf_node *node, const char *host, unsigned port)
+{
+	char *text = xasprintf("%s:%u", host, port);
 	places_add(p, node, text);
 	free(text);
 }
 
-static void check_addresses(struct conf *c, const struct conf_node *root)
+static void check_port(struct conf *c, const struct conf_node *node, unsigned port)
+{
+	if (port == 0)
+		conf_error(c, node, "%s: others must find it, so the port must be 1 to 65535", conf_quote(c, node->text));
+}
+
+static bool has_text(const struct conf_node *node)
+{
+	return node && node->type == CONF_SCALAR && *node->text;
+}
+
+/* http, and listen of sources. */
+static void check_address(struct conf *c, struct places *p, const struct conf_node *node, bool keys)
+{
+	struct addr a;
+	char host[20];
+	if (!has_text(node))
+		return;
+	if (strstr(node->text, "//") || addr_parse(node->text, &a)) {
+		conf_error(c, node, "%s: expected HOST:PORT, HOST being an IPv4 address or localhost", conf_quote(c, node->text));
+		return;
+	}
+	check_port(c, node, a.port);
+	if (!keys && a.port && !addr_is_loopback(&a)) {
+		refuse_remote(c, node);
+	} else if (!keys && a.port) {
+		snprintf(host, sizeof(host), "%u.%u.%u.%u", a.ip[0], a.ip[1], a.ip[2], a.ip[3]);
+		add_address(p, node, host, a.port);
+	}
+}
+
+static void check_link(struct conf *c, struct places *p, const struct conf_node *node, bool keys)
+{
+	struct addr_host h;
+	if (!has_text(node))
+		return;
+	if (strncmp(node->text, "tcp://", 6) || strstr(node->text + 6, "//") || addr_parse_host(node->text, &h)) {
+		conf_error(c, node, "%s: expected tcp://HOST:PORT, HOST being an IPv4 address, an IPv6 address in brackets, or a name",
+		    conf_quote(c, node->text));
+		return;
+	}
+	check_port(c, node, h.port);
+	if (!keys && h.port && !h.loopback)
+		refuse_remote(c, node);
+	else if (h.port)
+		add_address(p, node, h.host, h.port);
+}
+
+static void check_addresses(struct conf *c, const struct conf_node *root, bool keys)
 {
 	struct places p = {0};
-	bool keys = conf_get(conf_get(conf_get(root, "cluster"), "security"), "keys");
 	for (const struct conf_node *node = first_of(root, "cloud"); node; node = node->next) {
-		check_address(c, &p, conf_get(node, "listen"), "tcp://", keys);
-		check_address(c, &p, conf_get(node, "http"), "", keys);
+		check_link(c, &p, conf_get(node, "listen"), keys);
+		check_address(c, &p, conf_get(node, "http"), keys);
 	}
 	for (const struct conf_node *node = first_of(root, "edges"); node; node = node->next) {
-		check_address(c, &p, conf_get(node, "http"), "", keys);
+		check_address(c, &p, conf_get(node, "http"), keys);
 		for (const struct conf_node *s = first_of(node, "sources"); s; s = s->next)
-			check_address(c, &p, conf_get(s, "listen"), "", keys);
+			check_address(c, &p, conf_get(s, "listen"), keys);
 	}
 	places_refuse_same(c, &p, "taken");
 }
@@ -267,7 +311,7 @@ void topology_check(struct conf *c, const struct conf_node *root, struct topolog
 	check_heartbeats(c, root, t);
 	check_names(c, root, t);
 	check_folders(c, root, t);
-	check_addresses(c, root);
+	check_addresses(c, root, t->keys_dir);
 	index_edges(t);
 	check_streams(c, root, t);
 	if (conf_error_count(c))

@@ -18,7 +18,7 @@
 
 static const struct command *const commands[] = {&command_status, &command_query, &command_watch, &command_streams,
 	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_apply, &command_topology,
-	&command_load,
+	&command_load, &command_keygen,
 	&command_token_add, &command_token_list, &command_token_remove,
 	&command_tls_renew,
 	&command_node_add, &command_node_remove};

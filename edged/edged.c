@@ -45,7 +45,7 @@ static int check_loopback(const char *what, const char *name, const char *addres
 {
 	struct addr a;
 	if (address && (addr_parse(address, &a) || !addr_is_loopback(&a))) {
-		*ret_why = xasprintf("%s %s: %s is not a loopback address. There is no encryption yet, so everything must stay on "
+		*ret_why = xasprintf("%s %s: %s is not a loopback address. With `security: none` everything must stay on "
 		                     "127.0.0.1",
 		    what, name, address);
 		return WEIR_EINVAL;
@@ -56,17 +56,15 @@ static int check_loopback(const char *what, const char *name, const char *addres
 int edged_check(const struct topology *t, uint32_t edge, char **ret_why)
 {
 	const struct edge_conf *e = &t->edges[edge];
-	if (t->keys_dir) {
-		*ret_why = xasprintf("cluster.security: keys are not built yet; only `none`, with everything on 127.0.0.1");
-		return WEIR_EINVAL;
-	}
 	char *why = NULL;
 	int rc = e->http ? http_check(e->http, t->keys_dir, NULL, &why) : 0;
 	if (rc)
 		*ret_why = xasprintf("edge %s: http: %s", e->name, why);
 	free(why);
+	if (t->keys_dir)
+		return rc;
 	for (size_t i = 0; i < t->cloud_count && !rc; i++)
-		rc = check_loopback("cloud", t->clouds[i].name, t->clouds[i].listen, ret_why);
+		rc = msgq_check_address(t->clouds[i].listen, false, ret_why);
 	for (size_t i = 0; i < e->source_count && !rc; i++)
 		rc = check_loopback("source", e->sources[i].name, e->sources[i].listen, ret_why);
 	return rc;
@@ -80,9 +78,10 @@ static bool io_send(void *arg, const void *frame, size_t len)
 	return e->uplink && !msgq_send(e->uplink, frame, len);
 }
 
-static void on_frame(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_frame(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
 {
 	(void)route;
+	(void)who; /* the cloud that was connected to: its key was shown */
 	struct edged *e = arg;
 	if (!e->answered) {
 		e->answered = true;
@@ -109,7 +108,7 @@ static void io_connect(void *arg, uint32_t cloud)
 	e->answered = false;
 	e->cloud = cloud;
 	log_debug("uplink", "connecting; cloud=%s address=%s", c->name, c->listen);
-	if (msgq_connect(e->msgq, c->listen, on_frame, e, &e->uplink, &why)) {
+	if (msgq_connect(e->msgq, c->listen, c->name, on_frame, e, &e->uplink, &why)) {
 		e->uplink = NULL;
 		log_error("uplink", "cannot connect: %s; cloud=%s", why, c->name);
 		free(why);
@@ -501,6 +500,18 @@ static int open_sources(struct edged *e, char **ret_why)
 	return 0;
 }
 
+static void report_key(void *arg, const char *text)
+{
+	(void)arg;
+	log_error("keys", "%s", text);
+}
+
+static int open_keys(struct edged *e, char **ret_why)
+{
+	struct keys_options o = {.dir = e->topology->keys_dir, .name = e->conf->name, .report = report_key};
+	return o.dir ? keys_open(&o, &e->keys, ret_why) : 0;
+}
+
 static int open_loop(struct edged *e, char **ret_why)
 {
 	static const int numbers[EDGED_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
@@ -508,7 +519,7 @@ static int open_loop(struct edged *e, char **ret_why)
 	for (int i = 0; i < EDGED_SIGNALS && !rc; i++)
 		rc = loop_signal_new(e->loop, numbers[i], numbers[i] == SIGHUP ? on_hangup : on_stop, e, &e->signals[i]);
 	if (!rc)
-		rc = msgq_new(e->loop, &(struct msgq_options){0}, &e->msgq);
+		rc = msgq_new(e->loop, &(struct msgq_options){.keys = e->keys}, &e->msgq);
 	if (rc) {
 		*ret_why = xasprintf("cannot set up the event loop: %s. Is the limit on open files (ulimit -n) too low?", err_text(rc));
 		return rc;
@@ -540,7 +551,9 @@ int edged_open(const struct edged_options *o, struct edged **ret_edged, char **r
 	e->conf = &o->topology->edges[o->edge];
 	e->config = o->config;
 	e->data = xstrdup(o->data ? o->data : e->conf->data);
-	rc = open_loop(e, ret_why);
+	rc = open_keys(e, ret_why);
+	if (!rc)
+		rc = open_loop(e, ret_why);
 	if (!rc)
 		rc = edged_open_spool(e, e->conf->disk_bytes, ret_why);
 	if (!rc)
@@ -622,6 +635,7 @@ void edged_close(struct edged *e)
 		msgq_close(e->uplink);
 	if (e->msgq)
 		msgq_free(e->msgq);
+	keys_free(e->keys);
 	if (e->loop)
 		loop_free(e->loop);
 	if (e->spool)

@@ -35,6 +35,7 @@ struct edged {
 	struct edged_source **sources; /* by number; each stays where it is while its source is open */
 	size_t source_count;
 	int64_t sources_again_ns;  /* mono: when those that could not be opened are tried again */
+	struct keys *keys; /* NULL: security none */
 	struct msgq *msgq;
 	struct msgq_socket *uplink;
 	uint32_t cloud;    /* the one uplink connects to */

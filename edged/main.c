@@ -8,6 +8,7 @@
 
 #include "common/err.h"
 #include "common/http.h"
+#include "common/keys.h"
 #include "common/log.h"
 #include "common/topology.h"
 #include "edged/edged.h"
@@ -161,6 +162,8 @@ static int check(const struct topology *t, const char *node)
 	const struct edge_conf *e = only < 0 ? NULL : &t->edges[only];
 	if (e && e->http && http_check(e->http, t->keys_dir, e->name, &why))
 		return refuse(why);
+	if (node && keys_check(t->keys_dir, node, &why))
+		return refuse(why);
 	printf("%s: fine: %zu cloud nodes, %zu edges, %zu streams\n", t->path, t->cloud_count, t->edge_count, t->stream_count);
 	return EXIT_FINE;
 }
@@ -177,7 +180,7 @@ static int run(const struct topology *t, const struct arguments *a)
 	if (rc) {
 		log_error("edged", "cannot start: %s", why);
 		free(why);
-		return rc == WEIR_EINVAL ? EXIT_USE : EXIT_FAILED;
+		return rc == WEIR_EINVAL || rc == WEIR_ENOTFOUND ? EXIT_USE : EXIT_FAILED;
 	}
 	rc = edged_run(e);
 	edged_close(e);

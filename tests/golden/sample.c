@@ -252,7 +252,7 @@ static bool deliver(struct sample_world *w)
 	w->queue[w->first++ % QUEUE_MAX].bytes = (struct buf){0};
 	w->count--;
 	if (f.to_cloud)
-		node_frame(w->node, bytes_of("edge", 4), f.bytes.data, f.bytes.len, cloud_time(w));
+		node_frame(w->node, bytes_of("edge", 4), "", f.bytes.data, f.bytes.len, cloud_time(w));
 	else
 		pipeline_frame(w->edge, f.bytes.data, f.bytes.len, edge_time(w));
 	buf_free(&f.bytes);

@@ -389,7 +389,7 @@ void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool pee
 	if (peer)
 		node_peer_frame(c->node, from, frame, len, sim_cloud_time(c));
 	else
-		node_frame(c->node, bytes_of(&conn, sizeof(conn)), frame, len, sim_cloud_time(c));
+		node_frame(c->node, bytes_of(&conn, sizeof(conn)), "", frame, len, sim_cloud_time(c));
 	after_call(c);
 }
 

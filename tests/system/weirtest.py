@@ -29,6 +29,8 @@ LONG = os.environ.get("WEIR_LONG") == "1"
 DEADLINE_S = float(os.environ.get("WEIR_DEADLINE_S", "120"))
 NS = 1_000_000_000
 
+SECURITY = os.environ.get("WEIR_SECURITY") == "1"  # clusters have keys unless a test says otherwise
+
 EDGED = os.path.join(BUILD, "edged", "edged")
 CLOUDD = os.path.join(BUILD, "cloudd", "cloudd")
 WEIRCTL = os.path.join(BUILD, "ctl", "weirctl")
@@ -163,9 +165,10 @@ class Daemon:
 
 class Cluster:
     """clouds: how many; edges: {name: dict of edge keys} with "sources" as a list of dicts; streams: list of dicts.
-    Values that are not strings are written as JSON, which YAML reads."""
+    Values that are not strings are written as JSON, which YAML reads. security: every link has keys (those of `weirctl
+    keygen`, in DIR/keys). addresses: {cloud: host} where its ZeroMQ listens, when not on 127.0.0.1 (needs security)."""
 
-    def __init__(self, clouds=3, edges=None, streams=(), cluster=None, dir=None):
+    def __init__(self, clouds=3, edges=None, streams=(), cluster=None, dir=None, security=SECURITY, addresses=None):
         self.own_dir = dir is None
         self.dir = dir or tempfile.mkdtemp(prefix="weir-test-")
         self.config = os.path.join(self.dir, "topology.yaml")
@@ -174,11 +177,12 @@ class Cluster:
         self.http = {}
         self.zmq = {}
         spec = {"version": 1,
-                "cluster": dict({"name": "test", "shards": 8, "security": "none"}, **(cluster or {})),
+                "cluster": dict({"name": "test", "shards": 8, "security": {"keys": "keys"} if security else "none"},
+                                **(cluster or {})),
                 "cloud": [], "edges": [], "streams": list(streams)}
         for name in self.cloud_names:
             self.http[name], self.zmq[name] = free_port(), free_port()
-            spec["cloud"].append({"name": name, "listen": f"tcp://127.0.0.1:{self.zmq[name]}",
+            spec["cloud"].append({"name": name, "listen": f"tcp://{(addresses or {}).get(name, '127.0.0.1')}:{self.zmq[name]}",
                                   "http": f"127.0.0.1:{self.http[name]}", "data": f"run/{name}"})
             self.clouds[name] = Daemon(self, CLOUDD, name)
         self.edges = {}
@@ -195,11 +199,20 @@ class Cluster:
             self.edges[name] = Daemon(self, EDGED, name)
         self.spec = spec
         self.token, self.context = None, None  # of HTTP, where there are keys
+        self.keys = os.path.join(self.dir, spec["cluster"]["security"]["keys"]) if self.is_secure() else None
         self.write_config()
+        if security and "security" not in (cluster or {}):
+            self.keygen()
 
     def write_config(self):
         with open(self.config, "w") as f:
             json.dump(self.spec, f, indent=1)  # JSON is YAML
+
+    def keygen(self, *args):
+        """weirctl keygen, for all or as args say."""
+        r = subprocess.run([WEIRCTL, "keygen", "--config", self.config, *args], capture_output=True, text=True)
+        assert r.returncode == 0, r.stdout + r.stderr
+        return r.stdout
 
     def __enter__(self):
         return self

@@ -298,7 +298,7 @@ static void deliver(struct packet *p)
 		if (p->peer)
 			node_peer_frame(c->node, p->from, p->frame.data, p->frame.len, now());
 		else
-			node_frame(c->node, bytes_of(p->route, strlen(p->route)), p->frame.data, p->frame.len, now());
+			node_frame(c->node, bytes_of(p->route, strlen(p->route)), "", p->frame.data, p->frame.len, now());
 		node_flush(c->node, now());
 	}
 	buf_free(&p->frame);
@@ -1224,7 +1224,7 @@ START_TEST(no_frame_can_harm)
 		for (unsigned flips = (unsigned)(next_random() % 4); flips; flips--)
 			frame.data[next_random() % frame.len] = (uint8_t)next_random();
 		size_t len = next_random() % 8 ? frame.len : (size_t)(next_random() % frame.len);
-		node_frame(w.clouds[i % 3].node, bytes_of("e", 1), frame.data, len, now());
+		node_frame(w.clouds[i % 3].node, bytes_of("e", 1), "", frame.data, len, now());
 		node_peer_frame(w.clouds[i % 3].node, (uint32_t)(next_random() % 3), frame.data, len, now());
 		if (i % 100 == 0)
 			run(NODE_TICK_MS * NS_PER_MS);
@@ -1242,12 +1242,12 @@ START_TEST(unknown_messages_are_answered_and_unknown_protocols_refused)
 {
 	static const uint8_t later[] = {0x08, PROTOCOL_NEWEST, 0x10, 77, 0xd2, 0x3f, 1, 'x'};    /* body 1018 */
 	static const uint8_t too_late[] = {0x08, PROTOCOL_NEWEST + 1, 0x10, 78, 0xd2, 0x3f, 1, 'x'};
-	node_frame(w.clouds[0].node, bytes_of("a", 1), later, sizeof(later), now());
+	node_frame(w.clouds[0].node, bytes_of("a", 1), "", later, sizeof(later), now());
 	pump();
 	ck_assert_int_eq(w.last.type, MSG_ERROR);
 	ck_assert_int_eq(w.last.error.verdict, VERDICT_UNAVAILABLE);
 	ck_assert_uint_eq(w.last.req_id, 77);
-	node_frame(w.clouds[0].node, bytes_of("a", 1), too_late, sizeof(too_late), now());
+	node_frame(w.clouds[0].node, bytes_of("a", 1), "", too_late, sizeof(too_late), now());
 	pump();
 	ck_assert_int_eq(w.last.error.verdict, VERDICT_REFUSED);
 	ck_assert_uint_eq(w.last.req_id, 78);

@@ -26,9 +26,10 @@ static bool silent;
 static unsigned asked;
 
 /* The other node: answers "groups" with its req_id as a group's term; twice, and once to a call that nobody made. */
-static void on_request(void *arg, struct bytes route, const void *frame, size_t len)
+static void on_request(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
 {
 	(void)arg;
+	(void)who;
 	struct msg q;
 	struct buf out = {0};
 	ck_assert_int_eq(msg_decode(frame, len, &q), 0);

@@ -405,7 +405,7 @@ START_TEST(wrong_edges_are_told)
 		{"- {name: e, http: \"localhost:2\"}", "f:5:21: edges[0].http: `127.0.0.1:2` is taken already, on line 3\n"},
 		{"- {name: e, http: \"192.0.2.1:80\"}",
 		    "f:5:21: edges[0].http: `192.0.2.1:80` is not a loopback address, and with `security: none` everything stays "
-		    "on this machine (127.0.0.1); encryption with keys (CURVE, TLS) is not built yet\n"},
+		    "on this machine (127.0.0.1); with `security: {keys: DIR}` it need not (docs/security.md)\n"},
 		{"- {name: e, limits: {memory: 64, disk: 1KiB}}",
 		    "f:5:32: edges[0].limits.memory: `64` is not a size (512KiB, 64MiB, 1GiB)\n"
 		    "f:5:42: edges[0].limits.disk: `1KiB` is out of range: 1MiB to 16TiB\n"},
@@ -432,13 +432,24 @@ START_TEST(wrong_clusters_are_told)
 	    "f:1:10: version: version `2` is not known here: this Weir reads version 1\n"
 	    "f:2:41: cluster.shards: `257` is out of range: 1 to 256\n"
 	    "f:2:56: cluster.security: expected none or {keys: DIR}\n"
-	    "f:4:23: cloud[0].listen: `127.0.0.1:1`: expected tcp://HOST:PORT, HOST being an IPv4 address or "
-	    "localhost\n"
+	    "f:4:23: cloud[0].listen: `127.0.0.1:1`: expected tcp://HOST:PORT, HOST being an IPv4 address, an IPv6 "
+	    "address in brackets, or a name\n"
 	    "f:4:44: cloud[0].http: `127.0.0.1`: expected HOST:PORT, HOST being an IPv4 address or localhost\n");
+	expect("version: 1\ncluster: {name: c, security: {key: k}}\ncloud:\n"
+	       "  - {name: a, listen: \"tcp://h:1\", http: \"127.0.0.1:2\"}\n"
+	       "  - {name: b, listen: \"tcp://[::1]:1\", http: \"127.0.0.1:3\"}\n",
+	    "f:2:31: cluster.security.key: unknown key; did you mean `keys`?\n"
+	    "f:4:23: cloud[0].listen: `tcp://h:1` is not a loopback address, and with `security: none` everything stays on "
+	    "this machine (127.0.0.1); with `security: {keys: DIR}` it need not (docs/security.md)\n");
 	expect("version: 1\ncluster: {name: c, security: {keys: k}}\ncloud:\n"
-	       "  - {name: a, listen: \"tcp://192.0.2.1:1\", http: \"192.0.2.1:2\"}\n",
-	    "f:2:31: cluster.security.keys: not built yet: CURVE and TLS keys come with a later version; until then "
-	    "`security: none`, and every address on loopback\n");
+	       "  - {name: a, listen: \"tcp://h.example:1\", http: \"192.0.2.1:2\"}\n"
+	       "  - {name: b, listen: \"tcp://h.example:1\", http: \"192.0.2.1:2\"}\n"
+	       "  - {name: d, listen: \"tcp://1.2.3:1\", http: \"192.0.2.1:2\"}\n"
+	       "  - {name: e, listen: \"tcp://[::]:0\", http: \"192.0.2.1:2\"}\n",
+	    "f:5:23: cloud[1].listen: `h.example:1` is taken already, on line 4\n"
+	    "f:6:23: cloud[2].listen: `tcp://1.2.3:1`: expected tcp://HOST:PORT, HOST being an IPv4 address, an IPv6 address in "
+	    "brackets, or a name\n"
+	    "f:7:23: cloud[3].listen: `tcp://[::]:0`: others must find it, so the port must be 1 to 65535\n");
 	expect("version: 1\ncluster: {name: c}\ncloud: []\n", "f:3:8: cloud: 0 items; at least 1\n");
 	expect(HEAD "streams:\n"
 	       "  - {name: s, from: {measurement: m, field: v}, window: 1m}\n"

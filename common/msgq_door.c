@@ -1,0 +1,401 @@
+/* The door of a ROUTER: the listening socket, how many are let in, and what became of them.
+ *
+ * libzmq accepts whoever comes, for as long as there are descriptors, and turns in a circle when there are none left. So the
+ * listening socket is ours (ZMQ_USE_FD, libzmq gets duplicates of it), a monitor tells of each connection, and at the limit a
+ * filter on the listening socket drops new connections' packets in the kernel: they are sent again some seconds later. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <zmq.h>
+
+#include "common/err.h"
+#include "common/msgq_parts.h"
+
+#define PEERS_DEFAULT 64
+#define EVENTS_PER_TURN_MAX 1024
+#define LOOKS_MAX 4096 /* connections that one look looks at */
+#define DESCRIPTOR_MAX (1 << 20) /* of those that are looked at */
+#define WATCHED                                                                                                          \
+	(ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |         \
+	    ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+
+const char *msgq_refusal_text(enum msgq_refusal r)
+{
+	switch (r) {
+	case MSGQ_UNKNOWN_KEY:
+		return "unknown_key";
+	case MSGQ_NO_CURVE:
+		return "no_curve";
+	case MSGQ_WRONG_SERVER_KEY:
+		return "wrong_server_key";
+	case MSGQ_PROTOCOL:
+		return "protocol";
+	case MSGQ_NO_HANDSHAKE:
+		return "no_handshake";
+	case MSGQ_REFUSALS:
+		break;
+	}
+	return "unknown";
+}
+
+/* ---- open and shut ---------------------------------------------------------------------------------------------- */
+
+static void set_shut(struct msgq_socket *s, bool shut)
+{
+	struct sock_filter drop[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+	struct sock_fprog program = {1, drop};
+	int none = 0;
+	if (shut == s->door.shut)
+		return;
+	int rc = shut ? setsockopt(s->door.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program))
+	              : setsockopt(s->door.fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none));
+	if (rc && shut)
+		return; /* tried again with the next connection; the reserve of descriptors stands for it */
+	s->door.shut = shut;
+	if (shut)
+		msgq_count(&s->m->shut, 1);
+}
+
+static void mind_limit(struct msgq_socket *s)
+{
+	if (s->door.open >= s->door.open_max)
+		set_shut(s, true);
+	else if (s->door.open < s->door.open_max - s->door.open_max / 8)
+		set_shut(s, false);
+}
+
+/* ---- what became of each connection ------------------------------------------------------------------------------- */
+
+static struct door_connection *connection_at(struct door *d, int fd)
+{
+	if (fd < 0 || fd >= DESCRIPTOR_MAX)
+		return NULL;
+	size_t n = (size_t)fd + 1;
+	if (n > d->connection_count) {
+		n = n < 64 ? 64 : n * 2;
+		d->connections = xrealloc(d->connections, n * sizeof(*d->connections));
+		memset(d->connections + d->connection_count, 0, (n - d->connection_count) * sizeof(*d->connections));
+		d->connection_count = n;
+	}
+	return &d->connections[fd];
+}
+
+static void handle_accepted(struct msgq_socket *s, int fd)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	msgq_count(&s->m->accepted, 1);
+	if (!c || c->open)
+		return;
+	*c = (struct door_connection){.open = true};
+	s->door.open++;
+	msgq_count(&s->m->connections, 1);
+}
+
+static void refused(struct msgq_socket *s, enum msgq_refusal why)
+{
+	msgq_count(&s->m->handshakes_refused[why], 1);
+}
+
+/* A failed handshake is told before its connection's end; one that was no handshake at all only by its end. */
+static void handle_disconnected(struct msgq_socket *s, int fd)
+{
+	struct door *d = &s->door;
+	struct door_connection *c = connection_at(d, fd);
+	if (!c || !c->open)
+		return;
+	if (c->spoke)
+		d->spoke--;
+	else if (d->failed)
+		d->failed--;
+	else if (d->succeeded > d->spoke + d->silent_ended)
+		d->silent_ended++;
+	else
+		refused(s, MSGQ_NO_HANDSHAKE);
+	if (c->spoke)
+		d->succeeded--;
+	*c = (struct door_connection){0};
+	d->open--;
+	atomic_fetch_sub_explicit(&s->m->connections, 1, memory_order_relaxed);
+}
+
+static enum msgq_refusal refusal_of(uint16_t event, uint32_t value)
+{
+	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+		return MSGQ_UNKNOWN_KEY;
+	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+		return MSGQ_NO_HANDSHAKE;
+	if (value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+		return MSGQ_NO_CURVE;
+	return value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC ? MSGQ_WRONG_SERVER_KEY : MSGQ_PROTOCOL;
+}
+
+static void handle_event(struct msgq_socket *s, uint16_t event, uint32_t value)
+{
+	switch (event) {
+	case ZMQ_EVENT_ACCEPTED:
+		handle_accepted(s, (int)value);
+		break;
+	case ZMQ_EVENT_DISCONNECTED:
+		handle_disconnected(s, (int)value);
+		break;
+	case ZMQ_EVENT_ACCEPT_FAILED:
+		msgq_count(&s->m->accept_failed, 1);
+		set_shut(s, true);
+		break;
+	case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+		s->door.succeeded++;
+		msgq_count(&s->m->authenticated, 1);
+		break;
+	default:
+		s->door.failed++;
+		refused(s, refusal_of(event, value));
+	}
+}
+
+/* An event is two parts: number and value, and the address. */
+static bool receive_event(struct msgq_socket *s)
+{
+	zmq_msg_t msg;
+	uint16_t event = 0;
+	uint32_t value = 0;
+	zmq_msg_init(&msg);
+	bool got = zmq_msg_recv(&msg, s->door.monitor, ZMQ_DONTWAIT) >= 0;
+	bool whole = got && zmq_msg_size(&msg) == sizeof(event) + sizeof(value);
+	if (whole) {
+		memcpy(&event, zmq_msg_data(&msg), sizeof(event));
+		memcpy(&value, (uint8_t *)zmq_msg_data(&msg) + sizeof(event), sizeof(value));
+	}
+	bool more = got && zmq_msg_more(&msg);
+	zmq_msg_close(&msg);
+	if (more) {
+		zmq_msg_init(&msg);
+		(void)zmq_msg_recv(&msg, s->door.monitor, ZMQ_DONTWAIT);
+		zmq_msg_close(&msg);
+	}
+	if (whole)
+		handle_event(s, event, value);
+	return got;
+}
+
+static bool drain_events(void *arg)
+{
+	struct msgq_socket *s = arg;
+	bool more = true;
+	for (unsigned i = 0; i < EVENTS_PER_TURN_MAX && more; i++)
+		more = receive_event(s);
+	mind_limit(s);
+	return more;
+}
+
+/* libzmq takes the address it is given for a name only, and closes its descriptor in its own time. */
+static int give_to_libzmq(struct msgq_socket *s)
+{
+	int fd = fcntl(s->door.fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return WEIR_EFULL;
+	msgq_set_int(s->zmq, ZMQ_USE_FD, fd);
+	if (!zmq_bind(s->zmq, s->endpoint))
+		return 0;
+	close(fd);
+	return WEIR_EIO;
+}
+
+/* ---- messages without end ------------------------------------------------------------------------------------------ */
+
+void msgq_door_heard(struct msgq_socket *s, int fd)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	if (c && !c->open) { /* its frame was here before we looked at who has come */
+		(void)drain_events(s);
+		c = connection_at(&s->door, fd);
+	}
+	if (!c || !c->open)
+		return;
+	c->heard = true;
+	if (!c->spoke) {
+		c->spoke = true;
+		s->door.spoke++;
+	}
+}
+
+/* What the kernel has received for it so far and libzmq has taken. */
+static bool bytes_taken(int fd, uint64_t *ret_bytes)
+{
+	struct tcp_info info;
+	socklen_t n = sizeof(info);
+	int waiting = 0;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) ||
+	    n < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received) || ioctl(fd, FIONREAD, &waiting))
+		return false;
+	uint64_t unread = waiting > 0 ? (uint64_t)waiting : 0;
+	*ret_bytes = info.tcpi_bytes_received > unread ? info.tcpi_bytes_received - unread : 0;
+	return true;
+}
+
+/* libzmq holds the parts of a message until the last one is there, however many. Nothing is delivered of a connection whose
+ * message does not end: so who sends much, of which nothing is to be received here though we had received everything, is cut off. */
+static void look_at(struct msgq_socket *s, int fd, struct door_connection *c)
+{
+	uint64_t bytes;
+	if (!bytes_taken(fd, &bytes))
+		return;
+	if (c->heard || bytes < c->bytes) {
+		c->heard = c->suspect = false;
+		c->bytes = bytes;
+		return;
+	}
+	if (bytes - c->bytes <= MSGQ_UNFINISHED_MAX)
+		return;
+	if (c->suspect && s->emptied) {
+		msgq_count(&s->m->unfinished, 1);
+		shutdown(fd, SHUT_RDWR); /* should it be another's by now, that one connects again */
+		c->suspect = false;
+		c->bytes = bytes;
+		return;
+	}
+	c->suspect = true;
+}
+
+void msgq_door_look(struct msgq_socket *s)
+{
+	for (size_t n = 0; n < s->door.connection_count && n < LOOKS_MAX; n++) {
+		s->door.next = (s->door.next + 1) % s->door.connection_count;
+		if (s->door.connections[s->door.next].open)
+			look_at(s, (int)s->door.next, &s->door.connections[s->door.next]);
+	}
+	s->emptied = false;
+	if (s->door.lost)
+		s->door.lost = give_to_libzmq(s) != 0;
+	mind_limit(s);
+}
+
+/* ---- listening ------------------------------------------------------------------------------------------------------- */
+
+static int listen_at(const struct addrinfo *a, int *ret_fd)
+{
+	int one = 1;
+	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return WEIR_EIO;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (a->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (!bind(fd, a->ai_addr, a->ai_addrlen) && !listen(fd, MSGQ_BACKLOG)) {
+		*ret_fd = fd;
+		return 0;
+	}
+	int err = errno;
+	close(fd);
+	errno = err;
+	return err == EADDRINUSE ? WEIR_EBUSY : err == EADDRNOTAVAIL || err == EACCES ? WEIR_EINVAL : WEIR_EIO;
+}
+
+static int listen_on(const struct addr_host *h, int *ret_fd, char **ret_why)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *all;
+	char port[8];
+	snprintf(port, sizeof(port), "%u", h->port);
+	int rc = getaddrinfo(h->host, port, &hints, &all);
+	if (rc) {
+		*ret_why = xasprintf("%s: %s", h->host, gai_strerror(rc));
+		return WEIR_EINVAL;
+	}
+	rc = WEIR_EIO;
+	errno = EADDRNOTAVAIL;
+	for (struct addrinfo *a = all; a && rc; a = a->ai_next)
+		rc = listen_at(a, ret_fd);
+	if (rc)
+		*ret_why = xasprintf("%s", strerror(errno));
+	freeaddrinfo(all);
+	return rc;
+}
+
+static int set_limit(struct msgq_socket *s, char **ret_why)
+{
+	struct rlimit r;
+	uint64_t files = getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > DESCRIPTOR_MAX ? DESCRIPTOR_MAX : r.rlim_cur;
+	uint64_t peers = s->m->peers ? s->m->peers : PEERS_DEFAULT, wanted = 2 * peers + MSGQ_STRANGERS_MAX;
+	uint64_t reserve = MSGQ_DESCRIPTORS_RESERVE + MSGQ_BACKLOG;
+	if (files < reserve + peers) {
+		*ret_why = xasprintf("the limit on open files is %llu, but %llu peers and a reserve need %llu: raise it (LimitNOFILE= in "
+		                     "a systemd unit, ulimit -n in a shell)",
+		    (unsigned long long)files, (unsigned long long)peers, (unsigned long long)(reserve + peers));
+		return WEIR_EFULL;
+	}
+	s->door.open_max = (unsigned)(wanted < files - reserve ? wanted : files - reserve);
+	atomic_store_explicit(&s->m->connections_max, s->door.open_max, memory_order_relaxed);
+	return 0;
+}
+
+static int watch_door(struct msgq_socket *s)
+{
+	char address[40];
+	int fd;
+	size_t n = sizeof(fd);
+	snprintf(address, sizeof(address), "inproc://weir-door-%u", s->m->monitors++);
+	s->door.monitor = zmq_socket(s->m->ctx, ZMQ_PAIR);
+	if (!s->door.monitor)
+		return WEIR_EFULL;
+	msgq_set_int(s->door.monitor, ZMQ_LINGER, 0);
+	msgq_set_int(s->door.monitor, ZMQ_RCVHWM, 0); /* at a limit the thread that carries all frames would wait for us */
+	if (zmq_socket_monitor(s->zmq, address, WATCHED) || zmq_connect(s->door.monitor, address) ||
+	    zmq_getsockopt(s->door.monitor, ZMQ_FD, &fd, &n))
+		return WEIR_EFULL;
+	return loop_drain_new(s->m->loop, fd, drain_events, NULL, s, &s->door.drain);
+}
+
+int msgq_door_open(struct msgq_socket *s, char **ret_why)
+{
+	struct addr_host h;
+	struct sockaddr_storage at;
+	socklen_t n = sizeof(at);
+	char host[INET6_ADDRSTRLEN], port[8];
+	weir_assert(addr_parse_host(s->address, &h) == 0); /* checked before */
+	int rc = set_limit(s, ret_why);
+	if (!rc)
+		rc = listen_on(&h, &s->door.fd, ret_why);
+	if (rc)
+		return rc;
+	weir_assert(!getsockname(s->door.fd, (struct sockaddr *)&at, &n));
+	weir_assert(!getnameinfo((struct sockaddr *)&at, n, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV));
+	snprintf(s->endpoint, sizeof(s->endpoint), at.ss_family == AF_INET6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host, port);
+	msgq_set_int(s->zmq, ZMQ_IPV6, at.ss_family == AF_INET6);
+	rc = watch_door(s);
+	if (!rc)
+		rc = give_to_libzmq(s);
+	if (rc)
+		*ret_why = xasprintf("%s", rc == WEIR_EFULL ? err_text(rc) : zmq_strerror(errno));
+	return rc;
+}
+
+void msgq_door_close(struct msgq_socket *s)
+{
+	if (s->door.drain)
+		loop_drain_free(s->door.drain);
+	if (s->door.monitor) {
+		zmq_socket_monitor(s->zmq, NULL, 0);
+		zmq_close(s->door.monitor);
+	}
+	if (s->door.fd >= 0)
+		close(s->door.fd);
+	free(s->door.connections);
+	atomic_fetch_sub_explicit(&s->m->connections, s->door.open, memory_order_relaxed);
+}
+
+void msgq_door_again(struct msgq_socket *s)
+{
+	(void)zmq_unbind(s->zmq, s->endpoint);
+	s->door.lost = give_to_libzmq(s) != 0; /* no descriptor for it now: tried again by msgq_door_look */
+}

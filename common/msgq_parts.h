@@ -1,0 +1,107 @@
+/* What the files of msgq share among themselves: msgq.c (sockets and frames), msgq_keys.c (CURVE), msgq_door.c (who may
+ * connect to a ROUTER). Nobody else includes it. */
+#ifndef WEIR_COMMON_MSGQ_PARTS_H
+#define WEIR_COMMON_MSGQ_PARTS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+#include "common/msgq.h"
+
+#define ENDPOINT_MAX 320
+
+typedef atomic_uint_fast64_t msgq_counter;
+
+struct msgq {
+	struct loop *loop;
+	void *ctx;
+	struct keys *keys;
+	int linger_ms;
+	unsigned peers;
+	struct msgq_socket *sockets;
+	unsigned socket_count;
+	unsigned monitors;          /* ever: names them */
+	void *zap;                  /* with keys */
+	struct loop_drain *zap_drain;
+	struct loop_timer *look;    /* every LOOK_MS: keys, doors */
+	unsigned looks;
+	msgq_counter received, received_bytes, sent, sent_bytes, bad_shape, refused_busy, refused_gone, refused_key, refused_route,
+	    accepted, authenticated, handshakes_refused[MSGQ_REFUSALS], unfinished, accept_failed, shut, connections, connections_max, keys_allowed,
+	    keys_broken;
+};
+#define LOOK_MS 250
+#define LOOKS_PER_SECOND 4
+
+/* One connection that a ROUTER accepted, by its descriptor. */
+struct door_connection {
+	bool open, spoke;
+	bool heard;         /* since the last look */
+	bool suspect;       /* at the last look it was over MSGQ_UNFINISHED_MAX */
+	uint64_t bytes;     /* received by the kernel when it was last heard */
+};
+
+/* The listening socket of a ROUTER and what is connected through it. */
+struct door {
+	int fd;             /* -1: none. libzmq has a duplicate of it */
+	void *monitor;
+	struct loop_drain *drain;
+	bool shut, lost;    /* nobody is let in: at the limit; no descriptor for libzmq */
+	unsigned open, open_max;
+	uint64_t failed;    /* failures whose end was not told yet */
+	uint64_t spoke, succeeded, silent_ended;
+	struct door_connection *connections;
+	size_t connection_count;
+	size_t next;        /* that the next look begins with */
+};
+
+struct msgq_socket {
+	struct msgq *m;
+	struct msgq_socket *next;
+	void *zmq;                  /* NULL: a DEALER whose peer has no key yet */
+	bool router;
+	bool receiving, closed;
+	bool used; /* since it was last found empty: that may have swallowed its descriptor's event */
+	bool emptied;               /* found empty since the door's last look */
+	struct loop_drain *drain;
+	msgq_frame_fn *fn;
+	void *arg;
+	char *address;
+	char endpoint[ENDPOINT_MAX];
+	struct door door;           /* ROUTER */
+	/* DEALER with keys */
+	char *peer;
+	struct key_text peer_key;   /* in use */
+	bool answered;              /* by who has that key */
+	int64_t unable_ns;          /* since when nothing can be sent; 0: it can */
+	unsigned tries;             /* of keys, since it last could */
+};
+
+static inline void msgq_count(msgq_counter *c, uint64_t n)
+{
+	atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+void msgq_set_int(void *zmq, int option, int value);
+
+/* msgq.c. The libzmq socket of a DEALER, anew: with its peer_key. */
+int msgq_dealer_open(struct msgq_socket *s);
+void msgq_dealer_close(struct msgq_socket *s);
+
+/* msgq_keys.c */
+int msgq_keys_open(struct msgq *m);
+void msgq_keys_close(struct msgq *m);
+void msgq_keys_look(struct msgq *m);
+void msgq_keys_set(struct msgq_socket *s);
+/* Picks the newest key of the peer; false: it has none. */
+bool msgq_keys_pick(struct msgq_socket *s);
+
+/* msgq_door.c */
+int msgq_door_open(struct msgq_socket *s, char **ret_why);
+void msgq_door_close(struct msgq_socket *s);
+/* A frame came through the connection with this descriptor (-1: not known). */
+void msgq_door_heard(struct msgq_socket *s, int fd);
+/* Listens with the options as they are now: who is connected is cut off. */
+void msgq_door_again(struct msgq_socket *s);
+void msgq_door_look(struct msgq_socket *s);
+
+#endif
