@@ -18,6 +18,7 @@
 #include "common/addr.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/kv_check.h"
 #include "common/http.h"
 #include "common/kv.h"
 #include "common/log.h"
@@ -415,6 +416,26 @@ static int make_folder(const char *path, char **ret_why)
 	return rc;
 }
 
+/* LMDB trusts the pages that it maps: a damaged one may be a crash, or readings that are counted twice. Records that do not
+ * match their checksums are another matter: spool_open() drops and counts them. */
+static int check_spool(const struct kv_lmdb_options *o, char **ret_why)
+{
+	struct kv_check_options c = {.path = o->path, .dbs = o->dbs, .db_count = o->db_count};
+	struct kv_check_result r;
+	int rc = kv_check(&c, &r, ret_why);
+	if (rc == WEIR_ENOTFOUND) {
+		free(*ret_why);
+		*ret_why = NULL;
+		return 0;
+	}
+	if (rc || !r.bad_pages)
+		return rc;
+	*ret_why = xasprintf("%llu damaged pages: weirctl store check says where, weirctl store dump what still reads; "
+	                     "docs/guarantees.md says how to go on",
+	    (unsigned long long)r.bad_pages);
+	return WEIR_ECORRUPT;
+}
+
 int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why)
 {
 	int rc = make_folder(e->data, ret_why);
@@ -425,7 +446,9 @@ int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why)
 	    .dbs = spool_db_names,
 	    .db_count = SPOOL_DBS,
 	    .map_bytes = 2 * disk_bytes + SPOOL_ROOM_BYTES};
-	rc = kv_lmdb_open(&o, &e->spool, &why);
+	rc = check_spool(&o, &why);
+	if (!rc)
+		rc = kv_lmdb_open(&o, &e->spool, &why);
 	e->spool_disk_bytes = disk_bytes;
 	if (rc)
 		*ret_why = xasprintf("cannot open the spool %s: %s%s", path, why,

@@ -1,6 +1,7 @@
 """Damage: bits flipped in a stopped node's data, logs with a hole, replicas that differ, a disk whose sync fails. What is found is
 repaired from the other replicas, nothing wrong is served, and nothing keeps a node from starting."""
 
+import json
 import os
 import random
 import shutil
@@ -109,6 +110,44 @@ def edit(*args):
 
 def held(c, node, metric, **labels):
     return metric_sum(c.metrics(node), metric, **labels)
+
+
+class Offline(unittest.TestCase):
+    def test_stores_are_checked_and_dumped(self):
+        """weirctl store, of both kinds of daemons; and an edge whose spool's pages are damaged counts nothing twice: it says so."""
+        with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()], cluster={"shards": 1, "replicas": 1}) as c:
+            c.start()
+            lines = make_lines(200)
+            send(c.tcp["edge-1"], lines)
+            check_exact(self, c, lines)
+            folders = {n: os.path.join(c.dir, "run", *n.split("/")) for n in ("cloud-1/log", "cloud-1/state", "edge-1/spool")}
+            for folder in folders.values():
+                r = c.ctl("store", "check", folder, check=False)
+                self.assertEqual(r.returncode, 1)
+                self.assertIn("in use by a daemon", r.stderr)
+            c.stop()
+            for name, folder in folders.items():
+                r = c.ctl("store", "check", folder)
+                self.assertRegex(r.stdout, "edged.*fine" if "spool" in name else "cloudd.*fine")
+                r = c.ctl("-o", "json", "store", "check", folder)
+                records = json.loads(r.stdout)["records"]
+                dump = [json.loads(line) for line in c.ctl("store", "dump", folder).stdout.splitlines()]
+                self.assertEqual(len(dump), records)
+                self.assertGreater(records, 0)
+            marks = c.ctl("store", "dump", folders["edge-1/spool"], "--db", "mark").stdout
+            self.assertIn('"key_text": "epoch"', marks)
+            spool = os.path.join(folders["edge-1/spool"], "data.mdb")
+            with open(spool, "r+b") as f:
+                for page in (0, 1):  # the root of the list of databases
+                    f.seek(4096 * page + 128)
+                    f.write(b"\x77")
+            r = c.ctl("store", "check", folders["edge-1/spool"], check=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("damaged", r.stdout)
+            c.edges["edge-1"].start()
+            wait_for("edged says what is wrong", lambda: not c.edges["edge-1"].running())
+            self.assertEqual(c.edges["edge-1"].process.returncode, 1)
+            self.assertIn("damaged pages", c.edges["edge-1"].log())
 
 
 class OneReplicaDiffers(unittest.TestCase):
