@@ -150,6 +150,7 @@ struct meta_state {
 	size_t edge_count;
 	struct meta_stream *streams; /* by (name, version) */
 	size_t stream_count;
+	uint64_t newest; /* meta index of the newest advance or map that was ever queued */
 };
 int meta_read(struct kv_txn *txn, struct meta_state *ret);
 void meta_state_clear(struct meta_state *m);

@@ -21,6 +21,7 @@
 #include "cloudd/rpc.h"
 #include "cloudd/serve.h"
 #include "cloudd/snapshot.h"
+#include "cloudd/topology_api.h"
 #include "cloudd/writers.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -115,6 +116,9 @@ struct cloudd {
 	struct http_api *http;
 	struct stats *stats;
 	bool was_ready;
+	pthread_t applier;   /* of the file, after SIGHUP */
+	bool applied_once;   /* it is to be joined */
+	atomic_bool applying;
 	/* under the mutex: */
 	pthread_mutex_t mutex;
 	pthread_cond_t answered;
@@ -389,7 +393,8 @@ static void io_mapped(void *arg, const struct topology *t, struct bytes map)
 	}
 	log_info("cloudd", "the cluster has a new map; version=%llu", (unsigned long long)t->map_version);
 	notices_set_topology(c->notices, t);
-	connect_nodes(c, t);
+	if (c->links) /* else it is starting */
+		connect_nodes(c, t);
 	topology_free(c->t);
 	c->t = topology_hold(t);
 }
@@ -465,10 +470,70 @@ static void on_terminate(void *arg)
 	loop_stop(c->loop);
 }
 
+/* bytes: what m points to; copied, for the asker may leave before the loop is done. */
+static enum verdict ask_meta(void *arg, const struct msg *m, struct bytes bytes, uint64_t *ret_version,
+    char reason[QUERY_REASON_MAX])
+{
+	struct cloudd *c = arg;
+	struct errand *e = xcalloc(1, sizeof(*e));
+	e->c = c;
+	e->m = *m;
+	buf_put(&e->bytes, bytes.p, bytes.n);
+	if (m->type == MSG_TOPOLOGY)
+		e->m.topology.text = bytes_of(e->bytes.data, e->bytes.len);
+	else
+		e->m.readmit.edge = buf_cstr(&e->bytes);
+	post(c, &(struct event){.type = EVENT_ERRAND, .errand = e});
+	pthread_mutex_lock(&c->mutex);
+	while (!e->done && !c->stopping)
+		pthread_cond_wait(&c->answered, &c->mutex);
+	bool done = e->done;
+	enum verdict v = done ? e->verdict : VERDICT_UNAVAILABLE;
+	*ret_version = done ? e->map_version : 0;
+	snprintf(reason, QUERY_REASON_MAX, "%s", done ? e->reason : "the node is stopping");
+	e->left = true;
+	pthread_mutex_unlock(&c->mutex);
+	if (done)
+		errand_free(e);
+	return v;
+}
+
+static void log_lines(bool ok, char *text)
+{
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+		log_write(ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "config", "%s", line);
+	free(text);
+}
+
+/* The node's file is the cluster's topology from now on. On a thread of its own, as it waits for the meta group. */
+static void *apply_file(void *arg)
+{
+	struct cloudd *c = arg;
+	bool ok;
+	char *said = topology_api_apply_file(c->node, ask_meta, c, c->o.topology->path, &ok);
+	log_lines(ok, said);
+	atomic_store(&c->applying, false);
+	return NULL;
+}
+
+static void join_applier(struct cloudd *c)
+{
+	if (c->applied_once)
+		pthread_join(c->applier, NULL);
+	c->applied_once = false;
+}
+
 static void on_hangup(void *arg)
 {
 	struct cloudd *c = arg;
-	c->o.on_hangup(c->o.arg);
+	if (atomic_exchange(&c->applying, true)) {
+		log_warn("config", "the file is being applied already");
+		return;
+	}
+	join_applier(c);
+	c->applied_once = pthread_create(&c->applier, NULL, apply_file, c) == 0;
+	if (!c->applied_once)
+		atomic_store(&c->applying, false);
 }
 
 /* ---- for HTTP ------------------------------------------------------------------------------------------------------ */
@@ -530,34 +595,6 @@ static void http_notice(void *arg, bool bad, const char *text)
 		log_error("http", "%s", text);
 	else
 		log_info("http", "%s", text);
-}
-
-/* bytes: what m points to; copied, for the asker may leave before the loop is done. */
-static enum verdict http_ask_meta(void *arg, const struct msg *m, struct bytes bytes, uint64_t *ret_version,
-    char reason[QUERY_REASON_MAX])
-{
-	struct cloudd *c = arg;
-	struct errand *e = xcalloc(1, sizeof(*e));
-	e->c = c;
-	e->m = *m;
-	buf_put(&e->bytes, bytes.p, bytes.n);
-	if (m->type == MSG_TOPOLOGY)
-		e->m.topology.text = bytes_of(e->bytes.data, e->bytes.len);
-	else
-		e->m.readmit.edge = buf_cstr(&e->bytes);
-	post(c, &(struct event){.type = EVENT_ERRAND, .errand = e});
-	pthread_mutex_lock(&c->mutex);
-	while (!e->done && !c->stopping)
-		pthread_cond_wait(&c->answered, &c->mutex);
-	bool done = e->done;
-	enum verdict v = done ? e->verdict : VERDICT_UNAVAILABLE;
-	*ret_version = done ? e->map_version : 0;
-	snprintf(reason, QUERY_REASON_MAX, "%s", done ? e->reason : "the node is stopping");
-	e->left = true;
-	pthread_mutex_unlock(&c->mutex);
-	if (done)
-		errand_free(e);
-	return v;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------------------------- */
@@ -778,7 +815,7 @@ static int open_http(struct cloudd *c, char **ret_why)
 	    .gather = &c->gather,
 	    .arg = c,
 	    .metrics = http_metrics,
-	    .ask_meta = http_ask_meta,
+	    .ask_meta = ask_meta,
 	    .notice = http_notice};
 	return http_api_open(&o, &c->http, ret_why);
 }
@@ -919,6 +956,7 @@ static void stop_readers(struct cloudd *c)
 	c->stopping = true;
 	pthread_cond_broadcast(&c->answered);
 	pthread_mutex_unlock(&c->mutex);
+	join_applier(c);
 	if (c->progress)
 		progress_stop(c->progress);
 	if (c->rpc)

@@ -21,8 +21,6 @@ struct cloudd_options {
 	uint32_t self;
 	const char *data;     /* folder: DATA/log and DATA/state */
 	const char *version;  /* for /metrics */
-	void *arg;
-	void (*on_hangup)(void *arg); /* SIGHUP */
 };
 
 /* Opens all, without serving yet but for /healthz. WEIR_EINVAL: the configuration cannot work here (exit 2); others: see

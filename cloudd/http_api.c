@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloudd/cluster_json.h"
+#include "cloudd/topology_api.h"
 #include "cloudd/watch.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -172,6 +173,21 @@ static void handle_readmit(void *arg, struct http_request *r)
 		reply_readmit(r, name, a->o.ask_meta(a->o.arg, &m, bytes_of(name, strlen(name)), &version, reason), reason);
 	}
 	free(name);
+}
+
+/* ---- topology ----------------------------------------------------------------------------------------------------- */
+
+static void handle_topology(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	if (no_args(r))
+		topology_api_get(a->o.node, r);
+}
+
+static void handle_apply(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	topology_api_post(a->o.node, a->o.ask_meta, a->o.arg, r);
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------------------ */
@@ -386,6 +402,8 @@ static const struct http_route routes[] = {
     {"GET", "/api/v1/streams", false, handle_streams, HTTP_READ, false, 0},
     {"GET", "/api/v1/query", false, handle_query, HTTP_READ, false, 0},
     {"GET", "/api/v1/watch", false, handle_watch, HTTP_READ, false, 0},
+    {"GET", "/api/v1/topology", false, handle_topology, HTTP_READ, false, 0},
+    {"POST", "/api/v1/topology", false, handle_apply, HTTP_ADMIN, false, TOPOLOGY_TEXT_MAX},
     {"POST", EDGES_PATH, true, handle_readmit, HTTP_ADMIN, true, 0},
 };
 

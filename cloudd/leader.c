@@ -23,6 +23,7 @@ struct leader {
 	struct leader_io io;
 	struct leader_counters *counters;
 	bool leads;
+	bool mapped;               /* the shard's state goes by a cluster map: the same on all replicas */
 	struct leader_edge **edges; /* by index in the topology, made when first needed */
 	uint64_t advanced;         /* meta index of the last advance taken; 0: not known yet */
 	uint64_t advance_proposed; /* meta index of the last one proposed, or advanced; 0: not known yet */
@@ -155,6 +156,18 @@ static bool not_leading(struct leader *s, const struct origin *o)
 	return true;
 }
 
+/* The same of edges' requests, which wait for the map, too. */
+static bool not_serving(struct leader *s, const struct origin *o)
+{
+	if (not_leading(s, o))
+		return true;
+	if (s->mapped)
+		return false;
+	s->counters->busy++;
+	s->io.answer(s->io.arg, o, &(struct answer){.verdict = VERDICT_UNAVAILABLE, .reason = "the shard has no map of the cluster yet"});
+	return true;
+}
+
 /* ---- OPEN ------------------------------------------------------------------------------------------------------ */
 
 static struct pending_item *find_open(const struct leader *s, uint32_t edge)
@@ -204,7 +217,7 @@ static void propose_open(struct leader *s, const struct origin *o, const struct 
 
 void leader_open(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now)
 {
-	if (not_leading(s, o))
+	if (not_serving(s, o))
 		return;
 	struct leader_edge *edge = edge_of(s, o->edge);
 	if (m->open.epoch == 0 || m->open.low == 0 || m->open.high == UINT64_MAX || m->open.low > m->open.high + 1) {
@@ -325,7 +338,7 @@ static void repeated_batch(struct leader *s, const struct origin *o, const struc
 
 void leader_batch(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now)
 {
-	if (not_leading(s, o))
+	if (not_serving(s, o))
 		return;
 	struct leader_edge *edge = edge_of(s, o->edge);
 	if (m->batch.epoch < edge->epoch) {
@@ -533,6 +546,7 @@ static void note_advanced(struct leader *s, uint64_t meta_index)
 void leader_applied(struct leader *s, const struct apply_result *r, struct leader_time now)
 {
 	note_advanced(s, r->meta_index);
+	s->mapped = s->mapped || r->map_version;
 	if (!s->leads)
 		return;
 	struct pending_item *first = pending_first(&s->pending, r->index);

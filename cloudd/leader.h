@@ -5,6 +5,9 @@
  * duplicates without logging them again. So it needs no state of its own from disk: when it begins to lead it knows no
  * edge, answers NOT_OPEN, and learns (epoch, last) from the edge's next OPEN, which comes after all that was in the log.
  *
+ * Until the shard's state has its first cluster map (common/map.h) edges are answered UNAVAILABLE: replicas whose files differ would
+ * apply their batches by different definitions.
+ *
  * There is one for each shard that this node holds, also while another replica leads: then every request is answered
  * UNAVAILABLE at once. When leadership is lost all that waits is answered so too: what was proposed may be committed later or
  * not, and who asks again learns it.

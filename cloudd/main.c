@@ -32,7 +32,8 @@ static const char usage[] =
     "  --help             this text\n"
     "  --version          the version\n"
     "\n"
-    "SIGTERM and SIGINT stop it cleanly; SIGHUP validates the configuration file again.\n";
+    "SIGTERM and SIGINT stop it cleanly; SIGHUP makes the configuration file the cluster's topology, as\n"
+    "`weirctl apply` does. Once the cluster is there, it goes by what was applied last, not by the file.\n";
 
 struct arguments {
 	const char *config, *node, *data;
@@ -107,26 +108,6 @@ static int find_node(const struct topology *t, const char *name)
 	return -1;
 }
 
-/* SIGHUP: what can be said about the file as it is now. It takes effect with a restart. */
-static void validate_again(void *arg)
-{
-	const struct topology *old = arg;
-	struct topology *t;
-	struct buf errors = {0};
-	if (topology_load(old->path, &t, &errors)) {
-		const char *line = buf_cstr(&errors);
-		while (*line) {
-			size_t n = strcspn(line, "\n");
-			log_error("config", "%.*s", (int)n, line);
-			line += n + (line[n] == '\n');
-		}
-	} else {
-		log_info("config", "the configuration file is valid; changes take effect with a restart; file=%s", old->path);
-		topology_free(t);
-	}
-	buf_free(&errors);
-}
-
 /* What the file alone cannot tell: whether this machine has what the node needs. */
 static int check_node(const struct topology *t, uint32_t self)
 {
@@ -158,9 +139,7 @@ static int run(const struct topology *t, uint32_t self, const char *data)
 	struct cloudd_options o = {.topology = t,
 	    .self = self,
 	    .data = data ? data : conf->data,
-	    .version = PACKAGE_VERSION,
-	    .arg = (void *)(uintptr_t)t,
-	    .on_hangup = validate_again};
+	    .version = PACKAGE_VERSION};
 	struct cloudd *c;
 	char *why = NULL;
 	signal(SIGPIPE, SIG_IGN);

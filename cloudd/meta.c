@@ -12,6 +12,7 @@
 #include "common/clock_watch.h"
 #include "common/err.h"
 #include "common/json.h"
+#include "common/map.h"
 
 #define META_GROUP 0
 #define NOT_EXPECTED UINT32_MAX
@@ -33,7 +34,7 @@ struct meta_row {
 	uint64_t report_epoch, incarnation, seq; /* of the last report */
 	bool has_before;
 	uint64_t incarnation_before; /* in the same epoch */
-	uint64_t spool_bytes, accepted;
+	uint64_t spool_bytes, accepted, map_version;
 	bool clock_suspect;    /* by its own word */
 	int64_t wall_ahead_ns; /* its wall clock minus the leader's monotonic clock, when it was heard */
 	bool beyond;           /* its last report said what cannot be yet */
@@ -60,6 +61,7 @@ struct meta {
 	struct meta_io io;
 	uint8_t random[CLUSTER_ID_BYTES];
 	bool leads, created, creating;
+	bool mapping; /* the first map was proposed in this time */
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct meta_row *rows;
 	struct stream_row *streams;
@@ -296,6 +298,7 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 	}
 	for (size_t i = 0; i < state.stream_count; i++)
 		load_stream(m, &state.streams[i]);
+	m->newest = state.newest > m->newest ? state.newest : m->newest;
 	pthread_mutex_unlock(&m->lock);
 	meta_state_clear(&state);
 	return 0;
@@ -311,7 +314,7 @@ static void forget_heard(struct meta *m, int64_t mono_ns)
 		row->reported = row->has_before = row->clock_suspect = row->beyond = false;
 		row->heard_ns = mono_ns;
 		row->report_epoch = 0; /* none is */
-		row->spool_bytes = row->accepted = 0;
+		row->spool_bytes = row->accepted = row->map_version = 0;
 		clear_refused(row);
 	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
@@ -344,7 +347,7 @@ void meta_stop(struct meta *m)
 void meta_lead(struct meta *m, struct meta_time now)
 {
 	meta_stop(m); /* led in another term */
-	m->creating = m->closing = false;
+	m->creating = m->closing = m->mapping = false;
 	m->close_due_ns = now.mono_ns;
 	for (uint32_t i = 0; i < m->topology->shards; i++) {
 		m->taken[i] = 0;
@@ -474,6 +477,17 @@ void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
 	propose_for(m, o, &e);
 }
 
+void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
+{
+	if (!ready(m, o))
+		return;
+	struct entry e = {.kind = ENTRY_TOPOLOGY, .time_ns = now.wall_ns};
+	e.topology.base_version = msg->topology.base_version;
+	e.topology.text_bytes = msg->topology.text_bytes;
+	e.topology.text = msg->topology.text;
+	propose_for(m, o, &e);
+}
+
 /* ---- reports ------------------------------------------------------------------------------------------------------ */
 
 static void keep_refused(struct meta_row *row, const struct msg *msg)
@@ -576,6 +590,7 @@ static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, in
 	row->seq = msg->report.seq;
 	row->spool_bytes = msg->report.spool_bytes;
 	row->accepted = msg->report.accepted;
+	row->map_version = msg->report.map_version;
 	keep_refused(row, msg);
 	keep_streams(m, edge, msg, mono_ns);
 }
@@ -789,6 +804,25 @@ static void close_applied(struct meta *m, uint64_t index, const struct entry *e,
 	buf_free(&advance);
 }
 
+/* A map goes to the shards among the advances. */
+static void map_applied(struct meta *m, const struct apply_result *r, struct meta_time now)
+{
+	if (!r->map.len)
+		return;
+	struct entry e = {.kind = ENTRY_MAP};
+	e.map.meta_index = META_INDEX(r->index, 0);
+	e.map.after = m->newest;
+	e.map.map = bytes_of(r->map.data, r->map.len);
+	m->newest = e.map.meta_index;
+	m->close_index = r->index;
+	if (!m->leads)
+		return;
+	struct buf encoded = {0};
+	entry_encode(&e, &encoded);
+	spread_push(m->spread, e.map.meta_index, bytes_of(encoded.data, encoded.len), now.mono_ns);
+	buf_free(&encoded);
+}
+
 /* ---- advances ------------------------------------------------------------------------------------------------------- */
 
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now)
@@ -863,6 +897,7 @@ static void readmit_applied(struct meta *m, const struct apply_result *r)
 static void entry_applied(struct meta *m, const struct apply_result *r, struct bytes raw, struct meta_time now)
 {
 	struct entry e;
+	map_applied(m, r, now);
 	if (r->kind == ENTRY_CLAIM) {
 		claim_applied(m, r, now);
 	} else if (r->kind == ENTRY_READMIT) {
@@ -883,6 +918,7 @@ static void entry_applied(struct meta *m, const struct apply_result *r, struct b
 static void answer_waiters(struct meta *m, const struct pending_item *item, const struct apply_result *r)
 {
 	struct answer a = {.verdict = r->verdict, .epoch = r->epoch, .resume = r->resume, .readmitted = r->readmitted,
+	    .map_version = r->map_version,
 	    .reason = r->reason};
 	for (uint32_t i = 0; i < item->waiter_count; i++)
 		m->io.answer(m->io.arg, &item->waiters[i], &a);
@@ -919,6 +955,25 @@ static void propose_create(struct meta *m, struct meta_time now)
 	m->creating = true;
 }
 
+/* A cluster that begins, or one from before there were maps, goes by the file of who leads the meta group. */
+static void propose_first_map(struct meta *m, struct meta_time now)
+{
+	if (m->mapping || m->topology->map_version || !m->topology->text)
+		return;
+	struct buf packed = {0};
+	map_text_pack(m->topology->text, m->topology->text_len, &packed);
+	struct entry e = {.kind = ENTRY_TOPOLOGY, .time_ns = now.wall_ns};
+	e.topology.base_version = ENTRY_BASE_FIRST;
+	e.topology.text_bytes = (uint32_t)m->topology->text_len;
+	e.topology.text = bytes_of(packed.data, packed.len);
+	uint64_t index;
+	if (!m->io.propose(m->io.arg, META_GROUP, &e, true, &index)) {
+		pending_push(&m->pending, index)->kind = ENTRY_TOPOLOGY;
+		m->mapping = true;
+	}
+	buf_free(&packed);
+}
+
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now)
 {
 	if (!m->leads)
@@ -930,6 +985,7 @@ int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_ti
 	propose_create(m, now);
 	if (!m->created)
 		return 0;
+	propose_first_map(m, now);
 	propose_close(m, now);
 	int rc = spread_tick(m->spread, state, durable >= m->close_index, now.mono_ns);
 	propose_taken(m, now);
@@ -1046,7 +1102,8 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	else
 		buf_printf(out, "null");
 	put_clock(m, edge, out);
-	buf_printf(out, ",\"readmit\":%s,", row->readmit ? "true" : "false");
+	buf_printf(out, ",\"readmit\":%s,\"map_version\":%llu,", row->readmit ? "true" : "false",
+	    (unsigned long long)row->map_version);
 	put_edge_streams(m, edge, out);
 	buf_printf(out, "}");
 }

@@ -75,6 +75,8 @@ void meta_stop(struct meta *m);
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now); /* o->edge says whom */
+/* MSG_TOPOLOGY: commits it (no dry run). */
+void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now);
 
 /* An entry of group 0 was applied, whoever leads. */

@@ -570,6 +570,28 @@ static int read_table(struct kv_txn *txn, enum state_table table, struct meta_st
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
 }
 
+static void note_newest(struct meta_state *m, uint64_t meta_index)
+{
+	m->newest = meta_index > m->newest ? meta_index : m->newest;
+}
+
+static int add_queued(struct meta_state *m, struct bytes rest, struct bytes value)
+{
+	struct rd r = rd_init(rest.p, rest.n);
+	(void)value;
+	note_newest(m, rd_be64(&r));
+	return rd_finish(&r) ? WEIR_ECORRUPT : 0;
+}
+
+/* What all shards have taken is no longer queued. */
+static int add_taken(struct meta_state *m, struct bytes rest, struct bytes value)
+{
+	struct rd r = rd_init(value.p, value.n);
+	(void)rest;
+	note_newest(m, rd_u64(&r));
+	return rd_finish(&r) ? WEIR_ECORRUPT : 0;
+}
+
 int meta_read(struct kv_txn *txn, struct meta_state *ret)
 {
 	struct meta_state m = {0};
@@ -580,6 +602,10 @@ int meta_read(struct kv_txn *txn, struct meta_state *ret)
 		rc = read_table(txn, STATE_META_EDGE, &m, add_edge);
 	if (!rc)
 		rc = read_table(txn, STATE_CLOSE, &m, add_stream);
+	if (!rc)
+		rc = read_table(txn, STATE_QUEUE, &m, add_queued);
+	if (!rc)
+		rc = read_table(txn, STATE_TAKEN, &m, add_taken);
 	if (rc) {
 		meta_state_clear(&m);
 		return rc;

@@ -34,6 +34,7 @@ struct node {
 	const struct topology *topology; /* held */
 	uint32_t self;
 	char *name;
+	const struct topology *consensus_topology; /* held: what consensus goes by, until it may be told of the other one */
 	struct buf map;          /* that it was made from, as bytes; empty: of a file */
 	int64_t map_asked_ns;
 	struct kv *state;
@@ -160,15 +161,20 @@ static void committed(void *arg, uint32_t group, uint64_t index)
 	n->io.committed(n->io.arg, group, index);
 }
 
+static void learn_map(struct node *n, struct bytes raw);
+
 static void applied(void *arg, const struct apply_result *r, struct bytes entry)
 {
 	struct node *n = arg;
 	if (r->digested)
 		digests_note(n->digests, r->group, r->index, r->digest);
-	if (r->group == META_GROUP)
+	if (r->group == META_GROUP) {
 		meta_applied(n->meta, r, entry, meta_now(n));
-	else if (n->leaders[r->group - 1])
+		if (r->map.len)
+			learn_map(n, bytes_of(r->map.data, r->map.len));
+	} else if (n->leaders[r->group - 1]) {
 		leader_applied(n->leaders[r->group - 1], r, leader_now(n));
+	}
 }
 
 static void role(void *arg, uint32_t group, bool leads, uint64_t term)
@@ -204,6 +210,15 @@ static void fail_meta(struct node *n, int rc)
 	free(why);
 }
 
+/* The map comes first: what is committed of streams and edges finds its place by it. */
+static int read_meta(struct node *n, struct kv_txn *txn, struct buf *map)
+{
+	int rc = apply_read_map(txn, META_GROUP, map);
+	if (!rc && map->len)
+		learn_map(n, bytes_of(map->data, map->len));
+	return rc && rc != WEIR_ENOTFOUND ? rc : meta_load(n->meta, txn);
+}
+
 static void reloaded(void *arg, uint32_t group, uint64_t index)
 {
 	struct node *n = arg;
@@ -213,11 +228,13 @@ static void reloaded(void *arg, uint32_t group, uint64_t index)
 	n->differs[group] = 0;
 	if (group != META_GROUP)
 		return;
+	struct buf map = {0};
 	int rc = kv_begin(n->state, false, &txn);
 	if (!rc) {
-		rc = meta_load(n->meta, txn);
+		rc = read_meta(n, txn, &map);
 		kv_abort(txn);
 	}
+	buf_free(&map);
 	if (rc)
 		fail_meta(n, rc);
 }
@@ -285,11 +302,13 @@ static int load_meta(struct node *n, const uint8_t random[16], char **ret_why)
 	if (!consensus_holds(n->consensus, META_GROUP))
 		return 0;
 	struct kv_txn *txn;
+	struct buf map = {0};
 	int rc = kv_begin(n->state, false, &txn);
 	if (!rc) {
-		rc = meta_load(n->meta, txn);
+		rc = read_meta(n, txn, &map);
 		kv_abort(txn);
 	}
+	buf_free(&map);
 	if (rc == WEIR_ECORRUPT && topology_replicas(n->topology, META_GROUP) > 1) {
 		consensus_damaged(n->consensus, META_GROUP, "a stored record does not read");
 		rc = 0;
@@ -355,6 +374,7 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	weir_assert(self < t->cloud_count && t->shards <= SHARDS_MAX);
 	struct node *n = xcalloc(1, sizeof(*n));
 	n->topology = topology_hold(t);
+	n->consensus_topology = topology_hold(t);
 	n->self = self;
 	n->name = xstrdup(t->clouds[self].name);
 	n->state = state;
@@ -421,6 +441,7 @@ void node_close(struct node *n)
 	buf_free(&n->frame);
 	buf_free(&n->map);
 	free(n->name);
+	topology_free(n->consensus_topology);
 	topology_free(n->topology);
 	free(n);
 }
@@ -470,6 +491,7 @@ static void ask_others(struct node *n)
 
 /* ---- the cluster map ------------------------------------------------------------------------------------------------------ */
 
+/* May be called back by consensus, which is told afterwards: settle_topology(). */
 static void set_topology(struct node *n, const struct topology *t)
 {
 	const struct topology *before = n->topology;
@@ -486,9 +508,19 @@ static void set_topology(struct node *n, const struct topology *t)
 			leader_set_topology(n->leaders[s], t);
 	}
 	view_set_topology(n->view, t);
-	consensus_set_topology(n->consensus, t); /* the last: it calls back */
-	n->led_changed = true;
 	topology_free(before);
+}
+
+/* Not within a callback of consensus. */
+static void settle_topology(struct node *n)
+{
+	if (n->consensus_topology == n->topology)
+		return;
+	const struct topology *before = n->consensus_topology;
+	n->consensus_topology = topology_hold(n->topology);
+	consensus_set_topology(n->consensus, n->topology);
+	topology_free(before);
+	n->led_changed = true;
 }
 
 void node_keep_map(struct node *n, struct bytes map)
@@ -709,8 +741,10 @@ static bool errand_edge(const struct node *n, const struct msg *m, uint32_t *ret
 
 static void run_errand(struct node *n, const struct origin *o, const struct msg *m)
 {
-	(void)m;
-	meta_readmit(n->meta, o, meta_now(n));
+	if (m->type == MSG_READMIT)
+		meta_readmit(n->meta, o, meta_now(n));
+	else
+		meta_topology(n->meta, o, m, meta_now(n));
 }
 
 /* Somebody at another node asks it of the meta group. */
@@ -782,6 +816,7 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 		handle_advance(n, route, m);
 		break;
 	case MSG_READMIT:
+	case MSG_TOPOLOGY:
 		handle_errand(n, route, m);
 		break;
 	case MSG_INFO:
@@ -814,7 +849,6 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_STATUS_REPLY:
 	case MSG_SNAPSHOT_REPLY:
 	case MSG_MAP_REPLY:
-	case MSG_TOPOLOGY:
 	case MSG_TOPOLOGY_REPLY:
 	case MSG_ERROR:
 		n->counters.frames_unexpected++;
@@ -1086,6 +1120,7 @@ void node_tick(struct node *n, struct node_time now)
 void node_flush(struct node *n, struct node_time now)
 {
 	n->now = now;
+	settle_topology(n);
 	consensus_flush(n->consensus, consensus_now(n));
 }
 

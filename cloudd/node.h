@@ -66,7 +66,7 @@ struct node_io {
 	/* What came of node_read: reads that have seen what is applied up to `index` are linearizable. */
 	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
 	/* A later map is in force, durable wherever this node learnt it from; t holds as long as the node. NULL: the map has another
-	 * place for this node than it was opened at: to be opened again there. To be kept for the next
+	 * place for this node than it was opened at: to be opened again there. May come from node_open(). To be kept for the next
 	 * start: losing it costs a question. */
 	void (*mapped)(void *arg, const struct topology *t, struct bytes map);
 };

@@ -27,6 +27,7 @@ struct problem {
 
 struct conf {
 	char *name;
+	struct buf text;
 	struct conf_node *root;
 	struct conf_node *made; /* the last node made: a chain through made_before */
 	size_t node_count;
@@ -54,6 +55,7 @@ void conf_free(struct conf *c)
 	}
 	for (size_t i = 0; i < c->problem_count && i < CONF_ERRORS_MAX; i++)
 		free(c->problems[i].text);
+	buf_free(&c->text);
 	free(c->name);
 	free(c);
 }
@@ -421,6 +423,7 @@ int conf_parse(struct conf *c, const void *text, size_t len)
 		note_at(c, 0, 0, "larger than %d KiB", CONF_BYTES_MAX / 1024);
 		return WEIR_EINVAL;
 	}
+	buf_put(&c->text, text, len);
 	yaml_parser_t p;
 	if (!yaml_parser_initialize(&p)) {
 		note_at(c, 0, 0, "out of memory");
@@ -469,6 +472,12 @@ int conf_load(struct conf *c)
 		err = conf_parse(c, b.data, b.len);
 	buf_free(&b);
 	return err ? WEIR_EINVAL : 0;
+}
+
+const char *conf_source(const struct conf *c, size_t *ret_len)
+{
+	*ret_len = c->text.len;
+	return c->text.len ? buf_cstr((struct buf *)(uintptr_t)&c->text) : NULL;
 }
 
 const struct conf_node *conf_get(const struct conf_node *node, const char *key)

@@ -57,6 +57,8 @@ void conf_free(struct conf *c); /* NULL is fine */
  * no root). Call one of them, once. */
 int conf_load(struct conf *c);
 int conf_parse(struct conf *c, const void *text, size_t len);
+/* What was parsed, with a NUL behind it; lives as long as the conf. NULL: nothing. */
+const char *conf_source(const struct conf *c, size_t *ret_len);
 const struct conf_node *conf_root(const struct conf *c); /* NULL: nothing could be read */
 
 /* Notes a problem with a node's value, at its place and with its path. */

@@ -73,6 +73,7 @@ void topology_free(const struct topology *held)
 	if (!t || atomic_fetch_sub(&t->holds, 1))
 		return;
 	free(t->path);
+	free(t->text);
 	free(t->places);
 	free(t->cluster);
 	free(t->keys_dir);

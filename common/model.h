@@ -182,6 +182,8 @@ struct topology {
 	uint64_t map_version; /* of the map that it was made from; 0: a file */
 	struct group_place *places; /* by group: topology_groups() of them */
 	char *path;
+	char *text;                 /* of the file, or of the map's topology */
+	size_t text_len;
 	char *cluster;
 	uint32_t shards, replicas;
 	char *keys_dir;     /* NULL: security none */

@@ -104,6 +104,8 @@ static int finish(struct conf *c, const char *path, struct topology **ret_topolo
 {
 	struct topology *t = xcalloc(1, sizeof(*t));
 	t->path = xstrdup(path);
+	const char *text = conf_source(c, &t->text_len);
+	t->text = text ? xstrndup(text, t->text_len) : NULL;
 	const struct conf_node *root = conf_root(c);
 	if (root) {
 		conf_read(c, root, &root_schema, t);

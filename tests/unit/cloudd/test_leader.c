@@ -52,6 +52,8 @@ static void on_answer(void *arg, const struct origin *o, const struct answer *a)
 static void new_leader(void)
 {
 	w.l = leader_new(w.t, SHARD, &(struct leader_io){NULL, on_propose, on_answer}, &w.counters);
+	struct apply_result mapped = {.group = SHARD + 1, .kind = ENTRY_NOOP, .map_version = 1};
+	leader_applied(w.l, &mapped, w.now);
 	leader_lead(w.l, w.now);
 }
 
