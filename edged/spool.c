@@ -45,6 +45,7 @@ struct spool {
 	struct mark *changed;
 	struct stale *stale;
 	size_t stale_count;
+	struct buf steps_left; /* key of the first state of a step that is useless and not among them; empty: none */
 	bool replace_damaged; /* some kept batch is damaged and has no record in its place yet */
 	const struct spool_shard *replacing; /* by the open checkpoint, spool_replace()'s: its metas [replaced, replaced_end) go */
 	size_t replaced, replaced_end;
@@ -479,6 +480,58 @@ static void replace_damaged_again(struct spool *sp)
 	}
 }
 
+static void note_stale(struct spool *sp, unsigned db, struct bytes key)
+{
+	if (sp->stale_count == SPOOL_STALE_MAX) {
+		if (db == SPOOL_STEP && !sp->steps_left.len)
+			buf_put(&sp->steps_left, key.p, key.n);
+		return;
+	}
+	if (!sp->stale)
+		sp->stale = xcalloc(SPOOL_STALE_MAX, sizeof(sp->stale[0]));
+	struct stale *s = &sp->stale[sp->stale_count++];
+	s->db = db;
+	buf_put(&s->key, key.p, key.n);
+}
+
+static struct stream *step_stream(const struct spool *sp, struct rd *key)
+{
+	struct bytes name;
+	uint32_t version;
+	if (key_stream(key, &name, &version) < 0)
+		return NULL;
+	for (size_t i = 0; i < sp->topology->stream_count; i++) {
+		struct stream *s = sp->streams->list[i];
+		if (s->conf->version == version && strlen(s->conf->name) == name.n && memcmp(s->conf->name, name.p, name.n) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+/* A version that is no longer fed may leave millions of states behind: some go with each commit. */
+static void collect_stale_steps(struct spool *sp)
+{
+	struct kv_txn *txn;
+	struct kv_cursor *c;
+	struct bytes key, value;
+	struct buf from = sp->steps_left;
+	sp->steps_left = (struct buf){0};
+	if (from.len && kv_begin(sp->kv, false, &txn) == 0) {
+		if (kv_cursor_open(txn, SPOOL_STEP, &c) == 0) {
+			int rc = kv_cursor_seek(c, bytes_in(&from), &key, &value);
+			for (; rc == 0 && !sp->steps_left.len; rc = kv_cursor_next(c, &key, &value)) {
+				struct rd k = rd_init(key.p, key.n);
+				const struct stream *s = step_stream(sp, &k);
+				if (!s || !s->fed)
+					note_stale(sp, SPOOL_STEP, key);
+			}
+			kv_cursor_close(c);
+		}
+		kv_abort(txn);
+	}
+	buf_free(&from);
+}
+
 bool spool_writing(const struct spool *sp)
 {
 	return sp->txn != NULL;
@@ -510,6 +563,7 @@ int spool_commit(struct spool *sp, bool *ret_wrote)
 	}
 	if (wrote) {
 		forget_stale(sp);
+		collect_stale_steps(sp);
 		sp->replace_damaged = false;
 	}
 	if (ret_wrote)
@@ -635,17 +689,6 @@ int spool_replace(struct spool *sp, uint32_t shard, uint64_t from, uint64_t to, 
 }
 
 /* ---- opening --------------------------------------------------------------------------------------------------- */
-
-static void note_stale(struct spool *sp, unsigned db, struct bytes key)
-{
-	if (sp->stale_count == SPOOL_STALE_MAX)
-		return;
-	if (!sp->stale)
-		sp->stale = xcalloc(SPOOL_STALE_MAX, sizeof(sp->stale[0]));
-	struct stale *s = &sp->stale[sp->stale_count++];
-	s->db = db;
-	buf_put(&s->key, key.p, key.n);
-}
 
 /* Calls each() for every record; ok is false for a damaged one, whose value is empty then. */
 static int scan(struct spool *sp, struct kv_txn *txn, unsigned db,
@@ -783,17 +826,8 @@ static int load_step(struct spool *sp, struct bytes key, struct bytes value, boo
 {
 	const struct spool_restore *restore = arg;
 	struct rd k = rd_init(key.p, key.n);
-	struct bytes name;
-	uint32_t version;
-	bool kept = false;
-	if (ok && key_stream(&k, &name, &version) == 0) {
-		for (size_t i = 0; i < sp->topology->stream_count && !kept; i++) {
-			struct stream *s = sp->streams->list[i];
-			if (s->conf->version == version && strlen(s->conf->name) == name.n &&
-			    memcmp(s->conf->name, name.p, name.n) == 0)
-				kept = restore->step(restore->arg, s, bytes_of(k.p, rd_left(&k)), value);
-		}
-	}
+	struct stream *s = ok ? step_stream(sp, &k) : NULL;
+	bool kept = s && restore->step(restore->arg, s, bytes_of(k.p, rd_left(&k)), value);
 	if (!ok)
 		sp->damaged++;
 	if (!kept)
@@ -908,6 +942,7 @@ void spool_close(struct spool *sp)
 	free(sp->mark_list);
 	table_free(&sp->marks);
 	forget_stale(sp);
+	buf_free(&sp->steps_left);
 	buf_free(&sp->key);
 	buf_free(&sp->value);
 	free(sp);

@@ -32,7 +32,7 @@
 #include "edged/table.h"
 
 #define SPOOL_BATCHES_MAX (256 * 1024) /* kept at once, over all shards: above it as at the disk limit */
-#define SPOOL_STALE_MAX 10000          /* useless records found at open that are deleted in the first commit */
+#define SPOOL_STALE_MAX 10000          /* useless records found at open that are deleted in one commit */
 
 enum spool_rewrite { REWRITE_NONE, REWRITE_COMPACT, REWRITE_MOVE };
 

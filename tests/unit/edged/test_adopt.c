@@ -278,6 +278,31 @@ START_TEST(steps_of_a_version_that_begins_later_know_what_came_before)
 }
 END_TEST
 
+START_TEST(states_of_steps_go_with_their_version)
+{
+	struct rig *r = new_rig();
+	enum { SERIES = 25000 };
+	static const struct phases all = {0};
+	adopt(r, CLUSTER EDGE(BIG) LOAD(1, BY_S) RATE(2, "[]"), &all);
+	for (int i = 0; i < SERIES; i++) {
+		char text[64];
+		snprintf(text, sizeof(text), "load,sensor=s%d v=1 %%lld\n", i);
+		rig_line_at(r, 0, text, 70);
+	}
+	rig_tick(r, 1000);
+	ck_assert_uint_eq(rig_records(r, SPOOL_STEP), SERIES);
+	static const struct phases retired = {1, {{2, STREAM_RETIRED, 0, 0}}};
+	adopt(r, CLUSTER EDGE(BIG) LOAD(1, BY_S) RATE(2, "[]") RATE(3, "[room]"), &retired);
+	for (int i = 0; i < 3; i++) {
+		rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 71 + i);
+		rig_tick(r, 1000);
+	}
+	ck_assert_uint_eq(rig_records(r, SPOOL_STEP), 1);
+	ck_assert(rig_metric(r, "weir_edge_spool_damaged_records") == 0);
+	rig_free(r);
+}
+END_TEST
+
 START_TEST(what_is_known_of_sources_goes_on)
 {
 	struct rig *r = new_rig();
@@ -539,6 +564,7 @@ int main(void)
 	tcase_add_test(tc, a_closing_version_ends_as_an_idle_edge_does);
 	tcase_add_test(tc, a_removed_stream_is_flushed_and_told_as_idle);
 	tcase_add_test(tc, steps_of_a_version_that_begins_later_know_what_came_before);
+	tcase_add_test(tc, states_of_steps_go_with_their_version);
 	tcase_add_test(tc, what_is_known_of_sources_goes_on);
 	tcase_add_test(tc, sources_come_and_go_and_tags_change);
 	tcase_add_test(tc, a_full_disk_lets_it_wait);
