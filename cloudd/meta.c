@@ -488,6 +488,23 @@ void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg
 	propose_for(m, o, &e);
 }
 
+bool meta_leads(const struct meta *m)
+{
+	return m->leads && m->created;
+}
+
+void meta_node(struct meta *m, const struct registry_event *event, struct meta_time now)
+{
+	struct entry e = {.kind = ENTRY_NODE, .time_ns = now.wall_ns};
+	uint64_t index;
+	if (!meta_leads(m))
+		return;
+	e.node.slot = (uint8_t)event->slot;
+	e.node.event = (uint8_t)event->event;
+	if (!m->io.propose(m->io.arg, META_GROUP, &e, true, &index))
+		pending_push(&m->pending, index)->kind = ENTRY_NODE;
+}
+
 /* ---- reports ------------------------------------------------------------------------------------------------------ */
 
 static void keep_refused(struct meta_row *row, const struct msg *msg)

@@ -22,6 +22,7 @@
 #include "cloudd/apply.h"
 #include "cloudd/entry.h"
 #include "cloudd/origin.h"
+#include "cloudd/registry.h"
 #include "cloudd/spread.h"
 #include "common/buf.h"
 #include "common/model.h"
@@ -75,6 +76,9 @@ void meta_stop(struct meta *m);
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now); /* o->edge says whom */
+/* While it leads and the cluster is created: proposes what has become of a node. */
+void meta_node(struct meta *m, const struct registry_event *e, struct meta_time now);
+bool meta_leads(const struct meta *m);
 /* MSG_TOPOLOGY: commits it (no dry run). */
 void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now);

@@ -54,6 +54,9 @@ struct node {
 	bool has_id;             /* the cluster id is known and durable here */
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool led_changed;        /* something began or ceased to be led here, and the others were not told yet */
+	struct registry registry;
+	int64_t *heard;          /* by node; for the registry */
+	uint64_t *settled;       /* by group; likewise */
 	int *led_by;             /* by group: the node that led it at the last tick, or -1 */
 	struct digests *digests;
 	struct msg_digest *told;
@@ -182,14 +185,16 @@ static void role(void *arg, uint32_t group, bool leads, uint64_t term)
 	struct node *n = arg;
 	(void)term;
 	n->led_changed = true;
-	if (group == META_GROUP && leads)
+	if (group == META_GROUP && leads) {
 		meta_lead(n->meta, meta_now(n));
-	else if (group == META_GROUP)
+		registry_lead(&n->registry, n->now.mono_ns);
+	} else if (group == META_GROUP) {
 		meta_stop(n->meta);
-	else if (leads)
+	} else if (leads) {
 		leader_lead(n->leaders[group - 1], leader_now(n));
-	else if (n->leaders[group - 1])
+	} else if (n->leaders[group - 1]) {
 		leader_stop(n->leaders[group - 1]);
+	}
 }
 
 static void read_index(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
@@ -386,6 +391,8 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	for (uint32_t g = 0; g < topology_groups(t); g++)
 		n->led_by[g] = -1;
 	n->statuses = xcalloc(topology_groups(t), sizeof(*n->statuses));
+	n->heard = xcalloc(CLOUDS_MAX, sizeof(*n->heard));
+	n->settled = xcalloc(topology_groups(t), sizeof(*n->settled));
 	n->reachable = xcalloc(t->cloud_count, sizeof(*n->reachable));
 	n->digests = digests_new(topology_groups(t));
 	n->told = xcalloc(DIGESTS_TOLD_MAX, sizeof(*n->told));
@@ -435,6 +442,8 @@ void node_close(struct node *n)
 	peers_free(n->peers);
 	view_free(n->view);
 	free(n->led_by);
+	free(n->heard);
+	free(n->settled);
 	free(n->statuses);
 	free(n->reachable);
 	buf_free(&n->why);
@@ -743,6 +752,8 @@ static void run_errand(struct node *n, const struct origin *o, const struct msg 
 {
 	if (m->type == MSG_READMIT)
 		meta_readmit(n->meta, o, meta_now(n));
+	else if (meta_leads(n->meta) && !registry_formed(&n->registry, n->topology))
+		refuse(n, o, VERDICT_UNAVAILABLE, "the cluster is being founded: not all of its shards have had a leader yet");
 	else
 		meta_topology(n->meta, o, m, meta_now(n));
 }
@@ -1083,6 +1094,23 @@ static void tick_meta(struct node *n)
 		fail_meta(n, rc);
 }
 
+/* What has become of the nodes: those that are silent, heard again, or empty and leaving. */
+static void tick_registry(struct node *n)
+{
+	const struct topology *t = n->topology;
+	struct registry_event event;
+	if (!meta_leads(n->meta) || !t->map_version)
+		return;
+	for (uint32_t i = 0; i < t->cloud_count; i++)
+		n->heard[i] = peers_heard_ns(n->peers, i);
+	for (uint32_t g = 0; g < topology_groups(t); g++)
+		n->settled[g] = consensus_settled(n->consensus, g);
+	struct registry_facts f = {.topology = t, .self = n->self, .mono_ns = n->now.mono_ns, .heard_ns = n->heard,
+	    .leaders = n->led_by, .settled = n->settled};
+	if (registry_next(&n->registry, &f, &event))
+		meta_node(n->meta, &event, meta_now(n));
+}
+
 /* Once consensus has failed nothing is applied any more: who waits for that is told. */
 static void stop_leading(struct node *n)
 {
@@ -1112,6 +1140,7 @@ void node_tick(struct node *n, struct node_time now)
 	}
 	compare_digests(n);
 	tick_meta(n);
+	tick_registry(n);
 	node_flush(n, now);
 	update_view(n);
 	ask_others(n);
