@@ -294,7 +294,7 @@ static void look_at_offer(struct edged *e)
 		pipeline_map_refused(e->pipeline, edged_time());
 		return;
 	}
-	rc = check(e, t, &edge);
+	rc = t->map_version > e->topology->map_version ? check(e, t, &edge) : WEIR_EINVAL; /* an answer may say more than it holds */
 	if (rc == 0 && edge >= 0) {
 		drop_next(e);
 		buf_clear(&e->next_map);
