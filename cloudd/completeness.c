@@ -10,6 +10,7 @@
 struct listed {
 	struct bytes name;
 	bool partitioned;
+	bool elsewhere; /* what it has of the window is in another version; not encoded */
 };
 
 struct interval {
@@ -64,6 +65,7 @@ static int list_next(struct list_reader *l, struct listed *ret)
 	l->left--;
 	ret->name.p = rd_bytes(&l->r, NAME_MAX_BYTES, &ret->name.n);
 	ret->partitioned = rd_u8(&l->r);
+	ret->elsewhere = false;
 	return l->r.err ? WEIR_ECORRUPT : 1;
 }
 
@@ -261,13 +263,30 @@ static void edges_unheard(const struct topology *t, const struct stream_conf *st
 	free(names);
 }
 
+static bool is_elsewhere(const struct entry_edge *e, int64_t start_ns)
+{
+	return e->since_ns != WATERMARK_NONE && e->since_ns > start_ns;
+}
+
+bool completeness_elsewhere(const struct entry_close *now, int64_t start_ns)
+{
+	for (uint32_t i = 0; i < now->edge_count; i++) {
+		if (is_elsewhere(&now->edges[i], start_ns))
+			return true;
+	}
+	return false;
+}
+
 /* A window that is open yet, judged by the last advance. */
-static void edges_open(const struct entry_close *now, int64_t end_ns, struct rows_edges *ret)
+static void edges_open(const struct entry_close *now, int64_t start_ns, int64_t end_ns, struct rows_edges *ret)
 {
 	ret->expected = now->expected;
 	for (uint32_t i = 0; i < now->edge_count; i++) {
 		const struct entry_edge *e = &now->edges[i];
-		if (e->watermark_ns != WATERMARK_NONE && e->watermark_ns >= end_ns) {
+		if (is_elsewhere(e, start_ns)) {
+			ret->partitioned++;
+			miss(ret, e->name);
+		} else if (e->watermark_ns != WATERMARK_NONE && e->watermark_ns >= end_ns) {
 			ret->contributed++;
 		} else if (e->state == EDGE_IDLE) {
 			ret->idle++;
@@ -294,6 +313,7 @@ static void absent_note(struct absent *a, struct listed e)
 		int c = order(a->edges[mid].name, e.name);
 		if (!c) {
 			a->edges[mid].partitioned |= e.partitioned;
+			a->edges[mid].elsewhere |= e.elsewhere;
 			return;
 		}
 		if (c < 0)
@@ -363,8 +383,9 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 		edges_unheard(t, stream, ret);
 		return 0;
 	}
+	ret->elsewhere = completeness_elsewhere(now, start_ns);
 	if (now->close_ns == WATERMARK_NONE || end_ns > now->close_ns) {
-		edges_open(now, end_ns, ret);
+		edges_open(now, start_ns, end_ns, ret);
 		return 0;
 	}
 	struct absent a = {0};
@@ -372,10 +393,14 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 	if (!a.expected)
 		a.expected = now->expected;
 	ret->expected = a.expected;
+	for (uint32_t i = 0; i < now->edge_count && ret->elsewhere && !rc; i++) {
+		if (is_elsewhere(&now->edges[i], start_ns))
+			absent_note(&a, (struct listed){now->edges[i].name, true, true});
+	}
 	for (size_t i = 0; i < a.count && !rc; i++) {
 		/* Final has passed the window: nothing is awaited from anybody. Who was partitioned when it closed and has no later
 		 * watermark came back since, delivered what it had, and fell silent. */
-		if (a.edges[i].partitioned && end_ns > now->final_ns) {
+		if (a.edges[i].elsewhere || (a.edges[i].partitioned && end_ns > now->final_ns)) {
 			ret->partitioned++;
 			miss(ret, a.edges[i].name);
 		} else {

@@ -128,7 +128,7 @@ static int outbox_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 	const char *text = "";
 	o->index = a->m.outbox.index;
 	o->n = a->m.outbox.n;
-	enum verdict v = serve_outbox(a->g->serve, a->m.outbox.shard, a->m.outbox.stream, &o->index, &o->n,
+	enum verdict v = serve_outbox(a->g->serve, a->m.outbox.shard, a->m.outbox.stream, a->m.outbox.version, &o->index, &o->n,
 	    a->m.outbox.limit, o->rows, &o->reset, &text);
 	return ask_code(a, v, text, reason);
 }
@@ -146,7 +146,8 @@ static int outbox_remote(struct ask *a, const struct msg *m, void *out, char rea
 	return 0;
 }
 
-static struct ask outbox_ask(struct gather *g, uint32_t shard, const char *stream, enum ask_of of, int64_t timeout_ns)
+static struct ask outbox_ask(struct gather *g, uint32_t shard, const char *stream, uint32_t version, enum ask_of of,
+    int64_t timeout_ns)
 {
 	struct ask a = {.g = g,
 	    .group = shard + 1,
@@ -158,13 +159,14 @@ static struct ask outbox_ask(struct gather *g, uint32_t shard, const char *strea
 	    .remote = outbox_remote};
 	a.m.outbox.shard = shard;
 	a.m.outbox.stream = stream;
+	a.m.outbox.version = version;
 	return a;
 }
 
-int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n, uint32_t limit,
+int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n, uint32_t limit,
     struct buf *rows, bool *ret_reset, int *ret_node, char reason[QUERY_REASON_MAX])
 {
-	struct ask a = outbox_ask(g, shard, stream, ASK_LEADER_ONCE, GATHER_TRY_NS);
+	struct ask a = outbox_ask(g, shard, stream, version, ASK_LEADER_ONCE, GATHER_TRY_NS);
 	struct outbox_answer o = {.rows = rows};
 	a.m.outbox.index = *index;
 	a.m.outbox.n = *n;
@@ -180,15 +182,15 @@ int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint64_t
 	return 0;
 }
 
-int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, int64_t timeout_ns, uint64_t *index, uint32_t *n,
-    char reason[QUERY_REASON_MAX])
+int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, uint32_t version, int64_t timeout_ns, uint64_t *index,
+    uint32_t *n, char reason[QUERY_REASON_MAX])
 {
 	static const enum ask_of order[] = {ASK_LEADER, ASK_ANY};
 	int rc = 0;
 	for (size_t i = 0; i < 2; i++) {
 		struct buf rows = {0};
 		struct outbox_answer o = {.rows = &rows};
-		struct ask a = outbox_ask(g, shard, stream, order[i], i && timeout_ns < GATHER_TRY_NS ? GATHER_TRY_NS : timeout_ns);
+		struct ask a = outbox_ask(g, shard, stream, version, order[i], i && timeout_ns < GATHER_TRY_NS ? GATHER_TRY_NS : timeout_ns);
 		a.m.outbox.index = UINT64_MAX;
 		a.m.outbox.limit = 1;
 		ask_start(&a);

@@ -34,15 +34,15 @@ void gather_unpin(struct gather *g);
 /* The struct query_source of a gather, which outlives it. */
 struct query_source gather_source(struct gather *g);
 
-/* Rows of a shard's outbox after the cursor, which is moved. At its leader only, once: a replica that is behind would tell of a
+/* Rows of a shard's outbox of a stream's version (0: the one in force) after the cursor, which is moved. At its leader only, once: a replica that is behind would tell of a
  * window as it was. 0, or an error with the reason written; WEIR_ENOTLEADER: none is known, or it no longer leads. *ret_node: who
  * was asked, -1: nobody; also on error. */
-int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n, uint32_t limit,
+int gather_outbox(struct gather *g, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n, uint32_t limit,
     struct buf *rows, bool *ret_reset, int *ret_node, char reason[QUERY_REASON_MAX]);
 /* The place of the outbox's last row: the leader's; where none answers within timeout_ns, any replica's, which may be further
  * back (a place is the same on all replicas). */
-int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, int64_t timeout_ns, uint64_t *index, uint32_t *n,
-    char reason[QUERY_REASON_MAX]);
+int gather_outbox_end(struct gather *g, uint32_t shard, const char *stream, uint32_t version, int64_t timeout_ns, uint64_t *index,
+    uint32_t *n, char reason[QUERY_REASON_MAX]);
 
 /* MSG_STATUS "groups" of every node, asked all at once. */
 struct gather_status {

@@ -206,7 +206,11 @@ static void put_stream(const struct stream_conf *s, const struct serve_stream *x
 	duration_format(s->slice_ns, slice);
 	buf_printf(out, "{\"name\": ");
 	json_text(out, s->name);
-	buf_printf(out, ", \"version\": %u, \"slice\": \"%s\", \"watermark\": ", s->version, slice);
+	buf_printf(out, ", \"version\": %u, \"phase\": \"%s\", \"from\": ", s->version, stream_phase_text(s->phase));
+	put_time_or_null(out, s->from_ns < TIME_MIN_NS || s->from_ns == INT64_MAX ? WATERMARK_NONE : s->from_ns);
+	buf_printf(out, ", \"until\": ");
+	put_time_or_null(out, s->answers_until_ns == INT64_MAX || s->answers_until_ns < TIME_MIN_NS ? WATERMARK_NONE : s->answers_until_ns);
+	buf_printf(out, ", \"slice\": \"%s\", \"watermark\": ", slice);
 	put_time_or_null(out, x->close_ns);
 	buf_printf(out, ", \"final\": ");
 	put_time_or_null(out, x->final_ns);

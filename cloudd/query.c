@@ -26,12 +26,14 @@ enum stage { STAGE_HEAD, STAGE_ROWS, STAGE_TAIL, STAGE_END };
 
 struct query {
 	struct query_source source;
+	const struct topology *topology;
 	struct query_args args;
 	struct partial_spec spec;
 	struct part *parts; /* by shard */
 	uint32_t part_count;
 	enum stage stage;
-	int64_t watermark_ns; /* the least close of the shards read */
+	int64_t told_ns;      /* the watermark of the answer */
+	int64_t watermark_ns; /* the least close of the shards read, of the version at hand */
 	int64_t final_ns;     /* the least final */
 	uint64_t behind_entries; /* the most of any shard's first page, where the read did not wait */
 	int64_t age_ns;          /* likewise */
@@ -157,9 +159,60 @@ static int open_all(struct query *q)
 		}
 	}
 	free(handles);
-	q->spent_ns = now_ns(q) - before_ns;
+	q->spent_ns += now_ns(q) - before_ns;
 	for (uint32_t i = 0; i < q->part_count && !rc; i++)
 		end_at_final(q, &q->parts[i]);
+	return rc;
+}
+
+static void close_parts(struct query *q)
+{
+	for (uint32_t i = 0; i < q->part_count; i++) {
+		struct part *part = &q->parts[i];
+		rows_reader_close(part->reader);
+		buf_free(&part->last_group);
+		*part = (struct part){0};
+	}
+}
+
+/* The rows of a version, from its first on. */
+static int open_version(struct query *q, size_t version)
+{
+	close_parts(q);
+	query_args_select(&q->args, version);
+	q->watermark_ns = q->final_ns = INT64_MAX;
+	partial_spec_of(q->args.stream, topology_distinct_seed(q->topology), PARTIAL_QUANTILE_CAP_CLOUD, &q->spec);
+	return open_all(q);
+}
+
+/* Up to where all windows have closed, as far as the version at hand has to do with them. */
+static void note_watermark(struct query *q)
+{
+	const struct stream_conf *s = q->args.stream;
+	if (s->phase != STREAM_RETIRED && (s->answers_until_ns == INT64_MAX || q->watermark_ns < s->answers_until_ns))
+		q->told_ns = q->watermark_ns < q->told_ns ? q->watermark_ns : q->told_ns;
+}
+
+/* The answer's watermark stands at its head: later versions are asked for theirs. */
+static int look_ahead(struct query *q)
+{
+	q->told_ns = INT64_MAX;
+	for (size_t i = q->args.version_count; i-- > 1;) {
+		if (q->args.versions[i].stream->phase == STREAM_RETIRED)
+			continue;
+		uint32_t limit = q->args.limit;
+		q->args.limit = 1;
+		int rc = open_version(q, i);
+		q->args.limit = limit;
+		if (rc)
+			return rc;
+		note_watermark(q);
+	}
+	int rc = open_version(q, 0);
+	if (!rc)
+		note_watermark(q);
+	if (!rc && q->told_ns == INT64_MAX)
+		q->told_ns = q->watermark_ns;
 	return rc;
 }
 
@@ -172,9 +225,8 @@ int query_open(const struct topology *t, const struct query_source *source, stru
 	*args = (struct query_args){0};
 	q->part_count = t->shards;
 	q->parts = xcalloc(t->shards, sizeof(*q->parts));
-	q->watermark_ns = q->final_ns = INT64_MAX;
-	partial_spec_of(q->args.stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &q->spec);
-	int rc = open_all(q);
+	q->topology = t;
+	int rc = look_ahead(q);
 	if (rc) {
 		ret_error->status = 503;
 		ret_error->code = strstr(q->reason, serve_damaged) ? "damaged" : "unavailable";
@@ -191,10 +243,7 @@ void query_close(void *query)
 	struct query *q = query;
 	if (!q)
 		return;
-	for (uint32_t i = 0; i < q->part_count; i++) {
-		rows_reader_close(q->parts[i].reader);
-		buf_free(&q->parts[i].last_group);
-	}
+	close_parts(q);
 	free(q->parts);
 	buf_free(&q->last_group);
 	query_args_clear(&q->args);
@@ -286,31 +335,65 @@ static void put_stale(const struct query *q, struct buf *out)
 		buf_printf(out, "%lld}", (long long)(q->age_ns / NS_PER_MS + (q->age_ns % NS_PER_MS != 0)));
 }
 
+static void put_time(struct buf *out, int64_t t_ns)
+{
+	if (t_ns < TIME_MIN_NS || t_ns == INT64_MAX)
+		buf_printf(out, "null");
+	else
+		json_time(out, t_ns);
+}
+
+static void put_versions(const struct query *q, struct buf *out)
+{
+	buf_printf(out, ",\n \"versions\": [");
+	for (size_t i = 0; i < q->args.version_count; i++) {
+		const struct stream_conf *s = q->args.versions[i].stream;
+		buf_printf(out, "%s{\"version\": %u, \"from\": ", i ? ", " : "", s->version);
+		put_time(out, s->from_ns);
+		buf_printf(out, ", \"until\": ");
+		put_time(out, s->answers_until_ns);
+		buf_printf(out, ", \"phase\": \"%s\"}", stream_phase_text(s->phase));
+	}
+	buf_printf(out, "]");
+}
+
 static void put_head(struct query *q, struct buf *out)
 {
 	const struct rows_spec *s = &q->args.spec;
 	char text[TIME_TEXT_MAX];
 	buf_printf(out, "{\"stream\": ");
 	json_text(out, s->stream);
-	duration_format(s->size_ns, text);
+	duration_format(q->args.size_ns, text);
 	buf_printf(out, ", \"window\": \"%s\"", text);
-	if (s->advance_ns != s->size_ns) {
-		duration_format(s->advance_ns, text);
+	if (q->args.advance_ns != q->args.size_ns) {
+		duration_format(q->args.advance_ns, text);
 		buf_printf(out, ", \"every\": \"%s\"", text);
 	}
 	buf_printf(out, ", \"by\": [");
-	for (uint32_t i = 0; i < s->by_count; i++) {
+	for (uint32_t i = 0; i < q->args.by_count; i++) {
 		buf_printf(out, i ? ", " : "");
-		json_text(out, q->args.stream->by[s->by[i]]);
+		json_text(out, q->args.by[i]);
 	}
 	buf_printf(out, "],\n \"watermark\": ");
-	if (q->watermark_ns == WATERMARK_NONE || q->watermark_ns == INT64_MAX)
-		buf_printf(out, "null");
-	else
-		json_time(out, q->watermark_ns);
+	put_time(out, q->told_ns);
+	if (q->args.spans)
+		put_versions(q, out);
 	if (q->args.stale)
 		put_stale(q, out);
 	buf_printf(out, ",\n \"rows\": [");
+}
+
+/* The next row of the answer, maybe of a later version; *ret NULL: the end. */
+static int next_row(struct query *q, const struct row **ret)
+{
+	int rc = 0;
+	*ret = smallest(q);
+	while (!*ret && !rc && q->args.at + 1 < q->args.version_count) {
+		rc = open_version(q, q->args.at + 1);
+		if (!rc)
+			*ret = smallest(q);
+	}
+	return rc;
 }
 
 static void put_tail(struct query *q, struct buf *out)
@@ -328,12 +411,15 @@ static void put_tail(struct query *q, struct buf *out)
 static int put_rows(struct query *q, struct buf *out)
 {
 	while (out->len < PIECE_BYTES) {
-		const struct row *least = smallest(q);
+		const struct row *least;
+		int rc = next_row(q, &least);
+		if (rc)
+			return rc;
 		if (!least || q->rows == q->args.limit || (q->rows && q->spent_ns >= QUERY_TIME_MAX_NS)) {
 			q->stage = STAGE_TAIL;
 			return 0;
 		}
-		int rc = put_row(q, least, out);
+		rc = put_row(q, least, out);
 		if (rc)
 			return rc;
 	}

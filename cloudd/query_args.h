@@ -22,10 +22,25 @@ struct query_error {
 	char message[QUERY_MESSAGE_MAX];
 };
 
+/* The part of an answer that one version of the stream gives: windows that start in [spec.from_ns, spec.to_ns). */
+struct query_version {
+	const struct stream_conf *stream;
+	struct rows_spec spec;    /* limit: not set yet (per reply) */
+	uint32_t column[BY_MAX];  /* by tag asked for: its place in the rows' groups, or UINT32_MAX: "" everywhere */
+};
+
 /* What is asked, with its own copies of all texts. */
 struct query_args {
+	/* Of the version whose rows are read now: query_args_select(). */
 	const struct stream_conf *stream;
-	struct rows_spec spec; /* limit: not set yet (per reply) */
+	struct rows_spec spec;
+	size_t at;
+	struct query_version *versions; /* one at least, in the order of time: their parts follow one another */
+	size_t version_count;
+	char *by[BY_MAX];      /* tags asked for */
+	uint32_t by_count;
+	int64_t size_ns, advance_ns; /* of the last version's windows */
+	bool spans;            /* several versions have a part in what was asked for */
 	struct function_conf select[FUNCTIONS_MAX];
 	size_t select_count;
 	uint32_t limit;        /* rows of the answer */
@@ -42,6 +57,7 @@ int query_args_parse(const struct topology *t, const struct query_arg *args, siz
 int query_args_parse_watch(const struct topology *t, const struct query_arg *args, size_t count, struct query_args *ret,
     struct query_error *ret_error);
 void query_args_clear(struct query_args *q);
+void query_args_select(struct query_args *q, size_t version);
 
 /* The text that goes on after the row (start, group). */
 void query_cursor_put(const struct query_args *q, int64_t start_ns, struct bytes group, struct buf *out);

@@ -118,6 +118,8 @@ static int add_row(struct reading *r, struct rows_writer *w, int64_t start_ns, s
 	if (rc)
 		return rc;
 	row.edges = r->edges;
+	if (row.edges.elsewhere && row.state == WINDOW_FINAL)
+		row.state = WINDOW_PROVISIONAL;
 	rows_writer_add(w, &row);
 	return 0;
 }
@@ -500,7 +502,8 @@ static int run(struct query *q)
 		int64_t end = at + q->r.grid.size_ns;
 		if (q->spec->only_final && state_of(&q->r, end) != WINDOW_FINAL)
 			return 0; /* nor is any later one */
-		if (window_answerable(&q->r.levels, at, end))
+		bool never = q->spec->only_final && q->r.advance.meta_index && completeness_elsewhere(&q->r.advance.close, at);
+		if (!never && window_answerable(&q->r.levels, at, end))
 			rc = scan ? window_by_scan(q, at) : window_by_table(q, at);
 		if (rc)
 			return rc;
@@ -606,8 +609,9 @@ static int add_outbox_row(struct reading *r, struct rows_writer *w, struct outbo
 {
 	struct outbox_row row;
 	int rc = outbox_row_decode(value, &row);
-	if (rc || !window_answerable(&r->levels, row.window_ns, row.window_ns + r->grid.size_ns))
-		return rc; /* its data are gone, or rolled up too coarsely: there is nothing to tell any more */
+	if (rc || row.window_ns < r->stream->from_ns || row.window_ns >= r->stream->answers_until_ns ||
+	    !window_answerable(&r->levels, row.window_ns, row.window_ns + r->grid.size_ns))
+		return rc; /* another version's; or its data are gone, or rolled up too coarsely: there is nothing to tell any more */
 	struct partial sum = {0};
 	rc = window_of_group(r, row.window_ns, row.group, &sum);
 	if (!rc && !partial_is_empty(&sum))

@@ -21,7 +21,9 @@ struct value {
 static struct value eval(const struct query_args *q, const struct partial_spec *spec, const struct row *row,
     const struct function_conf *fn)
 {
-	struct value x = {0};
+	struct value x = {.null = true};
+	if (!stream_computes(q->stream, fn))
+		return x; /* another version does */
 	uint32_t at = fn->fn == FN_DISTINCT ? distinct_index(q->stream, fn->tag) : 0;
 	partial_eval(&row->partial, spec, fn->fn, fn->q, at, &x.v, &x.error, &x.null);
 	return x;
@@ -29,13 +31,14 @@ static struct value eval(const struct query_args *q, const struct partial_spec *
 
 static void put_group(const struct query_args *q, const struct row *row, struct buf *out)
 {
+	const struct query_version *version = &q->versions[q->at];
 	struct rd r = rd_init(row->group.p, row->group.n);
 	buf_printf(out, "{");
-	for (uint32_t i = 0; i < q->spec.by_count; i++) {
-		size_t n;
-		const uint8_t *v = rd_bytes(&r, GROUP_KEY_MAX, &n);
+	for (uint32_t i = 0; i < q->by_count; i++) {
+		size_t n = 0;
+		const uint8_t *v = version->column[i] == UINT32_MAX ? NULL : rd_bytes(&r, GROUP_KEY_MAX, &n);
 		buf_printf(out, i ? ", " : "");
-		json_text(out, q->stream->by[q->spec.by[i]]);
+		json_text(out, q->by[i]);
 		buf_printf(out, ": ");
 		json_bytes(out, v ? (const char *)v : "", n);
 	}

@@ -147,12 +147,10 @@ int rows_spec_decode(struct bytes raw, const struct topology *t, struct rows_spe
 	int rc = rd_finish(&r);
 	if (rc)
 		return rc;
-	int at = topology_stream(t, s.stream);
+	int at = topology_stream_version_of(t, s.stream, s.version);
 	if (at < 0)
-		return WEIR_ENOTFOUND;
+		return topology_stream(t, s.stream) < 0 ? WEIR_ENOTFOUND : WEIR_EVERSION;
 	const struct stream_conf *stream = &t->streams[at];
-	if (s.version != stream->version)
-		return WEIR_EVERSION;
 	if (!tags_fit(&s, stream) || !window_fits(&s, stream) || !s.limit)
 		return WEIR_ECORRUPT;
 	*ret = s;

@@ -50,6 +50,7 @@ struct rows_edges {
 	uint32_t expected, contributed, idle, partitioned;
 	uint32_t missing_count;                  /* <= ROWS_MISSING_MAX */
 	struct bytes missing[ROWS_MISSING_MAX];
+	bool elsewhere; /* one of them has readings of the window in another version: it is never final. Not encoded */
 };
 
 struct row {
@@ -65,9 +66,9 @@ struct row {
 };
 
 void rows_spec_encode(const struct rows_spec *s, struct buf *out);
-/* Pointers live as long as the bytes. Checks against the topology's stream: known, same version, indexes in range and
+/* Pointers live as long as the bytes. Checks against the topology's stream: a version that is known, indexes in range and
  * each once, sizes multiples of the slice, size <= ROWS_WINDOW_MAX_NS, at most SLICES_PER_WINDOW_MAX windows over one
- * slice, own_window and own_by true to what they say. WEIR_ENOTFOUND: unknown stream; WEIR_EVERSION: other version, or
+ * slice, own_window and own_by true to what they say. WEIR_ENOTFOUND: unknown stream; WEIR_EVERSION: unknown version of it, or
  * another format; WEIR_ECORRUPT, WEIR_ETRUNCATED. */
 int rows_spec_decode(struct bytes raw, const struct topology *t, struct rows_spec *ret, const struct stream_conf **ret_stream);
 

@@ -67,12 +67,12 @@ struct serve_age {
  * REFUSED (bad spec). */
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
     bool *ret_more, struct serve_age *ret_age, const char **ret_reason);
-/* Cursors are the same on all replicas. Only a leader tells rows, or calls a cursor beyond its state foreign (reset); and only
+/* version 0: the one in force. Cursors are the same on all replicas. Only a leader tells rows, or calls a cursor beyond its state foreign (reset); and only
  * after a read index of this request is durable in its state: so it has all that an earlier leader told of, none later has told
  * of anything, and no window is told of again as it was before. Where there is nothing to tell no read index is asked for. A
  * replica that does not lead only moves the cursor to its end (*index = UINT64_MAX); for rows it is UNAVAILABLE
  * (serve_not_leader). */
-enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
+enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
 /* Groups held here, with digests (zero, at index 0, while the state is not whole). At most GROUPS_PER_STATUS_MAX; names are
  * the topology's. Cleared by serve_groups_clear. */

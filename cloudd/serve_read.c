@@ -224,7 +224,7 @@ static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uin
 	return serve_verdict_of(rc, ret_reason);
 }
 
-enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint64_t *index, uint32_t *n,
+enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason)
 {
 	if (!serve_holds(s, shard + 1)) {
@@ -232,7 +232,7 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 		return VERDICT_UNAVAILABLE;
 	}
 	struct outbox_of of = {.topology = node_topology(s->o.node), .shard = shard};
-	int at = topology_stream(of.topology, stream);
+	int at = version ? topology_stream_version_of(of.topology, stream, version) : topology_stream(of.topology, stream);
 	bool any = false;
 	enum verdict v;
 	*ret_reset = false;

@@ -13,12 +13,21 @@
 
 #define PIECE_BYTES (64 * 1024)
 
+/* A version of the stream that is followed. */
+struct followed {
+	struct partial_spec spec;
+	uint32_t version;
+	size_t at; /* in args.versions */
+	struct watch_place *places; /* by shard */
+};
+
 struct watch {
 	struct gather first, now; /* pinned: what the arguments are of, and what is asked by */
 	struct http_server *server;
 	struct query_args args;
-	struct partial_spec spec;
-	struct watch_place *places; /* by shard */
+	char *stream;
+	struct followed followed[WATCH_VERSIONS_MAX]; /* the oldest first */
+	uint32_t followed_count;
 	uint32_t shards;
 	uint32_t next;              /* shard to ask next */
 	int64_t *ask_again_ns;      /* by node: one that did not answer */
@@ -28,16 +37,96 @@ struct watch {
 	pthread_cond_t never;       /* to pause on */
 };
 
+/* ---- versions ----------------------------------------------------------------------------------------------------- */
+
+static void unfollow(struct watch *w, uint32_t i)
+{
+	free(w->followed[i].places);
+	w->followed_count--;
+	memmove(&w->followed[i], &w->followed[i + 1], (w->followed_count - i) * sizeof(w->followed[0]));
+}
+
+static struct followed *follow(struct watch *w, uint32_t version)
+{
+	if (w->followed_count == WATCH_VERSIONS_MAX)
+		unfollow(w, 0);
+	struct followed *f = &w->followed[w->followed_count++];
+	*f = (struct followed){.version = version};
+	f->places = xcalloc(w->shards, sizeof(*f->places));
+	return f;
+}
+
+static struct followed *find_followed(struct watch *w, uint32_t version)
+{
+	for (uint32_t i = 0; i < w->followed_count; i++) {
+		if (w->followed[i].version == version)
+			return &w->followed[i];
+	}
+	return NULL;
+}
+
+/* Whether its windows can still close: of others only late revisions could be told. */
+static bool is_lively(const struct query_args *args, size_t i)
+{
+	return args->versions[i].stream->phase != STREAM_RETIRED || i + 1 == args->version_count;
+}
+
+/* Those that the arguments have, and it has no place in yet: from their beginning. */
+static void follow_new(struct watch *w)
+{
+	for (size_t i = 0; i < w->args.version_count; i++) {
+		uint32_t version = w->args.versions[i].stream->version;
+		if (is_lively(&w->args, i) && !find_followed(w, version))
+			follow(w, version);
+	}
+}
+
+/* Where the arguments have what is followed; what they do not have any more is let go. */
+static void settle(struct watch *w)
+{
+	for (uint32_t i = w->followed_count; i-- > 0;) {
+		struct followed *f = &w->followed[i];
+		f->at = 0;
+		while (f->at < w->args.version_count && w->args.versions[f->at].stream->version != f->version)
+			f->at++;
+		if (f->at == w->args.version_count)
+			unfollow(w, i);
+		else
+			partial_spec_of(w->args.versions[f->at].stream, topology_distinct_seed(w->first.topology),
+			    PARTIAL_QUANTILE_CAP_CLOUD, &f->spec);
+	}
+}
+
+/* Another topology is in force: versions may have come. Where it has no such stream any more it goes on as before. */
+static void take_topology(struct watch *w)
+{
+	struct query_arg arg = {"stream", w->stream};
+	struct query_error error;
+	struct query_args args;
+	if (w->now.topology == w->first.topology ||
+	    query_args_parse_watch(w->now.topology, &arg, 1, &args, &error))
+		return;
+	query_args_clear(&w->args);
+	gather_unpin(&w->first);
+	w->first = w->now;
+	topology_hold(w->first.topology);
+	w->args = args;
+	follow_new(w);
+	settle(w);
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
 
 /* Each shard's place is the end of its outbox. */
 static int find_ends(struct watch *w, struct query_error *error)
 {
 	int64_t until_ns = clock_mono_ns() + WATCH_OPEN_NS;
-	for (uint32_t i = 0; i < w->shards; i++) {
+	for (uint32_t i = 0; i < w->followed_count * w->shards; i++) {
+		struct followed *f = &w->followed[i / w->shards];
+		struct watch_place *place = &f->places[i % w->shards];
 		char reason[QUERY_REASON_MAX];
-		int rc = gather_outbox_end(&w->now, i, w->args.spec.stream, until_ns - clock_mono_ns(), &w->places[i].index,
-		    &w->places[i].n, reason);
+		int rc = gather_outbox_end(&w->now, i % w->shards, w->stream, f->version, until_ns - clock_mono_ns(),
+		    &place->index, &place->n, reason);
 		if (rc) {
 			*error = (struct query_error){503, "unavailable", ""};
 			snprintf(error->message, sizeof(error->message), "%s", reason);
@@ -45,6 +134,27 @@ static int find_ends(struct watch *w, struct query_error *error)
 		}
 	}
 	return 0;
+}
+
+/* The places of an id, of versions that this stream has; those that it does not speak of came later. */
+static int take_id(struct watch *w, const char *id)
+{
+	struct watch_version versions[WATCH_VERSIONS_MAX];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < WATCH_VERSIONS_MAX; i++)
+		versions[i].places = xcalloc(w->shards, sizeof(*versions[i].places));
+	int rc = watch_id_get(id, w->shards, versions, &count);
+	for (uint32_t i = 0; i < count && !rc; i++) {
+		if (topology_stream_version_of(w->first.topology, w->stream, versions[i].version) < 0 ||
+		    find_followed(w, versions[i].version))
+			rc = WEIR_EINVAL;
+		else
+			memcpy(follow(w, versions[i].version)->places, versions[i].places,
+			    w->shards * sizeof(*versions[i].places));
+	}
+	for (uint32_t i = 0; i < WATCH_VERSIONS_MAX; i++)
+		free(versions[i].places);
+	return rc;
 }
 
 int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const char *last_id,
@@ -63,18 +173,19 @@ int watch_open(struct gather *g, struct http_server *server, struct query_args *
 	pthread_mutex_init(&w->mutex, NULL);
 	w->args = *args;
 	*args = (struct query_args){0};
+	w->stream = xstrdup(w->args.stream->name);
 	w->shards = w->first.topology->shards;
-	w->places = xcalloc(w->shards, sizeof(*w->places));
 	w->ask_again_ns = xcalloc(CLOUDS_MAX, sizeof(*w->ask_again_ns));
-	partial_spec_of(w->args.stream, topology_distinct_seed(w->first.topology), PARTIAL_QUANTILE_CAP_CLOUD, &w->spec);
-	int rc;
+	int rc = 0;
 	if (last_id && *last_id) {
-		rc = watch_id_get(last_id, w->args.stream->version, w->places, w->shards);
+		rc = take_id(w, last_id);
 		if (rc)
 			*ret_error = (struct query_error){400, "bad_cursor", "the last event id is not one of this stream"};
-	} else {
-		rc = find_ends(w, ret_error);
 	}
+	follow_new(w);
+	settle(w);
+	if (!rc && !(last_id && *last_id))
+		rc = find_ends(w, ret_error);
 	if (rc) {
 		watch_close(w);
 		return rc;
@@ -92,7 +203,9 @@ void watch_close(void *watch)
 	pthread_cond_destroy(&w->never);
 	pthread_mutex_destroy(&w->mutex);
 	free(w->ask_again_ns);
-	free(w->places);
+	while (w->followed_count)
+		unfollow(w, 0);
+	free(w->stream);
 	free(w);
 }
 
@@ -100,24 +213,28 @@ void watch_close(void *watch)
 
 static void put_id(struct watch *w, struct buf *out)
 {
+	struct watch_version versions[WATCH_VERSIONS_MAX];
+	for (uint32_t i = 0; i < w->followed_count; i++)
+		versions[i] = (struct watch_version){w->followed[i].version, w->followed[i].places};
 	buf_printf(out, "id: ");
-	watch_id_put(w->args.stream->version, w->places, w->shards, out);
+	watch_id_put(versions, w->followed_count, w->shards, out);
 	buf_printf(out, "\n");
 }
 
 /* Writes the rows, each with the place behind it. A bad page is an error, never half a page passed over. */
-static int put_rows(struct watch *w, uint32_t shard, const struct buf *rows, struct buf *out)
+static int put_rows(struct watch *w, struct followed *f, uint32_t shard, const struct buf *rows, struct buf *out)
 {
 	struct rows_reader *reader;
 	struct row *row;
-	int rc = rows_reader_open(bytes_of(rows->data, rows->len), &w->spec, &reader);
+	query_args_select(&w->args, f->at);
+	int rc = rows_reader_open(bytes_of(rows->data, rows->len), &f->spec, &reader);
 	if (rc)
 		return rc;
 	while ((rc = rows_reader_next(reader, &row)) > 0) {
-		w->places[shard] = (struct watch_place){row->outbox_index, row->outbox_n};
+		f->places[shard] = (struct watch_place){row->outbox_index, row->outbox_n};
 		put_id(w, out);
 		buf_printf(out, "data: ");
-		row_json_put(&w->args, &w->spec, row, out);
+		row_json_put(&w->args, &f->spec, row, out);
 		buf_printf(out, "\n\n");
 	}
 	rows_reader_close(reader);
@@ -125,15 +242,15 @@ static int put_rows(struct watch *w, uint32_t shard, const struct buf *rows, str
 }
 
 /* Asks one shard. Its being away, or without a leader, is no error: it is asked again. */
-static int poll_shard(struct watch *w, uint32_t shard, struct buf *out)
+static int poll_shard(struct watch *w, struct followed *f, uint32_t shard, struct buf *out)
 {
-	struct watch_place place = w->places[shard];
+	struct watch_place place = f->places[shard];
 	struct buf rows = {0};
 	bool reset = false;
 	char reason[QUERY_REASON_MAX];
 	int node;
 	int rc = gather_outbox(
-	    &w->now, shard, w->args.spec.stream, &place.index, &place.n, WATCH_ROWS, &rows, &reset, &node, reason);
+	    &w->now, shard, w->stream, f->version, &place.index, &place.n, WATCH_ROWS, &rows, &reset, &node, reason);
 	if (rc) {
 		if (rc != WEIR_ENOTLEADER && node >= 0 && (uint32_t)node != w->now.self)
 			w->ask_again_ns[node] = clock_mono_ns() + WATCH_AWAY_MS * NS_PER_MS;
@@ -144,9 +261,9 @@ static int poll_shard(struct watch *w, uint32_t shard, struct buf *out)
 		put_id(w, out);
 		buf_printf(out, "event: reset\ndata: {\"shard\": %u}\n\n", shard);
 	}
-	rc = put_rows(w, shard, &rows, out);
+	rc = put_rows(w, f, shard, &rows, out);
 	if (!rc)
-		w->places[shard] = place; /* may be further than the last row */
+		f->places[shard] = place; /* may be further than the last row */
 	buf_free(&rows);
 	return rc;
 }
@@ -175,9 +292,11 @@ static int poll_all(struct watch *w, struct buf *out)
 	for (uint32_t i = 0; i < w->shards && out->len < PIECE_BYTES && !http_stopping(w->server); i++) {
 		int leader = node_leader(w->now.node, w->next + 1);
 		bool away = leader >= 0 && w->ask_again_ns[leader] > clock_mono_ns();
-		int rc = away ? 0 : poll_shard(w, w->next, out);
-		if (rc)
-			return rc;
+		for (uint32_t j = 0; j < w->followed_count && !away; j++) {
+			int rc = poll_shard(w, &w->followed[j], w->next, out);
+			if (rc)
+				return rc;
+		}
 		w->next = (w->next + 1) % w->shards;
 	}
 	return 0;
@@ -188,7 +307,7 @@ int watch_fill(void *watch, struct buf *out)
 	struct watch *w = watch;
 	if (!w->greeted) { /* tells the client where it is, so that it can come back even before the first row */
 		put_id(w, out);
-		buf_printf(out, "retry: 1000\n: watching %s\n\n", w->args.spec.stream);
+		buf_printf(out, "retry: 1000\n: watching %s\n\n", w->stream);
 		w->greeted = true;
 		w->wrote_ns = clock_mono_ns();
 		return 1;
@@ -197,6 +316,7 @@ int watch_fill(void *watch, struct buf *out)
 		struct gather before = w->now;
 		w->now = gather_pin(&before);
 		gather_unpin(&before);
+		take_topology(w);
 		int rc = poll_all(w, out);
 		if (rc)
 			return rc;

@@ -581,6 +581,7 @@ static void put_outbox(const struct msg *m, Weir__Outbox *w)
 	w->index = m->outbox.index;
 	w->n = m->outbox.n;
 	w->limit = m->outbox.limit;
+	w->version = m->outbox.version;
 }
 
 static void put_outbox_reply(const struct msg *m, Weir__OutboxReply *w)
@@ -1178,6 +1179,7 @@ static void take_outbox(struct taker *t, const Weir__Outbox *w, struct msg *m)
 	m->outbox.index = w->index;
 	m->outbox.n = w->n;
 	m->outbox.limit = w->limit;
+	m->outbox.version = w->version;
 }
 
 static void take_outbox_reply(struct taker *t, const Weir__OutboxReply *w, struct msg *m)

@@ -331,6 +331,7 @@ struct msg {
 			uint64_t index; /* rows after (index, n); UINT64_MAX: only tell the end */
 			uint32_t n;
 			uint32_t limit;
+			uint32_t version; /* of the stream; 0: the one in force */
 		} outbox;
 		struct {
 			uint32_t shard;

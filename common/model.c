@@ -143,6 +143,23 @@ int topology_stream(const struct topology *t, const char *name)
 	return found;
 }
 
+const char *stream_phase_text(enum stream_phase p)
+{
+	switch (p) {
+	case STREAM_CURRENT:
+		return "current";
+	case STREAM_PENDING:
+		return "pending";
+	case STREAM_CLOSING:
+		return "closing";
+	case STREAM_ENDED:
+		return "ended";
+	case STREAM_RETIRED:
+		return "retired";
+	}
+	return "unknown";
+}
+
 int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version)
 {
 	for (size_t i = 0; i < t->stream_count; i++) {

@@ -209,6 +209,8 @@ int topology_stream(const struct topology *t, const char *name); /* the current 
 int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version);
 bool stream_expects(const struct stream_conf *s, uint32_t edge);
 
+const char *stream_phase_text(enum stream_phase p); /* "current", "pending", "closing", "ended", "retired" */
+
 /* Group 0 is meta, shard s is group s + 1. */
 static inline uint32_t topology_groups(const struct topology *t)
 {

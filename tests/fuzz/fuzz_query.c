@@ -66,14 +66,22 @@ static void check_error(const struct query_error *e)
 
 static void try_event_id(const char *text)
 {
-	struct watch_place places[4], again[4];
-	if (watch_id_get(text, 7, places, 4))
+	struct watch_place places[2][WATCH_VERSIONS_MAX][4];
+	struct watch_version ids[2][WATCH_VERSIONS_MAX];
+	uint32_t count, again;
+	for (int i = 0; i < 2 * WATCH_VERSIONS_MAX; i++)
+		ids[i / WATCH_VERSIONS_MAX][i % WATCH_VERSIONS_MAX] =
+		    (struct watch_version){0, places[i / WATCH_VERSIONS_MAX][i % WATCH_VERSIONS_MAX]};
+	if (watch_id_get(text, 4, ids[0], &count))
 		return;
 	struct buf id = {0};
-	watch_id_put(7, places, 4, &id);
-	FUZZ_CHECK(!watch_id_get(buf_cstr(&id), 7, again, 4));
-	for (int i = 0; i < 4; i++)
-		FUZZ_CHECK(places[i].index == again[i].index && places[i].n == again[i].n);
+	watch_id_put(ids[0], count, 4, &id);
+	FUZZ_CHECK(!watch_id_get(buf_cstr(&id), 4, ids[1], &again) && again == count);
+	for (uint32_t v = 0; v < count; v++) {
+		FUZZ_CHECK(ids[0][v].version == ids[1][v].version);
+		for (int i = 0; i < 4; i++)
+			FUZZ_CHECK(places[0][v][i].index == places[1][v][i].index && places[0][v][i].n == places[1][v][i].n);
+	}
 	buf_free(&id);
 }
 

@@ -567,7 +567,7 @@ static int tell(uint32_t from, uint64_t *index, uint32_t *n, uint32_t limit, str
 	struct buf rows = {0};
 	bool reset = false;
 	int asked;
-	int rc = gather_outbox(&g, 0, "s", index, n, limit, &rows, &reset, &asked, reason);
+	int rc = gather_outbox(&g, 0, "s", 0, index, n, limit, &rows, &reset, &asked, reason);
 	told->reset = told->reset || reset;
 	if (!rc) {
 		struct partial_spec ps;
@@ -679,7 +679,7 @@ START_TEST(only_a_leader_tells_rows)
 	commit_steps(4);
 	lead(1, 2);
 	follow(&nodes[2], 4);
-	ck_assert_int_eq(serve_outbox(nodes[2].serve, 0, "s", &index, &n, 10, &rows, &reset, &why), VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(serve_outbox(nodes[2].serve, 0, "s", 0, &index, &n, 10, &rows, &reset, &why), VERDICT_UNAVAILABLE);
 	ck_assert_ptr_eq(why, serve_not_leader);
 	lead(-1, 2);
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), WEIR_ENOTLEADER); /* at once: it is asked again later */
@@ -713,7 +713,7 @@ START_TEST(a_watch_begins_at_the_end_that_a_leader_knows)
 	struct gather g = gather_of(0);
 	commit_steps(4);
 	lead(1, 2);
-	ck_assert_int_eq(gather_outbox_end(&g, 0, "s", 60 * SEC, &index, &n, reason), 0);
+	ck_assert_int_eq(gather_outbox_end(&g, 0, "s", 0, 60 * SEC, &index, &n, reason), 0);
 	struct told told = {0};
 	ck_assert_int_eq(tell(2, &index, &n, 10, &told), 0);
 	ck_assert(!told.count && !told.reset && index);
@@ -722,7 +722,7 @@ START_TEST(a_watch_begins_at_the_end_that_a_leader_knows)
 	commit_steps(4);
 	lead(-1, 2);
 	follow(&nodes[0], 4);
-	ck_assert_int_eq(gather_outbox_end(&g, 0, "s", 1, &index, &n, reason), 0);
+	ck_assert_int_eq(gather_outbox_end(&g, 0, "s", 0, 1, &index, &n, reason), 0);
 	ck_assert_uint_eq(index, old);
 	lead(2, 3);
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);

@@ -186,25 +186,44 @@ START_TEST(a_cursor_is_good_for_its_query_only)
 }
 END_TEST
 
+static struct watch_version id_versions[WATCH_VERSIONS_MAX];
+static struct watch_place id_places[WATCH_VERSIONS_MAX][3];
+static uint32_t id_count;
+
+static int id_get(const char *text, uint32_t shards)
+{
+	for (int i = 0; i < WATCH_VERSIONS_MAX; i++)
+		id_versions[i].places = id_places[i];
+	return watch_id_get(text, shards, id_versions, &id_count);
+}
+
 START_TEST(watch_ids_go_round)
 {
-	const struct watch_place places[3] = {{1, 2}, {UINT64_MAX - 1, UINT32_MAX}, {0, 0}};
-	struct watch_place back[3];
-	struct buf b = {0};
-	watch_id_put(77, places, 3, &b);
-	ck_assert_int_eq(watch_id_get(buf_cstr(&b), 77, back, 3), 0);
-	for (int i = 0; i < 3; i++)
-		ck_assert(back[i].index == places[i].index && back[i].n == places[i].n);
-	ck_assert_int_eq(watch_id_get(buf_cstr(&b), 78, back, 3), WEIR_EINVAL);
-	ck_assert_int_eq(watch_id_get(buf_cstr(&b), 77, back, 2), WEIR_EINVAL);
-	ck_assert_int_eq(watch_id_get("", 77, back, 3), WEIR_EINVAL);
-	ck_assert_int_eq(watch_id_get("zz", 77, back, 3), WEIR_EINVAL);
-	for (size_t cut = 1; cut < b.len; cut++) {
-		char *text = xstrndup((const char *)b.data, cut);
-		ck_assert_int_eq(watch_id_get(text, 77, back, 3), WEIR_EINVAL);
-		free(text);
+	struct watch_place places[3] = {{1, 2}, {UINT64_MAX - 1, UINT32_MAX}, {0, 0}};
+	struct watch_place later[3] = {{7, 0}, {8, 1}, {9, 2}};
+	struct watch_version versions[] = {{77, places}, {UINT32_MAX, later}};
+	for (uint32_t count = 1; count <= 2; count++) {
+		struct buf b = {0};
+		watch_id_put(versions, count, 3, &b);
+		ck_assert_int_eq(id_get(buf_cstr(&b), 3), 0);
+		ck_assert_uint_eq(id_count, count);
+		for (uint32_t v = 0; v < count; v++) {
+			ck_assert_uint_eq(id_versions[v].version, versions[v].version);
+			for (int i = 0; i < 3; i++)
+				ck_assert(id_places[v][i].index == versions[v].places[i].index && id_places[v][i].n == versions[v].places[i].n);
+		}
+		ck_assert_int_eq(id_get(buf_cstr(&b), 2), WEIR_EINVAL);
+		for (size_t cut = 1; cut < b.len; cut++) {
+			char *text = xstrndup((const char *)b.data, cut);
+			ck_assert_int_eq(id_get(text, 3), WEIR_EINVAL);
+			free(text);
+		}
+		buf_free(&b);
 	}
-	buf_free(&b);
+	ck_assert_int_eq(id_get("", 3), WEIR_EINVAL);
+	ck_assert_int_eq(id_get("zz", 3), WEIR_EINVAL);
+	ck_assert_int_eq(id_get("0205030000", 3), WEIR_EINVAL); /* more versions than are followed */
+	ck_assert_int_eq(id_get("020003", 3), WEIR_EINVAL);
 }
 END_TEST
 
