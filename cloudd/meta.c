@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloudd/fleet_time.h"
+#include "cloudd/cutover.h"
 #include "cloudd/pending.h"
 #include "cloudd/spread.h"
 #include "cloudd/watermark.h"
@@ -53,6 +54,9 @@ struct stream_row {
 	struct watermark_committed *next;    /* scratch */
 	int64_t close_ns, final_ns;          /* committed */
 	bool dirty;                          /* something was heard since it was looked at */
+	struct cutover_edge *fed;            /* heard: from when on each edge feeds this version */
+	int64_t asked_close_ns, asked_final_ns; /* the highest proposed by this leader, or committed */
+	bool cutting;                        /* an ENTRY_CUT of it is in flight */
 	int64_t looked_ns, told_ns;          /* when it was looked at; when it was last part of a close */
 };
 
@@ -70,7 +74,7 @@ struct meta {
 	uint64_t newest;       /* meta index of the newest advance */
 	uint64_t close_index;  /* log index of the last ENTRY_CLOSE applied */
 	bool closing;          /* an ENTRY_CLOSE is in flight */
-	int64_t close_due_ns;
+	int64_t close_due_ns, cut_due_ns;
 	uint32_t close_turn;   /* the stream that comes first in the next close */
 	uint64_t *taken;       /* by shard: last proposed */
 	int64_t *taken_due_ns;
@@ -108,6 +112,8 @@ static void make_stream(struct stream_row *s, const struct topology *t, const st
 	s->committed = xcalloc(s->edge_count, sizeof(*s->committed));
 	s->heard = xcalloc(s->edge_count, sizeof(*s->heard));
 	s->next = xcalloc(s->edge_count, sizeof(*s->next));
+	s->fed = xcalloc(s->edge_count, sizeof(*s->fed));
+	s->asked_close_ns = s->asked_final_ns = WATERMARK_NONE;
 	for (uint32_t i = 0; i < s->edge_count; i++) {
 		s->place_of[s->edges[i]] = i;
 		s->committed[i] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
@@ -121,6 +127,7 @@ static void free_stream(struct stream_row *s)
 	free(s->committed);
 	free(s->heard);
 	free(s->next);
+	free(s->fed);
 }
 
 static bool send_advance(void *arg, uint32_t shard, uint64_t meta_index, struct bytes entry)
@@ -185,6 +192,8 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	make_stream(s, t, conf);
 	s->close_ns = was.close_ns;
 	s->final_ns = was.final_ns;
+	s->asked_close_ns = was.asked_close_ns;
+	s->asked_final_ns = was.asked_final_ns;
 	s->looked_ns = was.looked_ns;
 	s->told_ns = was.told_ns;
 	for (uint32_t i = 0; i < s->edge_count; i++) {
@@ -195,6 +204,7 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 		}
 		s->committed[i] = was.committed[before];
 		s->heard[i] = was.heard[before];
+		s->fed[i] = was.fed[before];
 	}
 	free_stream(&was);
 }
@@ -319,8 +329,13 @@ static void forget_heard(struct meta *m, int64_t mono_ns)
 	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
-		for (uint32_t e = 0; e < s->edge_count; e++)
+		for (uint32_t e = 0; e < s->edge_count; e++) {
 			watermark_start(&s->heard[e], mono_ns);
+			s->fed[e] = (struct cutover_edge){0};
+		}
+		s->asked_close_ns = s->close_ns;
+		s->asked_final_ns = s->final_ns;
+		s->cutting = false;
 		s->dirty = true;
 	}
 }
@@ -348,7 +363,7 @@ void meta_lead(struct meta *m, struct meta_time now)
 {
 	meta_stop(m); /* led in another term */
 	m->creating = m->closing = m->mapping = false;
-	m->close_due_ns = now.mono_ns;
+	m->close_due_ns = m->cut_due_ns = now.mono_ns;
 	for (uint32_t i = 0; i < m->topology->shards; i++) {
 		m->taken[i] = 0;
 		m->taken_due_ns[i] = now.mono_ns;
@@ -560,6 +575,9 @@ static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, i
 			continue;
 		if (!watermark_report(&s->heard[s->place_of[edge]], &s->watermark, r, &bound, mono_ns))
 			m->rows[edge].beyond = true;
+		s->fed[s->place_of[edge]] = (struct cutover_edge){.since_known = r->since_known,
+		    .since_ns = r->since_ns,
+		    .never_read = r->watermark_ns == WATERMARK_NONE && r->flushed_end_ns == WATERMARK_NONE && !r->unsent};
 		s->dirty = true;
 	}
 }
@@ -697,7 +715,7 @@ static void build_close(const struct meta *m, const struct stream_row *s, int64_
 	};
 	for (uint32_t i = 0; i < s->edge_count; i++)
 		ret->edges[i] = (struct entry_edge){edge_name(m, s->edges[i]), s->next[i].state, s->next[i].watermark_ns,
-		    s->next[i].flushed_end_ns, WATERMARK_NONE};
+		    s->next[i].flushed_end_ns, s->fed[i].since_known ? s->fed[i].since_ns : WATERMARK_NONE};
 }
 
 static bool looks_due(const struct stream_row *s, int64_t mono_ns)
@@ -717,8 +735,8 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		uint32_t number = (turn + i) % streams;
 		struct stream_row *s = &m->streams[number];
 		int64_t close_ns, final_ns;
-		if (s->conf->phase == STREAM_RETIRED)
-			continue;
+		if (s->conf->phase == STREAM_RETIRED || s->conf->phase == STREAM_PENDING)
+			continue; /* answers nothing any more, or yet */
 		if (count == STREAMS_MAX) { /* META_INDEX() has no more places */
 			m->close_turn = number;
 			break;
@@ -742,6 +760,8 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		}
 		room -= encoded.len;
 		s->told_ns = mono_ns;
+		s->asked_close_ns = close_ns > s->asked_close_ns ? close_ns : s->asked_close_ns;
+		s->asked_final_ns = final_ns > s->asked_final_ns ? final_ns : s->asked_final_ns;
 		count++;
 	}
 	buf_free(&encoded);
@@ -776,6 +796,79 @@ static void propose_close(struct meta *m, struct meta_time now)
 		m->close_due_ns = now.mono_ns + META_CLOSE_EVERY_MS * NS_PER_MS; /* looking costs, too */
 	}
 	entry_clear(&e);
+}
+
+/* ---- versions that take over ------------------------------------------------------------------------------------------ */
+
+static bool versions_move(const struct meta *m)
+{
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		enum stream_phase phase = m->streams[i].conf->phase;
+		if (phase != STREAM_CURRENT && phase != STREAM_RETIRED)
+			return true;
+	}
+	return false;
+}
+
+/* What cutover_steps() needs to know of one version; edges: room for the topology's. */
+static void describe(struct stream_row *s, int64_t mono_ns, struct cutover_edge *edges, struct cutover_stream *ret)
+{
+	int64_t close_ns, final_ns;
+	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, edges};
+	if (s->conf->phase == STREAM_PENDING)
+		(void)look(s, mono_ns, &close_ns, &final_ns); /* nobody else does */
+	for (size_t i = 0; i < s->conf->edge_count; i++) {
+		uint32_t place = s->place_of[s->conf->edges[i]];
+		edges[i] = s->fed[place];
+		edges[i].state = s->conf->phase == STREAM_PENDING ? s->next[place].state : s->committed[place].state;
+		edges[i].flushed_end_ns = s->committed[place].flushed_end_ns;
+	}
+}
+
+static void propose_cut(struct meta *m, const struct cutover_step *step, struct meta_time now)
+{
+	struct stream_row *s = &m->streams[step->stream];
+	struct entry e = {.kind = ENTRY_CUT, .time_ns = now.wall_ns};
+	uint64_t index;
+	if (s->cutting)
+		return;
+	e.cut.stream = bytes_of(s->conf->name, strlen(s->conf->name));
+	e.cut.version = s->conf->version;
+	e.cut.retire = step->retire;
+	e.cut.t_ns = step->t_ns;
+	if (m->io.propose(m->io.arg, META_GROUP, &e, true, &index))
+		return;
+	pending_push(&m->pending, index)->kind = ENTRY_CUT;
+	s->cutting = true;
+}
+
+static void propose_cuts(struct meta *m, struct meta_time now)
+{
+	const struct topology *t = m->topology;
+	if (now.mono_ns < m->cut_due_ns || !versions_move(m))
+		return;
+	m->cut_due_ns = now.mono_ns + META_CUT_EVERY_MS * NS_PER_MS;
+	struct cutover_stream *streams = xcalloc(t->stream_count, sizeof(*streams));
+	struct cutover_step *steps = xcalloc(t->stream_count, sizeof(*steps));
+	struct cutover_edge **edges = xcalloc(t->stream_count, sizeof(*edges));
+	for (size_t i = 0; i < t->stream_count; i++) {
+		edges[i] = xcalloc(t->streams[i].edge_count, sizeof(*edges[i]));
+		describe(&m->streams[i], now.mono_ns, edges[i], &streams[i]);
+	}
+	size_t count = cutover_steps(t, streams, steps);
+	for (size_t i = 0; i < count; i++)
+		propose_cut(m, &steps[i], now);
+	for (size_t i = 0; i < t->stream_count; i++)
+		free(edges[i]);
+	free(edges);
+	free(steps);
+	free(streams);
+}
+
+static void cut_applied(struct meta *m)
+{
+	for (size_t i = 0; i < m->topology->stream_count; i++)
+		m->streams[i].cutting = false;
 }
 
 static void commit_close(struct meta *m, const struct entry_close *c)
@@ -956,6 +1049,8 @@ void meta_applied(struct meta *m, const struct apply_result *r, struct bytes ent
 		m->closing = false;
 	if (item.kind == ENTRY_CREATE)
 		m->creating = false;
+	if (item.kind == ENTRY_CUT)
+		cut_applied(m);
 	answer_waiters(m, &item, r);
 }
 
@@ -1004,6 +1099,7 @@ int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_ti
 		return 0;
 	propose_first_map(m, now);
 	propose_close(m, now);
+	propose_cuts(m, now);
 	int rc = spread_tick(m->spread, state, durable >= m->close_index, now.mono_ns);
 	propose_taken(m, now);
 	measure_lag(m);
