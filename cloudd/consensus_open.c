@@ -72,10 +72,9 @@ static int check_node_record(struct consensus *c, struct bytes value, char **ret
 		*ret_why = xasprintf("this data folder belongs to node %s of a cluster of %llu shards", name,
 		    (unsigned long long)shards);
 		rc = WEIR_EINVAL;
-	} else if (node_of(member) != c->self || member >> CONSENSUS_NODE_BITS == 0) {
-		*ret_why = xasprintf("this data folder belongs to a node at another place in the topology's list: %u, not %u",
-		    node_of(member) + 1, c->self + 1);
-		rc = WEIR_EINVAL;
+	} else if (member >> CONSENSUS_NODE_BITS == 0) {
+		*ret_why = xasprintf("the log's node record holds no member number");
+		rc = WEIR_ECORRUPT;
 	}
 	free(name);
 	c->member = member;
@@ -96,9 +95,28 @@ static int load_node_record(struct consensus *c, struct kv_txn *txn, const uint8
 	} else {
 		*ret_why = xasprintf("the log's node record cannot be read: %s", err_text(rc));
 	}
-	if (!rc)
-		make_node_record(c);
 	return rc;
+}
+
+/* A node that was begun by its file, before it had the map, may have been at another place: nobody knows its number yet. */
+static int take_place(struct consensus *c, const uint8_t random[16], char **ret_why)
+{
+	bool elsewhere = node_of(c->member) != c->self;
+	for (uint32_t i = 0; elsewhere && i < c->group_count; i++) {
+		if (!c->groups[i].has)
+			continue;
+		*ret_why = xasprintf("this data folder belongs to a node at another place in the topology's list: %u, not %u; a node "
+		                     "that was removed and added again starts with an empty one",
+		    node_of(c->member) + 1, c->self + 1);
+		return WEIR_EINVAL;
+	}
+	if (elsewhere) {
+		c->member = new_member(c->self, random + 8);
+		c->member_durable = false;
+		c->node_record_dirty = true;
+	}
+	make_node_record(c);
+	return 0;
 }
 
 static int load_cluster_id(struct consensus *c, struct kv_txn *txn, char **ret_why)
@@ -515,6 +533,8 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, stru
 		rc = load_cluster_id(c, txn, &why);
 	if (!rc)
 		rc = load_hard_states(c, txn, &why);
+	if (!rc)
+		rc = take_place(c, random, &why);
 	for (uint32_t i = 0; !rc && i < c->group_count; i++) {
 		if (c->groups[i].held)
 			rc = group_load(&c->groups[i], txn, apply, &why);

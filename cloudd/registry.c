@@ -19,9 +19,16 @@ bool registry_formed(const struct registry *r, const struct topology *t)
 
 static void look(struct registry *r, const struct registry_facts *f)
 {
+	bool first = r->looked_ns == r->since_ns;
 	if (f->mono_ns - r->looked_ns >= REGISTRY_STOPPED_MS * NS_PER_MS)
 		r->since_ns = f->mono_ns;
 	r->looked_ns = f->mono_ns;
+	for (uint32_t i = 0; i < CLOUDS_MAX; i++) {
+		bool member = i < f->topology->cloud_count && f->topology->clouds[i].state == CLOUD_MEMBER;
+		if (member && !r->member[i])
+			r->member_ns[i] = first ? r->since_ns : f->mono_ns;
+		r->member[i] = member;
+	}
 	for (uint32_t g = 0; g < topology_groups(f->topology); g++)
 		r->led[g] = r->led[g] || f->leaders[g] >= 0;
 }
@@ -29,7 +36,8 @@ static void look(struct registry *r, const struct registry_facts *f)
 /* How long it was silent. */
 static int64_t silence(const struct registry *r, const struct registry_facts *f, uint32_t node)
 {
-	int64_t heard = f->heard_ns[node] > r->since_ns ? f->heard_ns[node] : r->since_ns;
+	int64_t heard = r->member_ns[node] > r->since_ns ? r->member_ns[node] : r->since_ns;
+	heard = f->heard_ns[node] > heard ? f->heard_ns[node] : heard;
 	return node == f->self ? 0 : f->mono_ns - heard;
 }
 

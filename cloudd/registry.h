@@ -1,7 +1,7 @@
 /* Registry: what has become of the cluster's nodes, and so which ENTRY_NODE the meta group's leader should propose. Pure: time and
  * facts come in; on the loop thread.
  *
- *     MEMBER, not heard for replace_after            DEAD   counted from the leader's own beginning at the earliest, and only while at
+ *     MEMBER, not heard for replace_after            DEAD   counted from when this leader began, or it became a member; only while at
  *                                                           least half of the members are heard: else it is this node that is cut off
  *     DEAD, heard again                              ALIVE
  *     LEAVING, no place has it, and every group's
@@ -22,6 +22,8 @@
 
 struct registry {
 	int64_t since_ns;       /* monotonic: nobody is missed from before */
+	bool member[CLOUDS_MAX]; /* by slot: it was one when last looked at; since when: */
+	int64_t member_ns[CLOUDS_MAX];
 	int64_t looked_ns;
 	uint64_t asked_version; /* of the map to which an event was given last */
 	int64_t asked_ns;

@@ -916,6 +916,40 @@ START_TEST(a_folder_lost_twice_leaves_no_learner_behind)
 }
 END_TEST
 
+/* Nodes 0 and 1 change places: each goes on with its own folder. */
+static void swap_places(void)
+{
+	kit_stop(0);
+	kit_stop(1);
+	struct cloud_disk disk = kit.nodes[0].disk;
+	kit.nodes[0].disk = kit.nodes[1].disk;
+	kit.nodes[1].disk = disk;
+	char *name = kit.t->clouds[0].name;
+	kit.t->clouds[0].name = kit.t->clouds[1].name;
+	kit.t->clouds[1].name = name;
+}
+
+START_TEST(a_folder_without_data_takes_another_place)
+{
+	kit_free();
+	kit_make(3, 3);
+	kit_settle();
+	uint64_t was = consensus_member(kit.nodes[0].c);
+	swap_places();
+	kit_open(0);
+	kit_open(1);
+	ck_assert_uint_eq(consensus_member(kit.nodes[1].c) & 0xffff, 1);
+	ck_assert_uint_ne(consensus_member(kit.nodes[1].c), was);
+	kit_ticks(SECOND);
+	fill(1, 10);
+	swap_places();
+	char *why = NULL;
+	ck_assert_int_eq(kit_try_open(0, &why), WEIR_EINVAL);
+	ck_assert(strstr(why, "another place"));
+	free(why);
+}
+END_TEST
+
 /* ---- bad frames ------------------------------------------------------------------------------------------------------------ */
 
 static struct msg frame_of(uint32_t from, uint32_t to, struct msg_raft *m)
@@ -1054,6 +1088,7 @@ int main(void)
 	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);
 	tcase_add_test(tc, folders_lost_one_after_another_are_replaced);
 	tcase_add_test(tc, a_folder_lost_twice_leaves_no_learner_behind);
+	tcase_add_test(tc, a_folder_without_data_takes_another_place);
 	tcase_add_test(tc, foreign_frames_are_refused_and_counted);
 	tcase_add_test(tc, impossible_messages_are_refused_and_counted);
 	tcase_add_test(tc, who_leads_is_known_where_nothing_is_held);

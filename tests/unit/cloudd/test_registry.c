@@ -76,6 +76,19 @@ START_TEST(a_silent_node_is_dead_after_a_while_and_alive_when_heard)
 }
 END_TEST
 
+START_TEST(a_new_node_has_time_to_be_started)
+{
+	struct registry_event e;
+	t->clouds[3].state = CLOUD_GONE;
+	ck_assert(!pass(200, 1 << 3, &e));
+	t->clouds[3].state = CLOUD_MEMBER;
+	t->map_version++;
+	ck_assert(!pass(60, 1 << 3, &e));
+	ck_assert(pass(1, 1 << 3, &e));
+	expect(e, 3, NODE_EVENT_DEAD);
+}
+END_TEST
+
 START_TEST(silence_counts_from_the_leaders_own_beginning)
 {
 	struct registry_event e;
@@ -173,6 +186,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_silent_node_is_dead_after_a_while_and_alive_when_heard);
+	tcase_add_test(tc, a_new_node_has_time_to_be_started);
 	tcase_add_test(tc, silence_counts_from_the_leaders_own_beginning);
 	tcase_add_test(tc, who_was_stopped_itself_calls_nobody_dead);
 	tcase_add_test(tc, who_hears_few_is_cut_off_itself);
