@@ -133,7 +133,7 @@ int apply_open(const struct topology *t, struct kv *state, struct apply **ret_ap
 {
 	char *why = NULL;
 	struct apply *a = xcalloc(1, sizeof(*a));
-	a->topology = t;
+	a->topology = topology_hold(t);
 	a->topologies = topologies_new(t->path);
 	a->kv = state;
 	a->group_count = 1 + t->shards;
@@ -190,6 +190,7 @@ void apply_close(struct apply *a)
 	for (uint32_t i = 0; i < a->group_count; i++)
 		unload(a, &a->groups[i]);
 	topologies_free(a->topologies);
+	topology_free(a->topology);
 	free(a->groups);
 	free(a);
 }

@@ -33,6 +33,9 @@ int consensus_leader(const struct consensus *c, uint32_t group)
 	/* Cut off from what the others send, but not from what they answer: they have gone on to another term. */
 	if (leader == RAFT_NOBODY && g->said_leader != (int)c->self && g->said_term > raft_term(g->raft))
 		return g->said_leader;
+	/* Moved away: its leader speaks to this replica no more. */
+	if (leader == RAFT_NOBODY && g->said_leader != (int)c->self && !g->placed)
+		return g->said_leader;
 	if (leader == RAFT_NOBODY || (leader == c->member && (!g->serving || c->failed)))
 		return -1;
 	return (int)node_of(leader);

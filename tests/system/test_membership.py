@@ -191,8 +191,8 @@ class MembersComeAndGo(unittest.TestCase):
             for step, name in steps:
                 pauses.since()
                 took = add(c, name) if step == "add" else remove(c, name)
-                told.append(f"{step} {name} {took:.1f} s (longest pause {pauses.since():.2f} s)")
                 expect_shares(c, c.cloud_names, min(replicas, len(c.cloud_names)))
+                told.append(f"{step} {name} {took:.1f} s (longest pause {pauses.since():.2f} s)")
         finally:
             pauses.finish()
             lines = [line for w in writers for line in w.finish()]
