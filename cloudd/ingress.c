@@ -347,9 +347,13 @@ static bool check_edge(struct ingress *in, const struct msg *m, const char *edge
 	o->edge = known < 0 ? ORIGIN_NO_EDGE : (uint32_t)known;
 	if (known < 0 || (o->forwarded && topology_cloud(in->topology, m->from) < 0)) {
 		in->counters.refused_edge++;
-		const char *reason =
-		    known < 0 ? "this edge is not in the topology" : "the sender is not the edge that it names";
-		answer_edge(in, o, edge, &(struct answer){.verdict = VERDICT_REFUSED, .reason = reason});
+		/* A node that forwards may be new, or have been removed, and one of the two does not know it yet: that is no word
+		 * against the edge. */
+		bool other = known >= 0 && topology_edge(in->topology, m->from) < 0;
+		answer_edge(in, o, edge, &(struct answer){.verdict = other ? VERDICT_UNAVAILABLE : VERDICT_REFUSED,
+					     .reason = known < 0 ? "this edge is not in the topology"
+					             : other ? "the sender is no node that is known here"
+					                     : "the sender is not the edge that it names"});
 		return false;
 	}
 	return true;

@@ -142,6 +142,10 @@ START_TEST(strangers_are_refused_with_a_reason_and_counted)
 	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_REFUSED);
 	ck_assert_uint_eq(ingress_counters(w.in)->refused_edge, 2);
 	m = batch_msg("a", "body", 4);
+	m.from = "cloud-9"; /* a node that one of the two does not know yet, or any more: the edge is not at fault */
+	ck_assert(!ingress_accept(w.in, route_of("r1"), &m, 0, &o));
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_UNAVAILABLE);
+	m = batch_msg("a", "body", 4);
 	m.cluster_id = bytes_of(foreign_id, sizeof(foreign_id));
 	ck_assert(!ingress_accept(w.in, route_of("r1"), &m, 0, &o));
 	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_REFUSED);
