@@ -68,6 +68,8 @@ struct meta {
 	bool mapping; /* the first map was proposed in this time */
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct meta_row *rows;
+	struct meta_edge *others; /* committed, of edges that the topology does not have: one may be added again */
+	size_t other_count;
 	struct stream_row *streams;
 	struct pending pending;
 	struct spread *spread;
@@ -165,6 +167,15 @@ static void clear_refused(struct meta_row *row)
 	row->refused_count = 0;
 }
 
+static void forget_others(struct meta *m)
+{
+	for (size_t i = 0; i < m->other_count; i++)
+		free(m->others[i].name);
+	free(m->others);
+	m->others = NULL;
+	m->other_count = 0;
+}
+
 void meta_free(struct meta *m)
 {
 	if (!m)
@@ -173,6 +184,7 @@ void meta_free(struct meta *m)
 		clear_refused(&m->rows[i]);
 	for (size_t i = 0; i < m->topology->stream_count; i++)
 		free_stream(&m->streams[i]);
+	forget_others(m);
 	free(m->rows);
 	free(m->streams);
 	free(m->taken);
@@ -209,6 +221,35 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	free_stream(&was);
 }
 
+static void load_edge(struct meta_row *row, const struct meta_edge *from)
+{
+	row->epoch = from->epoch;
+	memcpy(row->claim, from->claim, CLAIM_BYTES);
+	row->readmit = from->readmit;
+}
+
+/* An edge that was not here; it may have been of the cluster before. */
+static void add_edge(struct meta *m, struct meta_row *row, const char *name)
+{
+	row->heard_ns = m->now_ns;
+	row->reported = false;
+	for (size_t i = 0; i < m->other_count; i++) {
+		if (!strcmp(m->others[i].name, name) && m->others[i].epoch > row->epoch)
+			load_edge(row, &m->others[i]);
+	}
+}
+
+/* As apply did with what is committed of it (meta_remove_edge). */
+static void remove_edge(struct meta_row *row)
+{
+	if (!row->epoch || row->epoch == UINT64_MAX)
+		return;
+	row->epoch++;
+	row->readmit = false;
+	for (size_t i = 0; i < CLAIM_BYTES; i++)
+		row->claim[i] = (uint8_t)~row->claim[i];
+}
+
 void meta_set_topology(struct meta *m, const struct topology *t)
 {
 	size_t edges = m->topology->edge_count, streams = m->topology->stream_count;
@@ -216,8 +257,16 @@ void meta_set_topology(struct meta *m, const struct topology *t)
 	pthread_mutex_lock(&m->lock);
 	m->rows = xrealloc(m->rows, (t->edge_count + 1) * sizeof(*m->rows));
 	m->clocks = xrealloc(m->clocks, (t->edge_count + 1) * sizeof(*m->clocks));
-	for (size_t i = edges; i < t->edge_count; i++)
-		m->rows[i] = (struct meta_row){.heard_ns = m->now_ns};
+	for (size_t i = 0; i < edges; i++) {
+		if (t->edges[i].gone && !m->topology->edges[i].gone)
+			remove_edge(&m->rows[i]);
+		else if (!t->edges[i].gone && m->topology->edges[i].gone)
+			add_edge(m, &m->rows[i], t->edges[i].name);
+	}
+	for (size_t i = edges; i < t->edge_count; i++) {
+		m->rows[i] = (struct meta_row){0};
+		add_edge(m, &m->rows[i], t->edges[i].name);
+	}
 	m->streams = xrealloc(m->streams, (t->stream_count + 1) * sizeof(*m->streams));
 	for (size_t i = 0; i < streams; i++)
 		remake_stream(&m->streams[i], t, &t->streams[i], edges, m->now_ns);
@@ -296,15 +345,18 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 		return rc;
 	pthread_mutex_lock(&m->lock);
 	forget_committed(m);
+	forget_others(m);
 	m->created = state.created;
 	memcpy(m->id, state.cluster_id, CLUSTER_ID_BYTES);
 	for (size_t i = 0; i < state.edge_count; i++) {
 		struct meta_row *row = row_of(m, state.edges[i].name);
-		if (!row)
+		if (row) {
+			load_edge(row, &state.edges[i]);
 			continue;
-		row->epoch = state.edges[i].epoch;
-		memcpy(row->claim, state.edges[i].claim, CLAIM_BYTES);
-		row->readmit = state.edges[i].readmit;
+		}
+		m->others = xrealloc(m->others, (m->other_count + 1) * sizeof(*m->others));
+		m->others[m->other_count] = state.edges[i];
+		m->others[m->other_count++].name = xstrdup(state.edges[i].name);
 	}
 	for (size_t i = 0; i < state.stream_count; i++)
 		load_stream(m, &state.streams[i]);
