@@ -228,6 +228,15 @@ static int touch(struct apply *a, uint32_t group)
 	return 0;
 }
 
+static int load_by_ref(struct apply *a, struct group *g, uint32_t shard)
+{
+	const struct topology *t = g->ref ? topology_of_ref(g->ref) : a->topology;
+	int rc = shard_load(t, shard, g->head.meta_index, &g->state, &g->shard);
+	if (!rc)
+		g->shard->mapped = g->ref != NULL;
+	return rc;
+}
+
 /* The shard in memory, by the map that its state has. */
 static int load(struct apply *a, struct group *g, uint32_t group)
 {
@@ -237,8 +246,7 @@ static int load(struct apply *a, struct group *g, uint32_t group)
 		rc = map_record_error(topologies_get(a->topologies, map, &g->ref));
 	else if (rc == WEIR_ENOTFOUND)
 		rc = 0;
-	const struct topology *t = g->ref ? topology_of_ref(g->ref) : a->topology;
-	return rc ? rc : shard_load(t, group - 1, g->head.meta_index, &g->state, &g->shard);
+	return rc ? rc : load_by_ref(a, g, group - 1);
 }
 
 /* Before an entry of this index. */
@@ -291,7 +299,7 @@ static void tell_shard(const struct group *g, struct apply_result *res)
 	if (!g->shard)
 		return;
 	res->meta_index = g->shard->meta_index;
-	res->map_version = g->shard->topology->map_version;
+	res->map_version = g->ref ? topology_of_ref(g->ref)->map_version : 0;
 	res->more = sweep_pending(g->shard);
 	res->dirty = sweep_dirty(g->shard);
 }
@@ -322,7 +330,7 @@ static int shard_take_map(struct apply *a, struct group *g, const struct entry *
 		rc = map_record_put(&g->state, e->map.map);
 	unload(a, g);
 	g->ref = ref;
-	return rc ? rc : shard_load(topology_of_ref(ref), number, g->head.meta_index, &g->state, &g->shard);
+	return rc ? rc : load_by_ref(a, g, number);
 }
 
 static int apply_to_shard(struct apply *a, struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)

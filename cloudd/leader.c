@@ -24,6 +24,7 @@ struct leader {
 	struct leader_counters *counters;
 	bool leads;
 	bool mapped;               /* the shard's state goes by a cluster map: the same on all replicas */
+	uint64_t map_version;      /* of that, as of the last entry applied */
 	struct leader_edge **edges; /* by index in the topology, made when first needed */
 	uint64_t advanced;         /* meta index of the last advance taken; 0: not known yet */
 	uint64_t advance_proposed; /* meta index of the last one proposed, or advanced; 0: not known yet */
@@ -284,6 +285,12 @@ static void propose_batch(struct leader *s, const struct origin *o, const struct
 	if (reason) {
 		s->counters->refused++;
 		answer(s, o, VERDICT_REFUSED, edge->epoch, edge->applied, reason);
+		return;
+	}
+	/* It may hold versions of streams that the shard has not heard of yet: it would count them as unknown, and drop them. */
+	if (m->batch.map_version > s->map_version) {
+		s->counters->busy++;
+		answer(s, o, VERDICT_BUSY, edge->epoch, edge->applied, "the shard does not have the edge's cluster map yet");
 		return;
 	}
 	struct entry e = {.kind = ENTRY_BATCH, .time_ns = now.wall_ns};
@@ -547,6 +554,8 @@ void leader_applied(struct leader *s, const struct apply_result *r, struct leade
 {
 	note_advanced(s, r->meta_index);
 	s->mapped = s->mapped || r->map_version;
+	if (r->map_version > s->map_version)
+		s->map_version = r->map_version;
 	if (!s->leads)
 		return;
 	struct pending_item *first = pending_first(&s->pending, r->index);

@@ -77,6 +77,7 @@ struct shard_stream {
 
 struct shard {
 	const struct topology *topology;
+	bool mapped; /* the topology is of the map in its state */
 	struct state *state; /* the caller's: its transaction and digest */
 	uint32_t number;
 	uint64_t meta_index; /* of the last advance taken */

@@ -82,7 +82,7 @@ static bool is_stranger(const struct shard *sh, struct bytes edge)
 	char name[NAME_MAX_BYTES + 1];
 	memcpy(name, edge.p, edge.n);
 	name[edge.n] = 0;
-	return sh->topology->map_version && topology_edge(sh->topology, name) < 0;
+	return sh->mapped && topology_edge(sh->topology, name) < 0;
 }
 
 int shard_apply_open(struct shard *sh, const struct entry *e, struct apply_result *res)

@@ -453,6 +453,7 @@ static void put_batch(const struct msg *m, Weir__Batch *w)
 	w->shard = m->batch.shard;
 	w->seq = m->batch.seq;
 	w->body = put_bytes(m->batch.body);
+	w->map_version = m->batch.map_version;
 }
 
 static void put_batch_reply(const struct msg *m, Weir__BatchReply *w)
@@ -1073,6 +1074,7 @@ static void take_batch(struct taker *t, const Weir__Batch *w, struct msg *m)
 	m->batch.epoch = w->epoch;
 	m->batch.shard = w->shard;
 	m->batch.seq = w->seq;
+	m->batch.map_version = w->map_version;
 	m->batch.body = take_bytes(w->body);
 }
 

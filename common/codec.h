@@ -233,6 +233,7 @@ struct msg {
 			uint32_t shard;
 			uint64_t seq;
 			struct bytes body;
+			uint64_t map_version; /* that the edge goes by; 0: its file, or it does not say */
 		} batch;
 		struct {
 			const char *edge;

@@ -374,6 +374,7 @@ static bool lane_send(struct uplink *u, uint32_t shard, const struct uplink_view
 	m.batch.epoch = u->epoch;
 	m.batch.shard = shard;
 	m.batch.seq = l->next;
+	m.batch.map_version = u->topology->map_version;
 	m.batch.body = bytes_of(u->body.data, u->body.len);
 	if (!send_msg(u, &m, mono_ns))
 		return false;

@@ -127,6 +127,8 @@ static struct bytes body(uint32_t shard, uint64_t seq, double value)
 	return bytes_of(b->data, b->len);
 }
 
+static uint64_t edge_map_version;
+
 static void batch_of(uint64_t req_id, uint64_t epoch, uint64_t seq, struct bytes bytes)
 {
 	struct msg m = {.type = MSG_BATCH};
@@ -136,6 +138,7 @@ static void batch_of(uint64_t req_id, uint64_t epoch, uint64_t seq, struct bytes
 	m.batch.shard = SHARD;
 	m.batch.seq = seq;
 	m.batch.body = bytes;
+	m.batch.map_version = edge_map_version;
 	leader_batch(w.l, &o, &m, w.now);
 }
 
@@ -178,6 +181,24 @@ START_TEST(an_answer_comes_with_apply_and_never_before)
 	expect_answer(3, 4, VERDICT_OK);
 	ck_assert_uint_eq(w.answers[3].a.last, 2);
 	ck_assert_uint_eq(w.counters.merged, 2);
+}
+END_TEST
+
+/* It may hold streams that the shard would count as unknown, and drop. */
+START_TEST(a_batch_of_a_map_that_the_shard_lacks_waits_for_it)
+{
+	open_edge(1, 5, 1, 0);
+	applied(2, VERDICT_OK, 5, 0);
+	struct bytes b = body(SHARD, 1, 1);
+	edge_map_version = 2;
+	batch_of(2, 5, 1, b);
+	expect_answer(1, 2, VERDICT_BUSY);
+	ck_assert_uint_eq(w.index, 2);
+	struct apply_result r = {.group = SHARD + 1, .index = 3, .kind = ENTRY_MAP, .map_version = 2};
+	leader_applied(w.l, &r, w.now);
+	batch_of(3, 5, 1, b);
+	ck_assert_uint_eq(w.index, 3);
+	edge_map_version = 0;
 }
 END_TEST
 
@@ -480,6 +501,31 @@ START_TEST(advances_are_proposed_once_in_order_and_answered_when_applied)
 }
 END_TEST
 
+START_TEST(maps_are_of_the_same_queue)
+{
+	struct entry e = {.kind = ENTRY_MAP, .map = {512, 256, bytes_of("map", 3)}};
+	struct buf raw = {0};
+	struct msg m = {.type = MSG_ADVANCE};
+	struct origin o = origin(MSG_ADVANCE, 2);
+	entry_encode(&e, &raw);
+	m.advance.shard = SHARD;
+	m.advance.meta_index = 512;
+	m.advance.entry = bytes_of(raw.data, raw.len);
+	advance(1, 256, 0);
+	leader_advance(w.l, &o, &m, w.now);
+	ck_assert_int_eq(proposed_kind(3), ENTRY_MAP);
+	advance(3, 1024, 768); /* one between them was lost */
+	expect_answer(0, 3, VERDICT_OUT_OF_SEQUENCE);
+	advance(4, 768, 512);
+	ck_assert_uint_eq(w.index, 4);
+	m.advance.meta_index = 513;
+	o.req_id = 5;
+	leader_advance(w.l, &o, &m, w.now);
+	expect_answer(1, 5, VERDICT_REFUSED);
+	buf_free(&raw);
+}
+END_TEST
+
 START_TEST(advances_that_lie_or_do_not_decode_are_refused)
 {
 	struct msg m = {.type = MSG_ADVANCE};
@@ -591,6 +637,8 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, an_answer_comes_with_apply_and_never_before);
+	tcase_add_test(tc, a_batch_of_a_map_that_the_shard_lacks_waits_for_it);
+	tcase_add_test(tc, maps_are_of_the_same_queue);
 	tcase_add_test(tc, a_batch_in_flight_is_never_proposed_twice);
 	tcase_add_test(tc, gaps_are_out_of_sequence_against_what_was_proposed);
 	tcase_add_test(tc, another_batch_under_the_same_number_is_fenced);
