@@ -18,7 +18,7 @@
 static int give_up(int rc, char *why, struct buf *error)
 {
 	if (rc)
-		buf_printf(error, "%s", why);
+		buf_printf(error, "%s", why ? why : err_text(rc));
 	free(why);
 	return rc;
 }
