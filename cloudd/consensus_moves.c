@@ -32,10 +32,18 @@ bool moves_caught_up(const struct raft_status *s, uint64_t id)
 	    p->match + RAFT_PROMOTE_LAG_MAX >= s->last;
 }
 
+/* Its node has another number by now: the folder is lost, and it will not be heard again. */
+static bool is_superseded(const struct group *g, uint64_t id)
+{
+	uint64_t present = node_of(id) < CLOUDS_MAX ? member_of(g->c, node_of(id)) : RAFT_NOBODY;
+	return present != RAFT_NOBODY && present != id;
+}
+
+/* Raft takes for active who was heard within an election timeout, in which a lost folder may be back under another number. */
 static bool is_active(const struct group *g, const struct raft_status *s, uint64_t id)
 {
 	const struct raft_progress_status *p = moves_progress(s, id);
-	return id == g->c->member || (p && p->active);
+	return id == g->c->member || (p && p->active && !is_superseded(g, id));
 }
 
 /* The present number of that rank's node; RAFT_NOBODY: not known in this start. */
@@ -136,19 +144,30 @@ static enum step remove_learner(struct group *g, const struct raft_status *s)
 	return STEP_NONE;
 }
 
-/* Whom it replaces goes first where that is not there: one voter less that would have to be. One for one: else fewer copies than
- * there are to be would do for a majority. */
+/* A voter of the same node, and it is not known yet which of the two is lost: the node has not said its number in this start. */
+static bool has_twin(const struct group *g, const struct raft_status *s, uint64_t id)
+{
+	for (uint32_t i = 0; i < s->config.count; i++) {
+		const struct raft_member *m = &s->config.members[i];
+		if (m->voter && node_of(m->id) == node_of(id) && !is_superseded(g, m->id))
+			return true;
+	}
+	return false;
+}
+
+/* Whom it replaces goes first where that is not there: one voter less that would have to be; and where it cannot go now, it
+ * is not made two that are dead, maybe, of four. One for one: else fewer copies than there are to be would do for a majority. */
 static enum step promote(struct group *g, const struct raft_status *s)
 {
 	uint64_t extra = extra_voter(g, s);
-	bool first = extra != RAFT_NOBODY && !is_active(g, s, extra) && can_go(g, s, extra) &&
-	    count_voters(s) >= topology_replicas(g->c->topology, g->number);
+	bool full = count_voters(s) >= topology_replicas(g->c->topology, g->number);
+	bool first = full && extra != RAFT_NOBODY && !is_active(g, s, extra);
 	for (uint32_t i = 0; i < s->config.count; i++) {
 		const struct raft_member *m = &s->config.members[i];
-		if (m->voter || !moves_caught_up(s, m->id))
+		if (m->voter || !moves_caught_up(s, m->id) || (full && has_twin(g, s, m->id)))
 			continue;
 		if (first)
-			return take_out(g, extra);
+			return can_go(g, s, extra) ? take_out(g, extra) : STEP_NONE;
 		return begun(g, raft_promote(g->raft, m->id), &g->c->counters.replaced);
 	}
 	return STEP_NONE;

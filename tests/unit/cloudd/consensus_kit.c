@@ -333,7 +333,7 @@ void kit_infos(void)
 	for (uint32_t from = 0; from < kit.count; from++) {
 		for (uint32_t to = 0; to < kit.count; to++) {
 			struct msg_info info;
-			if (from == to || !kit.nodes[from].up || !kit.nodes[to].up || kit.cut[from][to])
+			if (from == to || !kit.nodes[from].up || !kit.nodes[to].up || kit.cut[from][to] || kit.silent[from][to])
 				continue;
 			consensus_info(kit.nodes[from].c, &info);
 			consensus_peer(kit.nodes[to].c, from, &info, true, kit_time());

@@ -44,6 +44,7 @@ struct kit {
 	uint32_t count;
 	struct kit_node nodes[KIT_NODES];
 	bool cut[KIT_NODES][KIT_NODES]; /* from, to: nothing passes */
+	bool silent[KIT_NODES][KIT_NODES]; /* from, to: infos do not pass */
 	int64_t now_ns;
 	size_t ticks;
 	size_t frames, bulk_frames, biggest_frame;

@@ -222,6 +222,108 @@ START_TEST(a_dead_voter_and_others_are_replaced)
 }
 END_TEST
 
+static void cut_off(uint32_t node, bool cut)
+{
+	for (uint32_t n = 0; n < kit.count; n++)
+		kit.cut[n][node] = kit.cut[node][n] = cut;
+}
+
+static void lose_folder(uint32_t node)
+{
+	kit_stop(node);
+	kit_wipe(node);
+}
+
+/* The others are a majority, and whoever comes instead is taken in. */
+static void expect_two_go_on(uint32_t lost)
+{
+	work(4 * SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		uint64_t index = kit_propose(kit_leader(g), g);
+		for (uint32_t n = 0; n < 3; n++) {
+			if (n != lost)
+				kit_await(n, g, index);
+		}
+	}
+	start_by_map(lost);
+	work(SECOND); /* it is heard */
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+
+/* What the leader has of the present member of a node. */
+static bool has_role(uint32_t node, uint32_t group, enum replica_role role)
+{
+	struct group_status s = kit_status(kit_leader(group), group);
+	for (uint32_t i = 0; i < s.replica_count; i++) {
+		if (s.replicas[i].replica == consensus_member(kit.nodes[node].c))
+			return s.replicas[i].role == role;
+	}
+	return false;
+}
+
+static void work_until(uint32_t node, uint32_t group, enum replica_role role)
+{
+	for (size_t i = 0; !has_role(node, group, role); i++) {
+		ck_assert_uint_lt(i, 20 * SECOND);
+		work(1);
+	}
+}
+
+/* The same folder lost twice, so soon that it was heard a moment ago: two that are dead are never voters beside the others. */
+START_TEST(a_folder_is_lost_twice)
+{
+	work(SECOND + (size_t)_i);
+	lose_folder(2);
+	start_by_map(2);
+	kit.nodes[2].hold_apply = true;
+	work_until(2, 1, REPLICA_LEARNER);
+	kit.nodes[1].hold_log = true; /* what comes now is not committed at once */
+	kit.nodes[2].hold_apply = false;
+	work(4);
+	lose_folder(2);
+	kit.nodes[1].hold_log = false;
+	expect_two_go_on(2);
+}
+END_TEST
+
+/* The same while the other follower is away for a while: the leader still leads, and can commit nothing. */
+START_TEST(a_folder_is_lost_twice_and_another_one_was_away)
+{
+	work(SECOND);
+	lose_folder(2);
+	start_by_map(2);
+	kit.nodes[2].hold_apply = true;
+	work_until(2, 1, REPLICA_LEARNER);
+	work(2 * SECOND); /* the lost one is known not to be there */
+	cut_off(1, true);
+	work((size_t)_i);
+	kit.nodes[2].hold_apply = false; /* it has caught up now */
+	work(2 * SECOND);
+	lose_folder(2);
+	cut_off(1, false);
+	expect_two_go_on(2);
+}
+END_TEST
+
+/* A leader that does not know yet which of a node's two members is the lost one: it has not heard what the node says of itself. */
+START_TEST(a_new_leader_knows_no_number)
+{
+	work(SECOND);
+	lose_folder(2);
+	start_by_map(2);
+	work((size_t)_i);
+	kit_stop(0);
+	start_by_map(0);
+	kit.silent[2][1] = kit.silent[2][0] = true;
+	work(4 * SECOND);
+	lose_folder(2);
+	kit.silent[2][1] = kit.silent[2][0] = false;
+	expect_two_go_on(2);
+}
+END_TEST
+
 /* It went by the map in which it had a place when it went away: it hears of the later one only afterwards. */
 START_TEST(who_was_away_drops_nothing_before_it_knows_the_map)
 {
@@ -430,6 +532,9 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, three_to_five_and_back_under_proposals);
 	tcase_add_test(tc, a_dead_voter_and_others_are_replaced);
+	tcase_add_loop_test(tc, a_folder_is_lost_twice, 0, 20);
+	tcase_add_loop_test(tc, a_folder_is_lost_twice_and_another_one_was_away, 0, 40);
+	tcase_add_loop_test(tc, a_new_leader_knows_no_number, 1, 24);
 	tcase_add_test(tc, who_was_away_drops_nothing_before_it_knows_the_map);
 	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
 	tcase_add_test(tc, a_dropped_group_comes_back);
