@@ -64,8 +64,10 @@ int edged_check(const struct topology *t, uint32_t edge, char **ret_why)
 	free(why);
 	if (t->keys_dir)
 		return rc;
-	for (size_t i = 0; i < t->cloud_count && !rc; i++)
-		rc = msgq_check_address(t->clouds[i].listen, false, ret_why);
+	for (size_t i = 0; i < t->cloud_count && !rc; i++) {
+		if (t->clouds[i].state != CLOUD_GONE)
+			rc = msgq_check_address(t->clouds[i].listen, false, ret_why);
+	}
 	for (size_t i = 0; i < e->source_count && !rc; i++)
 		rc = check_loopback("source", e->sources[i].name, e->sources[i].listen, ret_why);
 	return rc;

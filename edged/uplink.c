@@ -87,10 +87,18 @@ static uint32_t clouds_there(const struct topology *t)
 	return n;
 }
 
-/* The first that is there from this place on, round and round. */
+static bool stays(const struct topology *t, uint32_t cloud)
+{
+	return t->clouds[cloud].state != CLOUD_GONE && t->clouds[cloud].state != CLOUD_LEAVING;
+}
+
+/* The first that is there, and stays, from this place on, round and round; else one that is there. */
 static uint32_t cloud_from(const struct topology *t, uint32_t place)
 {
 	uint32_t n = (uint32_t)t->cloud_count;
+	for (uint32_t i = 0; i < n; i++)
+		if (stays(t, (place + i) % n))
+			return (place + i) % n;
 	for (uint32_t i = 0; i < n; i++)
 		if (t->clouds[(place + i) % n].state != CLOUD_GONE)
 			return (place + i) % n;
@@ -792,6 +800,8 @@ void uplink_set_topology(struct uplink *u, const struct topology *t, uint32_t ed
 	bool same = now && now->state != CLOUD_GONE && strcmp(now->name, before->name) == 0 &&
 	    strcmp(now->listen, before->listen) == 0;
 	weir_assert(t->shards == was->shards);
+	if (same && !stays(t, u->cloud)) /* before it is out of the cluster, and forwards nothing any more */
+		same = cloud_from(t, u->cloud) == u->cloud;
 	u->topology = t;
 	u->edge = &t->edges[edge];
 	u->io.arg = io_arg;

@@ -197,6 +197,11 @@ class MembersComeAndGo(unittest.TestCase):
             pauses.finish()
             lines = [line for w in writers for line in w.finish()]
         print("\n    " + "; ".join(told) + f"; {len(lines)} readings")
+        version = cluster_of(c)["map_version"]
+        for e in c.edges.values():
+            wait_for("the edge to go by the last map", lambda: f"map={version}" in e.log())
+            self.assertNotIn("cannot be used", e.log())
+            self.assertNotIn("FENCED", e.log())
         expect_exact(self, c, lines)
 
     def test_three_to_five_and_back(self):
