@@ -463,8 +463,11 @@ static void put_raft(struct buf *out, const struct consensus_counters *c)
 	    "entries that could not be applied to damaged records, with no other replica to ask", STATS_COUNTER, c->passed_over);
 	put_one(out, "weir_cloud_log_unread_total", "entries of the log that did not read and were not needed", STATS_COUNTER,
 	    c->log_unread);
-	put_one(out, "weir_raft_replaced_total", "members replaced after their node's data folder was lost", STATS_COUNTER,
-	    c->replaced);
+	put_one(out, "weir_raft_replaced_total", "learners that caught up and were promoted", STATS_COUNTER, c->replaced);
+	PUT_MANY(out, "weir_raft_members_changed_total", "changes of members begun by leaders here", "change",
+	    {"added", c->members_added}, {"removed", c->members_removed});
+	PUT_MANY(out, "weir_cloud_groups_moved_total", "groups that a change of the map brought here, or took away", "way",
+	    {"opened", c->opened}, {"dropped", c->dropped});
 	PUT_MANY(out, "weir_raft_frames_total", "frames of consensus between nodes", "result", {"in", c->frames_in},
 	    {"out", c->frames_out}, {"lost", c->frames_lost}, {"foreign", c->frames_foreign});
 	PUT_MANY(out, "weir_raft_messages_total", "messages in those frames", "result", {"in", c->messages_in},

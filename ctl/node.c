@@ -227,7 +227,8 @@ const struct command command_node_add = {
 	.name = "node add", .words = "NAME", .summary = "one cloud node more; shards move to it while all goes on",
 	.help = "Adds the node to the cluster's topology, keeping the file's comments, and shows how its share of the replicas comes to\n"
 		"it: each is copied, follows, and takes the place of another one, without a shard ever losing its quorum. Start the\n"
-		"node with any topology file of the cluster that lists it: it takes the rest from the others.\n\n"
+		"node, not before, with a topology file that lists it: it takes the rest from the others. Where the cluster has keys,\n"
+		"make the node's with `weirctl keygen` first, and give NAME.pub to every node and edge.\n\n"
 		"  weirctl node add cloud-4 --listen tcp://127.0.0.1:7104 --http 127.0.0.1:8104\n"
 		"  cloudd --config topology.yaml --node cloud-4\n",
 	.options = add_options, .option_count = sizeof(add_options) / sizeof(add_options[0]),
