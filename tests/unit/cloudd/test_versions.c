@@ -1,5 +1,5 @@
 /* Maps in shards and in the meta group: versions of streams, what a change of configuration leaves as it is, edges that go; and
- * answers that span versions. */
+ * answers that span versions. The sweep works in very small pieces. */
 #include <check.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "common/err.h"
 #include "common/map.h"
 #include "common/topology.h"
+#include "tests/unit/cloudd/copy.h"
 #include "tests/unit/cloudd/kit.h"
 
 #define OLDS_MAX 64
@@ -289,6 +290,25 @@ START_TEST(a_window_that_changes_is_neither_told_twice_nor_left_out)
 	close_to(0, 70);
 	ck_assert_str_eq(tell(0), "50 60 ");
 	ck_assert_uint_eq(k.t->stream_count, 1);
+}
+END_TEST
+
+_Static_assert(ENTRY_ROWS_MAX == 7, "passes are left in the middle");
+
+START_TEST(a_window_that_changes_in_the_middle_of_a_pass)
+{
+	take_map();
+	feed(0, A, 0, 100);
+	feed(0, kit_group(1, "b"), 0, 100);
+	(void)advance_by(0, 60, NULL, 0);
+	ck_assert_str_eq(tell(0), "0 0 10 10 20 20 30 "); /* the pass stands within 30 */
+	change_to(HEAD(E123) S("by: [t], window: {size: 20s, every: 10s}, compute: [count, sum], retain: 5m, max_groups: 2"));
+	kit_sweep_all(&k);
+	ck_assert_str_eq(tell(0), "20 20 30 30 40 40 "); /* what ends after 30, where all was told, up to 60 */
+	(void)advance_by(0, 90, NULL, 0);
+	ck_assert_str_eq(tell(0), "50 50 60 60 70 70 ");
+	kit_sweep_all(&k);
+	ck_assert_str_eq(tell(0), "");
 }
 END_TEST
 
@@ -920,6 +940,51 @@ START_TEST(replicas_are_equal_whatever_happens_between_entries)
 }
 END_TEST
 
+static void apply_script(uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i < to; i++) {
+		struct apply_result res;
+		ck_assert_int_eq(apply_entry(k.a, 1, i + 1, 1, bytes_of(script[i].data, script[i].len), &res), 0);
+		apply_result_clear(&res);
+	}
+	k.index[1] = to;
+	kit_commit(&k);
+}
+
+/* A replica that begins with another's state goes by the map that is in it. */
+START_TEST(a_snapshot_carries_the_map)
+{
+	random_state = 4711 + (uint64_t)_i;
+	write_script();
+	apply_script(0, SCRIPT / 2);
+	struct copy_files files = {0};
+	struct snapshot_files f = copy_files(&files);
+	struct snapshots *ss = snapshots_new(k.kv, &f);
+	struct buf chunks[64], config;
+	struct snapshot_head head;
+	size_t count = copy_all(ss, 1, chunks, &config, &head);
+	struct kit first = k;
+	kit_init(&k, 1, S1);
+	ck_assert_int_eq(apply_snapshot_begin(k.a, 1), 0);
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_int_eq(apply_snapshot_records(k.a, 1, bytes_of(chunks[i].data, chunks[i].len)), 0);
+		buf_free(&chunks[i]);
+	}
+	ck_assert_int_eq(apply_snapshot_end(k.a, 1, &head), 0);
+	kit_commit(&k);
+	buf_free(&config);
+	snapshots_free(ss);
+	apply_script(SCRIPT / 2, SCRIPT);
+	struct kit copy = k;
+	k = first;
+	apply_script(SCRIPT / 2, SCRIPT);
+	copy_check_same(&k, &copy, 1);
+	kit_close(&copy);
+	for (size_t i = 0; i < SCRIPT; i++)
+		buf_free(&script[i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("versions");
@@ -930,6 +995,7 @@ int main(void)
 	tcase_add_test(c, maps_are_taken_in_the_order_of_the_queue);
 	tcase_add_test(c, each_window_is_told_of_by_one_version);
 	tcase_add_test(c, a_window_that_changes_is_neither_told_twice_nor_left_out);
+	tcase_add_test(c, a_window_that_changes_in_the_middle_of_a_pass);
 	tcase_add_test(c, groups_over_a_lowered_maximum_stay);
 	tcase_add_test(c, what_was_deleted_stays_so_when_more_is_to_be_kept);
 	tcase_add_test(c, a_rollup_that_is_added_begins_with_a_whole_period);
@@ -945,6 +1011,7 @@ int main(void)
 	tcase_add_test(c, an_edge_that_is_removed_is_admitted_anew_only);
 	tcase_add_test(c, maps_and_advances_are_one_queue);
 	tcase_add_loop_test(c, replicas_are_equal_whatever_happens_between_entries, 0, 8);
+	tcase_add_loop_test(c, a_snapshot_carries_the_map, 0, 3);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
