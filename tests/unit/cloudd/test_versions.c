@@ -960,7 +960,7 @@ START_TEST(a_snapshot_carries_the_map)
 	struct copy_files files = {0};
 	struct snapshot_files f = copy_files(&files);
 	struct snapshots *ss = snapshots_new(k.kv, &f);
-	struct buf chunks[64], config;
+	struct buf chunks[64] = {{0}}, config = {0};
 	struct snapshot_head head;
 	size_t count = copy_all(ss, 1, chunks, &config, &head);
 	struct kit first = k;
