@@ -65,6 +65,7 @@ struct node {
 	struct group_status *statuses; /* by group: as of the last tick */
 	bool *reachable;         /* by node: likewise */
 	struct buf why;          /* not ready: why; empty: ready */
+	bool unlisted;           /* the cluster has a map, and this node has no place in it yet */
 	bool stopped;            /* after consensus has failed: what waited is answered */
 	struct node_counters counters;
 	struct leader_counters leader_counters;
@@ -560,7 +561,10 @@ static void learn_map(struct node *n, struct bytes raw)
 		return;
 	}
 	int place = place_in(&map, n->name);
-	if (!n->topology->map_version && place >= 0 && place != (int)n->self) {
+	n->unlisted = !n->topology->map_version && place < 0;
+	if (n->unlisted) {
+		/* Started before it was added: it goes by its file, and founds nothing as others have a map, until it has a place. */
+	} else if (!n->topology->map_version && place >= 0 && place != (int)n->self) {
 		n->io.mapped(n->io.arg, NULL, raw);
 	} else if (map.version > n->topology->map_version) {
 		if (map_topology(&map, n->topology->path, n->topology, &t, &errors)) {
@@ -1015,6 +1019,8 @@ static void put_not_ready(const struct node *n, struct buf *out)
 		buf_printf(out, "%s", consensus_failed(n->consensus));
 	else if (consensus_removed(n->consensus))
 		buf_printf(out, "removed from the cluster: this node serves nothing, and may be stopped");
+	else if (n->unlisted)
+		buf_printf(out, "the cluster's topology does not list this node: weirctl node add %s", n->name);
 	else if (foreign >= 0)
 		buf_printf(out,
 		    "this node's data are of another cluster than %s's: it does not serve; give it an empty data folder, or the "

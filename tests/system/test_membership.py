@@ -239,6 +239,24 @@ class MembersComeAndGo(unittest.TestCase):
             finally:
                 gone.kill()
 
+    def test_started_before_it_is_added(self):
+        """It waits, says for what, and founds nothing."""
+        with Cluster(edges=file_edges(1), streams=[stream()], cluster=dict(THREE, shards=4)) as c:
+            c.start(edges=False)
+            wait_for("a map", lambda: cluster_of(c)["map_version"] > 0)
+            prepare(c, "cloud-4")
+            c.clouds["cloud-4"].start()
+
+            def says_so():
+                try:
+                    c.get("cloud-4", "/readyz")
+                except ApiError as e:
+                    return "weirctl node add cloud-4" in str(e)
+            wait_for("it to say what it waits for", says_so)
+            c.ctl("node", "add", "cloud-4", "--listen", f"tcp://127.0.0.1:{c.zmq['cloud-4']}", "--http",
+                  f"127.0.0.1:{c.http['cloud-4']}", "--yes")
+            expect_shares(c, c.cloud_names, 3)
+
     def test_what_cannot_be_is_refused(self):
         with Cluster(clouds=1, streams=[stream()], edges=file_edges(1), cluster={"shards": 2}) as c:
             c.start(edges=False)
