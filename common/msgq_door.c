@@ -127,6 +127,9 @@ static void handle_disconnected(struct msgq_socket *s, int fd)
 		d->succeeded--;
 	*c = (struct door_connection){0};
 	d->open--;
+	/* One handshake may be told as failed twice: no more can be on their way out than have not succeeded. */
+	unsigned pending = d->open > d->succeeded ? d->open - (unsigned)d->succeeded : 0;
+	d->failed = d->failed < pending ? d->failed : pending;
 	atomic_fetch_sub_explicit(&s->m->connections, 1, memory_order_relaxed);
 }
 

@@ -112,7 +112,7 @@ static void fill(struct rows_writer *w)
 	partial_add(&p, &pspec, 1, 2.5);
 	partial_add(&p, &pspec, 2, -1);
 	struct row r = {.start_ns = -50, .end_ns = 0, .group = kit_group(2, "a", "b"), .state = WINDOW_FINAL,
-	    .revision = 3, .edges = {3, 1, 1, 1, 1, {bytes_of("e1", 2)}}, .partial = p};
+	    .revision = 3, .edges = {3, 1, 1, 1, 1, {bytes_of("e1", 2)}, false}, .partial = p};
 	rows_writer_add(w, &r);
 	r.group = kit_group(2, "a", "c");
 	rows_writer_add(w, &r);

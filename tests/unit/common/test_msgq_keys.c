@@ -217,12 +217,16 @@ START_TEST(strangers_are_refused_and_counted)
 	ck_assert_int_eq(addr_parse(msgq_endpoint(server), &a), 0);
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(a.port)};
 	memcpy(&sin.sin_addr, a.ip, 4);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	for (int i = 0; i < 20; i++)
-		(void)!send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 28, MSG_NOSIGNAL);
-	turn_until_refused(MSGQ_NO_HANDSHAKE, 1);
-	close(fd);
+	while (!counters().handshakes_refused[MSGQ_NO_HANDSHAKE]) { /* an end may be taken for that of one before: then another counts */
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+		for (int i = 0; i < 20; i++)
+			(void)!send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 28, MSG_NOSIGNAL);
+		uint64_t accepted = counters().accepted;
+		while (counters().connections > 1 || counters().accepted == accepted)
+			loop_turn(loop, true);
+		close(fd);
+	}
 	say_and_hear();
 	ck_assert_uint_eq(got, 2);
 	ck_assert_uint_eq(counters().received, 2);
