@@ -3,8 +3,11 @@
 #include "common/msgq.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <zmq.h>
 
@@ -13,6 +16,7 @@
 
 #define LINGER_MS 200
 #define HANDSHAKE_MS 3000
+#define END_MS 3000 /* for libzmq's own threads, beyond the linger */
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 2000
 #define PING_MS 2000
@@ -78,6 +82,51 @@ int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msg
 	return 0;
 }
 
+/* libzmq 4.3.4 may wait for ever for the end of a connection whose handshake the other side does not go on with (a stopped
+ * process, a network that is cut): then the context, its threads and what it holds are left behind. */
+struct ending {
+	void *ctx;
+	atomic_bool done;
+	atomic_int owners; /* the one that waits, and the one that ends */
+};
+
+static void ending_drop(struct ending *e)
+{
+	if (atomic_fetch_sub(&e->owners, 1) == 1)
+		free(e);
+}
+
+static void *end_context(void *arg)
+{
+	struct ending *e = arg;
+	while (zmq_ctx_term(e->ctx) && errno == EINTR)
+		;
+	atomic_store(&e->done, true);
+	ending_drop(e);
+	return NULL;
+}
+
+static void end_within(void *ctx, int ms)
+{
+	struct ending *e = xcalloc(1, sizeof(*e));
+	pthread_t thread;
+	e->ctx = ctx;
+	atomic_store(&e->owners, 2);
+	if (pthread_create(&thread, NULL, end_context, e)) {
+		end_context(e);
+		ending_drop(e);
+		return;
+	}
+	const struct timespec step = {.tv_nsec = 2000000};
+	for (int waited = 0; waited < ms && !atomic_load(&e->done); waited += 2)
+		nanosleep(&step, NULL);
+	if (atomic_load(&e->done))
+		pthread_join(thread, NULL);
+	else
+		pthread_detach(thread);
+	ending_drop(e);
+}
+
 void msgq_free(struct msgq *m)
 {
 	if (!m)
@@ -87,8 +136,7 @@ void msgq_free(struct msgq *m)
 	if (m->look)
 		loop_timer_free(m->look);
 	msgq_keys_close(m);
-	while (zmq_ctx_term(m->ctx) && errno == EINTR)
-		;
+	end_within(m->ctx, m->linger_ms + END_MS);
 	free(m);
 }
 

@@ -49,7 +49,7 @@ struct msgq_options {
 typedef void msgq_frame_fn(void *arg, struct bytes route, const char *who, const void *frame, size_t len);
 
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq);
-/* Closes what is still open; returns within linger_ms. */
+/* Closes what is still open; returns within linger_ms, and a few seconds at the worst. */
 void msgq_free(struct msgq *m);
 
 /* WEIR_EINVAL: an address that cannot be used (as it is without keys, or at all); *ret_why a text for people, the caller's to free. */
