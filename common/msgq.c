@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <zmq.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/msgq_parts.h"
 
@@ -86,14 +86,16 @@ int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msg
  * process, a network that is cut): then the context, its threads and what it holds are left behind. */
 struct ending {
 	void *ctx;
-	atomic_bool done;
-	atomic_int owners; /* the one that waits, and the one that ends */
+	pthread_mutex_t mutex;
+	pthread_cond_t ended;
+	bool done, left; /* the context has ended; nobody waits for it any more */
 };
 
-static void ending_drop(struct ending *e)
+static void ending_free(struct ending *e)
 {
-	if (atomic_fetch_sub(&e->owners, 1) == 1)
-		free(e);
+	pthread_cond_destroy(&e->ended);
+	pthread_mutex_destroy(&e->mutex);
+	free(e);
 }
 
 static void *end_context(void *arg)
@@ -101,30 +103,53 @@ static void *end_context(void *arg)
 	struct ending *e = arg;
 	while (zmq_ctx_term(e->ctx) && errno == EINTR)
 		;
-	atomic_store(&e->done, true);
-	ending_drop(e);
+	pthread_mutex_lock(&e->mutex);
+	e->done = true;
+	bool left = e->left;
+	pthread_cond_signal(&e->ended);
+	pthread_mutex_unlock(&e->mutex);
+	if (left)
+		ending_free(e);
 	return NULL;
+}
+
+static struct ending *ending_new(void *ctx)
+{
+	struct ending *e = xcalloc(1, sizeof(*e));
+	pthread_condattr_t attr;
+	e->ctx = ctx;
+	pthread_mutex_init(&e->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&e->ended, &attr);
+	pthread_condattr_destroy(&attr);
+	return e;
 }
 
 static void end_within(void *ctx, int ms)
 {
-	struct ending *e = xcalloc(1, sizeof(*e));
+	struct ending *e = ending_new(ctx);
+	int64_t until_ns = clock_mono_ns() + ms * NS_PER_MS;
+	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
 	pthread_t thread;
-	e->ctx = ctx;
-	atomic_store(&e->owners, 2);
-	if (pthread_create(&thread, NULL, end_context, e)) {
+	int waited = pthread_create(&thread, NULL, end_context, e);
+	if (waited) {
 		end_context(e);
-		ending_drop(e);
+		ending_free(e);
 		return;
 	}
-	const struct timespec step = {.tv_nsec = 2000000};
-	for (int waited = 0; waited < ms && !atomic_load(&e->done); waited += 2)
-		nanosleep(&step, NULL);
-	if (atomic_load(&e->done))
-		pthread_join(thread, NULL);
-	else
+	pthread_mutex_lock(&e->mutex);
+	while (!e->done && waited != ETIMEDOUT)
+		waited = pthread_cond_timedwait(&e->ended, &e->mutex, &ts);
+	bool done = e->done;
+	e->left = !done;
+	pthread_mutex_unlock(&e->mutex);
+	if (!done) {
 		pthread_detach(thread);
-	ending_drop(e);
+		return;
+	}
+	pthread_join(thread, NULL);
+	ending_free(e);
 }
 
 void msgq_free(struct msgq *m)

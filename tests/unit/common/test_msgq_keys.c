@@ -119,10 +119,9 @@ static void setup(void)
 static void teardown(void)
 {
 	static const char *const files[] = {"cloud.key", "cloud.pub", "edge-1.key", "edge-1.pub", "edge-2.pub", "cloud-2.pub"};
-	/* The server first: libzmq 4.3.4 may wait for ever for the end of a connection whose handshake nobody goes on with. */
+	zmq_ctx_shutdown(ctx); /* not zmq_ctx_term(): after a refused handshake libzmq 4.3.4 may wait there for ever */
 	msgq_free(client_q);
 	msgq_free(server_q);
-	zmq_ctx_term(ctx);
 	loop_free(loop);
 	keys_free(server_keys);
 	keys_free(client_keys);
@@ -199,21 +198,27 @@ START_TEST(frames_come_with_the_name_of_their_key)
 }
 END_TEST
 
+/* Who sees first that the two do not fit hangs up. A stranger that did so first was counted as one without a handshake, and does
+ * not come again: then another one comes. */
+static void strangers_until(enum msgq_refusal r, const struct key_text *cloud, const struct key_text *public,
+    const struct key_text *secret)
+{
+	while (!counters().handshakes_refused[r]) {
+		void *s = stranger(cloud, public, secret);
+		uint64_t accepted = counters().accepted;
+		connect_and_say(s);
+		while (!counters().handshakes_refused[r] && (counters().accepted == accepted || counters().connections > 1))
+			loop_turn(loop, true);
+		zmq_close(s);
+	}
+}
+
 START_TEST(strangers_are_refused_and_counted)
 {
 	say_and_hear();
-	void *wrong = stranger(&pub[0], &pub[3], &sec[3]);
-	connect_and_say(wrong);
-	turn_until_refused(MSGQ_UNKNOWN_KEY, 1);
-	zmq_close(wrong);
-	void *none = stranger(NULL, NULL, NULL);
-	connect_and_say(none);
-	turn_until_refused(MSGQ_NO_CURVE, 1);
-	zmq_close(none);
-	void *mistaken = stranger(&pub[2], &pub[1], &sec[1]);
-	connect_and_say(mistaken);
-	turn_until_refused(MSGQ_WRONG_SERVER_KEY, 1);
-	zmq_close(mistaken);
+	strangers_until(MSGQ_UNKNOWN_KEY, &pub[0], &pub[3], &sec[3]);
+	strangers_until(MSGQ_NO_CURVE, NULL, NULL, NULL);
+	strangers_until(MSGQ_WRONG_SERVER_KEY, &pub[2], &pub[1], &sec[1]);
 	struct addr a;
 	ck_assert_int_eq(addr_parse(msgq_endpoint(server), &a), 0);
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(a.port)};
