@@ -1,5 +1,6 @@
 """The main job on real readings: whatever dies on the way, every window holds exactly what was read."""
 
+import contextlib
 import os
 import random
 import re
@@ -46,6 +47,29 @@ def wait_all_final(cluster, lines, per_window=1):
     for field in FIELDS:
         count = sum(1 for r in parse_simple_lines("".join(lines)) if r.field == field)
         cluster.wait_count(cluster.cloud_names[0], field, count * per_window, state="final")
+
+
+@contextlib.contextmanager
+def growing_files(cluster, parts, steps):
+    """Writes parts[i] to edge-(i + 1).lp in about so many steps of 0.1 s, while daemons die, so that the kills hit every stage of
+    the way. Gives an Event to wait on; when this ends, all is written."""
+    pace = threading.Event()
+
+    def write(i):
+        with open(os.path.join(cluster.dir, f"edge-{i + 1}.lp"), "w") as f:
+            step = len(parts[i]) // steps + 1
+            for at in range(0, len(parts[i]), step):
+                f.writelines(parts[i][at:at + step])
+                f.flush()
+                pace.wait(0.1)
+    writers = [threading.Thread(target=write, args=(i,)) for i in range(len(parts))]
+    for w in writers:
+        w.start()
+    try:
+        yield pace
+    finally:
+        for w in writers:
+            w.join()
 
 
 class TrafficOverTcp(unittest.TestCase):
@@ -95,30 +119,14 @@ class TrafficFromFilesWithKills(unittest.TestCase):
         edges = {f"edge-{i + 1}": {"sources": [{"type": "file", "path": f"edge-{i + 1}.lp", "follow": True}],
                                    "idle_after": "4s", "tick": "100ms", "heartbeat": "500ms"} for i in range(2)}
         with Cluster(edges=edges, streams=traffic_streams("5m")) as c:
-            stop = threading.Event()
-
-            # The files grow while daemons die, so that the kills hit every stage of the way.
-            def write(i):
-                with open(os.path.join(c.dir, f"edge-{i + 1}.lp"), "w") as f:
-                    step = len(parts[i]) // 60 + 1
-                    for at in range(0, len(parts[i]), step):
-                        f.writelines(parts[i][at:at + step])
-                        f.flush()
-                        stop.wait(0.1)
-            writers = [threading.Thread(target=write, args=(i,)) for i in range(2)]
-            for w in writers:
-                w.start()
-            c.start()
-            try:
+            with growing_files(c, parts, 60) as pace:
+                c.start()
                 for _ in range(4):
                     victim = rng.choice(list(c.clouds.values()) + list(c.edges.values()))
-                    stop.wait(rng.uniform(0.1, 1.0))
+                    pace.wait(rng.uniform(0.1, 1.0))
                     victim.kill()
-                    stop.wait(rng.uniform(0.0, 1.0))
+                    pace.wait(rng.uniform(0.0, 1.0))
                     victim.start()
-            finally:
-                for w in writers:
-                    w.join()
             c.wait_ready()
             wait_all_final(c, lines)
             for field in FIELDS:

@@ -14,9 +14,9 @@ import unittest
 import urllib.error
 
 from links import Links
-from test_exact import FIELDS, check_everywhere, split_by_sensor, traffic_streams, wait_all_final
+from test_exact import FIELDS, check_everywhere, growing_files, split_by_sensor, traffic_streams, wait_all_final
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
-from weirtest import (LONG, NS, ApiError, Cluster, assert_rows, edge_ledger, metric_sum, oracle_windows,
+from weirtest import (LONG, NS, SECURITY, ApiError, Cluster, assert_rows, edge_ledger, metric_sum, oracle_windows,
                       parse_simple_lines, traffic_lines, wait_for)
 
 THREE = {"replicas": 3}
@@ -112,7 +112,7 @@ class KillsWithoutWaiting(unittest.TestCase):
     def test_kills(self):
         lines = traffic_lines()
         resumed = []
-        for seed in range(20 if LONG else 3):
+        for seed in range(20 if LONG else 1 if SECURITY else 3):
             with self.subTest(seed=seed):
                 self.one_round(lines, random.Random(seed), resumed)
         print(f"\n    writes resumed after {len(resumed)} kills of clouds: median {statistics.median(resumed):.2f} s, "
@@ -155,40 +155,27 @@ class KillsWithoutWaiting(unittest.TestCase):
                  "lateness": "1h", "compute": ["count"], "retain": "forever", "edges": ["edge-1"]}
         with Cluster(edges=edges, streams=traffic_streams("5m") + [probe], cluster=THREE) as c:
             open(os.path.join(c.dir, "probe.lp"), "w").close()
-            stop = threading.Event()
-
-            def write(i):
-                with open(os.path.join(c.dir, f"edge-{i + 1}.lp"), "w") as f:
-                    step = len(parts[i]) // 150 + 1
-                    for at in range(0, len(parts[i]), step):
-                        f.writelines(parts[i][at:at + step])
-                        f.flush()
-                        stop.wait(0.1)
-            writers = [threading.Thread(target=write, args=(i,)) for i in range(2)]
-            for w in writers:
-                w.start()
-            c.start()
             reader = Reader(c, FIELDS)
             reader.start()
             sent = [0]
             try:
-                self.probe(c, 0, sent)
-                kinds = ["leader", "follower", "meta", "ingress", "edge"]
-                rng.shuffle(kinds)
-                for k, kind in enumerate(kinds):
-                    victim = self.victim(c, kind, rng)
-                    stop.wait(rng.uniform(0.0, 0.5))
-                    victim.kill()
-                    if kind == "edge":
-                        victim.start()
-                        self.probe(c, k + 1, sent)
-                    else:
-                        resumed.append(self.probe(c, k + 1, sent))
-                        victim.start()
-                    c.wait_ready()
+                with growing_files(c, parts, 150) as pace:
+                    c.start()
+                    self.probe(c, 0, sent)
+                    kinds = ["leader", "follower", "meta", "ingress", "edge"]
+                    rng.shuffle(kinds)
+                    for k, kind in enumerate(kinds):
+                        victim = self.victim(c, kind, rng)
+                        pace.wait(rng.uniform(0.0, 0.5))
+                        victim.kill()
+                        if kind == "edge":
+                            victim.start()
+                            self.probe(c, k + 1, sent)
+                        else:
+                            resumed.append(self.probe(c, k + 1, sent))
+                            victim.start()
+                        c.wait_ready()
             finally:
-                for w in writers:
-                    w.join()
                 reader.finish()
             wait_all_final(c, lines)
             for field in FIELDS:
