@@ -5,6 +5,7 @@ something can be awaited: wait_for() polls a condition until a generous deadline
 """
 
 import collections
+import contextlib
 import fcntl
 import http.client
 import json
@@ -113,11 +114,11 @@ class Daemon:
     def start(self, stdin=None):
         assert not self.running(), self.name
         self.cluster.prepare_http()
-        log = open(self.log_path, "ab")
-        self.process = subprocess.Popen(
-            [self.program, "--config", self.config or self.cluster.config, "--node", self.name],
-            stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.dir, env={**os.environ, **self.env})
-        log.close()
+        with open(self.log_path, "ab") as log, self.cluster.inside(self.name):
+            self.process = subprocess.Popen(
+                [self.program, "--config", self.config or self.cluster.config, "--node", self.name],
+                stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cluster.dir,
+                env={**os.environ, **self.env})
         return self
 
     def running(self):
@@ -203,6 +204,10 @@ class Cluster:
         self.write_config()
         if security and "security" not in (cluster or {}):
             self.keygen()
+
+    def inside(self, name):
+        """Where that daemon is started and asked: here. Clusters whose daemons have a network of their own say otherwise."""
+        return contextlib.nullcontext()
 
     def write_config(self):
         with open(self.config, "w") as f:
@@ -292,7 +297,8 @@ class Cluster:
     def get(self, name, path, **params):
         query = urllib.parse.urlencode([(k, v) for k, vs in params.items()
                                         for v in (vs if isinstance(vs, list) else [vs])])
-        return http_get(self.url(name) + path + ("?" + query if query else ""), token=self.token, context=self.context)
+        with self.inside(name):
+            return http_get(self.url(name) + path + ("?" + query if query else ""), token=self.token, context=self.context)
 
     def api(self, name, path, **params):
         return json.loads(self.get(name, "/api/v1/" + path, **params))
@@ -315,11 +321,13 @@ class Cluster:
         return parse_metrics(self.get(name, "/metrics"))
 
     def ctl(self, *args, node=None, check=True, stdin=None, timeout=120):
-        where = ["--url", self.url(node or self.cloud_names[0])]
+        node = node or self.cloud_names[0]
+        where = ["--url", self.url(node)]
         if self.is_secure():
             where += ["--ca-file", self.ca_file, "--token-file", self.token_file]
-        r = subprocess.run([WEIRCTL, *where, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
-                           cwd=self.dir)
+        with self.inside(node):
+            r = subprocess.run([WEIRCTL, *where, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
+                               cwd=self.dir)
         if check and r.returncode != 0:
             raise AssertionError(f"weirctl {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
         return r
