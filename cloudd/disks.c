@@ -1,49 +1,22 @@
 #include "cloudd/disks.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cloudd/apply.h"
 #include "cloudd/state.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/kv_salvage.h"
 
 /* ---- aside ------------------------------------------------------------------------------------------------------ */
-
-static void sync_folder(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	(void)fsync(fd);
-	close(fd);
-}
-
-static int move_file(const char *folder, const char *from_name, const char *to_name, char **ret_why)
-{
-	char *from = xasprintf("%s/%s", folder, from_name), *to = xasprintf("%s/%s", folder, to_name);
-	int rc = 0;
-	if (rename(from, to)) {
-		*ret_why = xasprintf("%s cannot be renamed to %s: %s", from, to, strerror(errno));
-		rc = WEIR_EIO;
-	} else {
-		sync_folder(folder);
-	}
-	free(from);
-	free(to);
-	return rc;
-}
 
 int disks_set_aside(const char *data, const char *name, char **ret_why)
 {
 	char *folder = xasprintf("%s/%s", data, name);
-	int rc = move_file(folder, KV_DATA_FILE, KV_DATA_FILE ".damaged", ret_why);
+	int rc = kv_set_aside(folder, ret_why);
 	free(folder);
 	return rc;
 }
@@ -125,75 +98,12 @@ static int check(const char *path, struct look *l, unsigned dbs, char **ret_why)
 	return rc;
 }
 
-/* ---- what reads of a file that is not to be used -------------------------------------------------------------------- */
-
-#define SALVAGE_RECORDS 10000 /* of one transaction */
-
-struct salvage {
-	struct kv *to;
-	struct kv_txn *txn;
-	unsigned records;
-};
-
-static int save_record(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
-{
-	struct salvage *s = arg;
-	(void)name;
-	int rc = s->txn ? 0 : kv_begin(s->to, true, &s->txn);
-	if (!rc)
-		rc = kv_put(s->txn, db, key, value);
-	if (rc || ++s->records % SALVAGE_RECORDS)
-		return rc;
-	rc = kv_commit(s->txn);
-	s->txn = NULL;
-	return rc;
-}
-
-static int salvage(const char *from, const char *to, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
-{
-	struct kv_lmdb_options o = {to, names, dbs, map_bytes, false};
-	struct salvage s = {0};
-	int rc = kv_lmdb_open(&o, &s.to, ret_why);
-	if (rc)
-		return rc;
-	struct kv_check_options look = {.path = from, .dbs = names, .db_count = dbs, .arg = &s, .record = save_record};
-	struct kv_check_result result;
-	rc = kv_check(&look, &result, ret_why);
-	if (!rc && s.txn) {
-		rc = kv_commit(s.txn);
-		s.txn = NULL;
-	}
-	kv_abort(s.txn);
-	kv_close(s.to);
-	if (rc && !*ret_why)
-		*ret_why = xasprintf("what reads of %s cannot be copied: %s", from, err_text(rc));
-	return rc;
-}
-
-static void remove_saved(const char *folder)
-{
-	static const char *const files[] = {KV_DATA_FILE, "lock.mdb", "lock"};
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		char *file = xasprintf("%s/%s", folder, files[i]);
-		(void)unlink(file);
-		free(file);
-	}
-	(void)rmdir(folder);
-}
-
-/* Into a folder of its own, so that a crash meanwhile leaves the damaged file where it is. */
 static int save_rest(const char *data, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
 {
-	char *folder = xasprintf("%s/state", data), *saved = xasprintf("%s/state/saved", data);
-	remove_saved(saved);
-	int rc = salvage(folder, saved, names, dbs, map_bytes, ret_why);
-	if (!rc)
-		rc = disks_set_aside(data, "state", ret_why);
-	if (!rc)
-		rc = move_file(folder, "saved/" KV_DATA_FILE, KV_DATA_FILE, ret_why);
-	remove_saved(saved);
+	char *folder = xasprintf("%s/state", data);
+	struct kv_salvage_options o = {.folder = folder, .dbs = names, .db_count = dbs, .map_bytes = map_bytes};
+	int rc = kv_salvage(&o, ret_why);
 	free(folder);
-	free(saved);
 	return rc;
 }
 

@@ -56,7 +56,7 @@ struct check {
 	struct kv_check_result *out;
 	int fd;
 	uint32_t page_bytes;
-	uint64_t pages;
+	uint64_t pages, room_pages; /* that there are; that the bits have room for */
 	uint8_t *used, *spare;  /* bits, by page */
 	uint8_t *filled;        /* bits, by two bytes of a page */
 	uint8_t *big;           /* the overflow pages being looked at */
@@ -141,13 +141,13 @@ static bool read_at(const struct check *c, uint64_t page, void *room, size_t byt
 	return true;
 }
 
-/* Each page belongs to one thing. */
+/* Each page belongs to one thing. The list of free pages is read before anything else. */
 static bool take_pages(struct check *c, uint64_t first, uint64_t count)
 {
 	if (first < 2 || first >= c->pages || count > c->pages - first)
 		return false;
 	for (uint64_t i = first; i < first + count; i++) {
-		if (bit(c->used, i))
+		if (bit(c->used, i) || (!c->is_free && bit(c->spare, i)))
 			return false;
 		set_bit(c->used, i);
 	}
@@ -353,7 +353,7 @@ static const char *load_page(struct check *c, struct frame *f, uint64_t number, 
 	f->number = number;
 	f->next = 0;
 	if (!take_pages(c, number, 1))
-		return "a page is used twice, or does not exist";
+		return "a page is used twice, is listed as free, or does not exist";
 	if (!read_at(c, number, f->page, c->page_bytes))
 		return "a page cannot be read";
 	if (get64(f->page) != number || get16(f->page + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH))
@@ -471,6 +471,15 @@ static int known_db(const struct kv_check_options *o, const char *name)
 	return -1;
 }
 
+static int check_db(struct check *c, const struct named *n)
+{
+	uint64_t bad = c->out->bad_pages;
+	int rc = check_tree(c, n->name, &n->tree, 0);
+	if (!rc && c->o->dbs && c->out->bad_pages == bad)
+		c->out->sound[c->db / 64] |= UINT64_C(1) << (c->db % 64);
+	return rc;
+}
+
 static int check_named(struct check *c)
 {
 	int rc = 0;
@@ -482,7 +491,7 @@ static int check_named(struct check *c)
 		if (db < 0)
 			report_page(c, "there is a database that should not be", c->named[i].tree.root);
 		else
-			rc = check_tree(c, c->named[i].name, &c->named[i].tree, 0);
+			rc = check_db(c, &c->named[i]);
 	}
 	/* All databases are made at once, with the first transaction. */
 	for (unsigned i = 0; i < c->o->db_count && c->named_count && !rc; i++) {
@@ -496,18 +505,51 @@ static int check_named(struct check *c)
 	return rc;
 }
 
-static int check_all(struct check *c, const uint8_t *meta)
+/* The free pages and the names of the databases. *ret_fine: the latter are whole. */
+static int check_lists(struct check *c, const uint8_t *meta, bool *ret_fine)
 {
 	struct tree free_tree, main_tree;
 	read_tree(meta + META_FREE, &free_tree);
 	read_tree(meta + META_MAIN, &main_tree);
 	c->is_free = true;
 	c->leaf = free_leaf;
+	uint64_t bad = c->out->bad_pages;
 	int rc = check_tree(c, "", &free_tree, FREE_FLAGS);
+	c->out->list_sound = !rc && c->out->bad_pages == bad;
 	c->is_free = false;
 	c->leaf = main_leaf;
+	bad = c->out->bad_pages;
 	if (!rc)
 		rc = check_tree(c, "", &main_tree, 0);
+	*ret_fine = c->out->bad_pages == bad;
+	return rc;
+}
+
+static void forget(struct check *c)
+{
+	for (size_t i = 0; i < c->named_count; i++)
+		free(c->named[i].name);
+	c->named_count = 0;
+	memset(c->used, 0, c->room_pages / 8 + 1);
+	memset(c->spare, 0, c->room_pages / 8 + 1);
+	c->out->used_pages = c->out->free_pages = 0;
+}
+
+static uint64_t pages_of(const uint8_t *meta)
+{
+	return get64(meta + META_LAST) + 1;
+}
+
+/* Without the list of databases nothing is read; that of the transaction before is on other pages. other: NULL, or its meta page. */
+static int check_all(struct check *c, const uint8_t *meta, const uint8_t *other)
+{
+	bool fine;
+	int rc = check_lists(c, meta, &fine);
+	if (!rc && !fine && c->o->either_meta && other) {
+		forget(c);
+		c->pages = c->out->pages = pages_of(other);
+		rc = check_lists(c, other, &fine);
+	}
 	if (!rc)
 		rc = check_named(c);
 	c->name = "";
@@ -538,41 +580,81 @@ static int why(char **ret_why, int code, char *text)
 	return code;
 }
 
-/* 0: *ret_page is that of the later transaction, where both are fine; else it is what could be found out. */
-static int read_metas(struct check *c, uint8_t *room, const uint8_t **ret_meta, char **ret_why)
+/* NULL: fine. */
+static const char *check_one_meta(const uint8_t *page, uint32_t page_bytes, unsigned number, uint64_t *ret_txn)
+{
+	if (get32(page + 16) != META_MAGIC || get32(page + 20) != META_FORMAT)
+		return "a meta page is damaged";
+	return check_meta(page, page_bytes, number, ret_txn);
+}
+
+static bool is_page_size(uint32_t bytes)
+{
+	return bytes >= 512 && bytes <= PAGE_MAX && !(bytes & (bytes - 1));
+}
+
+struct metas {
+	uint8_t *first, *second; /* in one room for two pages */
+	const char *wrong, *wrong_first, *wrong_second; /* NULL: fine */
+	uint64_t txn_first, txn_second;
+};
+
+/* As pages of page_bytes. */
+static void look_at_metas(const struct check *c, uint32_t page_bytes, struct metas *m)
+{
+	m->second = m->first + page_bytes;
+	m->wrong_first = m->wrong_second = m->wrong = "the file is cut short";
+	if (!is_page_size(page_bytes) || !read_at(c, 0, m->first, 2 * (size_t)page_bytes))
+		return;
+	m->wrong_first = check_one_meta(m->first, page_bytes, 0, &m->txn_first);
+	m->wrong_second = check_one_meta(m->second, page_bytes, 1, &m->txn_second);
+	m->wrong = m->wrong_first ? m->wrong_first : m->wrong_second;
+	if (!m->wrong && (m->txn_first || m->txn_second) && m->txn_first != m->txn_second + 1 &&
+	    m->txn_second != m->txn_first + 1)
+		m->wrong = "the meta pages do not belong together";
+}
+
+/* Both say so, of pages of any size: no damage, but a program of another time. */
+static bool is_of_another_format(const struct check *c, const uint8_t *head)
+{
+	uint8_t second[META_END];
+	uint32_t format = get32(head + 20), bytes = get32(head + META_FREE);
+	return get32(head + 16) == META_MAGIC && format != META_FORMAT && format < 16 && is_page_size(bytes) &&
+	    pread(c->fd, second, sizeof(second), (off_t)bytes) == (ssize_t)sizeof(second) &&
+	    get32(second + 16) == META_MAGIC && get32(second + 20) == format;
+}
+
+/* 0: *ret_meta is that of the later transaction, where both are fine, and *ret_other the other one; else what could be found out. */
+static int read_metas(struct check *c, uint8_t *room, const uint8_t **ret_meta, const uint8_t **ret_other, char **ret_why)
 {
 	uint8_t head[META_END];
 	if (pread(c->fd, head, sizeof(head), 0) != (ssize_t)sizeof(head)) {
-		c->name = "";
 		report_page(c, "the file is cut short", 0);
 		return 0;
 	}
-	bool magic = get32(head + 16) == META_MAGIC, format = get32(head + 20) == META_FORMAT;
-	c->page_bytes = get32(head + META_FREE);
-	if (magic && !format && get32(head + 20) < 16)
+	if (is_of_another_format(c, head))
 		return why(ret_why, WEIR_EVERSION, xasprintf("%s: LMDB data of another format", c->o->path));
-	if (!magic || !format || c->page_bytes < 512 || c->page_bytes > PAGE_MAX || (c->page_bytes & (c->page_bytes - 1))) {
-		report_page(c, "a meta page is damaged", 0);
-		return 0;
+	uint32_t usual_bytes = (uint32_t)sysconf(_SC_PAGESIZE); /* as LMDB makes them */
+	struct metas m = {.first = room};
+	c->page_bytes = get32(head + META_FREE);
+	look_at_metas(c, c->page_bytes, &m);
+	if (m.wrong && c->page_bytes != usual_bytes) {
+		c->page_bytes = usual_bytes;
+		look_at_metas(c, c->page_bytes, &m);
 	}
-	uint8_t *second = room + c->page_bytes;
-	if (!read_at(c, 0, room, 2 * (size_t)c->page_bytes)) {
-		report_page(c, "the file is cut short", 0);
-		return 0;
-	}
-	uint64_t txn0, txn1;
-	const char *wrong = check_meta(room, c->page_bytes, 0, &txn0);
-	if (!wrong)
-		wrong = check_meta(second, c->page_bytes, 1, &txn1);
-	if (!wrong && (get32(second + 16) != META_MAGIC || get32(second + 20) != META_FORMAT))
-		wrong = "a meta page is damaged";
-	if (!wrong && (txn0 || txn1) && txn0 != txn1 + 1 && txn1 != txn0 + 1)
-		wrong = "the meta pages do not belong together";
-	if (wrong)
-		report_page(c, wrong, 0);
-	else
-		*ret_meta = txn1 > txn0 ? second : room;
+	if (m.wrong)
+		report_page(c, m.wrong, 0);
+	if (!m.wrong || (c->o->either_meta && !(m.wrong_first && m.wrong_second)))
+		*ret_meta = !m.wrong_second && (m.wrong_first || m.txn_second > m.txn_first) ? m.second : m.first;
+	if (!m.wrong_first && !m.wrong_second)
+		*ret_other = *ret_meta == m.first ? m.second : m.first;
 	return 0;
+}
+
+/* Pages at the end that were freed by the transaction that took them are never written: so many bits, and no more. */
+static bool fits(const struct check *c, uint64_t pages)
+{
+	return pages >= 2 && pages / 64 <= c->out->file_bytes / c->page_bytes + 1024 * 1024;
 }
 
 static int check_file(struct check *c, char **ret_why)
@@ -583,27 +665,30 @@ static int check_file(struct check *c, char **ret_why)
 	c->out->file_bytes = (uint64_t)st.st_size;
 	if (!st.st_size)
 		return why(ret_why, WEIR_ENOTFOUND, xasprintf("%s: the data file is empty", c->o->path));
-	const uint8_t *meta = NULL;
+	const uint8_t *meta = NULL, *other = NULL;
 	uint8_t *metas = xmalloc(2 * PAGE_MAX);
 	c->name = "";
-	int rc = read_metas(c, metas, &meta, ret_why);
+	int rc = read_metas(c, metas, &meta, &other, ret_why);
 	if (rc || !meta) {
 		free(metas);
 		return rc;
 	}
-	c->pages = c->out->pages = get64(meta + META_LAST) + 1;
-	/* Pages at the end that were freed by the transaction that took them are never written: so many bits, and no more. */
-	if (c->pages < 2 || c->pages / 64 > c->out->file_bytes / c->page_bytes + 1024 * 1024) {
+	c->pages = c->out->pages = c->room_pages = pages_of(meta);
+	if (!fits(c, c->pages)) {
 		report_page(c, "a meta page is damaged", 0);
 		free(metas);
 		return 0;
 	}
-	c->used = xcalloc(c->pages / 8 + 1, 1);
-	c->spare = xcalloc(c->pages / 8 + 1, 1);
+	if (other && !fits(c, pages_of(other)))
+		other = NULL;
+	if (other && pages_of(other) > c->room_pages)
+		c->room_pages = pages_of(other);
+	c->used = xcalloc(c->room_pages / 8 + 1, 1);
+	c->spare = xcalloc(c->room_pages / 8 + 1, 1);
 	c->filled = xcalloc(c->page_bytes / 16 + 1, 1);
 	for (unsigned i = 0; i < KV_CHECK_DEPTH_MAX; i++)
 		c->frames[i].page = xmalloc(c->page_bytes);
-	rc = check_all(c, meta);
+	rc = check_all(c, meta, other);
 	if (rc)
 		*ret_why = xasprintf("%s: %s", c->o->path, err_text(rc));
 	free(metas);

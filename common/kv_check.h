@@ -32,6 +32,10 @@ struct kv_check_options {
 	const char *path;         /* the environment's folder, or a data file alone (of which nobody knows whether it is open) */
 	const char *const *dbs;   /* names that there may be; NULL: any */
 	unsigned db_count;
+	/* Where a meta page is damaged, or they contradict each other, or the list of databases is damaged that the later one has, to go by
+	 * the other one: that is the last transaction, or the one before it, whose pages LMDB leaves alone for so long. Else nothing of
+	 * such a file is read. */
+	bool either_meta;
 	void *arg;
 	/* Each sound record, in the order of keys within its database. db: its place in `dbs`, or as the file numbers them. May be
 	 * NULL. A negative code ends the check with it. */
@@ -45,7 +49,16 @@ struct kv_check_result {
 	uint64_t used_pages, free_pages, records;
 	uint64_t bad_records;              /* that do not match their checksums, in trees that are sound */
 	uint64_t bad_pages;                /* what else is wrong: LMDB must not open this file for writing */
+	/* Pages that are listed as free hold what was true once: nothing of them is read, even where a damaged page points there. So
+	 * records of a file whose list is sound are those of the last transaction, as far as they could be read. */
+	bool list_sound;                   /* the list of free pages is there and whole */
+	uint64_t sound[(KV_DBS_MAX + 63) / 64]; /* databases, by their place in `dbs`, whose trees were found and are whole */
 };
+
+static inline bool kv_check_is_sound(const struct kv_check_result *r, unsigned db)
+{
+	return r->sound[db / 64] >> (db % 64) & 1;
+}
 
 /* 0: it was gone through, the result says what was found. WEIR_ENOTFOUND: there is no such file, or it is empty. WEIR_EBUSY: a
  * process has it open. WEIR_EVERSION; WEIR_EIO: it cannot be opened (a part that cannot be read is damage); what record()

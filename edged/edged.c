@@ -18,7 +18,6 @@
 #include "common/addr.h"
 #include "common/clock.h"
 #include "common/err.h"
-#include "common/kv_check.h"
 #include "common/http.h"
 #include "common/kv.h"
 #include "common/log.h"
@@ -29,6 +28,7 @@
 #include "common/topology.h"
 #include "edged/edged_impl.h"
 #include "edged/reload.h"
+#include "edged/salvage.h"
 
 #define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
 #define HTTP_CONNECTIONS_MAX 64
@@ -152,7 +152,8 @@ static void io_committed(void *arg)
 static void io_skip_to_end(void *arg)
 {
 	struct edged *e = arg;
-	log_warn("edged", "readmitted: what was in the spool is dropped and counted, sources go on at their end");
+	log_warn("edged", "%s: what was in the spool is dropped and counted, sources go on at their end",
+	    pipeline_gave_up(e->pipeline) ? "the spool was damaged" : "readmitted");
 	for (size_t i = 0; i < e->source_count; i++)
 		if (e->sources[i]->source)
 			source_skip_to_end(e->sources[i]->source);
@@ -418,24 +419,20 @@ static int make_folder(const char *path, char **ret_why)
 	return rc;
 }
 
-/* LMDB trusts the pages that it maps: a damaged one may be a crash, or readings that are counted twice. Records that do not
- * match their checksums are another matter: spool_open() drops and counts them. */
+/* LMDB trusts the pages that it maps: a damaged one may be a crash, or readings that are counted twice. */
 static int check_spool(const struct kv_lmdb_options *o, char **ret_why)
 {
-	struct kv_check_options c = {.path = o->path, .dbs = o->dbs, .db_count = o->db_count};
-	struct kv_check_result r;
-	int rc = kv_check(&c, &r, ret_why);
-	if (rc == WEIR_ENOTFOUND) {
-		free(*ret_why);
-		*ret_why = NULL;
-		return 0;
-	}
-	if (rc || !r.bad_pages)
+	struct salvage_report r;
+	int rc = salvage_spool(o, &r, ret_why);
+	if (rc || !r.check.bad_pages)
 		return rc;
-	*ret_why = xasprintf("%llu damaged pages: weirctl store check says where, weirctl store dump what still reads; "
-	                     "docs/guarantees.md says how to go on",
-	    (unsigned long long)r.bad_pages);
-	return WEIR_ECORRUPT;
+	for (unsigned i = 0; i < r.place_count; i++)
+		log_error("spool", "damaged: %s", r.places[i]);
+	log_error("spool",
+	    "DAMAGED: pages of the spool do not read. %s; the damaged file is kept as data.mdb.damaged (weirctl store check, store dump). What "
+	    "is missing is counted as dropped{corrupt}. Check the disk; damaged_pages=%" PRIu64 " records_saved=%" PRIu64 " spool=%s",
+	    r.nothing ? "Nothing in it can be believed" : "What reads was copied to a new file", r.check.bad_pages, r.copied, o->path);
+	return 0;
 }
 
 int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why)
@@ -486,6 +483,12 @@ static int open_pipeline(struct edged *e, char **ret_why)
 		                     "readmit the edge (weirctl edge readmit %s)",
 		    e->conf->name, why ? why : err_text(rc), e->data, e->conf->name);
 	free(why);
+	if (!rc && pipeline_gave_up(e->pipeline))
+		log_error("spool",
+		    "DAMAGED: the spool cannot tell any more what the clouds have, or up to where sources were read. So that nothing "
+		    "is counted twice, what it held is dropped{corrupt} and sources go on at their end; if its epoch is lost too, the clouds let "
+		    "this edge in once its name was silent for partitioned_after; edge=%s",
+		    e->conf->name);
 	return rc;
 }
 

@@ -123,8 +123,8 @@ static int load_ledger(struct pipeline *p)
 	return rc;
 }
 
-/* What should be in the spool and is not was lost to damaged records: the ledger says so. */
-static void reconcile_ledger(struct pipeline *p)
+/* By stream of the ledger: readings that the spool holds. */
+static uint64_t *count_held(const struct pipeline *p)
 {
 	uint64_t *there = xcalloc(p->ledger.stream_count + 1, sizeof(there[0]));
 	for (const struct slice *s = p->slices.first; s; s = s->next)
@@ -137,6 +137,27 @@ static void reconcile_ledger(struct pipeline *p)
 			for (uint32_t j = 0; j < m->stream_count; j++)
 				there[p->streams.list[m->streams[j].stream]->ledger->index] += m->streams[j].readings;
 		}
+	}
+	return there;
+}
+
+/* Of a damaged file, more than the ledger knows of cannot be right: something is there again that was deleted. */
+static bool holds_too_much(const struct pipeline *p, const uint64_t *there)
+{
+	bool more = false;
+	for (size_t i = 0; i < p->ledger.stream_count; i++)
+		more |= there[i] > p->ledger.streams[i]->aggregated - p->ledger.streams[i]->acked;
+	return more && spool_was_salvaged(p->spool);
+}
+
+/* What should be in the spool and is not was lost to damaged records: the ledger says so. */
+static void reconcile_ledger(struct pipeline *p)
+{
+	uint64_t *there = count_held(p);
+	if (holds_too_much(p, there)) {
+		slices_drop_all(&p->slices);
+		spool_lose(p->spool);
+		memset(there, 0, p->ledger.stream_count * sizeof(there[0]));
 	}
 	for (size_t i = 0; i < p->ledger.stream_count; i++) {
 		struct ledger_stream *s = p->ledger.streams[i];
@@ -318,7 +339,8 @@ static int load(struct pipeline *p, uint32_t edge, struct kv *kv, const uint8_t 
 	reconcile_ledger(p);
 	if (p->removed)
 		uplink_know_map(p->uplink, p->removed);
-	p->skip_wanted = spool_mark(p->spool, "skip").n > 0;
+	p->gave_up = p->marks_lost = spool_lost(p->spool);
+	p->skip_wanted = p->gave_up || spool_mark(p->spool, "skip").n > 0;
 	p->prune = true;
 	p->ledger_before = xcalloc(LEDGER_STREAMS_MAX, sizeof(p->ledger_before[0]));
 	return 0;
@@ -462,9 +484,16 @@ void pipeline_close(struct pipeline *p)
 	free(p);
 }
 
+bool pipeline_gave_up(const struct pipeline *p)
+{
+	return p->marks_lost;
+}
+
 struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source)
 {
 	char key[NAME_MAX_BYTES + 64];
+	if (p->gave_up) /* some may be lost: all start at their end */
+		return bytes_of(NULL, 0);
 	snprintf(key, sizeof(key), "source/%s", p->edge->sources[source].name);
 	return spool_mark(p->spool, key);
 }

@@ -38,8 +38,8 @@ struct pipeline_io {
 	void (*mark)(void *arg, uint32_t source, struct buf *out);
 	/* That checkpoint is durable. */
 	void (*committed)(void *arg);
-	/* Readmitted: sources start at their end. Called within a tick; by the first one where the process ended before the new
-	 * positions were durable, so tick once before sources deliver. */
+	/* Readmitted, or the spool has lost what it depends on (pipeline_gave_up): sources start at their end. Called within a tick; by
+	 * the first one where the process ended before the new positions were durable, so tick once before sources deliver. */
 	void (*skip_to_end)(void *arg);
 };
 
@@ -92,6 +92,9 @@ int pipeline_reopen(const struct topology *t, uint32_t edge, struct kv *spool, c
     struct pipeline_kept *kept, const uint32_t *from, struct pipeline_time now, struct pipeline **ret_pipeline, char **ret_why);
 /* The map in a spool that is not open; appended. WEIR_ENOTFOUND: none. */
 int pipeline_peek_map(struct kv *spool, struct buf *ret_map);
+
+/* Since it was opened: marks of the spool were damaged, both copies (spool.h), so it gave up what it held. */
+bool pipeline_gave_up(const struct pipeline *p);
 
 /* The position of a source as last committed; empty: none yet. Lives until the next tick. */
 struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source);

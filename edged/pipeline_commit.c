@@ -478,6 +478,7 @@ static int commit(struct pipeline *p)
 		ledger_undo(p);
 		return rc;
 	}
+	p->gave_up = spool_lost(p->spool);
 	if (uplink_wants_claim(p->uplink))
 		uplink_claim_stored(p->uplink);
 	return 0;

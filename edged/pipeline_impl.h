@@ -65,6 +65,7 @@ struct pipeline {
 
 	/* Sources must start at their end: asked for by the mark `skip` until a checkpoint holds their new positions. */
 	bool skip_wanted, skip_asked;
+	bool gave_up; /* the spool has lost what it depends on, and the commit that gives up the rest is still to come */
 
 	size_t slices_bytes_max;
 	bool full;   /* the last checkpoint found no room */
@@ -82,6 +83,7 @@ struct pipeline {
 	uint64_t removed;    /* version of the map that this edge is not in; 0: none */
 	uint64_t maps_adopted, maps_refused;
 	uint64_t damaged_before; /* by earlier openings of this process */
+	bool marks_lost;         /* what the spool held was given up when it was opened */
 
 	struct ledger_stream *ledger_before; /* scratch: to undo a checkpoint's bookings */
 	struct slice_entry **scratch;

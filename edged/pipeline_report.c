@@ -144,6 +144,8 @@ enum family {
 	M_SPOOL_LIMIT,
 	M_SPOOL_BATCHES,
 	M_SPOOL_DAMAGED,
+	M_SPOOL_SALVAGES,
+	M_SPOOL_LOSSES,
 	M_PAUSED,
 	M_CHECKPOINTS,
 	M_CHECKPOINTS_FULL,
@@ -192,6 +194,10 @@ static const struct stats_family families[FAMILIES] = {
     [M_SPOOL_LIMIT] = {"weir_edge_spool_limit_bytes", "Disk limit", STATS_GAUGE, {NULL}},
     [M_SPOOL_BATCHES] = {"weir_edge_spool_batches", "Batches in the spool", STATS_GAUGE, {NULL}},
     [M_SPOOL_DAMAGED] = {"weir_edge_spool_damaged_records", "Records found damaged since start", STATS_GAUGE, {NULL}},
+    [M_SPOOL_SALVAGES] = {"weir_edge_spool_salvages_total", "Times that pages were damaged, and what reads was copied to a new file",
+	STATS_COUNTER, {NULL}},
+    [M_SPOOL_LOSSES] = {"weir_edge_spool_losses_total",
+	"Times that the spool lost what it depends on, gave up what it held and had sources start at their end", STATS_COUNTER, {NULL}},
     [M_PAUSED] = {"weir_edge_backpressured", "1 while sources are paused at the disk limit", STATS_GAUGE, {NULL}},
     [M_CHECKPOINTS] = {"weir_edge_checkpoints_total", "Checkpoints", STATS_COUNTER, {NULL}},
     [M_CHECKPOINTS_FULL] = {"weir_edge_checkpoints_full_total", "Checkpoints put off because there was no room",
@@ -303,6 +309,8 @@ static void put_store(const struct pipeline *p, struct buf *out)
 	put1(out, M_SPOOL_LIMIT, p->edge->disk_bytes);
 	put1(out, M_SPOOL_BATCHES, spool_batches(p->spool));
 	put1(out, M_SPOOL_DAMAGED, p->damaged_before + spool_damaged(p->spool));
+	put1(out, M_SPOOL_SALVAGES, spool_salvages(p->spool));
+	put1(out, M_SPOOL_LOSSES, spool_losses(p->spool));
 	put1(out, M_PAUSED, p->paused);
 	put1(out, M_CHECKPOINTS, p->checkpoints);
 	put1(out, M_CHECKPOINTS_FULL, p->checkpoints_full);

@@ -16,6 +16,7 @@
  * the file is known by these, under its own name or another in the same folder. inotify tells of changes; a slow poll stands in
  * where it cannot (network filesystems, limits). */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -463,11 +464,17 @@ static void file_skip_to_end(struct source *s)
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
+	struct rotation_id before = f->id;
+	bool known = f->known;
 	f->known = false;
 	line_parser_reset(&f->parser.lines);
 	int fd = rotation_open(f->folder, f->name, &st);
 	if (fd < 0)
 		return;
+	known = known && before.inode == (uint64_t)st.st_ino && before.position <= (uint64_t)st.st_size;
+	log_warn("source", "not read up to its end: %s; source=%s skipped_bytes=%" PRIu64,
+	    known ? "what is behind the last position" : "how much of it was read before is not known, so all of it is passed over",
+	    s->conf->name, (uint64_t)st.st_size - (known ? before.position : 0));
 	begin(f, fd, (uint64_t)st.st_ino);
 	seek_to_end(f, (uint64_t)st.st_size);
 	wake(f);

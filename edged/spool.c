@@ -11,6 +11,7 @@
 
 #define SPOOL_FORMAT 1
 #define SHARD_FORMAT 1
+#define SALVAGED_FORMAT 1
 #define MARK_KEY_MAX 256
 
 const char *const spool_db_names[SPOOL_DBS] = {"batch", "delta", "step", "mark"};
@@ -20,6 +21,8 @@ struct mark {
 	uint64_t hash;
 	struct buf value, staged;
 	bool exists;
+	bool damaged;          /* its record did not read; exists: its copy did */
+	bool copied;           /* the copy on the disk says the same */
 	bool changed, deleted; /* in the open checkpoint */
 	struct mark *next_changed;
 };
@@ -38,6 +41,9 @@ struct spool {
 	uint32_t shard_count;
 	size_t batches;
 	bool was_empty;
+	bool lost;             /* spool.h: gives up what it holds with the next commit */
+	bool uncopied;         /* some mark, or its copy, is to be written again */
+	struct spool_salvage salvage;
 	uint64_t damaged, used_bytes;
 	struct table marks;
 	struct mark **mark_list;
@@ -53,7 +59,7 @@ struct spool {
 	bool open, dropped_all;
 	struct kv_txn *txn; /* begun by its first write */
 	int err;
-	struct buf key, value;
+	struct buf key, copy_key, value;
 };
 
 /* ---- keys ------------------------------------------------------------------------------------------------------ */
@@ -141,6 +147,22 @@ void spool_each_mark(struct spool *sp, const char *prefix, void (*each)(void *ar
 	}
 }
 
+static struct bytes copy_key(struct buf *b, struct bytes mark_key)
+{
+	buf_clear(b);
+	buf_u8(b, 0);
+	buf_put(b, mark_key.p, mark_key.n);
+	return bytes_in(b);
+}
+
+bool spool_is_copy(struct bytes step_key, struct bytes *ret_mark_key)
+{
+	if (!step_key.n || step_key.p[0]) /* streams have names */
+		return false;
+	*ret_mark_key = bytes_of(step_key.p + 1, step_key.n - 1);
+	return true;
+}
+
 int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
 {
 	struct kv_txn *txn;
@@ -149,6 +171,11 @@ int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
 	if (rc < 0)
 		return rc;
 	rc = kv_get(txn, SPOOL_MARK, bytes_of(key, strlen(key)), &value);
+	if (rc == WEIR_ECORRUPT) {
+		struct buf of_copy = {0};
+		rc = kv_get(txn, SPOOL_STEP, copy_key(&of_copy, bytes_of(key, strlen(key))), &value);
+		buf_free(&of_copy);
+	}
 	if (rc == 0)
 		buf_put(out, value.p, value.n);
 	kv_abort(txn);
@@ -156,6 +183,9 @@ int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
 }
 
 /* ---- the open checkpoint --------------------------------------------------------------------------------------- */
+
+static void settle_salvage(struct spool *sp);
+static void put_numbers(struct spool *sp, uint32_t shard, const struct spool_numbers *n);
 
 static struct kv_txn *writing(struct spool *sp)
 {
@@ -193,6 +223,13 @@ void spool_begin(struct spool *sp)
 	sp->open = true;
 	sp->err = 0;
 	del_stale(sp);
+	settle_salvage(sp);
+}
+
+static void write_mark(struct spool *sp, struct bytes key, struct bytes value)
+{
+	put(sp, SPOOL_MARK, key, value);
+	put(sp, SPOOL_STEP, copy_key(&sp->copy_key, key), value);
 }
 
 static void mark_stage(struct spool *sp, struct mark *m)
@@ -214,7 +251,26 @@ void spool_put_mark(struct spool *sp, const char *key, struct bytes value)
 	m->deleted = false;
 	buf_clear(&m->staged);
 	buf_put(&m->staged, value.p, value.n);
-	put(sp, SPOOL_MARK, bytes_of(key, strlen(key)), value);
+	write_mark(sp, bytes_of(key, strlen(key)), value);
+}
+
+/* What an older version wrote, or damage took, is there twice again. */
+static void copy_marks(struct spool *sp)
+{
+	for (size_t i = 0; i < sp->mark_count; i++) {
+		const struct mark *m = sp->mark_list[i];
+		if (m->exists && !m->changed && (!m->copied || m->damaged))
+			write_mark(sp, bytes_of(m->key, strlen(m->key)), bytes_in(&m->value));
+	}
+}
+
+static void marks_copied(struct spool *sp)
+{
+	for (size_t i = 0; i < sp->mark_count; i++) {
+		sp->mark_list[i]->copied = sp->mark_list[i]->exists;
+		sp->mark_list[i]->damaged = false;
+	}
+	sp->uncopied = false;
 }
 
 void spool_del_mark(struct spool *sp, const char *key)
@@ -225,6 +281,7 @@ void spool_del_mark(struct spool *sp, const char *key)
 	mark_stage(sp, m);
 	m->deleted = true;
 	del(sp, SPOOL_MARK, bytes_of(key, strlen(key)));
+	del(sp, SPOOL_STEP, copy_key(&sp->copy_key, bytes_of(key, strlen(key))));
 }
 
 void spool_put_delta(struct spool *sp, const struct stream *s, int64_t slice_start_ns, struct bytes group,
@@ -355,6 +412,56 @@ static void put_numbers(struct spool *sp, uint32_t shard, const struct spool_num
 	buf_free(&value);
 }
 
+/* ---- what was salvaged ----------------------------------------------------------------------------------------- */
+
+void spool_salvage_encode(const struct spool_salvage *s, struct buf *out)
+{
+	buf_u8(out, SALVAGED_FORMAT);
+	buf_u8(out, (uint8_t)s->state);
+	buf_varint(out, s->salvages);
+	buf_varint(out, s->losses);
+}
+
+void spool_salvage_decode(struct bytes raw, struct spool_salvage *ret)
+{
+	struct rd r = rd_init(raw.p, raw.n);
+	unsigned format = rd_u8(&r), state = rd_u8(&r);
+	*ret = (struct spool_salvage){0};
+	uint64_t salvages = rd_varint(&r), losses = rd_varint(&r);
+	if (r.err || format != SALVAGED_FORMAT || state > SALVAGED_LOST)
+		return;
+	*ret = (struct spool_salvage){(enum spool_salvaged)state, salvages, losses};
+}
+
+/* In the first commit, with all that the caller adds: until then each opening finds the same and does the same. Nothing was
+ * restored, so what the caller adds is new. `skip`: sources start at their end also where this process ends before they did. */
+static void give_up(struct spool *sp)
+{
+	struct kv_txn *txn = writing(sp);
+	int rc = txn ? kv_clear(txn, SPOOL_BATCH) : 0;
+	if (txn && rc == 0)
+		rc = kv_clear(txn, SPOOL_DELTA);
+	if (rc < 0)
+		sp->err = rc;
+	for (uint32_t i = 0; i < sp->shard_count; i++)
+		put_numbers(sp, i, &sp->shards[i].now);
+	spool_put_mark(sp, "skip", bytes_of("1", 1));
+}
+
+static void settle_salvage(struct spool *sp)
+{
+	if (!sp->lost && sp->salvage.state == SALVAGED_SETTLED)
+		return;
+	struct spool_salvage settled = sp->salvage;
+	struct buf value = {0};
+	settled.state = SALVAGED_SETTLED;
+	spool_salvage_encode(&settled, &value);
+	spool_put_mark(sp, SPOOL_SALVAGED, bytes_in(&value));
+	buf_free(&value);
+	if (sp->lost)
+		give_up(sp);
+}
+
 /* ---- end of a checkpoint --------------------------------------------------------------------------------------- */
 
 static void marks_settle(struct spool *sp, bool committed)
@@ -366,6 +473,8 @@ static void marks_settle(struct spool *sp, bool committed)
 			m->value = m->staged;
 			m->staged = swap;
 			m->exists = !m->deleted;
+			m->copied = m->exists;
+			m->damaged = false;
 		}
 		m->changed = m->deleted = false;
 		m->next_changed = NULL;
@@ -547,6 +656,8 @@ int spool_commit(struct spool *sp, bool *ret_wrote)
 	bool repair = sp->replace_damaged && !sp->dropped_all;
 	if (repair)
 		replace_damaged(sp);
+	if (sp->uncopied)
+		copy_marks(sp);
 	bool wrote = sp->txn != NULL;
 	int rc = sp->err;
 	if (rc < 0) {
@@ -565,10 +676,14 @@ int spool_commit(struct spool *sp, bool *ret_wrote)
 		forget_stale(sp);
 		collect_stale_steps(sp);
 		sp->replace_damaged = false;
+		sp->lost = false;
+		sp->salvage.state = SALVAGED_SETTLED;
 	}
 	if (ret_wrote)
 		*ret_wrote = wrote;
 	settle(sp, true);
+	if (wrote && sp->uncopied)
+		marks_copied(sp);
 	return 0;
 }
 
@@ -716,19 +831,79 @@ static int scan(struct spool *sp, struct kv_txn *txn, unsigned db,
 static int load_mark(struct spool *sp, struct bytes key, struct bytes value, bool ok, void *arg)
 {
 	char text[MARK_KEY_MAX];
-	char **ret_why = arg;
-	if (!ok || key.n >= sizeof(text) || memchr(key.p, 0, key.n)) {
-		*ret_why = xasprintf("mark \"%.*s\" of the spool is damaged: the spool cannot tell any more what the "
-				     "cloud has; move its folder away and readmit the edge (weirctl edge readmit)",
-		    (int)(key.n < 80 ? key.n : 80), (const char *)key.p);
-		return WEIR_ECORRUPT;
+	(void)arg;
+	sp->damaged += !ok;
+	if (key.n >= sizeof(text) || memchr(key.p, 0, key.n)) { /* no mark of any version */
+		note_stale(sp, SPOOL_MARK, key);
+		return 0;
 	}
 	memcpy(text, key.p, key.n);
 	text[key.n] = 0;
 	struct mark *m = mark_get(sp, text);
+	m->damaged = !ok;
+	m->exists = ok;
 	buf_put(&m->value, value.p, value.n);
-	m->exists = true;
 	return 0;
+}
+
+/* A copy of what is not there any more: an older version deleted the mark and knew of no copies. */
+static void load_copy(struct spool *sp, struct bytes key, struct bytes mark_key, struct bytes value, bool ok)
+{
+	char text[MARK_KEY_MAX];
+	struct mark *m = NULL;
+	sp->damaged += !ok;
+	if (mark_key.n < sizeof(text) && !memchr(mark_key.p, 0, mark_key.n)) {
+		memcpy(text, mark_key.p, mark_key.n);
+		text[mark_key.n] = 0;
+		m = mark_find(sp, text);
+	}
+	if (!m) {
+		note_stale(sp, SPOOL_STEP, key);
+	} else if (ok && m->damaged) {
+		buf_clear(&m->value);
+		buf_put(&m->value, value.p, value.n);
+		m->exists = m->copied = true;
+	} else if (ok) {
+		m->copied = m->value.len == value.n && (!value.n || memcmp(m->value.data, value.p, value.n) == 0);
+	}
+}
+
+/* They come before all states of steps. */
+static int load_copies(struct spool *sp, struct kv_txn *txn)
+{
+	struct kv_cursor *c;
+	struct bytes key = bytes_of(NULL, 0), value, mark_key;
+	int rc = kv_cursor_open(txn, SPOOL_STEP, &c);
+	if (rc < 0)
+		return rc;
+	rc = kv_cursor_first(c, &key, &value);
+	while ((rc == 0 || (rc == WEIR_ECORRUPT && key.n)) && spool_is_copy(key, &mark_key)) {
+		load_copy(sp, key, mark_key, value, rc == 0);
+		key = bytes_of(NULL, 0);
+		rc = kv_cursor_next(c, &key, &value);
+	}
+	kv_cursor_close(c);
+	return rc == WEIR_EIO ? rc : 0;
+}
+
+static int load_marks(struct spool *sp, struct kv_txn *txn)
+{
+	int rc = scan(sp, txn, SPOOL_MARK, load_mark, NULL);
+	if (rc == 0)
+		rc = load_copies(sp, txn);
+	spool_salvage_decode(spool_mark(sp, SPOOL_SALVAGED), &sp->salvage);
+	sp->lost = sp->salvage.state == SALVAGED_LOST;
+	for (size_t i = 0; i < sp->mark_count; i++) {
+		const struct mark *m = sp->mark_list[i];
+		sp->uncopied |= m->exists && (m->damaged || !m->copied);
+		if (m->damaged && !m->exists) {
+			sp->lost = true;
+			note_stale(sp, SPOOL_MARK, bytes_of(m->key, strlen(m->key)));
+		}
+	}
+	sp->was_empty = sp->mark_count == 0;
+	sp->salvage.losses += sp->lost;
+	return rc;
 }
 
 static int load_batch(struct spool *sp, struct bytes key, struct bytes value, bool ok, void *arg)
@@ -826,6 +1001,9 @@ static int load_step(struct spool *sp, struct bytes key, struct bytes value, boo
 {
 	const struct spool_restore *restore = arg;
 	struct rd k = rd_init(key.p, key.n);
+	struct bytes mark_key;
+	if (spool_is_copy(key, &mark_key))
+		return 0;
 	struct stream *s = ok ? step_stream(sp, &k) : NULL;
 	bool kept = s && restore->step(restore->arg, s, bytes_of(k.p, rd_left(&k)), value);
 	if (!ok)
@@ -839,6 +1017,8 @@ static int check_identity(struct spool *sp, const char *edge, char **ret_why)
 {
 	struct bytes have = spool_mark(sp, "spool");
 	struct rd r = rd_init(have.p, have.n);
+	if (!have.n && sp->lost)
+		return 0;
 	unsigned format = rd_u8(&r);
 	if (!r.err && format != SPOOL_FORMAT) {
 		*ret_why = xasprintf("the spool has format %u, this program knows format %u", format, SPOOL_FORMAT);
@@ -866,8 +1046,8 @@ static int load_numbers(struct spool *sp)
 		char key[32];
 		snprintf(key, sizeof(key), "shard/%u", i);
 		struct bytes raw = spool_mark(sp, key);
-		sh->now = (struct spool_numbers){.low = 1, .next = 1};
-		int rc = raw.n ? numbers_decode(raw, &sh->now) : 0;
+		sh->now = (struct spool_numbers){.low = 1, .next = 1, .resume = sp->lost};
+		int rc = raw.n && !sp->lost ? numbers_decode(raw, &sh->now) : 0;
 		if (rc < 0)
 			return rc;
 		sh->committed = sh->now;
@@ -882,17 +1062,16 @@ static int load(struct spool *sp, const char *edge, const struct spool_restore *
 	int rc = kv_begin(sp->kv, false, &txn);
 	if (rc < 0)
 		return rc;
-	rc = scan(sp, txn, SPOOL_MARK, load_mark, ret_why);
-	sp->was_empty = sp->mark_count == 0;
+	rc = load_marks(sp, txn);
 	if (rc == 0 && !sp->was_empty)
 		rc = check_identity(sp, edge, ret_why);
 	if (rc == 0)
 		rc = load_numbers(sp);
-	if (rc == 0)
+	if (rc == 0 && !sp->lost)
 		rc = scan(sp, txn, SPOOL_BATCH, load_batch, NULL);
 	for (uint32_t i = 0; i < sp->shard_count && rc == 0; i++)
 		rc = fill_gaps(sp, &sp->shards[i]);
-	if (rc == 0)
+	if (rc == 0 && !sp->lost)
 		rc = scan(sp, txn, SPOOL_DELTA, load_delta, (void *)restore);
 	if (rc == 0)
 		rc = scan(sp, txn, SPOOL_STEP, load_step, (void *)restore);
@@ -944,6 +1123,7 @@ void spool_close(struct spool *sp)
 	forget_stale(sp);
 	buf_free(&sp->steps_left);
 	buf_free(&sp->key);
+	buf_free(&sp->copy_key);
 	buf_free(&sp->value);
 	free(sp);
 }
@@ -956,6 +1136,41 @@ bool spool_was_empty(const struct spool *sp)
 uint64_t spool_damaged(const struct spool *sp)
 {
 	return sp->damaged;
+}
+
+bool spool_lost(const struct spool *sp)
+{
+	return sp->lost;
+}
+
+void spool_lose(struct spool *sp)
+{
+	weir_assert(!sp->open);
+	sp->salvage.losses += !sp->lost;
+	sp->lost = true;
+	sp->replace_damaged = false;
+	for (uint32_t i = 0; i < sp->shard_count; i++) {
+		struct spool_shard *sh = &sp->shards[i];
+		free_metas(sp, sh, 0, sh->count);
+		sh->first = sh->count = 0;
+		sh->now = sh->committed = (struct spool_numbers){.low = 1, .next = 1, .resume = true};
+		sh->acked = 0;
+	}
+}
+
+bool spool_was_salvaged(const struct spool *sp)
+{
+	return sp->salvage.state != SALVAGED_SETTLED;
+}
+
+uint64_t spool_salvages(const struct spool *sp)
+{
+	return sp->salvage.salvages;
+}
+
+uint64_t spool_losses(const struct spool *sp)
+{
+	return sp->salvage.losses;
 }
 
 uint32_t spool_shards(const struct spool *sp)

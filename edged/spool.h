@@ -4,7 +4,19 @@
  *   SPOOL_DELTA  (stream, NUL, version be32, slice start bei64, group)       -> slice length, parts, distincts, partial
  *   SPOOL_STEP   (stream, NUL, version be32, step u8, series be128)          -> the step's state
  *   SPOOL_MARK   spool claim epoch cluster skip wall ledger ledger/STREAM source/NAME wm/STREAM/VERSION shard/N
- *                map removed high since/STREAM/VERSION
+ *                map removed high since/STREAM/VERSION salvaged
+ *   SPOOL_STEP   (NUL, a mark's key)                                         -> the same value: its copy
+ *
+ * Marks are few, and what counts nothing twice depends on them: epoch, claim, numbers, what may have been sent, positions of
+ * sources. So each is kept twice, in two trees, which share no page, in the same commit: a mark that does not read is taken from its
+ * copy. (Versions that know of no copies delete them as states of no step.)
+ *
+ * What cannot be had from either is LOST, and then the spool gives up what it holds, by itself and as a readmission does: batches
+ * and open slices are dropped and counted (what of them was merged, nobody knows any more), shards resume behind what the cloud
+ * has, sources start at their end. With an epoch the cloud goes on with it; without, this is an empty spool under a known name: let
+ * in once the old holder has been silent for partitioned_after (semantics.md 1.2, 1.3). Guessing instead would count twice: without
+ * numbers, batches that were merged could come again under new ones; without a claim, a grant could be given to two; without
+ * positions, files would be read again from their beginning. All of it is in the file that was set aside (edged/salvage.h).
  *
  * shard/N: the shard's numbers, struct spool_numbers below. map: the cluster map that this edge goes by (common/map.h).
  *
@@ -64,13 +76,21 @@ struct spool_restore {
 };
 
 /* Reads everything. The kv stays the caller's. WEIR_EINVAL: the spool is of another edge or cluster, or was made for
- * another number of shards. WEIR_ECORRUPT: a mark is damaged (damaged batches and deltas are only counted). */
+ * another number of shards. Damaged records are counted, and no error. */
 int spool_open(struct kv *kv, const struct topology *t, const char *edge, struct streams *streams,
     const struct spool_restore *restore, struct spool **ret_spool, char **ret_why);
 void spool_close(struct spool *sp);
 
 bool spool_was_empty(const struct spool *sp); /* made anew by this open */
 uint64_t spool_damaged(const struct spool *sp); /* records found damaged since open */
+/* Marks were lost: the next commit gives up what the spool held; nothing of it was restored. */
+bool spool_lost(const struct spool *sp);
+/* To be treated so: it contradicts itself. Only after spool_open(), before a checkpoint. */
+void spool_lose(struct spool *sp);
+/* What reads was copied from a damaged file, and nothing was committed since. */
+bool spool_was_salvaged(const struct spool *sp);
+uint64_t spool_salvages(const struct spool *sp); /* times that it was salvaged; the open one included */
+uint64_t spool_losses(const struct spool *sp);   /* times that it gave up what it held; likewise */
 uint32_t spool_shards(const struct spool *sp);
 struct spool_shard *spool_shard(struct spool *sp, uint32_t shard);
 size_t spool_batches(const struct spool *sp);
@@ -81,6 +101,20 @@ struct bytes spool_mark(const struct spool *sp, const char *key);
 void spool_each_mark(struct spool *sp, const char *prefix, void (*each)(void *arg, const char *key, struct bytes value), void *arg);
 /* One mark of a spool that is not open: appended to out. WEIR_ENOTFOUND, WEIR_ECORRUPT, WEIR_EIO. */
 int spool_peek_mark(struct kv *kv, const char *key, struct buf *out);
+
+/* ---- the mark `salvaged`, which salvage.c writes into a new environment ---- */
+
+enum spool_salvaged { SALVAGED_SETTLED, SALVAGED_MARKS, SALVAGED_LOST }; /* nothing to do; all marks are there; some may be lost */
+struct spool_salvage {
+	enum spool_salvaged state;
+	uint64_t salvages, losses;
+};
+#define SPOOL_SALVAGED "salvaged"
+void spool_salvage_encode(const struct spool_salvage *s, struct buf *out);
+/* All zero where it does not read. */
+void spool_salvage_decode(struct bytes raw, struct spool_salvage *ret);
+/* Whether a record of SPOOL_STEP is the copy of a mark, and of which. */
+bool spool_is_copy(struct bytes step_key, struct bytes *ret_mark_key);
 
 /* ---- checkpoint ------------------------------------------------------------------------------------------------ */
 

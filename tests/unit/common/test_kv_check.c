@@ -256,6 +256,141 @@ START_TEST(the_rest_is_still_read)
 }
 END_TEST
 
+/* ---- nothing of the past is given out ---- */
+
+struct set {
+	uint64_t *hashes;
+	size_t count;
+	uint64_t strange;
+};
+
+/* Of whatever database: a page of another one is of the present all the same, and what is in it has other keys in real ones. */
+static uint64_t hash_record(struct bytes key, struct bytes value)
+{
+	return XXH3_64bits_withSeed(value.p, value.n, XXH3_64bits(key.p, key.n));
+}
+
+static int collect(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
+{
+	struct set *s = arg;
+	(void)db, (void)name;
+	s->hashes = xrealloc(s->hashes, (s->count + 1) * sizeof(s->hashes[0]));
+	s->hashes[s->count++] = hash_record(key, value);
+	return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+static int look_up(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
+{
+	struct set *s = arg;
+	uint64_t hash = hash_record(key, value);
+	(void)db, (void)name;
+	s->strange += !bsearch(&hash, s->hashes, s->count, sizeof(hash), by_value);
+	return 0;
+}
+
+static void collect_all(struct set *s)
+{
+	struct kv_check_options o = {.path = folder, .dbs = names, .db_count = 3, .arg = s, .record = collect};
+	struct kv_check_result r;
+	char *why = NULL;
+	ck_assert_int_eq(kv_check(&o, &r, &why), 0);
+	qsort(s->hashes, s->count, sizeof(s->hashes[0]), by_value);
+}
+
+/* Whether what is believed is of the last transaction, or of the one before where a meta page is damaged. */
+static bool believes_only(struct set *s, bool *ret_read)
+{
+	struct kv_check_options o = {.path = folder, .dbs = names, .db_count = 3, .either_meta = true, .arg = s, .record = look_up};
+	struct kv_check_result r = {0};
+	char *why = NULL;
+	s->strange = 0;
+	int rc = kv_check(&o, &r, &why);
+	free(why);
+	bool all = kv_check_is_sound(&r, 0) && kv_check_is_sound(&r, 1) && kv_check_is_sound(&r, 2);
+	*ret_read = !rc && r.bad_pages && r.records;
+	return rc || !(r.list_sound || all) || !s->strange;
+}
+
+static uint64_t read_number(uint64_t at, unsigned bytes)
+{
+	char *file = data_file();
+	int fd = open(file, O_RDONLY);
+	uint64_t v = 0;
+	ck_assert_int_eq(pread(fd, &v, bytes, (off_t)at), (ssize_t)bytes);
+	close(fd);
+	free(file);
+	return v;
+}
+
+static void write_number(uint64_t at, uint64_t v, unsigned bytes)
+{
+	char *file = data_file();
+	int fd = open(file, O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, &v, bytes, (off_t)at), (ssize_t)bytes);
+	close(fd);
+	free(file);
+}
+
+/* Freed pages hold records as they once were, with checksums that are right: a branch that points to one must not bring them back. */
+START_TEST(what_was_deleted_does_not_come_back)
+{
+	struct set set = {0};
+	seed = 50 + (uint32_t)_i;
+	struct kv *kv = open_kv();
+	write_some(kv, 40, 3000);
+	kv_close(kv);
+	collect_all(&set);
+	kv = open_kv();
+	write_some(kv, 1, 3000);
+	kv_close(kv);
+	collect_all(&set);
+	uint64_t pages = file_bytes() / 4096;
+	unsigned pointed = 0, read = 0;
+	bool did_read;
+	for (uint64_t page = 2; page < pages; page++) {
+		if (read_number(page * 4096, 8) != page || read_number(page * 4096 + 10, 2) != 1) /* a branch */
+			continue;
+		uint64_t count = (read_number(page * 4096 + 12, 2) - 16) / 2;
+		for (uint64_t i = 0; i < count; i++) {
+			uint64_t node = page * 4096 + read_number(page * 4096 + 16 + 2 * i, 2), child = read_number(node, 4);
+			for (unsigned k = 0; k < 20; k++) {
+				write_number(node, k < 10 ? child ^ UINT64_C(1) << k : 2 + draw((uint32_t)pages - 2), 4);
+				ck_assert_msg(believes_only(&set, &did_read), "page %llu node %llu", (unsigned long long)page,
+				    (unsigned long long)i);
+				pointed++;
+				read += did_read;
+			}
+			write_number(node, child, 4);
+		}
+	}
+	ck_assert_uint_gt(pointed, 100);
+	ck_assert_uint_gt(read, 100);
+	unsigned metas = 0;
+	for (unsigned i = 0; i < 2 * 152 * 8; i++) { /* each bit of both meta pages */
+		uint64_t at = i / 8 % 152 + 4096 * (i / 8 / 152);
+		flip(at, i % 8);
+		ck_assert_msg(believes_only(&set, &did_read), "meta byte %llu bit %u", (unsigned long long)at, i % 8);
+		metas += did_read;
+		flip(at, i % 8);
+	}
+	ck_assert_uint_gt(metas, 500);
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t at = (uint64_t)4096 * draw((uint32_t)pages) + draw(i % 2 ? 64 : 4096);
+		unsigned number = draw(8);
+		flip(at, number);
+		ck_assert(believes_only(&set, &did_read));
+		flip(at, number);
+	}
+	free(set.hashes);
+}
+END_TEST
+
 START_TEST(a_truncated_or_foreign_file_is_damage)
 {
 	struct seen s;
@@ -326,6 +461,7 @@ int main(void)
 	tcase_add_loop_test(c, sound_environments_are_sound, 0, 5);
 	tcase_add_loop_test(c, each_flipped_bit_is_found_or_harmless, 0, 4);
 	tcase_add_test(c, the_rest_is_still_read);
+	tcase_add_loop_test(c, what_was_deleted_does_not_come_back, 0, 3);
 	tcase_add_test(c, a_truncated_or_foreign_file_is_damage);
 	tcase_add_test(c, none_and_busy_are_said);
 	tcase_add_test(c, who_looks_may_end_it);

@@ -12,6 +12,7 @@
 #include "common/err.h"
 #include "common/topology.h"
 #include "edged/hash.h"
+#include "edged/spool.h"
 
 /* ---- the kv's faults ------------------------------------------------------------------------------------------- */
 
@@ -41,7 +42,8 @@ static int faulty_commit(struct kv_txn *txn)
 static int faulty_put(struct kv_txn *txn, unsigned db, struct bytes key, size_t n, bool append, uint8_t **ret_room)
 {
 	struct rig *r = faulty;
-	if (r->disk_full && db != SPOOL_MARK)
+	struct bytes mark;
+	if (r->disk_full && db != SPOOL_MARK && !(db == SPOOL_STEP && spool_is_copy(key, &mark)))
 		return WEIR_EFULL;
 	return r->real_ops->put(txn, db, key, n, append, ret_room);
 }
@@ -541,24 +543,46 @@ void rig_restore(struct rig *r)
 	open_kv(r);
 }
 
+void rig_spoil(struct rig *r, enum spool_db db, struct bytes key)
+{
+	struct kv_txn *txn;
+	struct bytes value;
+	uint8_t *room;
+	ck_assert_int_eq(kv_begin(r->kv, true, &txn), 0);
+	ck_assert_int_eq(kv_get(txn, db, key, &value), 0);
+	ck_assert_int_eq(r->real_ops->put(txn, db, key, 40, false, &room), 0);
+	memset(room, 1, 40);
+	ck_assert_int_eq(r->real_ops->commit(txn), 0);
+}
+
 void rig_damage(struct rig *r, enum spool_db db, size_t n)
 {
 	struct kv_txn *txn;
 	struct kv_cursor *c;
-	struct bytes key, value;
+	struct bytes key, value, mark;
 	uint8_t copy[KV_KEY_MAX];
-	uint8_t *room;
-	ck_assert_int_eq(kv_begin(r->kv, true, &txn), 0);
+	ck_assert_int_eq(kv_begin(r->kv, false, &txn), 0);
 	ck_assert_int_eq(kv_cursor_open(txn, db, &c), 0);
 	ck_assert_int_eq(kv_cursor_first(c, &key, &value), 0);
-	for (; n; n--)
+	for (bool is_copy; (is_copy = db == SPOOL_STEP && spool_is_copy(key, &mark)) || n; n -= !is_copy)
 		ck_assert_int_eq(kv_cursor_next(c, &key, &value), 0);
 	memcpy(copy, key.p, key.n);
 	key.p = copy;
 	kv_cursor_close(c);
-	ck_assert_int_eq(r->real_ops->put(txn, db, key, 40, false, &room), 0);
-	memset(room, 1, 40);
-	ck_assert_int_eq(r->real_ops->commit(txn), 0);
+	kv_abort(txn);
+	rig_spoil(r, db, key);
+}
+
+void rig_offline(struct rig *r, void (*damage)(struct rig *r, unsigned n), unsigned n, struct salvage_report *ret)
+{
+	char *why = NULL;
+	struct kv_lmdb_options o = {r->folder, spool_db_names, SPOOL_DBS, UINT64_C(1) << 30, false};
+	ck_assert_ptr_null(r->p);
+	close_kv(r);
+	damage(r, n);
+	int rc = salvage_spool(&o, ret, &why);
+	ck_assert_msg(rc == 0, "%s", why);
+	open_kv(r);
 }
 
 static void remove_folder(const char *path)
@@ -758,8 +782,9 @@ size_t rig_records(struct rig *r, enum spool_db db)
 	size_t n = 0;
 	ck_assert_int_eq(kv_begin(r->kv, false, &txn), 0);
 	ck_assert_int_eq(kv_cursor_open(txn, db, &c), 0);
+	struct bytes mark;
 	for (int rc = kv_cursor_first(c, &key, &value); rc == 0; rc = kv_cursor_next(c, &key, &value))
-		n++;
+		n += !(db == SPOOL_STEP && spool_is_copy(key, &mark));
 	kv_cursor_close(c);
 	kv_abort(txn);
 	return n;

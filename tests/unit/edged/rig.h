@@ -14,6 +14,7 @@
 #include "common/line.h"
 #include "common/model.h"
 #include "edged/pipeline.h"
+#include "edged/salvage.h"
 #include "edged/table.h"
 
 #define RIG_WALL_NS (INT64_C(1800000000) * 1000000000) /* 2027-01-15T08:00:00Z */
@@ -128,6 +129,10 @@ void rig_restore(struct rig *r);
 /* Damages the n-th record (from 0) of one of the spool's databases: its checksum will not fit. Between crash and open,
  * or while it runs. */
 void rig_damage(struct rig *r, enum spool_db db, size_t n);
+/* The same, of the record under this key, which must be there. */
+void rig_spoil(struct rig *r, enum spool_db db, struct bytes key);
+/* Between rig_crash() and rig_open(): nobody has the file open while it is damaged; then it is checked, as edged does. */
+void rig_offline(struct rig *r, void (*damage)(struct rig *r, unsigned n), unsigned n, struct salvage_report *ret);
 /* Changes the topology before the next rig_open(). */
 void rig_topology(struct rig *r, const char *yaml);
 /* Topologies whose streams are called NAME__N are versions of stream NAME; set() may do the rest. */

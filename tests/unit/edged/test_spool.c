@@ -331,18 +331,6 @@ START_TEST(a_damaged_batch_found_on_a_full_disk_is_replaced_later)
 }
 END_TEST
 
-START_TEST(a_damaged_mark_is_said_not_guessed)
-{
-	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR_HOUR);
-	feed_flush(r, 1, 40);
-	ck_assert_int_eq(rig_tick(r, 1000), 0);
-	rig_crash(r);
-	rig_damage(r, SPOOL_MARK, 2);
-	ck_assert_int_eq(rig_open(r), WEIR_ECORRUPT);
-	rig_free(r);
-}
-END_TEST
-
 START_TEST(a_damaged_step_is_forgotten)
 {
 	struct rig *r = rig_new(CLUSTER EDGE(BIG)
@@ -402,7 +390,6 @@ int main(void)
 	tcase_add_test(tc, a_damaged_batch_is_counted_and_its_number_kept);
 	tcase_add_test(tc, compaction_passes_over_a_damaged_batch);
 	tcase_add_test(tc, a_damaged_batch_found_on_a_full_disk_is_replaced_later);
-	tcase_add_test(tc, a_damaged_mark_is_said_not_guessed);
 	tcase_add_test(tc, a_damaged_step_is_forgotten);
 	tcase_add_test(tc, many_groups_make_several_batches_of_one_tick);
 	suite_add_tcase(s, tc);
