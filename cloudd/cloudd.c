@@ -572,6 +572,9 @@ static void update_stats(struct cloudd *c)
 	stats_set(metrics_cell(s, METRICS_DISK_USED, "state"), (double)kv_used_bytes(c->state));
 	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "log"), (double)kv_size_bytes(c->log));
 	stats_set(metrics_cell(s, METRICS_DISK_SIZE, "state"), (double)kv_size_bytes(c->state));
+	const struct topology *t = node_topology(c->node);
+	stats_set(metrics_cell(s, METRICS_MAP_VERSION, NULL), (double)t->map_version);
+	topology_free((struct topology *)t);
 	stats_set(metrics_cell(s, METRICS_MEMORY, NULL), (double)metrics_resident_bytes());
 	stats_set(metrics_cell(s, METRICS_BUILD, c->o.version), 1);
 }

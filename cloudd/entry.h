@@ -119,7 +119,7 @@ struct entry {
 			struct bytes map;           /* map_encode's bytes */
 		} map;
 		struct {
-			uint64_t base_version; /* of the map that the change was made against; 0: any; ENTRY_BASE_FIRST: only where there is no map */
+			uint64_t base_version; /* of a map with the text that the change was made against; 0: any; ENTRY_BASE_FIRST: only where there is no map */
 			uint32_t text_bytes;   /* of the topology's text */
 			struct bytes text;     /* ... compressed (common/zip) */
 		} topology;

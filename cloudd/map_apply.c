@@ -89,7 +89,7 @@ static int next_by_topology(const struct topology *t, const struct cluster_map *
 	char *text;
 	if (base == ENTRY_BASE_FIRST && m->version)
 		return refuse(res, "the cluster has its topology already");
-	if (base && base != ENTRY_BASE_FIRST && base != m->version)
+	if (base && base != ENTRY_BASE_FIRST && !map_has_text_of(m, base))
 		return refuse(res, "the topology changed meanwhile; look at the difference again");
 	if (map_text_unpack(e->topology.text, e->topology.text_bytes, &text))
 		return refuse(res, "the text cannot be unpacked");

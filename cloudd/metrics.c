@@ -24,6 +24,8 @@ static const struct stats_family table[METRICS_FAMILIES] = {
     [METRICS_ZMQ_SHUT] = {"weir_cloud_zmq_shut_total", "Times that new connections had to wait", STATS_COUNTER, {"reason"}},
     [METRICS_KEYS] = {"weir_cloud_keys", "Public keys that are allowed", STATS_GAUGE, {NULL}},
     [METRICS_KEYS_BROKEN] = {"weir_cloud_keys_broken_total", "Key files found broken", STATS_COUNTER, {NULL}},
+    [METRICS_MAP_VERSION] = {"weir_cloud_map_version", "Version of the cluster map that this node goes by, 0: its file",
+	STATS_GAUGE, {NULL}},
     [METRICS_RPC_TIMEOUTS] = {"weir_cloud_rpc_timeouts_total", "Requests to other nodes without an answer in time",
 	STATS_COUNTER, {NULL}},
     [METRICS_SERVE_BUSY] = {"weir_cloud_serve_busy_total", "Requests of other nodes refused because too many waited",

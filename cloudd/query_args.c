@@ -503,10 +503,11 @@ static int parse_query(struct parse *p)
 static int parse_watch(struct parse *p)
 {
 	static const char *const known[] = {"stream", "last_event_id"};
-	static int (*const steps[])(struct parse * p) = {parse_stream, parse_times, parse_window, parse_by, select_all};
+	static int (*const steps[])(struct parse * p) = {parse_stream, parse_times, parse_window};
 	int rc = check_names(p, known, sizeof(known) / sizeof(known[0]));
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && !rc; i++)
 		rc = steps[i](p);
+	p->q->own = true;
 	return rc;
 }
 

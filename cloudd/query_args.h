@@ -41,6 +41,7 @@ struct query_args {
 	uint32_t by_count;
 	int64_t size_ns, advance_ns; /* of the last version's windows */
 	bool spans;            /* several versions have a part in what was asked for */
+	bool own;              /* a watch: rows of each version have its own tags and functions, not `by` and `select` */
 	struct function_conf select[FUNCTIONS_MAX];
 	size_t select_count;
 	uint32_t limit;        /* rows of the answer */
@@ -53,7 +54,7 @@ struct query_args {
 /* WEIR_EINVAL with *ret_error filled, nothing to clear; or 0. now_ns: what `now` and -1h mean. */
 int query_args_parse(const struct topology *t, const struct query_arg *args, size_t count, int64_t now_ns,
     struct query_args *ret, struct query_error *ret_error);
-/* The same for a watch: `stream` only (and last_event_id, which it does not look at); all functions. */
+/* The same for a watch: `stream` only (and last_event_id, which it does not look at); each version's own tags and functions. */
 int query_args_parse_watch(const struct topology *t, const struct query_arg *args, size_t count, struct query_args *ret,
     struct query_error *ret_error);
 void query_args_clear(struct query_args *q);

@@ -29,6 +29,27 @@ static struct value eval(const struct query_args *q, const struct partial_spec *
 	return x;
 }
 
+static void put_tag(const char *tag, const uint8_t *value, size_t n, const char *comma, struct buf *out)
+{
+	buf_printf(out, "%s", comma);
+	json_text(out, tag);
+	buf_printf(out, ": ");
+	json_bytes(out, value ? (const char *)value : "", n);
+}
+
+/* The group as the version stores it. */
+static void put_own_group(const struct query_args *q, const struct row *row, struct buf *out)
+{
+	struct rd r = rd_init(row->group.p, row->group.n);
+	buf_printf(out, "{");
+	for (size_t i = 0; i < q->stream->by_count; i++) {
+		size_t n = 0;
+		const uint8_t *v = rd_bytes(&r, GROUP_KEY_MAX, &n);
+		put_tag(q->stream->by[i], v, n, i ? ", " : "", out);
+	}
+	buf_printf(out, "}");
+}
+
 static void put_group(const struct query_args *q, const struct row *row, struct buf *out)
 {
 	const struct query_version *version = &q->versions[q->at];
@@ -37,19 +58,27 @@ static void put_group(const struct query_args *q, const struct row *row, struct 
 	for (uint32_t i = 0; i < q->by_count; i++) {
 		size_t n = 0;
 		const uint8_t *v = version->column[i] == UINT32_MAX ? NULL : rd_bytes(&r, GROUP_KEY_MAX, &n);
-		buf_printf(out, i ? ", " : "");
-		json_text(out, q->by[i]);
-		buf_printf(out, ": ");
-		json_bytes(out, v ? (const char *)v : "", n);
+		put_tag(q->by[i], v, n, i ? ", " : "", out);
 	}
 	buf_printf(out, "}");
 }
 
+struct functions {
+	const struct function_conf *all;
+	size_t count;
+};
+
+static struct functions functions_of(const struct query_args *q)
+{
+	return q->own ? (struct functions){q->stream->compute, q->stream->compute_count} : (struct functions){q->select, q->select_count};
+}
+
 static void put_values(const struct query_args *q, const struct partial_spec *spec, const struct row *row, struct buf *out)
 {
+	const struct functions fns = functions_of(q);
 	buf_printf(out, "{");
-	for (size_t i = 0; i < q->select_count; i++) {
-		const struct function_conf *fn = &q->select[i];
+	for (size_t i = 0; i < fns.count; i++) {
+		const struct function_conf *fn = &fns.all[i];
 		struct value x = eval(q, spec, row, fn);
 		buf_printf(out, i ? ", " : "");
 		json_text(out, fn->text);
@@ -68,10 +97,11 @@ static void put_values(const struct query_args *q, const struct partial_spec *sp
 
 static void put_errors(const struct query_args *q, const struct partial_spec *spec, const struct row *row, struct buf *out)
 {
+	const struct functions fns = functions_of(q);
 	bool first = true;
 	buf_printf(out, "{");
-	for (size_t i = 0; i < q->select_count; i++) {
-		const struct function_conf *fn = &q->select[i];
+	for (size_t i = 0; i < fns.count; i++) {
+		const struct function_conf *fn = &fns.all[i];
 		if (fn->fn != FN_QUANTILE && fn->fn != FN_DISTINCT)
 			continue;
 		struct value x = eval(q, spec, row, fn);
@@ -104,7 +134,10 @@ void row_json_put(const struct query_args *q, const struct partial_spec *partial
 	buf_printf(out, ", \"end\": ");
 	json_time(out, row->end_ns);
 	buf_printf(out, ", \"group\": ");
-	put_group(q, row, out);
+	if (q->own)
+		put_own_group(q, row, out);
+	else
+		put_group(q, row, out);
 	buf_printf(out, ", \"values\": ");
 	put_values(q, partial, row, out);
 	buf_printf(out, ", \"error\": ");

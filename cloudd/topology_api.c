@@ -21,6 +21,7 @@ struct request {
 	struct map_changes changes;
 	struct buf errors;
 	uint64_t version;
+	bool outdated; /* base is of an earlier text */
 	bool applied;
 	enum verdict verdict;
 	char reason[QUERY_REASON_MAX];
@@ -76,6 +77,7 @@ static void run(struct request *q)
 	if (q->verdict != VERDICT_OK)
 		return;
 	q->version = map.version;
+	q->outdated = q->base && !map_has_text_of(&map, q->base);
 	int rc = map_change(&map, (const char *)q->text.p, q->text.n, &next, &q->changes, &q->errors);
 	map_clear(&map);
 	if (!rc)
@@ -88,7 +90,7 @@ static void run(struct request *q)
 		    q->changes.refused ? "it holds changes that cannot be made" : "it is no valid topology");
 	if (rc) {
 		q->verdict = VERDICT_REFUSED;
-	} else if (q->base && q->base != q->version) {
+	} else if (q->outdated) {
 		q->verdict = VERDICT_REFUSED;
 		snprintf(q->reason, sizeof(q->reason), "the topology has changed meanwhile: version %llu, not %llu; look at the difference again",
 		    (unsigned long long)q->version, (unsigned long long)q->base);

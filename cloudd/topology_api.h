@@ -4,7 +4,7 @@
  *   POST ?dry_run=1&base=N      body: a topology file. {"version", "applied", "changes": [{"kind", "what", "name", "text"}], "errors": []}
  *
  * What would change is worked out here, by this node's map; that it is committed is the meta group's word. `base` refuses a change
- * that was made against another version. Handlers of HTTP threads: they may block. */
+ * that was made against another text (changes of nodes and cuts in between do not matter). Handlers of HTTP threads: they may block. */
 #ifndef WEIR_CLOUDD_TOPOLOGY_API_H
 #define WEIR_CLOUDD_TOPOLOGY_API_H
 

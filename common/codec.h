@@ -363,7 +363,7 @@ struct msg {
 			const char *reason;
 		} map_reply;
 		struct {
-			uint64_t base_version; /* of the map that the change was made against; 0: whatever is there */
+			uint64_t base_version; /* of a map with the text that the change was made against; 0: whatever is there */
 			struct bytes text;     /* of topology.yaml, compressed */
 			uint32_t text_bytes;   /* before that: at most CONF_BYTES_MAX */
 			bool dry_run;          /* only say what would change */

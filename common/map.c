@@ -54,9 +54,14 @@ void map_copy(const struct cluster_map *m, struct cluster_map *ret)
 	*ret = c;
 }
 
+bool map_has_text_of(const struct cluster_map *m, uint64_t version)
+{
+	return version >= m->text_version && version <= m->version;
+}
+
 void map_first(const struct topology *t, const char *text, size_t len, struct cluster_map *ret)
 {
-	struct cluster_map m = {.version = 1, .text = copy_of(text, len), .text_len = len, .node_count = t->cloud_count,
+	struct cluster_map m = {.version = 1, .text_version = 1, .text = copy_of(text, len), .text_len = len, .node_count = t->cloud_count,
 	    .group_count = topology_groups(t), .stream_count = t->stream_count};
 	m.nodes = xcalloc(m.node_count, sizeof(*m.nodes));
 	for (size_t i = 0; i < m.node_count; i++) {

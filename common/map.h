@@ -63,6 +63,7 @@ struct map_stream {
 
 struct cluster_map {
 	uint64_t version;           /* from 1 */
+	uint64_t text_version;      /* with which this text came */
 	char *text;                 /* the topology file */
 	size_t text_len;
 	uint8_t *packed;            /* the text as map_encode writes it, from whoever made it first: so that replicas whose zstd differs */
@@ -77,6 +78,9 @@ struct cluster_map {
 
 void map_clear(struct cluster_map *m); /* frees what it holds; fine on an empty one */
 void map_copy(const struct cluster_map *m, struct cluster_map *ret);
+/* Whether the text is still the one of that version of the map: cuts, nodes' events and replicas that move change the map under a
+ * person who looks at a difference, but nothing of what he looks at. */
+bool map_has_text_of(const struct cluster_map *m, uint64_t version);
 /* A topology's text as ENTRY_TOPOLOGY, MSG_TOPOLOGY and maps hold it: by zstd where that is shorter, else as it is. Appends. */
 void map_text_pack(const char *text, size_t len, struct buf *out);
 /* A fresh NUL-terminated text. WEIR_ECORRUPT, WEIR_ETOOBIG. */

@@ -1,6 +1,6 @@
 /* The cluster map as bytes:
  *
- *     u8 MAP_FORMAT, u64 version, u32 text length, u8 1: zstd, 0: as it is, bytes text,
+ *     u8 MAP_FORMAT, u64 version, u64 text version, u32 text length, u8 1: zstd, 0: as it is, bytes text,
  *     varint nodes: {u8 state, name, listen, http}, varint groups: {u8 count, u8 node ...},
  *     varint streams: {name, u32 version, u32 fingerprint, u8 phase, svarint from, answers until, until, definition}
  *
@@ -50,6 +50,7 @@ int map_encode(const struct cluster_map *m, struct buf *out)
 	size_t start = out->len;
 	buf_u8(out, MAP_FORMAT);
 	buf_u64(out, m->version);
+	buf_u64(out, m->text_version);
 	put_text(m, out);
 	buf_varint(out, m->node_count);
 	for (size_t i = 0; i < m->node_count; i++) {
@@ -238,6 +239,7 @@ static int read_streams(struct rd *r, struct cluster_map *m)
 static int read_map(struct rd *r, struct cluster_map *m)
 {
 	m->version = rd_u64(r);
+	m->text_version = rd_u64(r);
 	int err = read_text(r, m);
 	if (!err)
 		err = read_nodes(r, m);
@@ -245,7 +247,7 @@ static int read_map(struct rd *r, struct cluster_map *m)
 		err = read_places(r, m);
 	if (!err)
 		err = read_streams(r, m);
-	return err ? err : rd_finish(r) || !m->version ? WEIR_ECORRUPT : 0;
+	return err ? err : rd_finish(r) || !m->text_version || m->text_version > m->version ? WEIR_ECORRUPT : 0;
 }
 
 int map_decode(struct bytes raw, struct cluster_map *ret)

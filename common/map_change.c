@@ -536,7 +536,7 @@ int map_change(const struct cluster_map *m, const char *text, size_t len, struct
 	if (!err) {
 		map_copy(m, &c.out);
 		set_text(&c.out, text, len);
-		c.out.version++;
+		c.out.text_version = ++c.out.version;
 		err = make_change(&c);
 		if (err)
 			map_clear(&c.out);

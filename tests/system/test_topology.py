@@ -74,7 +74,7 @@ class Writer(threading.Thread):
 
 
 def map_version(c, name):
-    return metric_sum(c.metrics(name), "weir_edge_map_version" if name in c.edges else "weir_map_version")
+    return metric_sum(c.metrics(name), "weir_edge_map_version" if name in c.edges else "weir_cloud_map_version")
 
 
 def apply(c, change, wait_edges=None):

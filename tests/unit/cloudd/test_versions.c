@@ -10,6 +10,7 @@
 #include "cloudd/placement.h"
 #include "cloudd/query.h"
 #include "cloudd/result.h"
+#include "cloudd/row_json.h"
 #include "common/err.h"
 #include "common/map.h"
 #include "common/topology.h"
@@ -581,6 +582,31 @@ START_TEST(an_answer_goes_over_versions)
 }
 END_TEST
 
+/* A watch tells of windows as they are stored: with the version's own tags and functions, whatever the latest one has. */
+START_TEST(a_watch_tells_of_each_version_in_its_own_terms)
+{
+	two_versions();
+	struct query_args args;
+	struct query_error error;
+	const struct query_arg arg = {"stream", "s"};
+	ck_assert_int_eq(query_args_parse_watch(k.t, &arg, 1, &args, &error), 0);
+	ck_assert_uint_eq(args.version_count, 2);
+	static const char *const groups[] = {"\"group\": {\"t\": \"a\"}", "\"group\": {\"u\": \"x\", \"t\": \"a\"}"};
+	static const char *const values[] = {"\"values\": {\"count\": 0, \"sum\": ", "\"values\": {\"count\": 0, \"max\": "};
+	for (size_t i = 0; i < 2; i++) {
+		struct row row = {.group = i ? XA : A};
+		struct partial_spec spec;
+		struct buf out = {0};
+		query_args_select(&args, i);
+		partial_spec_of(args.stream, 0, PARTIAL_QUANTILE_CAP_CLOUD, &spec);
+		row_json_put(&args, &spec, &row, &out);
+		ck_assert_msg(strstr(buf_cstr(&out), groups[i]) && strstr(buf_cstr(&out), values[i]), "%s", buf_cstr(&out));
+		buf_free(&out);
+	}
+	query_args_clear(&args);
+}
+END_TEST
+
 START_TEST(pages_go_over_versions)
 {
 	two_versions();
@@ -734,6 +760,10 @@ START_TEST(a_change_is_made_against_a_version)
 	ck_assert_uint_eq(m.version, 5);
 	ck_assert_int_eq(m.nodes[0].state, CLOUD_DEAD);
 	map_clear(&m);
+	ck_text(1, HEAD(E123) S1, VERDICT_REFUSED, 5);
+	ck_text(6, HEAD(E123) S1, VERDICT_REFUSED, 5); /* there is no such version yet */
+	ck_text(2, HEAD(E123) S1, VERDICT_OK, 6); /* cuts and nodes changed since, the text did not */
+	ck_text(5, HEAD(E123) S2, VERDICT_REFUSED, 6);
 }
 END_TEST
 
@@ -1002,6 +1032,7 @@ int main(void)
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
 	tcase_add_test(c, an_answer_goes_over_versions);
+	tcase_add_test(c, a_watch_tells_of_each_version_in_its_own_terms);
 	tcase_add_test(c, pages_go_over_versions);
 	tcase_add_test(c, one_version_may_be_asked_for);
 	tcase_add_test(c, a_window_must_suit_the_versions_asked_for);

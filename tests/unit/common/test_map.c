@@ -122,6 +122,7 @@ static struct cluster_map rich(void)
 {
 	struct cluster_map m = first(two);
 	m.version = 77;
+	m.text_version = 70;
 	m.nodes[1].state = CLOUD_DEAD;
 	m.nodes = xrealloc(m.nodes, 3 * sizeof(*m.nodes));
 	m.nodes[2] = (struct map_node){CLOUD_GONE, xstrdup(""), xstrdup(""), xstrdup("")};
@@ -138,6 +139,9 @@ START_TEST(a_map_is_the_same_from_its_bytes_and_as_a_copy)
 	ck_assert_int_eq(map_decode(bytes_of(b.data, b.len), &back), 0);
 	ck_assert_str_eq(back.text, two);
 	ck_assert_uint_eq(back.version, 77);
+	ck_assert_uint_eq(back.text_version, 70);
+	ck_assert(map_has_text_of(&back, 70) && map_has_text_of(&back, 77));
+	ck_assert(!map_has_text_of(&back, 69) && !map_has_text_of(&back, 78));
 	ck_assert_int_eq(back.nodes[1].state, CLOUD_DEAD);
 	ck_assert_str_eq(back.nodes[2].name, "");
 	ck_assert_uint_eq(back.streams[1].version, 4711);
@@ -263,6 +267,12 @@ START_TEST(what_does_not_fit_together_is_no_map)
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = first(two);
 	m.version = 0;
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = first(two);
+	m.text_version = 0;
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = first(two);
+	m.text_version = 2;
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = first(two);
 	m.group_count = 1;
@@ -787,6 +797,7 @@ START_TEST(a_version_is_cut_over_and_retired)
 	ck_assert_int_eq(map_retire(&m, "speed", version), WEIR_ENOTFOUND);
 	ck_assert_int_eq(map_retire(&m, "speed", was), 0);
 	ck_assert_uint_eq(m.version, 4);
+	ck_assert_uint_eq(m.text_version, 2);
 	ck_assert_int_eq(nth(&m, 0, "speed", STREAM_RETIRED)->answers_until_ns, 600 * NS_PER_SEC);
 	ck_assert_int_eq(map_retire(&m, "speed", was), WEIR_ENOTFOUND);
 	map_clear(&m);
