@@ -555,6 +555,16 @@ static void update_links(struct stats *s, const struct msgq_counters *z)
 	stats_set_counter(metrics_cell(s, METRICS_KEYS_BROKEN, NULL), z->keys_broken);
 }
 
+static void update_free(struct cloudd *c)
+{
+	static const char *const environments[] = {"log", "state"};
+	for (size_t i = 0; i < sizeof(environments) / sizeof(environments[0]); i++) {
+		double free_bytes = metrics_free_bytes(c->o.data, environments[i]);
+		if (free_bytes >= 0)
+			stats_set(metrics_cell(c->stats, METRICS_DISK_FREE, environments[i]), free_bytes);
+	}
+}
+
 static void update_stats(struct cloudd *c)
 {
 	struct stats *s = c->stats;
@@ -575,6 +585,7 @@ static void update_stats(struct cloudd *c)
 	const struct topology *t = node_topology(c->node);
 	stats_set(metrics_cell(s, METRICS_MAP_VERSION, NULL), (double)t->map_version);
 	topology_free((struct topology *)t);
+	update_free(c);
 	stats_set(metrics_cell(s, METRICS_MEMORY, NULL), (double)metrics_resident_bytes());
 	stats_set(metrics_cell(s, METRICS_BUILD, c->o.version), 1);
 }

@@ -63,10 +63,18 @@ static void handle_readyz(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	char *why = NULL;
-	if (node_ready(a->o.node, &why))
-		http_reply(r, 200, HTTP_TEXT, "ok\n", 3);
-	else
-		http_reply_error(r, 503, "not_ready", "%s", why ? why : "not ready");
+	struct buf notes = {0};
+	bool ready = node_ready(a->o.node, &why);
+	node_notes(a->o.node, &notes);
+	if (ready) {
+		struct buf b = {0};
+		buf_printf(&b, "ok\n%s", notes.len ? buf_cstr(&notes) : "");
+		reply_buf(r, HTTP_TEXT, &b);
+	} else {
+		http_reply_error(r, 503, "not_ready", "%s%s%.*s", why ? why : "not ready", notes.len ? "; " : "",
+		    notes.len ? (int)notes.len - 1 : 0, buf_cstr(&notes));
+	}
+	buf_free(&notes);
 	free(why);
 }
 

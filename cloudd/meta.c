@@ -39,6 +39,8 @@ struct meta_row {
 	bool clock_suspect;    /* by its own word */
 	int64_t wall_ahead_ns; /* its wall clock minus the leader's monotonic clock, when it was heard */
 	bool beyond;           /* its last report said what cannot be yet */
+	bool fenced;           /* one who claimed or reported under this name was */
+	int64_t fenced_ns;     /* monotonic: when last */
 	size_t refused_count;
 	struct report_count *refused;
 };
@@ -682,6 +684,14 @@ static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, in
 	keep_streams(m, edge, msg, mono_ns);
 }
 
+static void note_fenced(struct meta *m, struct meta_row *row, int64_t mono_ns)
+{
+	pthread_mutex_lock(&m->lock);
+	row->fenced = true;
+	row->fenced_ns = mono_ns;
+	pthread_mutex_unlock(&m->lock);
+}
+
 void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
 {
 	if (!ready(m, o))
@@ -689,6 +699,7 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 	struct meta_row *row = &m->rows[o->edge];
 	if (msg->report.epoch != row->epoch) {
 		m->counters.reports_fenced++;
+		note_fenced(m, row, now.mono_ns);
 		answer(m, o, VERDICT_FENCED, row->epoch,
 		    msg->report.epoch < row->epoch ? "another holder of this name has a later epoch"
 		                                   : "the cloud has not granted this epoch: it lost data, or the edge did");
@@ -1031,6 +1042,8 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 		return;
 	if (r->verdict != VERDICT_OK) {
 		m->counters.fenced += m->leads;
+		if (r->verdict == VERDICT_FENCED)
+			note_fenced(m, row, now.mono_ns);
 		return;
 	}
 	m->counters.claims += m->leads;
@@ -1248,6 +1261,23 @@ static void put_clock(const struct meta *m, uint32_t edge, struct buf *out)
 		buf_printf(out, "null");
 }
 
+/* Streams whose next version cannot take over before this edge has said since when it feeds it. */
+static void put_cutover_waits(const struct meta *m, uint32_t edge, struct buf *out)
+{
+	const char *comma = "";
+	buf_printf(out, "\"cutover_waits\":[");
+	for (size_t i = 0; i < m->topology->stream_count; i++) {
+		const struct stream_row *s = &m->streams[i];
+		uint32_t place = s->place_of[edge];
+		if (place == NOT_EXPECTED || s->conf->phase != STREAM_PENDING || s->fed[place].since_known)
+			continue;
+		buf_printf(out, "%s", comma);
+		json_text(out, s->conf->name);
+		comma = ",";
+	}
+	buf_printf(out, "],");
+}
+
 static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 {
 	const struct meta_row *row = &m->rows[edge];
@@ -1269,6 +1299,9 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	put_clock(m, edge, out);
 	buf_printf(out, ",\"readmit\":%s,\"map_version\":%llu,", row->readmit ? "true" : "false",
 	    (unsigned long long)row->map_version);
+	bool fenced = row->fenced && m->now_ns - row->fenced_ns < META_FENCED_SHOWN_MS * NS_PER_MS;
+	buf_printf(out, "\"fenced\":%s,", fenced ? "true" : "false");
+	put_cutover_waits(m, edge, out);
 	put_edge_streams(m, edge, out);
 	buf_printf(out, "}");
 }

@@ -34,6 +34,7 @@
 #define META_TIMEOUTS_EVERY_MS 1000 /* streams without reports are looked at this often */
 #define META_TAKEN_EVERY_MS 1000    /* per shard */
 #define META_RETRY_MS 100
+#define META_FENCED_SHOWN_MS 30000 /* a fenced holder claims anew every 10 s: it is told of for so long after the last time */
 #define META_CUT_EVERY_MS 200       /* streams whose versions change are looked at this often */
 #define META_FLEET_TIME_EVERY_MS 1000
 #define META_CLOCK_BEHIND_NS (INT64_C(300) * 1000000000) /* set back by more, this node's clock does not count */

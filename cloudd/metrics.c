@@ -1,7 +1,12 @@
 #include "cloudd/metrics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "common/buf.h"
+#include "common/err.h"
 
 static const struct stats_family table[METRICS_FAMILIES] = {
     [METRICS_BUILD] = {"weir_cloud_build_info", "Always 1; the version is a label", STATS_GAUGE, {"version"}},
@@ -38,6 +43,8 @@ static const struct stats_family table[METRICS_FAMILIES] = {
 	STATS_COUNTER, {"environment"}},
     [METRICS_DAMAGED_READS] = {"weir_cloud_damaged_reads_total", "Reads that met a stored record which does not read",
 	STATS_COUNTER, {NULL}},
+    [METRICS_DISK_FREE] = {"weir_cloud_disk_free_bytes", "Bytes free in the file system of an environment", STATS_GAUGE,
+	{"environment"}},
 };
 
 struct stats *metrics_new(void)
@@ -59,4 +66,13 @@ uint64_t metrics_resident_bytes(void)
 	int n = fscanf(f, "%llu %llu", &total, &resident);
 	fclose(f);
 	return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+double metrics_free_bytes(const char *folder, const char *name)
+{
+	struct statvfs s;
+	char *path = xasprintf("%s/%s", folder, name);
+	double free_bytes = statvfs(path, &s) ? -1 : (double)s.f_bavail * (double)s.f_frsize;
+	free(path);
+	return free_bytes;
 }

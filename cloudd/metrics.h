@@ -28,6 +28,7 @@ enum metrics_family {
 	METRICS_DAMAGED_PAGES,
 	METRICS_SET_ASIDE,
 	METRICS_DAMAGED_READS,
+	METRICS_DISK_FREE,
 	METRICS_FAMILIES
 };
 
@@ -36,5 +37,7 @@ struct stats *metrics_new(void);
 struct stats_cell *metrics_cell(struct stats *s, enum metrics_family family, const char *value);
 /* Resident memory of this process in bytes; 0: unknown. */
 uint64_t metrics_resident_bytes(void);
+/* What the file system of FOLDER/NAME has left for this process; -1: unknown. */
+double metrics_free_bytes(const char *folder, const char *name);
 
 #endif

@@ -1238,6 +1238,11 @@ bool node_ready(struct node *n, char **ret_why)
 	return view_ready(n->view, ret_why);
 }
 
+void node_notes(struct node *n, struct buf *out)
+{
+	view_notes(n->view, out);
+}
+
 size_t node_groups(struct node *n, struct msg_group_status *out)
 {
 	return view_groups(n->view, out);

@@ -130,6 +130,7 @@ void node_group_statuses(struct node *n, struct group_status *out);
 void node_group_status(struct node *n, uint32_t group, struct group_status *ret_status);
 /* Every group this node holds has a leader it can reach, and the cluster id is known. ret_why: what is wrong, the caller's to free. */
 bool node_ready(struct node *n, char **ret_why);
+void node_notes(struct node *n, struct buf *out); /* view_notes */
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a
  * read transaction (apply_read_group). */
 size_t node_groups(struct node *n, struct msg_group_status *out);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/readiness.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/stats.h"
@@ -139,6 +140,27 @@ bool view_ready(struct view *v, char **ret_why)
 		*ret_why = xstrdup(v->why);
 	pthread_mutex_unlock(&v->lock);
 	return ready;
+}
+
+void view_notes(struct view *v, struct buf *out)
+{
+	pthread_mutex_lock(&v->lock);
+	for (uint32_t node = 0; node < v->name_count; node++) {
+		uint32_t count = 0, first = 0;
+		for (uint32_t g = 0; g < v->group_count; g++) {
+			if (!v->groups[g].held || v->groups[g].differs != node + 1)
+				continue;
+			first = count++ ? first : g;
+		}
+		if (!count)
+			continue;
+		buf_printf(out, "divergent: ");
+		readiness_group_name(out, first);
+		if (count > 1)
+			buf_printf(out, " (and %u more)", count - 1);
+		buf_printf(out, " has another state here than on %s\n", v->names[node]);
+	}
+	pthread_mutex_unlock(&v->lock);
 }
 
 int view_leader(struct view *v, uint32_t group)
@@ -554,9 +576,23 @@ static void put_lags(struct group_writer *w, struct buf *out)
 	}
 }
 
+/* Of the groups held here whose state is not that of another replica: nothing, else 1 and whose. */
+static void put_differing(struct group_writer *w, struct buf *out)
+{
+	struct stats_family f = {.name = "weir_cloud_digest_differs",
+	    .help = "1: at the same entry the state of another node's replica has another digest than the one here",
+	    .type = STATS_GAUGE, .labels = {"group", "node"}};
+	stats_write_head(out, &f);
+	for (uint32_t g = 0; g < w->count; g++) {
+		const struct group_status *s = &w->groups[g];
+		if (s->held && s->differs)
+			stats_write_u64(out, &f, (const char *const[]){group_label(w, g), name_of(w->v, (int)s->differs - 1)}, 1);
+	}
+}
+
 static void put_roles(const struct group_writer *w, struct buf *out)
 {
-	uint64_t roles[REPLICA_FORMING + 1] = {0}, without_leader = 0, without_quorum = 0, fetching = 0;
+	uint64_t roles[REPLICA_FORMING + 1] = {0}, without_leader = 0, without_quorum = 0, fetching = 0, damaged = 0, differ = 0;
 	for (uint32_t g = 0; g < w->count; g++) {
 		const struct group_status *s = &w->groups[g];
 		if (!s->held)
@@ -565,13 +601,16 @@ static void put_roles(const struct group_writer *w, struct buf *out)
 		without_leader += s->leader < 0;
 		without_quorum += !s->quorum;
 		fetching += s->fetching;
+		damaged += s->damage != NULL;
+		differ += s->differs != 0;
 	}
 	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups", "groups held here, by what this replica is", "role",
 	    {"leader", roles[REPLICA_LEADER]}, {"follower", roles[REPLICA_FOLLOWER]},
 	    {"candidate", roles[REPLICA_CANDIDATE]}, {"learner", roles[REPLICA_LEARNER]},
 	    {"forming", roles[REPLICA_FORMING]});
 	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups_ailing", "groups held here with something wrong", "what",
-	    {"no_leader", without_leader}, {"no_quorum", without_quorum}, {"fetching", fetching});
+	    {"no_leader", without_leader}, {"no_quorum", without_quorum}, {"fetching", fetching},
+	    {"damaged", damaged}, {"differs", differ});
 }
 
 static void put_groups(const struct view *v, const struct group_status *groups, struct buf *out)
@@ -584,6 +623,7 @@ static void put_groups(const struct view *v, const struct group_status *groups, 
 	    "1 while a majority of the group is heard by its leader, or its leader by this replica", has_quorum);
 	put_indexes(&w, out);
 	put_lags(&w, out);
+	put_differing(&w, out);
 	buf_free(&w.name);
 }
 

@@ -67,6 +67,8 @@ void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
  * In a copy that is older than VIEW_FRESH_NS `heard_ns`, where it is known, includes its age, on leaders too: a process that was stopped for a while
  * is not taken for one that has just heard from its leader. */
 bool view_ready(struct view *v, char **ret_why);
+/* Appends a line for each other node whose replicas have another state than those here, and nothing else. */
+void view_notes(struct view *v, struct buf *out);
 int view_leader(struct view *v, uint32_t group);
 bool view_serves(struct view *v, uint32_t group);
 void view_group_statuses(struct view *v, struct group_status *out);

@@ -86,6 +86,7 @@ struct http_counters {
 	uint64_t ended[HTTP_WHYS]; /* connections not let in or put out, by enum http_guard_why */
 	uint64_t busy;             /* answered 503 on the reserve */
 	unsigned open;             /* connections now */
+	unsigned open_max;         /* the limit: more than so many are told that the server is busy */
 };
 void http_counters(const struct http_server *s, struct http_counters *ret); /* any thread */
 /* All of them as Prometheus text, PREFIX_http_...: "weir_cloud". Any thread. */

@@ -60,6 +60,11 @@ unsigned http_guard_open(const struct http_guard *g)
 	return g->open;
 }
 
+unsigned http_guard_open_max(const struct http_guard *g)
+{
+	return g->limits.connections_max;
+}
+
 void http_guard_cut(struct http_guard *g, struct http_guard_conn *c)
 {
 	if (c->cut)

@@ -78,6 +78,7 @@ void http_guard_remove(struct http_guard *g, struct http_guard_conn *c);
 struct http_guard_conn *http_guard_first(struct http_guard *g); /* then ->next: all of them, newest first */
 void http_guard_cut(struct http_guard *g, struct http_guard_conn *c);
 unsigned http_guard_open(const struct http_guard *g); /* without those cut */
+unsigned http_guard_open_max(const struct http_guard *g); /* the limit, without the reserve */
 
 /* A request goes on to this phase. received, acked: bytes of the connection from and to the peer so far. */
 void http_guard_phase(struct http_guard_conn *c, enum http_phase phase, uint64_t received, uint64_t acked, int64_t now_ns);

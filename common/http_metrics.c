@@ -19,6 +19,7 @@ void http_counters(const struct http_server *s, struct http_counters *ret)
 		ret->ended[i] = atomic_load_explicit(&s->ended[i], memory_order_relaxed);
 	pthread_mutex_lock(mutex);
 	ret->open = http_guard_open(s->guard);
+	ret->open_max = http_guard_open_max(s->guard);
 	pthread_mutex_unlock(mutex);
 }
 
@@ -64,6 +65,7 @@ void http_put_metrics(struct http_server *s, const char *prefix, struct buf *out
 	}
 	put_one(prefix, "busy_total", "HTTP requests refused because all connections were in use", STATS_COUNTER, c.busy, out);
 	put_one(prefix, "connections", "HTTP connections", STATS_GAUGE, c.open, out);
+	put_one(prefix, "connections_max", "HTTP connections that may be open at once", STATS_GAUGE, c.open_max, out);
 	if (!s->auth)
 		return;
 	struct tls_server *t = http_auth_tls(s->auth);

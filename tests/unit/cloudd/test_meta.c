@@ -388,6 +388,36 @@ START_TEST(a_new_leader_counts_everyone_as_heard_then)
 }
 END_TEST
 
+static bool edges_say(unsigned replica, const char *text)
+{
+	struct buf json = {0};
+	meta_edges_json(w.replicas[replica].meta, &json);
+	bool found = strstr(buf_cstr(&json), text) != NULL;
+	buf_free(&json);
+	return found;
+}
+
+START_TEST(a_fenced_holder_is_told_of_for_a_while)
+{
+	begin();
+	report(0, 2 * H);
+	ck_assert(!edges_say(0, "\"fenced\":true"));
+	struct origin o = {.type = MSG_REPORT, .edge = 0};
+	struct msg m = {.type = MSG_REPORT};
+	m.report.epoch = 77; /* nobody was granted it */
+	meta_report(w.replicas[0].meta, &o, &m, w.now);
+	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_FENCED);
+	ck_assert(edges_say(0, "\"fenced\":true"));
+	w.now.mono_ns += META_FENCED_SHOWN_MS / 2 * NS_PER_MS;
+	tick(0);
+	ck_assert(edges_say(0, "\"fenced\":true"));
+	w.now.mono_ns += META_FENCED_SHOWN_MS / 2 * NS_PER_MS;
+	tick(0);
+	ck_assert(!edges_say(0, "\"fenced\":true"));
+	ck_assert(edges_say(0, "\"cutover_waits\":[]"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/meta");
@@ -400,6 +430,7 @@ int main(void)
 	tcase_add_test(tc, a_new_leader_brings_every_shard_what_it_has_not_taken);
 	tcase_add_test(tc, a_snapshot_replaces_all_that_was_known);
 	tcase_add_test(tc, a_new_leader_counts_everyone_as_heard_then);
+	tcase_add_test(tc, a_fenced_holder_is_told_of_for_a_while);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -116,6 +116,23 @@ START_TEST(an_old_copy_says_so)
 }
 END_TEST
 
+START_TEST(states_that_differ_are_told_of)
+{
+	struct buf out = {0};
+	view_put(v, &counters, statuses, NULL);
+	view_notes(v, &out);
+	ck_assert_uint_eq(out.len, 0);
+	statuses[1].differs = statuses[2].differs = 1 + 2;
+	statuses[0].differs = 1 + 1;
+	statuses[3].differs = 1 + 1; /* not held */
+	view_put(v, &counters, statuses, NULL);
+	view_notes(v, &out);
+	ck_assert_str_eq(buf_cstr(&out), "divergent: the meta group has another state here than on cloud-2\n"
+	                                 "divergent: shard 0 (and 1 more) has another state here than on cloud-3\n");
+	buf_free(&out);
+}
+END_TEST
+
 START_TEST(metrics_tell_of_each_group)
 {
 	static const char *const lines[] = {
@@ -127,7 +144,9 @@ START_TEST(metrics_tell_of_each_group)
 	    "weir_cloud_group_index{group=\"0\",what=\"durable\"} 7",
 	    "weir_raft_follower_lag_entries{group=\"1\",node=\"cloud-2\"} 0",
 	    "weir_raft_follower_lag_entries{group=\"1\",node=\"cloud-3\"} 5", "weir_raft_elections_total 4",
-	    "weir_cloud_snapshots_fetched_total 2", "weir_raft_frames_total{result=\"lost\"} 6"};
+	    "weir_cloud_snapshots_fetched_total 2", "weir_raft_frames_total{result=\"lost\"} 6",
+	    "weir_raft_groups_ailing{what=\"damaged\"} 1", "weir_raft_groups_ailing{what=\"differs\"} 1",
+	    "weir_cloud_digest_differs{group=\"1\",node=\"cloud-3\"} 1"};
 	struct kit k;
 	struct kv_txn *txn;
 	struct buf out = {0};
@@ -135,6 +154,9 @@ START_TEST(metrics_tell_of_each_group)
 	counters.consensus.elections = 4;
 	counters.consensus.snapshots_fetched = 2;
 	counters.consensus.frames_lost = 6;
+	statuses[1].differs = 1 + 2;
+	statuses[3].differs = 1 + 2; /* not held */
+	statuses[2].damage = "flipped";
 	view_put(v, &counters, statuses, NULL);
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
 	buf_printf(&out, "\n");
@@ -160,6 +182,7 @@ int main(void)
 	tcase_add_test(tc, what_the_loop_puts_in_comes_out);
 	tcase_add_test(tc, other_nodes_are_told_of_groups_held);
 	tcase_add_test(tc, an_old_copy_says_so);
+	tcase_add_test(tc, states_that_differ_are_told_of);
 	tcase_add_test(tc, metrics_tell_of_each_group);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -191,6 +191,13 @@ START_TEST(errors_are_json)
 	ck_assert_uint_eq(c.requests, 5);
 	ck_assert_uint_eq(c.answered[4], 4);
 	ck_assert_uint_eq(c.answered[5], 1);
+	ck_assert_uint_ge(c.open_max, 1);
+	struct buf metrics = {0};
+	http_put_metrics(server, "weir_test", &metrics);
+	char *line = xasprintf("\nweir_test_http_connections_max %u\n", c.open_max);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&metrics), line));
+	free(line);
+	buf_free(&metrics);
 }
 END_TEST
 
