@@ -16,7 +16,7 @@
 #define URL_DEFAULT "127.0.0.1:8101"
 #define TOKEN_BYTES_MAX 4096
 
-static const struct command *const commands[] = {&command_status, &command_query, &command_watch, &command_streams,
+static const struct command *const commands[] = {&command_status, &command_doctor, &command_query, &command_watch, &command_streams,
 	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_store_check, &command_store_dump, &command_apply, &command_topology,
 	&command_load, &command_keygen,
 	&command_token_add, &command_token_list, &command_token_remove,

@@ -39,7 +39,7 @@ struct command {
 extern const struct command command_status, command_streams, command_edges, command_edge_readmit, command_nodes,
     command_query, command_watch, command_check, command_store_check, command_store_dump, command_apply, command_topology,
     command_load, command_keygen, command_token_add, command_token_list, command_token_remove, command_tls_renew,
-    command_node_add, command_node_remove;
+    command_node_add, command_node_remove, command_doctor;
 
 /* "weirctl: ..." and a newline on stderr. */
 void ctl_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

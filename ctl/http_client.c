@@ -16,6 +16,7 @@ struct http_client {
 	size_t current;            /* the one to ask first */
 	char *token, *ca_file;
 	bool verbose;
+	unsigned silence_s;
 	char why[CURL_ERROR_SIZE];
 };
 
@@ -59,6 +60,7 @@ struct http_client *http_client_new(const char *urls, const char *token, const c
 {
 	struct http_client *c = xcalloc(1, sizeof(*c));
 	c->verbose = verbose;
+	c->silence_s = HTTP_SILENCE_S;
 	c->token = token ? xstrdup(token) : NULL;
 	c->ca_file = ca_file ? xstrdup(ca_file) : NULL;
 	for (const char *p = urls;; p++) {
@@ -75,6 +77,28 @@ struct http_client *http_client_new(const char *urls, const char *token, const c
 	c->curl = curl_easy_init();
 	weir_assert(c->curl); /* fails for want of memory only */
 	return c;
+}
+
+struct http_client *http_client_other(const struct http_client *c, const char *address, struct buf *error)
+{
+	bool tls = !strncmp(c->urls[c->current], "https://", 8), scheme = strstr(address, "://") != NULL;
+	char *url = xasprintf("%s%s", scheme ? "" : tls ? "https://" : "http://", address);
+	struct http_client *other = http_client_new(url, c->token, c->ca_file, c->verbose, error);
+	free(url);
+	if (other)
+		other->silence_s = c->silence_s;
+	return other;
+}
+
+void http_client_set_silence(struct http_client *c, unsigned seconds)
+{
+	c->silence_s = seconds;
+}
+
+size_t http_client_next(struct http_client *c)
+{
+	c->current = (c->current + 1) % c->url_count;
+	return c->url_count;
 }
 
 void http_client_free(struct http_client *c)
@@ -231,7 +255,7 @@ static CURLcode transfer(struct http_client *c, struct transfer *t, const char *
 			curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, timeout_ms);
 		else {
 			curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-			curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, (long)HTTP_SILENCE_S);
+			curl_easy_setopt(c->curl, CURLOPT_LOW_SPEED_TIME, (long)c->silence_s);
 		}
 		CURLcode first = curl_easy_perform(c->curl);
 		code = first && may_try_next(c, t, method, first) ? CURLE_COULDNT_CONNECT : first;

@@ -29,6 +29,13 @@ struct http_answer {
 struct http_client *http_client_new(const char *urls, const char *token, const char *ca_file, bool verbose,
     struct buf *error);
 void http_client_free(struct http_client *c); /* NULL is fine */
+/* A client of one other address ("HOST:PORT", or an URL), with the scheme of c's current address, its token, silence and who vouches.
+ * NULL as above. */
+struct http_client *http_client_other(const struct http_client *c, const char *address, struct buf *error);
+/* An answer that gives nothing for so long is given up: HTTP_SILENCE_S at first. */
+void http_client_set_silence(struct http_client *c, unsigned seconds);
+/* Begins with the next address from now on; returns how many there are. */
+size_t http_client_next(struct http_client *c);
 /* The address that answered last, or the first one. */
 const char *http_client_url(const struct http_client *c);
 
