@@ -5,6 +5,7 @@ import random
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -248,6 +249,90 @@ class Disks(unittest.TestCase):
                     if d.process is not None:
                         d.kill()
                 subprocess.run(["umount", log], check=True)
+
+    def fill(self, folder):
+        """All that is left, as a file of somebody else's; a file system has no room a moment after this began to return."""
+        with open(os.path.join(folder, "ballast"), "ab", buffering=0) as f:
+            size = 1 << 20
+            while size >= 512:
+                try:
+                    if f.write(bytes(size)) < size:
+                        size //= 2
+                except OSError:
+                    size //= 2
+
+    def bounds(self, who, refuses):
+        """A disk that fills while readings come: refused within a second of the first write without room, reads go on, and
+        acknowledged again within five seconds of the space's return, without help."""
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small tmpfs needs root")
+        edges = {"edge-1": {"sources": [{"type": "file", "path": "in.lp", "follow": True}], "tick": "50ms", "flush": "100ms",
+                            "idle_after": "2s"}}
+        with Cluster(clouds=1, edges=edges, streams=[stream()], cluster={"replicas": 1}) as c:
+            small = os.path.join(c.dir, "run", who)
+            os.makedirs(small)
+            r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "weir-test", small], capture_output=True, text=True)
+            if r.returncode != 0:
+                self.skipTest(f"no tmpfs can be mounted here: {r.stderr.strip()}")
+            lines, ended = [], threading.Event()
+
+            def write():
+                rng = random.Random(3)
+                with open(os.path.join(c.dir, "in.lp"), "a") as f:
+                    while not ended.is_set():
+                        at = len(lines)
+                        more = [f"m,k=g{i % 5000} v={rng.uniform(-1e6, 1e6)!r} {T0 + i * (NS // 400)}\n" for i in range(at, at + 400)]
+                        lines.extend(more)
+                        f.writelines(more)
+                        f.flush()
+                        ended.wait(0.1)
+
+            def merged():
+                return metric_sum(c.metrics("cloud-1"), "weir_cloud_readings_total", stream="s", result="merged")
+
+            writer = threading.Thread(target=write)
+            try:
+                c.start()
+                writer.start()
+                wait_for("readings are merged", lambda: merged() > 2000)
+                failed, refused = refuses
+                self.fill(small)
+                # The daemon has room that it took before: from the first write that finds none it is to say so.
+                wait_for("a write finds no room", lambda: metric_sum(c.metrics(who), failed) >= 1)
+                began = time.monotonic()
+                wait_for("it refuses", lambda: metric_sum(c.metrics(who), refused) == 1)
+                took = time.monotonic() - began
+                self.assertLess(took, 1.0)
+                # Reads go on. Where the only replica's state has no room for what is committed, only those that may be stale do.
+                self.assertTrue(c.query("cloud-1", "s", stale="ok", limit=10)["rows"])
+                if who == "edge-1":
+                    self.assertTrue(c.query("cloud-1", "s", limit=10)["rows"])
+                time.sleep(2)
+                stood = merged()
+                os.unlink(os.path.join(small, "ballast"))
+                back = time.monotonic()
+                wait_for("readings are merged again", lambda: merged() > stood)
+                resumed = time.monotonic() - back
+                self.assertLess(resumed, 5.0)
+                print(f"\n    {who}: refused {took:.2f} s after the first write without room, acknowledged {resumed:.2f} s after its return", end=" ")
+                ended.set()
+                writer.join()
+                wait_for("all is read", lambda: edge_ledger(c, "edge-1")["accepted"] == len(lines))
+                check_exact(self, c, lines)
+            finally:
+                ended.set()
+                if writer.is_alive():
+                    writer.join()
+                for d in list(c.clouds.values()) + list(c.edges.values()):
+                    if d.process is not None:
+                        d.kill()
+                subprocess.run(["umount", small], check=True)
+
+    def test_full_disk_of_an_edge_within_bounds(self):
+        self.bounds("edge-1", ("weir_edge_checkpoints_full_total", "weir_edge_backpressured"))
+
+    def test_full_disk_of_a_cloud_within_bounds(self):
+        self.bounds("cloud-1", ("weir_cloud_disk_full_total", "weir_cloud_disk_full"))
 
     def test_full_disk_of_an_edge(self):
         self.full_disk("edge-1")
