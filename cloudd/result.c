@@ -605,10 +605,19 @@ static int window_of_group(struct reading *r, int64_t start_ns, struct bytes gro
 	return 0;
 }
 
+/* Of the window that is read. */
+static void set_size(struct reading *r, int64_t size_ns)
+{
+	r->have_edges &= size_ns == r->grid.size_ns;
+	r->grid.size_ns = size_ns;
+}
+
 static int add_outbox_row(struct reading *r, struct rows_writer *w, struct outbox_place place, struct bytes value)
 {
 	struct outbox_row row;
 	int rc = outbox_row_decode(value, &row);
+	if (!rc)
+		set_size(r, row.size_ns ? row.size_ns : r->stream->size_ns);
 	if (rc || row.window_ns < r->stream->from_ns || row.window_ns >= r->stream->answers_until_ns ||
 	    !window_answerable(&r->levels, row.window_ns, row.window_ns + r->grid.size_ns))
 		return rc; /* another version's; or its data are gone, or rolled up too coarsely: there is nothing to tell any more */

@@ -36,8 +36,13 @@ int outbox_row_decode(struct bytes value, struct outbox_row *ret)
 	struct rd r = rd_init(value.p, value.n);
 	ret->window_ns = rd_bei64(&r);
 	ret->time_ns = rd_bei64(&r);
+	bool sized = ret->time_ns < 0;
+	ret->time_ns = sized ? ~ret->time_ns : ret->time_ns;
+	ret->size_ns = sized ? rd_bei64(&r) : 0;
 	ret->group = bytes_of(r.p, rd_left(&r));
-	return r.err || ret->group.n > GROUP_KEY_MAX || !state_time_ok(ret->window_ns) ? WEIR_ECORRUPT : 0;
+	if (r.err || ret->group.n > GROUP_KEY_MAX || !state_time_ok(ret->window_ns))
+		return WEIR_ECORRUPT;
+	return sized && (ret->size_ns <= 0 || ret->size_ns > ROWS_WINDOW_MAX_NS) ? WEIR_ECORRUPT : 0;
 }
 
 static int outbox_put(struct sweep *w, int64_t window_ns, struct bytes group)
@@ -47,7 +52,8 @@ static int outbox_put(struct sweep *w, int64_t window_ns, struct bytes group)
 	state_key_outbox(&k, w->s->id, w->e->index, w->n++);
 	buf_clear(value);
 	buf_bei64(value, window_ns);
-	buf_bei64(value, w->s->sweep.clock_ns);
+	buf_bei64(value, ~w->s->sweep.clock_ns); /* at least 0: the sign says that a size follows */
+	buf_bei64(value, w->s->grid.size_ns);
 	buf_put(value, group.p, group.n);
 	w->s->sweep.outbox_rows++;
 	w->s->sweep_changed = true;

@@ -41,6 +41,7 @@ bool sweep_dirty(const struct shard *sh);
 /* STATE_OUTBOX's value. */
 struct outbox_row {
 	int64_t window_ns, time_ns;
+	int64_t size_ns; /* the stream's window may be another by the time the row is read; 0: of an earlier build, which kept none */
 	struct bytes group;
 };
 int outbox_row_decode(struct bytes value, struct outbox_row *ret);

@@ -71,8 +71,24 @@ START_TEST(an_outbox_row_is_of_a_possible_window)
 	struct buf value = {0};
 	struct outbox_row row;
 	buf_bei64(&value, 60 * SEC);
-	buf_bei64(&value, INT64_MIN);
+	buf_bei64(&value, 70 * SEC);
+	ck_assert_int_eq(outbox_row_decode(bytes_of(value.data, value.len), &row), 0); /* of a build that kept no size */
+	ck_assert_int_eq(row.time_ns, 70 * SEC);
+	ck_assert_int_eq(row.size_ns, 0);
+	buf_clear(&value);
+	buf_bei64(&value, 60 * SEC);
+	buf_bei64(&value, ~(70 * SEC));
+	ck_assert_int_eq(outbox_row_decode(bytes_of(value.data, value.len), &row), WEIR_ECORRUPT);
+	buf_bei64(&value, 20 * SEC);
 	ck_assert_int_eq(outbox_row_decode(bytes_of(value.data, value.len), &row), 0);
+	ck_assert_int_eq(row.time_ns, 70 * SEC);
+	ck_assert_int_eq(row.size_ns, 20 * SEC);
+	ck_assert_uint_eq(row.group.n, 0);
+	buf_clear(&value);
+	buf_bei64(&value, 60 * SEC);
+	buf_bei64(&value, INT64_MIN);
+	buf_bei64(&value, 0);
+	ck_assert_int_eq(outbox_row_decode(bytes_of(value.data, value.len), &row), WEIR_ECORRUPT);
 	buf_clear(&value);
 	buf_bei64(&value, INT64_MIN);
 	buf_bei64(&value, 0);

@@ -149,7 +149,7 @@ static struct buf told;
 static uint64_t told_index[4];
 static uint32_t told_n[4];
 
-static const char *tell(size_t i)
+static const char *tell_as(size_t i, bool ends)
 {
 	struct kv_txn *txn;
 	struct buf rows = {0};
@@ -164,11 +164,20 @@ static const char *tell(size_t i)
 	struct row *row;
 	ck_assert_int_eq(rows_reader_open(bytes_of(rows.data, rows.len), &spec, &r), 0);
 	buf_clear(&told);
-	while (rows_reader_next(r, &row) > 0)
-		buf_printf(&told, "%lld ", (long long)(row->start_ns / SEC));
+	while (rows_reader_next(r, &row) > 0) {
+		buf_printf(&told, "%lld", (long long)(row->start_ns / SEC));
+		if (ends)
+			buf_printf(&told, "-%lld", (long long)(row->end_ns / SEC));
+		buf_printf(&told, " ");
+	}
 	rows_reader_close(r);
 	buf_free(&rows);
 	return buf_cstr(&told);
+}
+
+static const char *tell(size_t i)
+{
+	return tell_as(i, false);
 }
 
 static void told_setup(void)
@@ -310,6 +319,18 @@ START_TEST(a_window_that_changes_in_the_middle_of_a_pass)
 	ck_assert_str_eq(tell(0), "50 50 60 60 70 70 ");
 	kit_sweep_all(&k);
 	ck_assert_str_eq(tell(0), "");
+}
+END_TEST
+
+/* A watcher that lags behind a change of the window's size is told of the windows that had closed. */
+START_TEST(what_was_told_of_keeps_its_size)
+{
+	take_map();
+	feed(0, A, 0, 100);
+	close_to(0, 30);
+	change_to(HEAD(E123) S("by: [t], window: {size: 20s, every: 10s}, compute: [count, sum], retain: 5m, max_groups: 2"));
+	close_to(0, 50);
+	ck_assert_str_eq(tell_as(0, true), "0-10 10-20 20-30 20-40 30-50 ");
 }
 END_TEST
 
@@ -1026,6 +1047,7 @@ int main(void)
 	tcase_add_test(c, each_window_is_told_of_by_one_version);
 	tcase_add_test(c, a_window_that_changes_is_neither_told_twice_nor_left_out);
 	tcase_add_test(c, a_window_that_changes_in_the_middle_of_a_pass);
+	tcase_add_test(c, what_was_told_of_keeps_its_size);
 	tcase_add_test(c, groups_over_a_lowered_maximum_stay);
 	tcase_add_test(c, what_was_deleted_stays_so_when_more_is_to_be_kept);
 	tcase_add_test(c, a_rollup_that_is_added_begins_with_a_whole_period);
