@@ -561,9 +561,39 @@ static int open_node(struct sim_cloud *c, char **ret_why)
 	struct node_io io = cloud_io;
 	io.arg = c;
 	int rc = apply_open(w->topology, c->state, &c->apply, ret_why);
+	if (!rc && c->damaged)
+		rc = sim_damage_void(c);
 	if (rc)
 		return rc;
 	return node_open(w->topology, c->pid, c->log, c->apply, c->state, &io, random, sim_cloud_time(c), &c->node, ret_why);
+}
+
+bool sim_cloud_damage_log(struct sim_cloud *c)
+{
+	sim_disk_hook_set(c->log_disk, NULL, NULL); /* this is no entry that was written */
+	bool done = sim_damage(c->log_disk, &c->w->fault_rand, 0, LOG_DBS(c->w->topology->shards), false);
+	sim_disk_hook_set(c->log_disk, on_log_put, c);
+	return done;
+}
+
+/* The log is not to be used: another member, with the states that are there. */
+static int open_again(struct sim_cloud *c, char **ret_why)
+{
+	struct sim_world *w = c->w;
+	weir_assert(w->lost_count < SIM_LOST_MAX);
+	sim_trace(w, "cloud %u: its log is set aside: %s", c->pid, *ret_why ? *ret_why : "");
+	free(*ret_why);
+	*ret_why = NULL;
+	w->lost[w->lost_count++] = c->member;
+	c->member = 0;
+	apply_close(c->apply);
+	c->apply = NULL;
+	kv_close(c->log);
+	sim_disk_free(c->log_disk);
+	c->log_disk = sim_disk_new(LOG_DBS(w->topology->shards), CLOUD_DISK_BYTES);
+	sim_disk_hook_set(c->log_disk, on_log_put, c);
+	c->log = sim_kv_open(c->log_disk, sim_u64(&w->disk_rand));
+	return open_node(c, ret_why);
 }
 
 void sim_cloud_start(struct sim_cloud *c)
@@ -590,6 +620,8 @@ void sim_cloud_start(struct sim_cloud *c)
 	c->snapshots = snapshots_new(c->state, &files);
 	char *why = NULL;
 	int rc = open_node(c, &why);
+	if (rc == WEIR_ECORRUPT && c->damaged)
+		rc = open_again(c, &why);
 	sim_trace(w, "cloud %u starts: %s", c->pid, rc ? why : "fine");
 	/* A new folder on a full disk: it says so and ends, and is started again. */
 	bool unmade = rc == WEIR_EFULL && (!sim_disk_used(c->log_disk) || !sim_disk_used(c->state_disk));

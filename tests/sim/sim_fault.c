@@ -18,6 +18,7 @@ enum fault {
 	FAULT_WIPE,
 	FAULT_BAD_CLOCK,
 	FAULT_SUSPEND,
+	FAULT_DAMAGE,
 	FAULTS
 };
 
@@ -48,6 +49,8 @@ static int64_t mean_of(const struct sim_plan *p, enum fault f)
 		return p->bad_clock_ns;
 	case FAULT_SUSPEND:
 		return p->suspend_ns;
+	case FAULT_DAMAGE:
+		return p->damage_ns;
 	case FAULTS:
 		break;
 	}
@@ -179,7 +182,7 @@ static void wipe(struct sim_world *w)
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
 	if (w->last_wiped < w->cloud_count && sim_chance(&w->fault_rand, 0.3))
 		c = &w->clouds[w->last_wiped]; /* again, maybe before it has all back */
-	if (!sim_group_may_wipe(w, c))
+	if (!sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
 		return;
 	w->last_wiped = c->pid;
 	if (c->up)
@@ -188,6 +191,43 @@ static void wipe(struct sim_world *w)
 	sim_cloud_wipe(c);
 	int64_t down = sim_chance(&w->fault_rand, 0.5) ? sim_range(&w->fault_rand, 5, 300) * NS_PER_MS : down_time(w);
 	sim_plan_event(w, SIM_NODE_START, down, c->pid, c->life);
+}
+
+/* A mark, or its copy: nothing may be lost. (Of batches and open slices the edge's own tests know what is.) */
+static void damage_edge(struct sim_world *w)
+{
+	struct sim_edge *e = some_edge(w);
+	if (!e)
+		return;
+	sim_edge_crash(e);
+	if (sim_damage(e->disk, &w->fault_rand, SPOOL_MARK, 1, false))
+		sim_trace(w, "a mark of edge %u is damaged", e->pid);
+	sim_plan_event(w, SIM_EDGE_START, down_time(w), e->pid, e->life);
+}
+
+/* One at a time, where the others have it all: else it would be loss, which nobody can mend. */
+static void damage_cloud(struct sim_world *w)
+{
+	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
+	bool log = sim_chance(&w->fault_rand, 0.4), unseen = w->mutant == MUTANT_NO_CHECKSUM;
+	if (!sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
+		return;
+	if (c->up)
+		sim_cloud_crash(c);
+	c->life++;
+	c->damaged = true;
+	bool done = log ? !unseen && sim_cloud_damage_log(c)
+	                : sim_damage(c->state_disk, &w->fault_rand, STATE_DB_GROUP(0), w->topology->shards + 1, unseen);
+	sim_trace(w, "cloud %u: the %s is %s", c->pid, log ? "log" : "state", done ? "damaged" : "spared");
+	sim_plan_event(w, SIM_NODE_START, down_time(w), c->pid, c->life);
+}
+
+static void damage(struct sim_world *w)
+{
+	if (sim_chance(&w->fault_rand, 0.4))
+		damage_edge(w);
+	else
+		damage_cloud(w);
 }
 
 /* Cuts some links, one-way or both; SIM_FAULT_END opens all links of the process again. */
@@ -348,6 +388,9 @@ static void fault_begin(struct sim_world *w, enum fault f)
 		break;
 	case FAULT_SUSPEND:
 		suspend(w);
+		break;
+	case FAULT_DAMAGE:
+		damage(w);
 		break;
 	case FAULTS:
 		break;

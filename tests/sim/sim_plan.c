@@ -441,6 +441,7 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->truncate_min = (uint64_t)sim_range(r, 1, sim_chance(r, 0.5) ? 8 : 64);
 	p->bad_clock_ns = sim_chance(r, 0.3) ? sim_range(r, 4, 20) * NS_PER_SEC : 0;
 	p->suspend_ns = sim_chance(r, 0.3) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
+	p->damage_ns = sim_chance(r, 0.35) ? sim_range(r, 2, 20) * NS_PER_SEC : 0;
 	double u = sim_unit(r);
 	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
 }
@@ -454,7 +455,7 @@ static void gen_failover(struct sim_plan *p, struct sim_rand *r)
 	p->net = net;
 	p->edge_crash_ns = p->partition_ns = p->disk_full_ns = p->clock_jump_ns = p->stall_ns = p->slow_disk_ns = 0;
 	p->split_ns = p->pause_ns = p->wipe_ns = p->skew_max_ns = p->no_clock_until_ns = 0;
-	p->bad_clock_ns = p->suspend_ns = 0;
+	p->bad_clock_ns = p->suspend_ns = p->damage_ns = 0;
 	p->stays_down = 0;
 	p->small_disk = false;
 	p->keep_entries = 4096;

@@ -79,6 +79,7 @@ struct sim_plan {
 	int64_t edge_crash_ns, cloud_crash_ns, partition_ns, disk_full_ns, clock_jump_ns, stall_ns, slow_disk_ns;
 	int64_t split_ns, pause_ns, wipe_ns; /* links between clouds cut; a cloud stopped, as by SIGSTOP; its folder lost */
 	int64_t bad_clock_ns; /* one machine's clock jumps: an hour back, ten days ahead, to 1970, and comes back */
+	int64_t damage_ns;    /* a bit flips on the disk of a cloud or an edge that is down */
 	int64_t suspend_ns;   /* a machine is suspended, or an edge is stopped, as by SIGSTOP */
 	double stays_down;    /* chance that a crashed cloud comes back only when the world heals */
 	int64_t skew_max_ns;

@@ -19,7 +19,8 @@ const char *sim_mutant_name(enum sim_mutant m)
 {
 	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
-	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock"};
+	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock",
+	    "no-checksum"};
 	return names[m];
 }
 

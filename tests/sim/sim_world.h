@@ -54,6 +54,8 @@ enum sim_mutant {
 	MUTANT_PROUD_CLOCK,   /* an edge keeps the latest time that any clock ever showed */
 	MUTANT_VAIN_CLOCK,    /* whatever is reported is not beyond the fleet's time */
 	MUTANT_OUTBOX_CLOCK,  /* the outbox ages by the wall clocks of whoever leads */
+	/* damage */
+	MUTANT_NO_CHECKSUM,   /* a record of a state that comes to say something else is believed */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
@@ -177,6 +179,7 @@ struct sim_cloud {
 	struct sim_world *w;
 	uint32_t pid;
 	bool up;
+	bool damaged; /* its disk was, and it may still lack what it had there */
 	uint64_t life;
 	struct sim_disk *log_disk, *state_disk;
 	struct kv *log, *state;
@@ -402,6 +405,14 @@ void sim_group_committed(struct sim_cloud *c, uint32_t group, uint64_t index);
 void sim_group_applies(struct sim_cloud *c, const struct apply_job *job);
 void sim_group_state(struct sim_cloud *c, struct kv_txn *txn, uint32_t group); /* a durable state */
 void sim_group_sent(struct sim_cloud *c, uint32_t node, const struct msg *m); /* MSG_RAFT */
+/* One record of databases first .. first + dbs - 1 of a disk that is not open has a bit flipped; unseen: with the checksum that goes with
+ * it. False: there is none, or no room. */
+bool sim_damage(struct sim_disk *d, struct sim_rand *r, unsigned first, unsigned dbs, bool unseen);
+bool sim_cloud_damage_log(struct sim_cloud *c);
+/* Makes the groups void whose state is not whole. Before the node is opened. */
+int sim_damage_void(struct sim_cloud *c);
+/* Another cloud's disk was damaged, and that is not repaired yet. */
+bool sim_damage_heals(struct sim_world *w, const struct sim_cloud *but);
 bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c);
 void sim_group_replay(struct sim_world *w); /* at the end */
 void sim_group_free(struct sim_world *w);
