@@ -53,6 +53,7 @@ struct stream_row {
 	uint32_t *place_of;                  /* by topology index: place in `edges`, or NOT_EXPECTED */
 	struct watermark_committed *committed;
 	struct watermark_heard *heard;
+	int64_t *since;                      /* likewise: since when each feeds this version (entry_edge), never falling */
 	struct watermark_committed *next;    /* scratch */
 	int64_t close_ns, final_ns;          /* committed */
 	bool dirty;                          /* something was heard since it was looked at */
@@ -115,12 +116,14 @@ static void make_stream(struct stream_row *s, const struct topology *t, const st
 		s->place_of[i] = NOT_EXPECTED;
 	s->committed = xcalloc(s->edge_count, sizeof(*s->committed));
 	s->heard = xcalloc(s->edge_count, sizeof(*s->heard));
+	s->since = xcalloc(s->edge_count, sizeof(*s->since));
 	s->next = xcalloc(s->edge_count, sizeof(*s->next));
 	s->fed = xcalloc(s->edge_count, sizeof(*s->fed));
 	s->asked_close_ns = s->asked_final_ns = WATERMARK_NONE;
 	for (uint32_t i = 0; i < s->edge_count; i++) {
 		s->place_of[s->edges[i]] = i;
 		s->committed[i] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
+		s->since[i] = WATERMARK_NONE;
 	}
 }
 
@@ -130,6 +133,7 @@ static void free_stream(struct stream_row *s)
 	free(s->place_of);
 	free(s->committed);
 	free(s->heard);
+	free(s->since);
 	free(s->next);
 	free(s->fed);
 }
@@ -217,6 +221,7 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 			continue;
 		}
 		s->committed[i] = was.committed[before];
+		s->since[i] = was.since[before];
 		s->heard[i] = was.heard[before];
 		s->fed[i] = was.fed[before];
 	}
@@ -298,12 +303,14 @@ static struct stream_row *stream_of(struct meta *m, const char *name, size_t len
 }
 
 /* Edges that the stream no longer expects are forgotten: they hold nothing up. */
-static void commit_edge(struct meta *m, struct stream_row *s, uint32_t place, const struct watermark_committed *to)
+static void commit_edge(struct meta *m, struct stream_row *s, uint32_t place, const struct watermark_committed *to,
+    int64_t since_ns)
 {
 	struct watermark_committed *at = &s->committed[place];
 	if (to->state == EDGE_JOINING && at->state != EDGE_JOINING)
 		s->heard[place].joining_ns = m->now_ns;
 	*at = *to;
+	s->since[place] = since_ns > s->since[place] ? since_ns : s->since[place];
 }
 
 static void load_stream(struct meta *m, const struct meta_stream *from)
@@ -320,7 +327,7 @@ static void load_stream(struct meta *m, const struct meta_stream *from)
 		int edge = topology_edge(m->topology, e->name);
 		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
 			commit_edge(m, s, s->place_of[edge],
-			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns});
+			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
 	}
 }
 
@@ -334,8 +341,10 @@ static void forget_committed(struct meta *m)
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
 		s->close_ns = s->final_ns = WATERMARK_NONE;
-		for (uint32_t e = 0; e < s->edge_count; e++)
+		for (uint32_t e = 0; e < s->edge_count; e++) {
 			s->committed[e] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
+			s->since[e] = WATERMARK_NONE;
+		}
 	}
 }
 
@@ -764,6 +773,13 @@ static enum look look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_
 	return moved ? LOOK_MOVED : LOOK_SAME;
 }
 
+/* Who begins to lead has not heard it of every edge yet, and of one that is away never may. */
+static int64_t since_of(const struct stream_row *s, uint32_t place)
+{
+	const struct cutover_edge *fed = &s->fed[place];
+	return fed->since_known && fed->since_ns > s->since[place] ? fed->since_ns : s->since[place];
+}
+
 static void build_close(const struct meta *m, const struct stream_row *s, int64_t close_ns, int64_t final_ns,
     struct entry_close *ret)
 {
@@ -778,7 +794,7 @@ static void build_close(const struct meta *m, const struct stream_row *s, int64_
 	};
 	for (uint32_t i = 0; i < s->edge_count; i++)
 		ret->edges[i] = (struct entry_edge){edge_name(m, s->edges[i]), s->next[i].state, s->next[i].watermark_ns,
-		    s->next[i].flushed_end_ns, s->fed[i].since_known ? s->fed[i].since_ns : WATERMARK_NONE};
+		    s->next[i].flushed_end_ns, since_of(s, i)};
 }
 
 static bool looks_due(const struct stream_row *s, int64_t mono_ns)
@@ -949,7 +965,7 @@ static void commit_close(struct meta *m, const struct entry_close *c)
 		int edge = topology_edge(m->topology, name);
 		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
 			commit_edge(m, s, s->place_of[edge],
-			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns});
+			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
 	}
 	s->dirty = true; /* what was heard meanwhile */
 }

@@ -177,10 +177,10 @@ static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
 	meta_hello(w.replicas[replica].meta, &o, &m, w.now);
 }
 
-static enum verdict report(uint32_t replica, int64_t watermark_ns)
+static enum verdict report_since(uint32_t replica, int64_t watermark_ns, bool since_known, int64_t since_ns)
 {
 	const struct stream_conf *s = &w.t->streams[1]; /* only edge a is expected */
-	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, false, 0};
+	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, since_known, since_ns};
 	struct msg m = {.type = MSG_REPORT};
 	struct origin o = {.type = MSG_REPORT, .edge = 0};
 	m.report.edge = "a";
@@ -191,6 +191,11 @@ static enum verdict report(uint32_t replica, int64_t watermark_ns)
 	m.report.streams = &stream;
 	meta_report(w.replicas[replica].meta, &o, &m, w.now);
 	return w.answers[w.answer_count - 1].a.verdict;
+}
+
+static enum verdict report(uint32_t replica, int64_t watermark_ns)
+{
+	return report_since(replica, watermark_ns, false, 0);
 }
 
 /* Replica 0 leads a cluster in which edge a holds epoch 1. */
@@ -224,6 +229,45 @@ START_TEST(a_follower_knows_what_is_committed_and_leads_with_it)
 	ck_assert_int_eq(report(1, 4 * H), VERDICT_OK);
 	settle(1);
 	ck_assert_uint_ge(proposed(ENTRY_CLOSE, before + 1), 1);
+}
+END_TEST
+
+/* Of the only edge of the stream, by the last close that was proposed. */
+static int64_t last_since(uint64_t from)
+{
+	int64_t since_ns = INT64_MAX;
+	for (uint64_t i = from; i <= w.last; i++) {
+		struct entry e;
+		ck_assert_int_eq(entry_decode(bytes_of(w.log[i].data, w.log[i].len), &e), 0);
+		for (uint32_t c = 0; e.kind == ENTRY_CLOSE && c < e.closes.count; c++) {
+			if (e.closes.closes[c].version == w.t->streams[1].version && e.closes.closes[c].edge_count == 1)
+				since_ns = e.closes.closes[c].edges[0].since_ns;
+		}
+		entry_clear(&e);
+	}
+	return since_ns;
+}
+
+START_TEST(since_when_an_edge_feeds_a_version_outlives_the_leader_that_heard_it)
+{
+	begin();
+	ck_assert_int_eq(report_since(0, 2 * H, true, 3 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_since(1), 3 * H);
+	uint64_t before = w.last;
+	meta_stop(w.replicas[0].meta);
+	meta_lead(w.replicas[1].meta, w.now);
+	w.now.mono_ns += 600 * NS_PER_SEC; /* the edge is away for good */
+	settle(1);
+	ck_assert_uint_ge(proposed(ENTRY_CLOSE, before + 1), 1);
+	ck_assert_int_eq(last_since(before + 1), 3 * H);
+	before = w.last; /* and one who has read it from its state */
+	load(&w.replicas[0]);
+	meta_stop(w.replicas[1].meta);
+	meta_lead(w.replicas[0].meta, w.now);
+	ck_assert_int_eq(report(0, 4 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_since(before + 1), 3 * H);
 }
 END_TEST
 
@@ -424,6 +468,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_follower_knows_what_is_committed_and_leads_with_it);
+	tcase_add_test(tc, since_when_an_edge_feeds_a_version_outlives_the_leader_that_heard_it);
 	tcase_add_test(tc, only_the_leader_proposes_sends_and_answers);
 	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);
 	tcase_add_test(tc, what_was_lost_in_flight_is_proposed_again);
