@@ -409,7 +409,8 @@ int shard_leave_map(struct shard *sh, const struct topology *next)
 	int rc = 0;
 	for (size_t i = 0; i < sh->stream_count && !rc; i++)
 		rc = leave_stream(sh, &sh->streams[i], next);
-	for (size_t i = 0; i < sh->topology->edge_count && !rc; i++) {
+	/* Without a map it went by this node's own file, which may list other edges than another replica's does. */
+	for (size_t i = 0; sh->mapped && i < sh->topology->edge_count && !rc; i++) {
 		const struct edge_conf *e = &sh->topology->edges[i];
 		if (!e->gone && topology_edge(next, e->name) < 0)
 			rc = shard_fence_edge(sh, e->name);

@@ -439,6 +439,24 @@ START_TEST(an_edge_that_is_removed_is_fenced_and_may_come_back)
 }
 END_TEST
 
+/* Replicas may have begun with files that list other edges: what the first map says of them is the same for all. */
+START_TEST(the_first_map_fences_no_edge_by_a_nodes_own_file)
+{
+	kit_open(&k, "e2", 5); /* in an earlier build: without a map edges are told to wait */
+	const char *text = HEAD("  - {name: e1}\n  - {name: e3}\n") S1;
+	struct topology *t;
+	struct buf errors = {0};
+	ck_assert_int_eq(topology_parse("test.yaml", text, strlen(text), &t, &errors), 0);
+	map_clear(&map);
+	map_first(t, text, strlen(text), &map);
+	topology_free(t);
+	take_map();
+	change_to(HEAD(E123) S1);
+	struct entry e = {.kind = ENTRY_OPEN, .open = {bytes_of("e2", 2), 5, 1, 0, false}};
+	ck_assert_int_eq(kit_verdict(&k, 1, &e), VERDICT_OK);
+}
+END_TEST
+
 START_TEST(an_edge_that_fed_another_version_is_missing_for_good)
 {
 	take_map();
@@ -1052,6 +1070,7 @@ int main(void)
 	tcase_add_test(c, what_was_deleted_stays_so_when_more_is_to_be_kept);
 	tcase_add_test(c, a_rollup_that_is_added_begins_with_a_whole_period);
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
+	tcase_add_test(c, the_first_map_fences_no_edge_by_a_nodes_own_file);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
 	tcase_add_test(c, an_answer_goes_over_versions);
 	tcase_add_test(c, a_watch_tells_of_each_version_in_its_own_terms);
