@@ -533,11 +533,17 @@ static void settle_topology(struct node *n)
 	n->led_changed = true;
 }
 
-void node_keep_map(struct node *n, struct bytes map)
+static void keep_map(struct node *n, struct bytes map)
 {
 	buf_clear(&n->map);
 	buf_put(&n->map, map.p, map.n);
 	view_put_map(n->view, map);
+}
+
+void node_keep_map(struct node *n, struct bytes map)
+{
+	if (!n->map.len)
+		keep_map(n, map);
 }
 
 /* The slot of that name; -1: none. */
@@ -570,7 +576,7 @@ static void learn_map(struct node *n, struct bytes raw)
 		if (map_topology(&map, n->topology->path, n->topology, &t, &errors)) {
 			n->counters.maps_bad++;
 		} else {
-			node_keep_map(n, raw);
+			keep_map(n, raw);
 			set_topology(n, t);
 			n->io.mapped(n->io.arg, t, raw);
 			topology_free(t);

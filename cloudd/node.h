@@ -77,7 +77,7 @@ struct node_io {
 int node_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply, struct kv *state,
     const struct node_io *io, const uint8_t random[16], struct node_time now, struct node **ret_node, char **ret_why);
 void node_close(struct node *n);
-/* The map that the topology of node_open() was made from, if it was. */
+/* The map that the topology of node_open() was made from, if it was. Nothing where the node's own state had a later one. */
 void node_keep_map(struct node *n, struct bytes map);
 
 /* who: whose key the connection has; "" without keys; NULL (and no frame): a key that is not allowed any more. */
