@@ -32,6 +32,7 @@ struct entry {
 	size_t count; /* 0: never read well */
 	struct key_text keys[KEYS_PER_NAME_MAX];
 	bool fine;    /* it was read well last time */
+	bool unread;  /* it could not be read last time, whatever it holds: tried with each poll */
 	bool listed;  /* scratch of a scan */
 };
 
@@ -46,6 +47,7 @@ struct keys {
 	void (*report)(void *arg, const char *text);
 	char *own_path;
 	struct file_sign own_sign, dir_sign;
+	bool own_unread, dir_unread; /* as an entry's */
 	struct key_text public, secret;
 	struct entry **entries; /* by name */
 	size_t entry_count, entry_cap;
@@ -302,24 +304,30 @@ static struct entry *entry_get(struct keys *k, const char *name)
 	return k->entries[i];
 }
 
+/* WEIR_EIO: what it holds is not known. */
 static int read_pub(const char *path, struct buf *out, char **ret_why)
 {
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	ssize_t n = -1;
-	if (fd < 0 || fstat(fd, &st))
+	int rc = WEIR_EIO;
+	if (fd < 0 || fstat(fd, &st)) {
 		*ret_why = xasprintf("%s: %s", path, strerror(errno));
-	else if (!S_ISREG(st.st_mode) || st.st_size > KEYS_FILE_MAX)
+	} else if (!S_ISREG(st.st_mode) || st.st_size > KEYS_FILE_MAX) {
 		*ret_why = xasprintf("%s is no file of public keys", path);
-	else if (st.st_mode & WORLD_WRITE)
+		rc = WEIR_EINVAL;
+	} else if (st.st_mode & WORLD_WRITE) {
 		*ret_why = xasprintf("everybody may write %s, and so become who it names: chmod o-w it", path);
-	else if ((n = read(fd, buf_reserve(out, KEYS_FILE_MAX), KEYS_FILE_MAX)) < 0)
+		rc = WEIR_EINVAL;
+	} else if ((n = read(fd, buf_reserve(out, KEYS_FILE_MAX), KEYS_FILE_MAX)) < 0) {
 		*ret_why = xasprintf("%s: %s", path, strerror(errno));
-	else
+	} else {
 		out->len = (size_t)n;
+		rc = 0;
+	}
 	if (fd >= 0)
 		close(fd);
-	return n < 0 ? WEIR_EIO : 0;
+	return rc;
 }
 
 /* True: it holds other keys now. */
@@ -337,9 +345,12 @@ static bool load_pub(struct keys *k, struct entry *e)
 		why = xasprintf("%s: line %u is no public key, or one too many (at most %d, each of %d characters)", path, line,
 		    KEYS_PER_NAME_MAX, KEY_TEXT);
 	}
+	bool told = e->unread && rc == WEIR_EIO;
 	e->fine = !rc;
+	e->unread = rc == WEIR_EIO;
 	if (rc) {
-		report_broken(k, xasprintf("%s; what it held before stands", why));
+		if (!told)
+			report_broken(k, xasprintf("%s; what it held before stands", why));
 	} else {
 		changed = count != e->count || memcmp(keys, e->keys, count * sizeof(keys[0])) != 0;
 		memcpy(e->keys, keys, count * sizeof(keys[0]));
@@ -369,7 +380,7 @@ static bool look_at(struct keys *k, struct entry *e, int dir)
 	if (there && !same_sign(&sign, &e->sign)) {
 		e->sign = sign;
 		changed = load_pub(k, e);
-		if (!is_settled(&sign) && e->fine)
+		if (e->unread || (!is_settled(&sign) && e->fine))
 			e->sign = (struct file_sign){0};
 	}
 	return changed;
@@ -399,17 +410,31 @@ static bool drop_unlisted(struct keys *k)
 	return changed;
 }
 
+/* A key that was removed is one that is not listed: this is tried with each poll. */
+static void list_later(struct keys *k, int err)
+{
+	if (!k->dir_unread)
+		report_broken(k, xasprintf("%s: %s; the keys that it held stand", k->dir, strerror(err)));
+	k->dir_unread = true;
+	k->dir_sign.size = -1;
+}
+
 /* Who is listed in the folder, each looked at. */
 static bool list_folder(struct keys *k, int dir)
 {
-	DIR *d = fdopendir(dup(dir));
+	int fd = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	bool changed = false, full = false;
-	if (!d)
+	if (!d) {
+		list_later(k, errno);
+		if (fd >= 0)
+			close(fd);
 		return false;
+	}
 	rewinddir(d);
 	for (size_t i = 0; i < k->entry_count; i++)
 		k->entries[i]->listed = false;
-	for (struct dirent *at; (at = readdir(d));) {
+	for (struct dirent *at; errno = 0, (at = readdir(d));) {
 		size_t n = strlen(at->d_name), tail = strlen(PUB_TAIL);
 		if (n <= tail || strcmp(at->d_name + n - tail, PUB_TAIL) || !is_name(at->d_name, n - tail))
 			continue;
@@ -422,9 +447,15 @@ static bool list_folder(struct keys *k, int dir)
 		e->listed = true;
 		changed = look_at(k, e, dir) || changed;
 	}
+	int err = errno;
 	closedir(d);
 	if (full)
 		report_broken(k, xasprintf("%s holds more than %d .pub files: some are not read", k->dir, KEYS_NAMES_MAX));
+	if (err) {
+		list_later(k, err);
+		return changed;
+	}
+	k->dir_unread = false;
 	return drop_unlisted(k) || changed;
 }
 
@@ -585,8 +616,12 @@ static bool poll_own(struct keys *k)
 	free(path);
 	if (same)
 		return false;
-	if (load_own(k, &why))
+	int rc = load_own(k, &why);
+	if (rc && !(rc == WEIR_EIO && k->own_unread))
 		report_broken(k, xasprintf("%s; the key that is in use stands", why));
+	k->own_unread = rc == WEIR_EIO;
+	if (k->own_unread)
+		k->own_sign = (struct file_sign){0};
 	free(why);
 	return strcmp(before.text, k->public.text) != 0;
 }

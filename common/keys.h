@@ -8,7 +8,8 @@
  * nothing. Who holds the secret to a key in NAME.pub is NAME.
  *
  * keys_poll() takes in what has changed since: a file that is gone is gone; one that is broken, or of which others than its
- * owner could write, is reported, and what it last held stands. Blocking (small files on a local disk); one thread. */
+ * owner could write, is reported, and what it last held stands; one that could not be read (no descriptor was left) is tried
+ * again with each poll. Blocking (small files on a local disk); one thread. */
 #ifndef WEIR_COMMON_KEYS_H
 #define WEIR_COMMON_KEYS_H
 

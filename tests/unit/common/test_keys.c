@@ -1,8 +1,10 @@
 /* Key files: what is taken, what is refused, and what changes while a process runs. */
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -244,6 +246,45 @@ START_TEST(changes_are_taken_in)
 }
 END_TEST
 
+/* Two polls with so many descriptors. */
+static void poll_short_of_files(unsigned left)
+{
+	struct rlimit before, few;
+	int next = open("/dev/null", O_RDONLY);
+	close(next);
+	ck_assert(!getrlimit(RLIMIT_NOFILE, &before));
+	few = before;
+	few.rlim_cur = (rlim_t)next + left;
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &few));
+	poll_once();
+	unsigned told = reports;
+	poll_once();
+	if (left < 2)
+		ck_assert_uint_eq(reports, told); /* once */
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &before));
+}
+
+/* Left: for nothing, the folder, its list. A key that was taken back then is refused as soon as it can be read. */
+START_TEST(what_could_not_be_read_is_read_later)
+{
+	char path[160];
+	put_pub("e-2", pub[2].text, "");
+	ck_assert_int_eq(open_as("c"), 0);
+	snprintf(path, sizeof(path), "%s/e-2.pub", folder);
+	unlink(path);
+	put_pub("e-1", pub[3].text, "");
+	put("c.key", sec[3].text, 0600);
+	poll_short_of_files((unsigned)_i);
+	ck_assert_uint_ge(reports, _i < 2);
+	struct keys_change c = poll_once();
+	ck_assert(c.others || _i == 2);
+	ck_assert_ptr_null(keys_owner(k, pub[2].text));
+	ck_assert_ptr_null(keys_owner(k, pub[1].text));
+	ck_assert_str_eq(keys_owner(k, pub[3].text), "e-1");
+	ck_assert_str_eq(keys_public(k)->text, pub[3].text);
+}
+END_TEST
+
 START_TEST(the_services_credentials_come_first)
 {
 	put("weir.key", sec[2].text, 0440); /* guarded by systemd */
@@ -291,6 +332,7 @@ int main(void)
 	tcase_add_test(tc, a_broken_pub_is_told_once_and_what_it_held_stands);
 	tcase_add_test(tc, a_key_of_two_names_is_nobodys);
 	tcase_add_test(tc, changes_are_taken_in);
+	tcase_add_loop_test(tc, what_could_not_be_read_is_read_later, 0, 3);
 	tcase_add_test(tc, the_services_credentials_come_first);
 	tcase_add_test(tc, too_many_lines_are_told);
 	suite_add_tcase(s, tc);
