@@ -17,7 +17,8 @@ struct stamp {
 
 struct http_auth {
 	char *crt, *key, *tokens_path;
-	struct stamp crt_stamp, key_stamp, tokens_stamp; /* as last read, with whatever outcome; of one thread */
+	struct stamp crt_stamp, key_stamp, tokens_stamp; /* as last read, with whatever outcome but WEIR_EIO; of one thread */
+	bool tls_unread, tokens_unread; /* that was the outcome, and was told: tried with each poll */
 	struct tls_server *tls;
 	pthread_rwlock_t lock;
 	struct tokens *tokens;
@@ -115,14 +116,26 @@ unsigned http_auth_role(struct http_auth *a, const uint8_t hash[TOKEN_HASH_BYTES
 	return role;
 }
 
+/* False: it was told already. */
+static bool is_news(int rc, bool *unread)
+{
+	bool told = *unread && rc == WEIR_EIO;
+	*unread = rc == WEIR_EIO;
+	return !told;
+}
+
 static bool poll_tokens(struct http_auth *a, char **ret_notice, bool *ret_bad)
 {
 	struct tokens *fresh, *old;
 	char *why = NULL;
 	if (!is_changed(a->tokens_path, &a->tokens_stamp))
 		return false;
-	if (tokens_read(a->tokens_path, &fresh, &why)) {
-		*ret_notice = xasprintf("the tokens cannot be read again, the old ones stay in use: %s", why);
+	int rc = tokens_read(a->tokens_path, &fresh, &why);
+	bool news = is_news(rc, &a->tokens_unread);
+	if (rc) {
+		if (rc == WEIR_EIO)
+			a->tokens_stamp = (struct stamp){0};
+		*ret_notice = news ? xasprintf("the tokens cannot be read again, the old ones stay in use: %s", why) : NULL;
 		*ret_bad = true;
 		free(why);
 		return false;
@@ -148,9 +161,14 @@ bool http_auth_poll(struct http_auth *a, char **ret_notice, bool *ret_bad)
 	if (!crt && !key)
 		return false;
 	char *why = NULL;
-	*ret_bad = tls_server_reload(a->tls, &why) != 0;
-	*ret_notice = *ret_bad ? xasprintf("the certificate cannot be read again, the old one stays in use: %s", why)
-			       : xasprintf("the certificate was read again; file=%s", a->crt);
+	int rc = tls_server_reload(a->tls, &why);
+	bool news = is_news(rc, &a->tls_unread);
+	if (rc == WEIR_EIO)
+		a->crt_stamp = a->key_stamp = (struct stamp){0};
+	*ret_bad = rc != 0;
+	if (news)
+		*ret_notice = rc ? xasprintf("the certificate cannot be read again, the old one stays in use: %s", why)
+				 : xasprintf("the certificate was read again; file=%s", a->crt);
 	free(why);
 	return false;
 }

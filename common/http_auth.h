@@ -22,7 +22,7 @@ struct tls_server *http_auth_tls(struct http_auth *a);
 unsigned http_auth_role(struct http_auth *a, const uint8_t hash[TOKEN_HASH_BYTES]);
 
 /* Looks whether a file has changed, and takes it over; a few system calls. Returns whether tokens changed. What happened is
- * told once for each change: *ret_notice a text for people (the caller's to free) or NULL, *ret_bad whether it is a problem. */
+ * told once for each change (a file that could not be read is tried again each time): *ret_notice a text for people (the caller's to free) or NULL, *ret_bad whether it is a problem. */
 bool http_auth_poll(struct http_auth *a, char **ret_notice, bool *ret_bad);
 
 #endif

@@ -1,12 +1,14 @@
 /* Certificates and tokens as files: made, read, exchanged while in use, over real TLS connections. */
 #include <arpa/inet.h>
 #include <check.h>
+#include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -223,6 +225,33 @@ START_TEST(files_are_exchanged_while_in_use)
 	expect_poll(a, false, "read again", false);
 	expect_poll(a, false, NULL, false);
 	ck_assert_int_ne(tls_server_expires_s(http_auth_tls(a)), expires_s);
+	http_auth_close(a);
+}
+END_TEST
+
+START_TEST(what_could_not_be_read_is_read_later)
+{
+	struct http_auth *a;
+	char *why = NULL;
+	struct rlimit before, few;
+	ck_assert_int_eq(http_auth_open(dir, "n1", &a, &why), 0);
+	put_tokens(token, 2); /* the third is taken back while there is no descriptor left */
+	put_node("n1", &ca);
+	int next = open("/dev/null", O_RDONLY);
+	close(next);
+	ck_assert(!getrlimit(RLIMIT_NOFILE, &before));
+	few = before;
+	few.rlim_cur = (rlim_t)next;
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &few));
+	expect_poll(a, false, "the old ones stay", true);
+	expect_poll(a, false, "the old one stays", true);
+	expect_poll(a, false, NULL, true);
+	ck_assert_uint_eq(role_of(a, token[2]), TOKEN_ADMIN);
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &before));
+	expect_poll(a, true, "count=2", false);
+	ck_assert_uint_eq(role_of(a, token[2]), 0);
+	expect_poll(a, false, "read again", false);
+	expect_poll(a, false, NULL, false);
 	http_auth_close(a);
 }
 END_TEST
@@ -450,6 +479,7 @@ int main(void)
 	tcase_add_test(tc, certificates_name_their_hosts_and_nothing_else);
 	tcase_add_test(tc, what_is_missing_or_open_to_others_is_refused);
 	tcase_add_test(tc, files_are_exchanged_while_in_use);
+	tcase_add_test(tc, what_could_not_be_read_is_read_later);
 	tcase_add_test(tc, headers_carry_tokens_in_three_ways);
 	tcase_add_test(tc, roles_hold_with_threads);
 	tcase_add_test(tc, roles_hold_on_a_loop);
