@@ -41,6 +41,8 @@ static const char *edge_of(const struct msg *m)
 	case MSG_MAP_REPLY:
 	case MSG_TOPOLOGY:
 	case MSG_TOPOLOGY_REPLY:
+	case MSG_REVOKE:
+	case MSG_REVOKE_REPLY:
 	case MSG_ERROR:
 		break;
 	}
@@ -73,18 +75,22 @@ static enum allow check_key(const struct topology *t, const char *who, const str
 	return ALLOW;
 }
 
-enum allow allow_frame(const struct topology *t, const char *who, const struct msg *m,
-    bool (*revoked)(void *arg, const char *edge), void *arg)
+static bool is_revoked(const struct topology *t, const char *name)
+{
+	int i = topology_edge(t, name);
+	return i >= 0 && t->edges[i].revoked;
+}
+
+enum allow allow_frame(const struct topology *t, const char *who, const struct msg *m)
 {
 	if (!who)
 		return ALLOW_NOT_KEY;
 	const char *about = edge_of(m);
 	enum allow a = *who ? check_key(t, who, m, about) : ALLOW;
-	if (a != ALLOW || !revoked)
+	if (a != ALLOW)
 		return a;
-	if (is_edge(t, m->from) && revoked(arg, m->from))
-		return ALLOW_NOT_REVOKED;
-	return about && is_edge(t, about) && revoked(arg, about) ? ALLOW_NOT_REVOKED : ALLOW;
+	bool forwarded = about && strcmp(about, m->from) != 0;
+	return is_revoked(t, m->from) || (forwarded && is_revoked(t, about)) ? ALLOW_NOT_REVOKED : ALLOW;
 }
 
 const char *allow_label(enum allow a)
@@ -116,7 +122,7 @@ const char *allow_reason(enum allow a)
 	case ALLOW:
 		return "";
 	case ALLOW_NOT_KEY:
-		return "the key of this connection is not allowed any more";
+		return "the key of this connection is not allowed any more: NAME.pub is gone from the node's folder of keys, or holds another key";
 	case ALLOW_NOT_KNOWN:
 		return "the name that this key belongs to is not in the topology";
 	case ALLOW_NOT_FROM:
@@ -126,7 +132,7 @@ const char *allow_reason(enum allow a)
 	case ALLOW_NOT_ABOUT:
 		return "an edge may speak only for itself";
 	case ALLOW_NOT_REVOKED:
-		return "this edge is revoked; `weirctl edge allow NAME` takes that back";
+		return "this edge is revoked: what it measures waits in its spool until `weirctl edge allow NAME`";
 	case ALLOW_RESULTS:
 		break;
 	}

@@ -9,8 +9,6 @@
 #ifndef WEIR_CLOUDD_ALLOW_H
 #define WEIR_CLOUDD_ALLOW_H
 
-#include <stdbool.h>
-
 #include "common/codec.h"
 #include "common/model.h"
 
@@ -25,9 +23,8 @@ enum allow {
 	ALLOW_RESULTS
 };
 
-/* who: NULL for ALLOW_NOT_KEY (then m is not looked at). revoked: asked with names of edges of the topology; may be NULL. */
-enum allow allow_frame(const struct topology *t, const char *who, const struct msg *m,
-    bool (*revoked)(void *arg, const char *edge), void *arg);
+/* who: NULL for ALLOW_NOT_KEY (then m is not looked at). */
+enum allow allow_frame(const struct topology *t, const char *who, const struct msg *m);
 const char *allow_label(enum allow a);  /* "key", "unknown_name" ...: a label's value */
 const char *allow_reason(enum allow a); /* for people: in answers */
 

@@ -289,6 +289,8 @@ static void name_edge(const struct entry *e, struct apply_result *res)
 		edge = e->claim.edge;
 	else if (e->kind == ENTRY_READMIT)
 		edge = e->readmit.edge;
+	else if (e->kind == ENTRY_REVOKE)
+		edge = e->revoke.edge;
 	if (edge.n)
 		res->edge = xstrndup((const char *)edge.p, edge.n);
 }

@@ -44,7 +44,7 @@ struct apply_result {
 	uint32_t group;
 	uint64_t index;
 	enum entry_kind kind;  /* 0: undecodable, or not an entry of this group: skipped, counted */
-	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT; REFUSED where kind is 0 */
+	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT, those of the map; REFUSED where kind is 0 */
 	char *edge;
 	uint64_t epoch;        /* OPEN, BATCH: the shard's; CLAIM: granted, or stored where fenced */
 	uint64_t seq, last;    /* OPEN, BATCH */
@@ -52,8 +52,8 @@ struct apply_result {
 	uint8_t claim[CLAIM_BYTES];
 	const char *reason;    /* static text, for verdicts other than OK and DUPLICATE */
 	uint64_t meta_index;   /* shard: of the last advance taken, be it this entry or not */
-	uint64_t map_version;  /* TOPOLOGY, NODE, CUT: of the map that is there now; shard: of the map that it goes by; 0: none */
-	struct buf map;        /* TOPOLOGY, NODE, CUT that made a new map: its bytes, owned */
+	uint64_t map_version;  /* TOPOLOGY, NODE, CUT, REVOKE: of the map that is there now; shard: of the map that it goes by; 0: none */
+	struct buf map;        /* one of those that made a new map: its bytes, owned */
 	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
 	bool digested;         /* index is a multiple of APPLY_DIGEST_EVERY: */

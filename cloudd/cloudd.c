@@ -481,6 +481,8 @@ static enum verdict ask_meta(void *arg, const struct msg *m, struct bytes bytes,
 	buf_put(&e->bytes, bytes.p, bytes.n);
 	if (m->type == MSG_TOPOLOGY)
 		e->m.topology.text = bytes_of(e->bytes.data, e->bytes.len);
+	else if (m->type == MSG_REVOKE)
+		e->m.revoke.edge = buf_cstr(&e->bytes);
 	else
 		e->m.readmit.edge = buf_cstr(&e->bytes);
 	post(c, &(struct event){.type = EVENT_ERRAND, .errand = e});

@@ -149,6 +149,10 @@ static void put_fields(const struct entry *e, struct buf *out)
 		buf_u8(out, e->cut.retire);
 		buf_svarint(out, e->cut.t_ns);
 		break;
+	case ENTRY_REVOKE:
+		put_bytes(out, e->revoke.edge);
+		buf_u8(out, e->revoke.revoked);
+		break;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
 		weir_assert(false); /* consensus' own */
@@ -336,6 +340,10 @@ static void get_fields(struct rd *r, struct entry *e)
 		e->cut.version = rd_u32(r);
 		e->cut.retire = get_bool(r);
 		e->cut.t_ns = rd_svarint(r);
+		return;
+	case ENTRY_REVOKE:
+		e->revoke.edge = get_name(r);
+		e->revoke.revoked = get_bool(r);
 		return;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:

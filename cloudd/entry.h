@@ -41,6 +41,7 @@ enum entry_kind {
 	ENTRY_TOPOLOGY = 48, /* a new topology text: the next map (common/map.h) */
 	ENTRY_NODE = 49,   /* something has become of a node: likewise */
 	ENTRY_CUT = 50,    /* a stream's version takes over, or is retired: likewise */
+	ENTRY_REVOKE = 51, /* an edge is shut out, or let in again: likewise */
 	/* any; never encoded here: entries of consensus itself, seen as results of apply only */
 	ENTRY_NOOP = 64,   /* a new leader's first */
 	ENTRY_CONFIG = 65, /* a change of the group's replicas */
@@ -133,6 +134,10 @@ struct entry {
 			bool retire;           /* else: cut over at t_ns */
 			int64_t t_ns;          /* or WATERMARK_NONE: nothing was ever read */
 		} cut;
+		struct {
+			struct bytes edge;
+			bool revoked;          /* else: allowed again */
+		} revoke;
 	};
 };
 

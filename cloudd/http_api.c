@@ -15,7 +15,6 @@
 #define RESERVE 32
 #define PER_ADDRESS_MAX 128 /* one address alone cannot take all */
 #define EDGES_PATH "/api/v1/edges/"
-#define READMIT_TAIL "/readmit"
 
 struct http_api {
 	struct http_api_options o;
@@ -133,16 +132,43 @@ static void handle_edges(void *arg, struct http_request *r)
 	reply_buf(r, HTTP_JSON, &b);
 }
 
-static void reply_readmit(struct http_request *r, const char *name, enum verdict v, const char *reason)
+/* What may be POSTed at an edge. */
+struct edge_errand {
+	const char *tail; /* of the path, behind the name */
+	enum msg_type type;
+	bool revoked;     /* MSG_REVOKE */
+};
+
+static const struct edge_errand edge_errands[] = {
+    {"/readmit", MSG_READMIT, false},
+    {"/revoke", MSG_REVOKE, true},
+    {"/allow", MSG_REVOKE, false},
+};
+
+static void reply_done(struct http_request *r, const struct edge_errand *e, const char *name, uint64_t map_version)
 {
 	struct buf b = {0};
-	switch (v) {
+	buf_printf(&b, "{\"edge\": ");
+	json_text(&b, name);
+	if (e->type == MSG_READMIT)
+		buf_printf(&b, ", \"readmit\": true}\n");
+	else
+		buf_printf(&b, ", \"revoked\": %s, \"map_version\": %llu}\n", e->revoked ? "true" : "false",
+		    (unsigned long long)map_version);
+	reply_buf(r, HTTP_JSON, &b);
+}
+
+static void run_edge_errand(struct http_api *a, struct http_request *r, const struct edge_errand *e, const char *name)
+{
+	char reason[QUERY_REASON_MAX] = "";
+	uint64_t map_version = 0;
+	struct msg m = {.type = e->type};
+	if (e->type == MSG_REVOKE)
+		m.revoke.revoked = e->revoked;
+	switch (a->o.ask_meta(a->o.arg, &m, bytes_of(name, strlen(name)), &map_version, reason)) {
 	case VERDICT_OK:
 	case VERDICT_DUPLICATE:
-		buf_printf(&b, "{\"edge\": ");
-		json_text(&b, name);
-		buf_printf(&b, ", \"readmit\": true}\n");
-		reply_buf(r, HTTP_JSON, &b);
+		reply_done(r, e, name, map_version);
 		break;
 	case VERDICT_REFUSED:
 	case VERDICT_FENCED:
@@ -157,29 +183,45 @@ static void reply_readmit(struct http_request *r, const char *name, enum verdict
 	}
 }
 
-static void handle_readmit(void *arg, struct http_request *r)
+static const struct edge_errand *edge_errand_of(const char *tail, size_t *ret_name_bytes)
+{
+	size_t n = strlen(tail);
+	for (size_t i = 0; i < sizeof(edge_errands) / sizeof(edge_errands[0]); i++) {
+		size_t suffix = strlen(edge_errands[i].tail);
+		if (n <= suffix || strcmp(tail + n - suffix, edge_errands[i].tail))
+			continue;
+		*ret_name_bytes = n - suffix;
+		return &edge_errands[i];
+	}
+	return NULL;
+}
+
+/* An edge that is not in the topology any more may still be on the list of the revoked: whether it can be taken off it, the meta group
+ * knows. */
+static bool may_know(const struct http_api *a, const struct edge_errand *e, const char *name)
+{
+	const struct topology *t = node_topology(a->o.node);
+	bool known = topology_edge(t, name) >= 0;
+	topology_free(t);
+	return known || (e->type == MSG_REVOKE && !e->revoked && name_valid(name));
+}
+
+static void handle_edge_errand(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
-	const char *tail = http_path_tail(r);
-	size_t n = strlen(tail), suffix = strlen(READMIT_TAIL);
-	if (n <= suffix || strcmp(tail + n - suffix, READMIT_TAIL)) {
+	size_t n = 0;
+	const struct edge_errand *e = edge_errand_of(http_path_tail(r), &n);
+	if (!e) {
 		http_reply_error(r, 404, "not_found", "there is nothing to POST at %s", http_path(r));
 		return;
 	}
 	if (!no_args(r))
 		return;
-	char *name = xstrndup(tail, n - suffix);
-	char reason[QUERY_REASON_MAX] = "";
-	const struct topology *t = node_topology(a->o.node);
-	bool known = topology_edge(t, name) >= 0;
-	topology_free(t);
-	if (!known) {
+	char *name = xstrndup(http_path_tail(r), n);
+	if (may_know(a, e, name))
+		run_edge_errand(a, r, e, name);
+	else
 		http_reply_error(r, 404, "unknown_edge", "there is no edge \"%.100s\"", name);
-	} else {
-		struct msg m = {.type = MSG_READMIT};
-		uint64_t version;
-		reply_readmit(r, name, a->o.ask_meta(a->o.arg, &m, bytes_of(name, strlen(name)), &version, reason), reason);
-	}
 	free(name);
 }
 
@@ -416,7 +458,7 @@ static const struct http_route routes[] = {
     {"GET", "/api/v1/watch", false, handle_watch, HTTP_READ, false, 0},
     {"GET", "/api/v1/topology", false, handle_topology, HTTP_READ, false, 0},
     {"POST", "/api/v1/topology", false, handle_apply, HTTP_ADMIN, false, TOPOLOGY_TEXT_MAX},
-    {"POST", EDGES_PATH, true, handle_readmit, HTTP_ADMIN, true, 0},
+    {"POST", EDGES_PATH, true, handle_edge_errand, HTTP_ADMIN, true, 0},
 };
 
 static void tell(void *arg, bool bad, const char *text)

@@ -270,6 +270,11 @@ static void fill_reply(const struct ingress *in, const struct origin *o, const c
 		m->topology_reply.verdict = a->verdict;
 		m->topology_reply.version = a->map_version;
 		m->topology_reply.reason = reason;
+	} else if (o->type == MSG_REVOKE) {
+		m->type = MSG_REVOKE_REPLY;
+		m->revoke_reply.verdict = a->verdict;
+		m->revoke_reply.version = a->map_version;
+		m->revoke_reply.reason = reason;
 	} else {
 		m->type = MSG_ERROR;
 		m->error.verdict = a->verdict;
@@ -330,6 +335,15 @@ static const char *fill_origin(const struct msg *m, struct origin *o)
 	weir_assert(m->type == MSG_REPORT);
 	o->sent_mono_ns = m->report.sent_mono_ns;
 	return m->report.edge;
+}
+
+void ingress_refuse(struct ingress *in, struct bytes route, const struct msg *m, const char *reason)
+{
+	struct origin o;
+	if (!ingress_origin(in, route, m, &o))
+		return;
+	const char *edge = fill_origin(m, &o);
+	answer_edge(in, &o, edge, &(struct answer){.verdict = VERDICT_REFUSED, .reason = reason});
 }
 
 /* An edge that was never granted anything has no cluster id yet; only its hello may come without. */

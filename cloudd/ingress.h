@@ -51,6 +51,8 @@ void ingress_set_cluster_id(struct ingress *in, const uint8_t id[CLUSTER_ID_BYTE
  * or dropped here, and counted. */
 bool ingress_accept(struct ingress *in, struct bytes route, const struct msg *m, int64_t mono_ns,
     struct origin *ret_origin);
+/* Answers a HELLO, OPEN, BATCH or REPORT in its own words that it is refused, whoever sent it; nothing else is looked at. */
+void ingress_refuse(struct ingress *in, struct bytes route, const struct msg *m, const char *reason);
 /* The origin of a request of another cloud, or false (routing id too long). No edge, no session. */
 bool ingress_origin(struct ingress *in, struct bytes route, const struct msg *m, struct origin *ret_origin);
 /* Answers what came through the ROUTER, and takes its bytes off the session's account. Not for local origins. */

@@ -525,6 +525,7 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 	case ENTRY_TOPOLOGY:
 	case ENTRY_NODE:
 	case ENTRY_CUT:
+	case ENTRY_REVOKE:
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
 		break; /* never proposed by a shard's leader */

@@ -127,6 +127,38 @@ static int next_by_cut(const struct cluster_map *m, const struct entry *e, struc
 	return refuse(res, "the stream has no such version, or not in that phase");
 }
 
+static bool in_topology(const struct cluster_map *m, const char *edge)
+{
+	struct topology *t;
+	struct buf errors = {0};
+	int err = topology_parse("topology", m->text, m->text_len, &t, &errors);
+	buf_free(&errors);
+	if (err)
+		return false;
+	bool in = topology_edge(t, edge) >= 0;
+	topology_free(t);
+	return in;
+}
+
+/* A name that left the topology while it was revoked can be allowed again, so that it need not come back for that. */
+static int next_by_revoke(const struct cluster_map *m, const struct entry *e, struct cluster_map *ret,
+    struct apply_result *res)
+{
+	char *name = xstrndup((const char *)e->revoke.edge.p, e->revoke.edge.n);
+	bool known = (!e->revoke.revoked && map_is_revoked(m, name)) || in_topology(m, name);
+	int err = 0;
+	if (known) {
+		map_copy(m, ret);
+		err = map_revoke(ret, name, e->revoke.revoked);
+		if (err)
+			map_clear(ret);
+	}
+	free(name);
+	if (!known)
+		return refuse(res, "this edge is not in the topology");
+	return err ? refuse(res, "the cluster map would be over its limits") : 0;
+}
+
 static int next_map(const struct topology *t, const struct cluster_map *m, const struct entry *e,
     struct cluster_map *ret, struct apply_result *res)
 {
@@ -134,7 +166,9 @@ static int next_map(const struct topology *t, const struct cluster_map *m, const
 		return next_by_topology(t, m, e, ret, res);
 	if (!m->version)
 		return refuse(res, "there is no cluster map yet");
-	return e->kind == ENTRY_NODE ? next_by_node(m, e, ret, res) : next_by_cut(m, e, ret, res);
+	if (e->kind == ENTRY_NODE)
+		return next_by_node(m, e, ret, res);
+	return e->kind == ENTRY_CUT ? next_by_cut(m, e, ret, res) : next_by_revoke(m, e, ret, res);
 }
 
 /* ---- what follows from it ---------------------------------------------------------------------------------- */

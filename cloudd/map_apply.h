@@ -1,4 +1,4 @@
-/* The meta group's entries that change the cluster map: TOPOLOGY, NODE, CUT.
+/* The meta group's entries that change the cluster map: TOPOLOGY, NODE, CUT, REVOKE.
  *
  * Each makes the next map of the one that is there, keeps it as STATE_MAP, and puts it into the queue that every shard takes,
  * among the advances. An edge that is no longer in the topology has its epoch raised (semantics.md 1.4). Internal to

@@ -555,6 +555,21 @@ void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
 	propose_for(m, o, &e);
 }
 
+void meta_revoke(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
+{
+	const char *name = msg->revoke.edge;
+	if (!ready(m, o))
+		return;
+	if (!name_valid(name)) {
+		answer(m, o, VERDICT_REFUSED, 0, "this edge is not in the topology");
+		return;
+	}
+	struct entry e = {.kind = ENTRY_REVOKE, .time_ns = now.wall_ns};
+	e.revoke.edge = bytes_of(name, strlen(name));
+	e.revoke.revoked = msg->revoke.revoked;
+	propose_for(m, o, &e);
+}
+
 void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
 {
 	if (!ready(m, o))
@@ -750,7 +765,8 @@ enum look {
 };
 
 /* Works out the next state of a stream, and how it differs from what is committed. */
-static enum look look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns, int64_t *ret_final_ns)
+static enum look look(const struct meta *m, struct stream_row *s, int64_t mono_ns, int64_t *ret_close_ns,
+    int64_t *ret_final_ns)
 {
 	bool changed = false, moved = false;
 	s->dirty = false;
@@ -758,6 +774,8 @@ static enum look look(struct stream_row *s, int64_t mono_ns, int64_t *ret_close_
 	for (uint32_t i = 0; i < s->edge_count; i++) {
 		const struct watermark_committed *was = &s->committed[i];
 		watermark_edge(&s->watermark, was, &s->heard[i], s->close_ns, mono_ns, &s->next[i]);
+		if (m->topology->edges[s->edges[i]].revoked) /* nothing will be heard of it: there is no use in waiting */
+			s->next[i].state = EDGE_PARTITIONED;
 		changed = changed || s->next[i].state != was->state;
 		/* Completeness of windows already closed: has it contributed by now? */
 		moved = moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
@@ -820,7 +838,7 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 			m->close_turn = number;
 			break;
 		}
-		enum look found = looks_due(s, mono_ns) ? look(s, mono_ns, &close_ns, &final_ns) : LOOK_SAME;
+		enum look found = looks_due(s, mono_ns) ? look(m, s, mono_ns, &close_ns, &final_ns) : LOOK_SAME;
 		*ret_moved = *ret_moved || found == LOOK_MOVED;
 		if (found != LOOK_CHANGED)
 			continue;
@@ -890,12 +908,13 @@ static bool versions_move(const struct meta *m)
 }
 
 /* What cutover_steps() needs to know of one version; edges: room for the topology's. */
-static void describe(struct stream_row *s, int64_t mono_ns, struct cutover_edge *edges, struct cutover_stream *ret)
+static void describe(const struct meta *m, struct stream_row *s, int64_t mono_ns, struct cutover_edge *edges,
+    struct cutover_stream *ret)
 {
 	int64_t close_ns, final_ns;
 	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, edges};
 	if (s->conf->phase == STREAM_PENDING)
-		(void)look(s, mono_ns, &close_ns, &final_ns); /* nobody else does */
+		(void)look(m, s, mono_ns, &close_ns, &final_ns); /* nobody else does */
 	for (size_t i = 0; i < s->conf->edge_count; i++) {
 		uint32_t place = s->place_of[s->conf->edges[i]];
 		edges[i] = s->fed[place];
@@ -932,7 +951,7 @@ static void propose_cuts(struct meta *m, struct meta_time now)
 	struct cutover_edge **edges = xcalloc(t->stream_count, sizeof(*edges));
 	for (size_t i = 0; i < t->stream_count; i++) {
 		edges[i] = xcalloc(t->streams[i].edge_count, sizeof(*edges[i]));
-		describe(&m->streams[i], now.mono_ns, edges[i], &streams[i]);
+		describe(m, &m->streams[i], now.mono_ns, edges[i], &streams[i]);
 	}
 	size_t count = cutover_steps(t, streams, steps);
 	for (size_t i = 0; i < count; i++)
@@ -1085,6 +1104,16 @@ static void readmit_applied(struct meta *m, const struct apply_result *r)
 	pthread_mutex_unlock(&m->lock);
 }
 
+static void revoke_applied(struct meta *m, const struct apply_result *r, struct bytes raw)
+{
+	struct entry e;
+	if (!m->leads || r->verdict != VERDICT_OK || entry_decode(raw, &e))
+		return;
+	m->counters.revokes += e.revoke.revoked;
+	m->counters.allows += !e.revoke.revoked;
+	entry_clear(&e);
+}
+
 static void entry_applied(struct meta *m, const struct apply_result *r, struct bytes raw, struct meta_time now)
 {
 	struct entry e;
@@ -1093,6 +1122,8 @@ static void entry_applied(struct meta *m, const struct apply_result *r, struct b
 		claim_applied(m, r, now);
 	} else if (r->kind == ENTRY_READMIT) {
 		readmit_applied(m, r);
+	} else if (r->kind == ENTRY_REVOKE) {
+		revoke_applied(m, r, raw);
 	} else if (r->kind == ENTRY_CREATE && !m->created && !entry_decode(raw, &e)) {
 		if (e.kind == ENTRY_CREATE) {
 			memcpy(m->id, e.create.cluster_id.p, CLUSTER_ID_BYTES);
@@ -1234,6 +1265,8 @@ static enum edge_state overall_state(const struct meta *m, uint32_t edge)
 		worst = !expected || s > worst ? s : worst;
 		expected = true;
 	}
+	if (m->topology->edges[edge].revoked)
+		return EDGE_PARTITIONED;
 	if (expected)
 		return worst;
 	if (m->now_ns - m->rows[edge].heard_ns >= m->topology->partitioned_after_ns)
@@ -1313,8 +1346,8 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	else
 		buf_printf(out, "null");
 	put_clock(m, edge, out);
-	buf_printf(out, ",\"readmit\":%s,\"map_version\":%llu,", row->readmit ? "true" : "false",
-	    (unsigned long long)row->map_version);
+	buf_printf(out, ",\"readmit\":%s,\"revoked\":%s,\"map_version\":%llu,", row->readmit ? "true" : "false",
+	    m->topology->edges[edge].revoked ? "true" : "false", (unsigned long long)row->map_version);
 	bool fenced = row->fenced && m->now_ns - row->fenced_ns < META_FENCED_SHOWN_MS * NS_PER_MS;
 	buf_printf(out, "\"fenced\":%s,", fenced ? "true" : "false");
 	put_cutover_waits(m, edge, out);

@@ -54,7 +54,7 @@ struct meta_time {
 };
 
 struct meta_counters {
-	uint64_t claims, fenced, readmits;
+	uint64_t claims, fenced, readmits, revokes, allows;
 	uint64_t reports, reports_old, reports_fenced;
 	uint64_t closes, takens;
 	uint64_t close_too_large;    /* a stream with more edges than an entry holds: never closes */
@@ -78,6 +78,8 @@ void meta_stop(struct meta *m);
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now); /* o->edge says whom */
+/* MSG_REVOKE: o->edge does not matter. */
+void meta_revoke(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 /* While it leads and the cluster is created: proposes what has become of a node. */
 void meta_node(struct meta *m, const struct registry_event *e, struct meta_time now);
 bool meta_leads(const struct meta *m);

@@ -483,6 +483,7 @@ int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint6
 	case ENTRY_TOPOLOGY:
 	case ENTRY_NODE:
 	case ENTRY_CUT:
+	case ENTRY_REVOKE:
 		return map_apply(s, t, e, index, res);
 	case ENTRY_OPEN:
 	case ENTRY_BATCH:

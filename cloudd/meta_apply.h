@@ -1,4 +1,4 @@
-/* The meta group's entries: CREATE, CLAIM, READMIT, CLOSE, TAKEN; TOPOLOGY, NODE and CUT are cloudd/map_apply's.
+/* The meta group's entries: CREATE, CLAIM, READMIT, CLOSE, TAKEN; TOPOLOGY, NODE, CUT and REVOKE are cloudd/map_apply's.
  *
  * Rules: semantics.md 1.2, 1.3, 3.3, 3.4. Internal to cloudd/apply. `res` is filled but for group, index and kind. 0, or
  * an error of kv; a wrong entry is a verdict.

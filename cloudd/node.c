@@ -36,6 +36,7 @@ struct node {
 	char *name;
 	const struct topology *consensus_topology; /* held: what consensus goes by, until it may be told of the other one */
 	struct buf map;          /* that it was made from, as bytes; empty: of a file */
+	uint64_t map_asked;      /* the version that was asked for last, and when */
 	int64_t map_asked_ns;
 	struct kv *state;
 	struct node_io io;
@@ -586,11 +587,12 @@ static void learn_map(struct node *n, struct bytes raw)
 	map_clear(&map);
 }
 
-static void ask_map(struct node *n, uint32_t node)
+static void ask_map(struct node *n, uint32_t node, uint64_t version)
 {
 	struct msg m = {.type = MSG_MAP, .req_id = n->start_id};
-	if (n->map_asked_ns && n->now.mono_ns - n->map_asked_ns < MAP_ASK_MS * NS_PER_MS)
+	if (version <= n->map_asked && n->now.mono_ns - n->map_asked_ns < MAP_ASK_MS * NS_PER_MS)
 		return;
+	n->map_asked = version;
 	n->map_asked_ns = n->now.mono_ns;
 	m.map.version = n->topology->map_version;
 	send_msg(n, node, &m);
@@ -650,7 +652,7 @@ static void take_info(struct node *n, uint32_t node, const struct msg_info *info
 	for (size_t i = 0; same_cluster(n, id) && i < info->digest_count; i++)
 		digests_heard(n->digests, node, &info->digests[i]);
 	if (info->map_version > n->topology->map_version)
-		ask_map(n, node);
+		ask_map(n, node, info->map_version);
 	consensus_peer(n->consensus, node, info, answered, consensus_now(n));
 }
 
@@ -764,6 +766,8 @@ static void run_errand(struct node *n, const struct origin *o, const struct msg 
 		meta_readmit(n->meta, o, meta_now(n));
 	else if (meta_leads(n->meta) && !registry_formed(&n->registry, n->topology))
 		refuse(n, o, VERDICT_UNAVAILABLE, "the cluster is being founded: not all of its shards have had a leader yet");
+	else if (m->type == MSG_REVOKE)
+		meta_revoke(n->meta, o, m, meta_now(n));
 	else
 		meta_topology(n->meta, o, m, meta_now(n));
 }
@@ -838,6 +842,7 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 		break;
 	case MSG_READMIT:
 	case MSG_TOPOLOGY:
+	case MSG_REVOKE:
 		handle_errand(n, route, m);
 		break;
 	case MSG_INFO:
@@ -871,6 +876,7 @@ static void handle_request(struct node *n, struct bytes route, const struct msg 
 	case MSG_SNAPSHOT_REPLY:
 	case MSG_MAP_REPLY:
 	case MSG_TOPOLOGY_REPLY:
+	case MSG_REVOKE_REPLY:
 	case MSG_ERROR:
 		n->counters.frames_unexpected++;
 		break;
@@ -898,6 +904,22 @@ static void refuse_identity(struct node *n, struct bytes route, uint64_t req_id,
 	ingress_send(n->ingress, route, &error);
 }
 
+static bool of_edge(const struct msg *m)
+{
+	return m->type == MSG_HELLO || m->type == MSG_OPEN || m->type == MSG_BATCH || m->type == MSG_REPORT;
+}
+
+/* A request is answered in its own words, which a node that has forwarded it passes on. */
+static void refuse_frame(struct node *n, struct bytes route, const struct msg *m, enum allow a)
+{
+	if (a == ALLOW_NOT_REVOKED && of_edge(m)) {
+		n->counters.identity_refused[a]++;
+		ingress_refuse(n->ingress, route, m, allow_reason(a));
+		return;
+	}
+	refuse_identity(n, route, m->req_id, a);
+}
+
 void node_frame(struct node *n, struct bytes route, const char *who, const void *frame, size_t len, struct node_time now)
 {
 	struct msg m;
@@ -915,11 +937,11 @@ void node_frame(struct node *n, struct bytes route, const char *who, const void 
 		n->counters.frames_bad++;
 		return;
 	}
-	enum allow a = allow_frame(n->topology, who, &m, NULL, NULL);
+	enum allow a = allow_frame(n->topology, who, &m);
 	if (a == ALLOW)
 		handle_request(n, route, &m, frame, len);
 	else
-		refuse_identity(n, route, m.req_id, a);
+		refuse_frame(n, route, &m, a);
 	msg_clear(&m);
 }
 

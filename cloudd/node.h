@@ -109,7 +109,7 @@ int log_job_run(struct kv *log, struct log_job *job);
 int apply_job_run(struct apply *a, struct apply_job *job);
 size_t apply_job_count(const struct apply_job *job);
 
-/* Asks the meta group for something on somebody's behalf: MSG_READMIT, MSG_TOPOLOGY (type and body of m). done() is called once, on the
+/* Asks the meta group for something on somebody's behalf: MSG_READMIT, MSG_TOPOLOGY, MSG_REVOKE (type and body of m). done() is called once, on the
  * loop, maybe within the call, within NODE_ASK_TIMEOUT_MS, or by node_close(). map_version: of the map that has it. */
 #define NODE_ASK_TIMEOUT_MS 10000
 typedef void node_done_fn(void *arg, enum verdict verdict, uint64_t map_version, const char *reason);
@@ -137,7 +137,7 @@ size_t node_groups(struct node *n, struct msg_group_status *out);
 /* What edges reported last, as the meta leader sees it (nothing elsewhere): appends the "edges"
  * array's objects, with commas between them, as interfaces.md names them:
  *   {"name","state","epoch","spool_bytes","accepted","refused":{REASON:n},"heard_ms_ago":n|null,"clock_suspect":bool,
- *    "clock_ahead_ms":n|null,"readmit":bool,"streams":[{"name","state","watermark":"RFC 3339"|null}]}
+ *    "clock_ahead_ms":n|null,"readmit":bool,"revoked":bool,"map_version":n,"streams":[{"name","state","watermark":"RFC 3339"|null}]}
  * state: the worst of its streams. clock_suspect: the edge says so, or its wall clock or what it reports is further from the
  * time of the fleet's clocks (cloudd/fleet_time.h) than max_ahead; clock_ahead_ms: by how much it is ahead of that, as of its last
  * report. */

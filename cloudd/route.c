@@ -125,6 +125,10 @@ static bool answer_of(const struct msg *m, enum msg_type *ret_type, struct answe
 		*ret_type = MSG_TOPOLOGY;
 		a = (struct answer){.verdict = m->topology_reply.verdict, .map_version = m->topology_reply.version,
 		    .reason = m->topology_reply.reason};
+	} else if (m->type == MSG_REVOKE_REPLY) {
+		*ret_type = MSG_REVOKE;
+		a = (struct answer){.verdict = m->revoke_reply.verdict, .map_version = m->revoke_reply.version,
+		    .reason = m->revoke_reply.reason};
 	} else {
 		return false;
 	}

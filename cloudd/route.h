@@ -42,7 +42,7 @@ void route_set_topology(struct route *r, const struct topology *t);
 /* Forwards m (its req_id and from are replaced) for o. 0, or WEIR_EBUSY (too many wait), WEIR_ECLOSED (cannot be sent now): then
  * o is still the caller's to answer. */
 int route_forward(struct route *r, uint32_t node, const struct msg *m, const struct origin *o, int64_t mono_ns);
-/* A HELLO_, OPEN_, BATCH_, REPORT_, READMIT_ or TOPOLOGY_REPLY of node `node`. */
+/* A HELLO_, OPEN_, BATCH_, REPORT_, READMIT_, TOPOLOGY_ or REVOKE_REPLY of node `node`. */
 void route_reply(struct route *r, uint32_t node, const struct msg *m);
 /* Another node leads the group now (-1: none): what waits for the group at others is answered UNAVAILABLE. */
 void route_group_led(struct route *r, uint32_t group, int node);

@@ -424,6 +424,8 @@ static void put_meta(struct buf *out, const struct view_counters *c)
 	PUT_MANY(out, "weir_cloud_claims_total", "hellos of edges, as judged", "verdict", {"ok", c->meta.claims},
 	    {"fenced", c->meta.fenced});
 	put_one(out, "weir_cloud_readmits_total", "readmissions asked for", STATS_COUNTER, c->meta.readmits);
+	PUT_MANY(out, "weir_cloud_revokes_total", "edges shut out, and let in again", "what", {"revoke", c->meta.revokes},
+	    {"allow", c->meta.allows});
 	PUT_MANY(out, "weir_cloud_reports_total", "reports of edges", "result", {"counted", c->meta.reports},
 	    {"old", c->meta.reports_old}, {"fenced", c->meta.reports_fenced});
 	put_one(out, "weir_cloud_closes_total", "entries of close and final", STATS_COUNTER, c->meta.closes);

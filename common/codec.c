@@ -243,6 +243,10 @@ static bool body_ok(const struct msg *m)
 		return m->topology.text_bytes <= TOPOLOGY_TEXT_MAX;
 	case MSG_TOPOLOGY_REPLY:
 		return verdict_ok(m->topology_reply.verdict);
+	case MSG_REVOKE:
+		return name_ok(m->revoke.edge);
+	case MSG_REVOKE_REPLY:
+		return verdict_ok(m->revoke_reply.verdict);
 	case MSG_REPORT_REPLY:
 		return name_ok(m->report_reply.edge) && verdict_ok(m->report_reply.verdict);
 	case MSG_ADVANCE:
@@ -352,6 +356,8 @@ struct body {
 		Weir__MapReply map_reply;
 		Weir__Topology topology;
 		Weir__TopologyReply topology_reply;
+		Weir__Revoke revoke;
+		Weir__RevokeReply revoke_reply;
 		Weir__Error error;
 		Weir__Raft raft;
 		Weir__Snapshot snapshot;
@@ -798,6 +804,21 @@ static void put_topology_reply(const struct msg *m, Weir__TopologyReply *w)
 	w->reason = put_text(m->topology_reply.reason);
 }
 
+static void put_revoke(const struct msg *m, Weir__Revoke *w)
+{
+	weir__revoke__init(w);
+	w->edge = put_name(m->revoke.edge);
+	w->revoked = m->revoke.revoked;
+}
+
+static void put_revoke_reply(const struct msg *m, Weir__RevokeReply *w)
+{
+	weir__revoke_reply__init(w);
+	w->verdict = put_verdict(m->revoke_reply.verdict);
+	w->version = m->revoke_reply.version;
+	w->reason = put_text(m->revoke_reply.reason);
+}
+
 static const Weir__Frame__BodyCase cases[MSG_ERROR + 1] = {
 	[MSG_HELLO] = WEIR__FRAME__BODY_HELLO,
 	[MSG_HELLO_REPLY] = WEIR__FRAME__BODY_HELLO_REPLY,
@@ -826,6 +847,8 @@ static const Weir__Frame__BodyCase cases[MSG_ERROR + 1] = {
 	[MSG_MAP_REPLY] = WEIR__FRAME__BODY_MAP_REPLY,
 	[MSG_TOPOLOGY] = WEIR__FRAME__BODY_TOPOLOGY,
 	[MSG_TOPOLOGY_REPLY] = WEIR__FRAME__BODY_TOPOLOGY_REPLY,
+	[MSG_REVOKE] = WEIR__FRAME__BODY_REVOKE,
+	[MSG_REVOKE_REPLY] = WEIR__FRAME__BODY_REVOKE_REPLY,
 	[MSG_ERROR] = WEIR__FRAME__BODY_ERROR,
 };
 
@@ -934,6 +957,12 @@ static void put_body(const struct msg *m, struct body *b, Weir__Frame *f)
 		break;
 	case MSG_TOPOLOGY_REPLY:
 		put_topology_reply(m, &b->topology_reply);
+		break;
+	case MSG_REVOKE:
+		put_revoke(m, &b->revoke);
+		break;
+	case MSG_REVOKE_REPLY:
+		put_revoke_reply(m, &b->revoke_reply);
 		break;
 	case MSG_ERROR:
 		weir__error__init(&b->error);
@@ -1360,6 +1389,19 @@ static void take_topology_reply(struct taker *t, const Weir__TopologyReply *w, s
 	m->topology_reply.reason = take_text(t, w->reason);
 }
 
+static void take_revoke(struct taker *t, const Weir__Revoke *w, struct msg *m)
+{
+	m->revoke.edge = take_name(t, w->edge);
+	m->revoke.revoked = w->revoked;
+}
+
+static void take_revoke_reply(struct taker *t, const Weir__RevokeReply *w, struct msg *m)
+{
+	m->revoke_reply.verdict = take_verdict(w->verdict);
+	m->revoke_reply.version = w->version;
+	m->revoke_reply.reason = take_text(t, w->reason);
+}
+
 static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 {
 	m->type = type_of(f->body_case);
@@ -1446,6 +1488,12 @@ static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 		break;
 	case MSG_TOPOLOGY_REPLY:
 		take_topology_reply(t, f->topology_reply, m);
+		break;
+	case MSG_REVOKE:
+		take_revoke(t, f->revoke, m);
+		break;
+	case MSG_REVOKE_REPLY:
+		take_revoke_reply(t, f->revoke_reply, m);
 		break;
 	case MSG_ERROR:
 		m->error.verdict = take_verdict(f->error->verdict);

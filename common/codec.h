@@ -81,6 +81,8 @@ enum msg_type {
 	MSG_MAP_REPLY,
 	MSG_TOPOLOGY,       /* a new topology for the cluster, to the node that leads the meta group */
 	MSG_TOPOLOGY_REPLY,
+	MSG_REVOKE,         /* an edge is shut out, or let in again: likewise */
+	MSG_REVOKE_REPLY,
 	/* any: the frame could not be served at all (decoded, but refused): verdict and reason */
 	MSG_ERROR,
 };
@@ -374,6 +376,15 @@ struct msg {
 			struct bytes json;    /* {"changes": [{"what", "name", "text"}], "errors": ["..."]} */
 			const char *reason;
 		} topology_reply;
+		struct {
+			const char *edge;
+			bool revoked; /* false: allowed again */
+		} revoke;
+		struct {
+			enum verdict verdict;
+			uint64_t version; /* of the map that has it */
+			const char *reason;
+		} revoke_reply;
 		struct {
 			enum verdict verdict;
 			const char *reason;

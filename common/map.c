@@ -22,6 +22,9 @@ void map_clear(struct cluster_map *m)
 		free(m->streams[i].definition);
 	}
 	free(m->streams);
+	for (size_t i = 0; i < m->revoked_count; i++)
+		free(m->revoked[i]);
+	free(m->revoked);
 	*m = (struct cluster_map){0};
 }
 
@@ -51,6 +54,9 @@ void map_copy(const struct cluster_map *m, struct cluster_map *ret)
 		c.streams[i].name = xstrdup(m->streams[i].name);
 		c.streams[i].definition = xstrdup(m->streams[i].definition);
 	}
+	c.revoked = copy_of(m->revoked, m->revoked_count * sizeof(*m->revoked));
+	for (size_t i = 0; i < c.revoked_count; i++)
+		c.revoked[i] = xstrdup(m->revoked[i]);
 	*ret = c;
 }
 
@@ -149,6 +155,49 @@ int map_retire(struct cluster_map *m, const char *stream, uint32_t version)
 	if (!s || (s->phase != STREAM_CLOSING && s->phase != STREAM_ENDED))
 		return WEIR_ENOTFOUND;
 	s->phase = STREAM_RETIRED;
+	m->version++;
+	return 0;
+}
+
+/* ---- revoked edges ----------------------------------------------------------------------------------------- */
+
+/* The name's place, or the one that it would have. */
+static size_t revoked_place(const struct cluster_map *m, const char *edge)
+{
+	size_t low = 0, high = m->revoked_count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (strcmp(m->revoked[mid], edge) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+bool map_is_revoked(const struct cluster_map *m, const char *edge)
+{
+	size_t at = revoked_place(m, edge);
+	return at < m->revoked_count && !strcmp(m->revoked[at], edge);
+}
+
+int map_revoke(struct cluster_map *m, const char *edge, bool revoked)
+{
+	size_t at = revoked_place(m, edge), behind = m->revoked_count - at;
+	if (map_is_revoked(m, edge) == revoked)
+		return 0;
+	if (!revoked) {
+		free(m->revoked[at]);
+		memmove(&m->revoked[at], &m->revoked[at + 1], (behind - 1) * sizeof(*m->revoked));
+		m->revoked_count--;
+	} else if (m->revoked_count == MAP_REVOKED_MAX) {
+		return WEIR_ETOOBIG;
+	} else {
+		m->revoked = xrealloc(m->revoked, (m->revoked_count + 1) * sizeof(*m->revoked));
+		memmove(&m->revoked[at + 1], &m->revoked[at], behind * sizeof(*m->revoked));
+		m->revoked[at] = xstrdup(edge);
+		m->revoked_count++;
+	}
 	m->version++;
 	return 0;
 }

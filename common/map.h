@@ -3,7 +3,7 @@
  * higher version asks for it (MSG_MAP), keeps it on its disk, and goes by it. The topology file of a daemon only begins a
  * cluster, names the daemon and says how it first finds the others.
  *
- *     file --map_first--> map 1 --map_change, map_cut, placement (ENTRY_TOPOLOGY, ENTRY_CUT, ENTRY_NODE)--> map 2, 3 ...
+ *     file --map_first--> map 1 --map_change, map_cut, map_revoke, placement (ENTRY_TOPOLOGY, _CUT, _REVOKE, _NODE)--> map 2, 3 ...
  *                           |
  *                           '--map_topology--> struct topology, as every module sees it
  *
@@ -28,7 +28,10 @@
  * its name is used again, up to where the new one takes over: the new one is PENDING over it. A PENDING version that is given up
  * is RETIRED with nothing to answer. All other changes of a stream (window on the same slices, lateness, functions on
  * the same parts, retain, further rollups, edges, max_groups) make no new version: they are in force from the entry on. Other periods of
- * a rollup that is there, fewer rollups, or another offset of windows where there are any, do: what is stored is made of them. */
+ * a rollup that is there, fewer rollups, or another offset of windows where there are any, do: what is stored is made of them.
+ *
+ * Revoked edges. A name in `revoked` is heard by no node, whatever key it has (cloudd/allow.h), until it is allowed again: that it leaves
+ * the topology, and comes back, changes nothing. */
 #ifndef WEIR_COMMON_MAP_H
 #define WEIR_COMMON_MAP_H
 
@@ -44,6 +47,7 @@
 #define MAP_FORMAT 1
 #define MAP_STREAMS_MAX 1024      /* versions of all streams */
 #define MAP_VERSIONS_MAX 32       /* of one stream; the oldest RETIRED one is dropped, with its answers */
+#define MAP_REVOKED_MAX EDGES_MAX
 #define MAP_DEFINITION_MAX 8192   /* bytes of one stream's text */
 #define MAP_BOUNDARY_MAX_NS (INT64_C(3600) * 1000000000) /* see map_boundary */
 
@@ -74,6 +78,8 @@ struct cluster_map {
 	uint32_t group_count;       /* shards + 1 */
 	struct map_stream *streams; /* by stream in the order in which they came, then from the oldest version to the newest */
 	size_t stream_count;
+	char **revoked;             /* names of edges, ascending; maybe not in the topology any more */
+	size_t revoked_count;
 };
 
 void map_clear(struct cluster_map *m); /* frees what it holds; fine on an empty one */
@@ -135,6 +141,10 @@ int map_change(const struct cluster_map *m, const char *text, size_t len, struct
 int map_cut(struct cluster_map *m, const char *stream, uint32_t version, int64_t t_ns);
 /* A CLOSING or ENDED version has closed: RETIRED. version + 1. WEIR_ENOTFOUND. */
 int map_retire(struct cluster_map *m, const char *stream, uint32_t version);
+
+/* Revokes an edge, or allows it again; version + 1, or nothing where that is so already. WEIR_ETOOBIG: MAP_REVOKED_MAX are. */
+int map_revoke(struct cluster_map *m, const char *edge, bool revoked);
+bool map_is_revoked(const struct cluster_map *m, const char *edge);
 
 /* The grid of event times at which one version may take over from another: the least common multiple of both advances where
  * both offsets allow it and it is at most MAP_BOUNDARY_MAX_NS, else that of both slices (their offset is a multiple of them).

@@ -2,7 +2,8 @@
  *
  *     u8 MAP_FORMAT, u64 version, u64 text version, u32 text length, u8 1: zstd, 0: as it is, bytes text,
  *     varint nodes: {u8 state, name, listen, http}, varint groups: {u8 count, u8 node ...},
- *     varint streams: {name, u32 version, u32 fingerprint, u8 phase, svarint from, answers until, until, definition}
+ *     varint streams: {name, u32 version, u32 fingerprint, u8 phase, svarint from, answers until, until, definition},
+ *     varint revoked edges: {name}
  *
  * The text's packed bytes travel with the map, and nothing else is compressed: another zstd makes no other bytes. */
 #include <stdlib.h>
@@ -67,6 +68,9 @@ int map_encode(const struct cluster_map *m, struct buf *out)
 	buf_varint(out, m->stream_count);
 	for (size_t i = 0; i < m->stream_count; i++)
 		put_stream(&m->streams[i], out);
+	buf_varint(out, m->revoked_count);
+	for (size_t i = 0; i < m->revoked_count; i++)
+		buf_str(out, m->revoked[i]);
 	if (out->len - start <= MAP_BYTES_MAX)
 		return 0;
 	out->len = start;
@@ -236,6 +240,22 @@ static int read_streams(struct rd *r, struct cluster_map *m)
 	return r->err ? WEIR_ECORRUPT : 0;
 }
 
+static int read_revoked(struct rd *r, struct cluster_map *m)
+{
+	uint64_t count = rd_varint_max(r, MAP_REVOKED_MAX);
+	m->revoked = xcalloc(count, sizeof(*m->revoked));
+	for (; m->revoked_count < count; m->revoked_count++) {
+		char *name = rd_str(r, NAME_MAX_BYTES);
+		bool fine = !r->err && name_valid(name);
+		if (!fine || (m->revoked_count && strcmp(m->revoked[m->revoked_count - 1], name) >= 0)) {
+			free(name);
+			return WEIR_ECORRUPT;
+		}
+		m->revoked[m->revoked_count] = name;
+	}
+	return r->err ? WEIR_ECORRUPT : 0;
+}
+
 static int read_map(struct rd *r, struct cluster_map *m)
 {
 	m->version = rd_u64(r);
@@ -247,6 +267,8 @@ static int read_map(struct rd *r, struct cluster_map *m)
 		err = read_places(r, m);
 	if (!err)
 		err = read_streams(r, m);
+	if (!err)
+		err = read_revoked(r, m);
 	return err ? err : rd_finish(r) || !m->text_version || m->text_version > m->version ? WEIR_ECORRUPT : 0;
 }
 

@@ -252,7 +252,8 @@ static void change_edges(struct change *c)
 		if (node_of(&c->out, e->name) && topology_cloud(c->next, e->name) < 0)
 			tell(c, MAP_REFUSED, "edge", e->name, "a node that is leaving has this name");
 		else if (was < 0)
-			tell(c, MAP_ADDED, "edge", e->name, "%s", "");
+			tell(c, MAP_ADDED, "edge", e->name, "%s",
+			    map_is_revoked(&c->out, e->name) ? "is revoked still; weirctl edge allow lets it in" : "");
 		else
 			differ_edge(&text, &c->was->edges[was], e);
 		if (text.len)

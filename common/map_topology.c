@@ -142,6 +142,12 @@ static void keep_edges(const struct topology *before, struct topology *t)
 	free(kept);
 }
 
+static void mark_revoked(const struct cluster_map *m, struct topology *t)
+{
+	for (size_t i = 0; i < t->edge_count; i++)
+		t->edges[i].revoked = map_is_revoked(m, t->edges[i].name);
+}
+
 /* ---- streams ---------------------------------------------------------------------------------------------- */
 
 struct streams {
@@ -263,6 +269,7 @@ int map_topology(const struct cluster_map *m, const char *path, const struct top
 		return err;
 	if (before)
 		keep_edges(before, t);
+	mark_revoked(m, t);
 	err = place_clouds(m, t, errors);
 	if (!err)
 		err = place_groups(m, t, errors);

@@ -64,6 +64,7 @@ struct source_conf {
 };
 
 struct edge_conf {
+	bool revoked;       /* by the cluster map: nothing is heard of it (common/map.h); from a file alone: false */
 	bool gone;          /* a name that an earlier topology of this process had; in edges only to keep its index */
 	char *name;
 	char *data;         /* folder */

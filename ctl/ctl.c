@@ -17,7 +17,7 @@
 #define TOKEN_BYTES_MAX 4096
 
 static const struct command *const commands[] = {&command_status, &command_doctor, &command_query, &command_watch, &command_streams,
-	&command_edges, &command_nodes, &command_edge_readmit, &command_check, &command_store_check, &command_store_dump, &command_apply, &command_topology,
+	&command_edges, &command_nodes, &command_edge_readmit, &command_edge_revoke, &command_edge_allow, &command_check, &command_store_check, &command_store_dump, &command_apply, &command_topology,
 	&command_load, &command_keygen,
 	&command_token_add, &command_token_list, &command_token_remove,
 	&command_tls_renew,
@@ -140,7 +140,7 @@ static int refuse_command(int argc, char **argv, int at)
 		meant = conf_suggest(two, names, COMMANDS);
 	free(two);
 	if (!strcmp(argv[at], "edge"))
-		return ctl_bad_use(NULL, "`edge` is followed by: readmit NAME (and `weirctl edges` lists them)");
+		return ctl_bad_use(NULL, "`edge` is followed by: revoke NAME, allow NAME, or readmit NAME (and `weirctl edges` lists them)");
 	if (!strcmp(argv[at], "node"))
 		return ctl_bad_use(NULL, "`node` is followed by: add NAME, or remove NAME (and `weirctl nodes` lists them)");
 	if (!strcmp(argv[at], "token"))

@@ -36,7 +36,8 @@ struct command {
 	int (*run)(struct ctl *ctl, const struct args *args);
 };
 
-extern const struct command command_status, command_streams, command_edges, command_edge_readmit, command_nodes,
+extern const struct command command_status, command_streams, command_edges, command_edge_readmit, command_edge_revoke,
+    command_edge_allow, command_nodes,
     command_query, command_watch, command_check, command_store_check, command_store_dump, command_apply, command_topology,
     command_load, command_keygen, command_token_add, command_token_list, command_token_remove, command_tls_renew,
     command_node_add, command_node_remove, command_doctor;

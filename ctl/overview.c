@@ -1,4 +1,4 @@
-/* status, nodes, edges, edge readmit, streams: what the cluster is doing. */
+/* status, nodes, edges, edge readmit, revoke and allow, streams: what the cluster is doing. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,7 +47,7 @@ static const char *clock_text(const json_t *edge)
 static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *out)
 {
 	struct table *t = table_new(ctl->format == FORMAT_CSV);
-	static const char *const columns[] = {"edge", "state", "epoch", "spool", "accepted", "refused", "clock"};
+	static const char *const columns[] = {"edge", "state", "epoch", "spool", "accepted", "refused", "clock", "revoked"};
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
 		table_column(t, ctl->format == FORMAT_CSV && i == 3 ? "spool_bytes" : columns[i], i >= 2 && i <= 4);
 	size_t i;
@@ -68,6 +68,7 @@ static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *ou
 		ctl_cell(t, json_object_get(edge, "accepted"), 0, none(ctl));
 		cell_counts(ctl, t, json_object_get(edge, "refused"));
 		table_cell(t, clock_text(edge));
+		table_cell(t, json_is_true(json_object_get(edge, "revoked")) ? "revoked" : none(ctl));
 	}
 	finish_table(t, out);
 }
@@ -315,14 +316,20 @@ static int run_streams(struct ctl *ctl, const struct args *args)
 	return show(ctl, "/api/v1/streams", put_streams);
 }
 
-static int run_edge_readmit(struct ctl *ctl, const struct args *args)
+/* What is asked for an edge by a POST, and what is said once it is done. */
+struct edge_errand {
+	const char *tail, *state; /* of the path; in CSV */
+	const char *done;         /* follows the edge's name */
+};
+
+static int run_edge_errand(struct ctl *ctl, const struct args *args, const struct edge_errand *e)
 {
 	struct buf path = {0}, why = {0};
 	struct http_answer answer;
 	int result = EXIT_FAILED;
 	buf_printf(&path, "/api/v1/edges/");
 	http_put_encoded(&path, args->words[0]);
-	buf_printf(&path, "/readmit");
+	buf_printf(&path, "/%s", e->tail);
 	if (http_client_request(ctl->http, "POST", buf_cstr(&path), (struct bytes){0}, &answer, &why)) {
 		ctl_error("%s", buf_cstr(&why));
 		goto done;
@@ -334,9 +341,9 @@ static int run_edge_readmit(struct ctl *ctl, const struct args *args)
 		if (ctl->format == FORMAT_JSON)
 			printf("%s\n", buf_cstr(&answer.body));
 		else if (ctl->format == FORMAT_CSV)
-			printf("edge,state\n%s,readmitting\n", args->words[0]);
+			printf("edge,state\n%s,%s\n", args->words[0], e->state);
 		else
-			printf("%s: readmitting; it goes on at its next hello\n", args->words[0]);
+			printf("%s: %s\n", args->words[0], e->done);
 		result = EXIT_FINE;
 	}
 	buf_free(&answer.body);
@@ -344,6 +351,25 @@ done:
 	buf_free(&path);
 	buf_free(&why);
 	return result;
+}
+
+static int run_edge_readmit(struct ctl *ctl, const struct args *args)
+{
+	return run_edge_errand(ctl, args,
+	    &(struct edge_errand){"readmit", "readmitting", "readmitting; it goes on at its next hello"});
+}
+
+static int run_edge_revoke(struct ctl *ctl, const struct args *args)
+{
+	return run_edge_errand(ctl, args, &(struct edge_errand){"revoke", "revoked",
+	    "revoked; every node refuses it within a second. What it holds and measures waits in its spool until "
+	    "`weirctl edge allow`"});
+}
+
+static int run_edge_allow(struct ctl *ctl, const struct args *args)
+{
+	return run_edge_errand(ctl, args, &(struct edge_errand){"allow", "allowed",
+	    "allowed; it asks again every 10 s, and then delivers all that it kept"});
 }
 
 const struct command command_status = {
@@ -364,7 +390,8 @@ const struct command command_nodes = {
 const struct command command_edges = {
 	.name = "edges", .words = "", .summary = "the edges: state, epoch, spool, readings accepted and refused",
 	.help = "The state is joining, live, idle, backpressured, partitioned, catching up or fenced. A fenced edge sends\n"
-		"nothing: see `weirctl edge readmit --help`.\n\n"
+		"nothing: see `weirctl edge readmit --help`. One that is revoked is refused by every node: see\n"
+		"`weirctl edge revoke --help`.\n\n"
 		"  weirctl edges\n"
 		"  weirctl edges -o csv > edges.csv\n",
 	.run = run_edges};
@@ -381,3 +408,20 @@ const struct command command_edge_readmit = {
 		"on after what the cloud has already.\n\n"
 		"  weirctl edge readmit edge-1\n",
 	.words_min = 1, .words_max = 1, .run = run_edge_readmit};
+const struct command command_edge_revoke = {
+	.name = "edge revoke", .words = "NAME", .summary = "shut an edge out: a key that was stolen, a gateway that misbehaves",
+	.help = "Within a second every node refuses all that comes from the edge, with whatever key, and also through other nodes.\n"
+		"What was counted of it stays. What it holds and goes on measuring waits in its spool (at its disk limit it stops\n"
+		"reading, as ever) until `weirctl edge allow NAME`: then all of it is delivered, nothing twice. Meanwhile windows\n"
+		"stay provisional and name it as missing: it counts as partitioned. If it is to be gone for good, take it out of\n"
+		"the topology (`weirctl apply`): then windows become final without it. The revocation outlives that: should the\n"
+		"name come back, it is refused until it is allowed. `weirctl edges` shows who is revoked.\n\n"
+		"Where the key was stolen: revoke, make another (`weirctl keygen --rotate NAME`, then `--retire NAME`), allow.\n\n"
+		"  weirctl edge revoke edge-1\n",
+	.words_min = 1, .words_max = 1, .run = run_edge_revoke};
+const struct command command_edge_allow = {
+	.name = "edge allow", .words = "NAME", .summary = "let an edge in again that was revoked",
+	.help = "The edge notices at its next question, within 10 s or so, and delivers all that waited in its spool. An edge that\n"
+		"left the topology while it was revoked can be taken off the list, too.\n\n"
+		"  weirctl edge allow edge-1\n",
+	.words_min = 1, .words_max = 1, .run = run_edge_allow};

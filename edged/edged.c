@@ -29,6 +29,7 @@
 #include "edged/edged_impl.h"
 #include "edged/reload.h"
 #include "edged/salvage.h"
+#include "edged/uplink.h"
 
 #define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
 #define HTTP_CONNECTIONS_MAX 64
@@ -196,15 +197,21 @@ static void on_finished(void *arg, bool finished)
 
 static void tell_fenced(struct edged *e)
 {
-	const char *reason = NULL;
+	const char *reason = "";
 	bool fenced = pipeline_fenced(e->pipeline, &reason);
-	if (fenced == e->fenced)
+	if (fenced == e->fenced && !strcmp(reason, buf_cstr(&e->fenced_why)))
 		return;
 	e->fenced = fenced;
-	if (fenced)
+	buf_clear(&e->fenced_why);
+	buf_printf(&e->fenced_why, "%s", reason);
+	if (pipeline_refused(e->pipeline))
+		log_error("edged", "REFUSED, sending nothing any more: %s. It goes on measuring into its spool, and asks again "
+		                   "every %d s; edge=%s",
+		    reason, UPLINK_FENCED_RETRY_MS / 1000, e->conf->name);
+	else if (fenced)
 		log_error("edged", "FENCED, sending nothing any more: %s. If this is the right holder of the name, run `weirctl edge "
 		                   "readmit %s`; edge=%s",
-		    reason ? reason : "", e->conf->name, e->conf->name);
+		    reason, e->conf->name, e->conf->name);
 	else
 		log_info("edged", "no longer fenced; edge=%s", e->conf->name);
 }
@@ -671,6 +678,7 @@ void edged_close(struct edged *e)
 	topology_free(e->next);
 	topology_free(e->owned);
 	buf_free(&e->next_map);
+	buf_free(&e->fenced_why);
 	free(e->data);
 	free(e);
 }

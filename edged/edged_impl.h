@@ -41,7 +41,8 @@ struct edged {
 	uint32_t cloud;    /* the one uplink connects to */
 	bool answered;     /* it has sent something */
 	bool told_silent;  /* that no cloud answers */
-	bool fenced;       /* and it was told */
+	bool fenced;       /* and it was told: */
+	struct buf fenced_why;
 	bool removed;      /* likewise */
 	struct http_server *http;
 	struct pipeline_time now; /* of this turn, once a line needed it */

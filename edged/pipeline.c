@@ -858,3 +858,8 @@ bool pipeline_fenced(const struct pipeline *p, const char **ret_reason)
 {
 	return uplink_fenced(p->uplink, ret_reason);
 }
+
+bool pipeline_refused(const struct pipeline *p)
+{
+	return uplink_refused(p->uplink);
+}

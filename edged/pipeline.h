@@ -121,6 +121,7 @@ int pipeline_checkpoint(struct pipeline *p, bool flush, struct pipeline_time now
 /* Everything accepted is in batches and acknowledged. */
 bool pipeline_drained(const struct pipeline *p);
 bool pipeline_fenced(const struct pipeline *p, const char **ret_reason);
+bool pipeline_refused(const struct pipeline *p); /* uplink_refused() */
 
 /* The ledger (semantics.md 6) and the state, for /metrics, the status line and the simulator's checks. Appends
  * Prometheus text (names weir_edge_...). */

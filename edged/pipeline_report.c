@@ -151,6 +151,7 @@ enum family {
 	M_CHECKPOINTS_FULL,
 	M_EPOCH,
 	M_UPLINK_STATE,
+	M_UPLINK_FENCED,
 	M_CREDIT,
 	M_IN_FLIGHT,
 	M_SENT,
@@ -203,6 +204,7 @@ static const struct stats_family families[FAMILIES] = {
     [M_CHECKPOINTS_FULL] = {"weir_edge_checkpoints_full_total", "Checkpoints put off because there was no room",
 	STATS_COUNTER, {NULL}},
     [M_EPOCH] = {"weir_edge_epoch", "Epoch that this edge holds, 0 before the first", STATS_GAUGE, {NULL}},
+    [M_UPLINK_FENCED] = {"weir_edge_uplink_fenced", "1 while nothing is sent, with the reason", STATS_GAUGE, {"reason"}},
     [M_UPLINK_STATE] = {"weir_edge_uplink_state", "1 for the state that the uplink is in", STATS_GAUGE, {"state"}},
     [M_CREDIT] = {"weir_edge_uplink_credit_bytes", "Bytes that may be in flight", STATS_GAUGE, {NULL}},
     [M_IN_FLIGHT] = {"weir_edge_uplink_in_flight_bytes", "Bytes sent and not yet acknowledged", STATS_GAUGE, {NULL}},
@@ -324,6 +326,11 @@ static void put_uplink(const struct pipeline *p, struct buf *out)
 	for (int i = UPLINK_DOWN; i <= UPLINK_FENCED; i++) {
 		const char *labels[] = {uplink_state_text((enum uplink_state)i)};
 		stats_write_u64(out, &families[M_UPLINK_STATE], labels, uplink_state(p->uplink) == (enum uplink_state)i);
+	}
+	const char *reason;
+	if (uplink_fenced(p->uplink, &reason)) {
+		stats_write_head(out, &families[M_UPLINK_FENCED]);
+		stats_write_u64(out, &families[M_UPLINK_FENCED], &reason, 1);
 	}
 	put1(out, M_CREDIT, uplink_credit(p->uplink));
 	put1(out, M_IN_FLIGHT, uplink_in_flight(p->uplink));

@@ -12,8 +12,8 @@
 #define REASON_MAX 256
 #define MAP_REQ (UINT64_C(1) << 63) /* questions for a map have numbers of their own: an error may answer any frame */
 
-/* What holds a fence up: a hello's answer can lift the first at the same epoch, the second only with a newer one. */
-enum fence { FENCE_HELLO, FENCE_EPOCH };
+/* What holds a fence up: a hello's answer can lift the first two at the same epoch, the last only with a newer one. */
+enum fence { FENCE_HELLO, FENCE_REFUSED, FENCE_EPOCH };
 
 struct lane {
 	bool opened, open_sent;
@@ -263,7 +263,7 @@ static void refused(struct uplink *u, int64_t mono_ns, const char *what, const c
 		u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
 	} else {
 		u->refused = 0;
-		fence(u, FENCE_HELLO, mono_ns, what, detail);
+		fence(u, FENCE_REFUSED, mono_ns, what, detail);
 	}
 }
 
@@ -724,11 +724,13 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 			fence(u, FENCE_EPOCH, mono_ns, "another holder of this edge's name has taken over",
 			    m->report_reply.reason);
 		return;
+	case VERDICT_REFUSED:
+		refused(u, mono_ns, "the cloud refuses this edge", m->report_reply.reason);
+		return;
 	case VERDICT_DUPLICATE:
 	case VERDICT_OUT_OF_SEQUENCE:
 	case VERDICT_BUSY:
 	case VERDICT_NOT_OPEN:
-	case VERDICT_REFUSED:
 		return;
 	}
 }
@@ -807,7 +809,7 @@ void uplink_set_topology(struct uplink *u, const struct topology *t, uint32_t ed
 	u->io.arg = io_arg;
 	u->map_backoff_ms = 0;
 	uplink_know_map(u, t->map_version);
-	if (u->state == UPLINK_FENCED && u->fence == FENCE_HELLO) /* this edge may be in it again */
+	if (u->state == UPLINK_FENCED && u->fence != FENCE_EPOCH) /* this edge may be in it again */
 		u->hello_ns = mono_ns;
 	if (!clouds_there(t))
 		u->state = u->state == UPLINK_FENCED || u->state == UPLINK_GRANTED ? u->state : UPLINK_DOWN;
@@ -1081,6 +1083,11 @@ bool uplink_fenced(const struct uplink *u, const char **ret_reason)
 	if (ret_reason)
 		*ret_reason = u->reason;
 	return true;
+}
+
+bool uplink_refused(const struct uplink *u)
+{
+	return u->state == UPLINK_FENCED && u->fence == FENCE_REFUSED;
 }
 
 uint64_t uplink_epoch(const struct uplink *u)

@@ -140,6 +140,9 @@ bool uplink_wants_sent(const struct uplink *u);
 
 enum uplink_state uplink_state(const struct uplink *u);
 bool uplink_fenced(const struct uplink *u, const char **ret_reason);
+/* Fenced, as the clouds do not listen to it at all (revoked, a key that is not allowed, not in the topology, another cluster): the
+ * reason says what would help, and a readmission would not. */
+bool uplink_refused(const struct uplink *u);
 uint64_t uplink_epoch(const struct uplink *u);
 uint64_t uplink_credit(const struct uplink *u);
 uint64_t uplink_in_flight(const struct uplink *u);

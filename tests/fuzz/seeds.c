@@ -140,7 +140,8 @@ static void on_log_record(void *arg, unsigned db, struct bytes key, struct bytes
 /* Kinds that the sample's log does not hold. */
 static void save_entries(void)
 {
-	struct entry entries[] = {{.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}}, {.kind = ENTRY_SWEEP}};
+	struct entry entries[] = {{.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}},
+	    {.kind = ENTRY_REVOKE, .revoke = {bytes_of("a", 1), true}}, {.kind = ENTRY_SWEEP}};
 	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
 		struct buf raw = {0};
 		char name[32];
@@ -271,6 +272,7 @@ static void save_map(const struct sample *s)
 	struct cluster_map m;
 	struct buf packed = {0}, plain = {0};
 	map_first(s->topology, text, strlen(text), &m);
+	FUZZ_CHECK(!map_revoke(&m, "edge-1", true) && !map_revoke(&m, "edge-2", true));
 	FUZZ_CHECK(!map_encode(&m, &packed));
 	struct rd r = rd_init(packed.data, packed.len);
 	const uint8_t *head = rd_raw(&r, 1 + 8 + 4);

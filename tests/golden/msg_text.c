@@ -32,6 +32,8 @@ const char *msg_type_text(enum msg_type type)
 	    [MSG_MAP_REPLY] = "map_reply",
 	    [MSG_TOPOLOGY] = "topology",
 	    [MSG_TOPOLOGY_REPLY] = "topology_reply",
+	    [MSG_REVOKE] = "revoke",
+	    [MSG_REVOKE_REPLY] = "revoke_reply",
 	    [MSG_ERROR] = "error",
 	};
 	return (size_t)type < sizeof(texts) / sizeof(texts[0]) && texts[type] ? texts[type] : "unknown";
@@ -269,6 +271,12 @@ static void put_cloud_body(const struct msg *m, struct buf *out)
 		break;
 	case MSG_TOPOLOGY_REPLY:
 		V(topology_reply), U(topology_reply, version), X(topology_reply, json), S(topology_reply, reason);
+		break;
+	case MSG_REVOKE:
+		S(revoke, edge), B(revoke, revoked);
+		break;
+	case MSG_REVOKE_REPLY:
+		V(revoke_reply), U(revoke_reply, version), S(revoke_reply, reason);
 		break;
 	}
 }

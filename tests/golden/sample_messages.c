@@ -207,6 +207,12 @@ static void tell_map(const struct told *t)
 	m.topology_reply.verdict = VERDICT_REFUSED, m.topology_reply.version = 13;
 	m.topology_reply.json = TEXT("{\"errors\": [\"shards\"]}"), m.topology_reply.reason = "shards cannot change";
 	tell(t, "topology_reply", m);
+	m = (struct msg){.type = MSG_REVOKE};
+	m.revoke.edge = "a", m.revoke.revoked = true;
+	tell(t, "revoke", m);
+	m = (struct msg){.type = MSG_REVOKE_REPLY};
+	m.revoke_reply.verdict = VERDICT_REFUSED, m.revoke_reply.version = 14, m.revoke_reply.reason = "no such edge";
+	tell(t, "revoke_reply", m);
 }
 
 void sample_messages(void (*each)(void *arg, const char *name, const struct msg *m), void *arg)

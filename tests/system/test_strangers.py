@@ -1,11 +1,16 @@
 """Who has no key, a wrong one, a removed one, or somebody else's name, at a node's ZeroMQ port."""
 
+import json
 import os
 import random
 import socket
 import statistics
+import sys
+import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 try:
     import zmq
@@ -188,6 +193,132 @@ class Strangers(unittest.TestCase):
         finally:
             for s in idle:
                 s.close()
+
+
+class Revoked(unittest.TestCase):
+    """`weirctl edge revoke` and `allow`, under traffic, in a cluster of three."""
+
+    def test_without_keys(self):
+        self.revoke_and_allow(False)
+
+    def test_with_keys(self):
+        self.revoke_and_allow(True)
+
+    def revoke_and_allow(self, security):
+        names = ("edge-1", "edge-2")
+        edges = {e: {"sources": [{"type": "tcp"}], "idle_after": "30s"} for e in names}
+        with Cluster(clouds=3, edges=edges, streams=[STREAM], security=security) as c:
+            c.start()
+            self.sent = dict.fromkeys(names, 0)
+            stop = threading.Event()
+            senders = [threading.Thread(target=self.send, args=(c, e, stop)) for e in names]
+            for t in senders:
+                t.start()
+            try:
+                for e in names:
+                    wait_for(f"readings of {e}", lambda e=e: self.count(c, e) > 1000)
+                self.shut_out(c)
+                self.let_in(c)
+            finally:
+                stop.set()
+                for t in senders:
+                    t.join()
+            for e in names:
+                wait_for(f"all of {e}, once", lambda e=e: self.count(c, e) >= self.sent[e])
+                self.assertEqual(self.count(c, e), self.sent[e])
+            if security:
+                self.a_removed_key_is_named(c)
+
+    def send(self, c, edge, stop):
+        """A second of event time in each 50 ms."""
+        with socket.create_connection(("127.0.0.1", c.tcp[edge])) as s:
+            while not stop.is_set():
+                n = self.sent[edge]
+                s.sendall("".join(f"m,k={edge} v={i} {T0 + i * NS // 100}\n" for i in range(n, n + 100)).encode())
+                self.sent[edge] += 100
+                time.sleep(0.05)
+
+    def count(self, c, edge):
+        return c.total_count("cloud-1", "s", where=f"k={edge}")
+
+    def edge(self, c, node, name):
+        return [e for e in c.api(node, "edges")["edges"] if e["name"] == name][0]
+
+    def post(self, c, node, path):
+        headers = {"Authorization": "Bearer " + c.token} if c.token else {}
+        request = urllib.request.Request(c.url(node) + "/api/v1/edges/" + path, method="POST", headers=headers)
+        with urllib.request.urlopen(request, timeout=30, context=c.context) as r:
+            return json.load(r)
+
+    def probes(self, c, context):
+        """Who speaks as edge-1 with each of the nodes."""
+        sockets = []
+        for node in c.cloud_names:
+            s = context.socket(zmq.DEALER)
+            s.linger = 0
+            if c.keys:
+                s.curve_serverkey = read_key(os.path.join(c.keys, node + ".pub"))
+                s.curve_publickey = read_key(os.path.join(c.keys, "edge-1.pub"))
+                s.curve_secretkey = read_key(os.path.join(c.keys, "edge-1.key"))
+            s.connect(f"tcp://127.0.0.1:{c.zmq[node]}")
+            sockets.append(s)
+            self.assertNotIn(b"revoked", self.ask(s))
+        return sockets
+
+    def ask(self, s):
+        s.send(report_of("edge-1"))
+        self.assertTrue(s.poll(30000), "no answer")
+        return s.recv()
+
+    @unittest.skipUnless(zmq, "python3-zmq is not here")
+    def shut_out(self, c):
+        context = zmq.Context()
+        self.addCleanup(context.destroy, linger=0)
+        sockets = self.probes(c, context)
+        answer = self.post(c, "cloud-2", "edge-1/revoke")
+        start = time.monotonic()
+        self.assertTrue(answer["revoked"])
+        left = set(sockets)
+        while left:
+            left -= {s for s in left if b"revoked" in self.ask(s)}
+            took = time.monotonic() - start
+            self.assertLess(took, 1, f"{len(left)} nodes still listen to it")
+        print(f"revoked after {took * 1000:.0f} ms", file=sys.stderr)
+        context.destroy(linger=0)
+        wait_for("the edge to notice", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_uplink_state", state="fenced"))
+        counted, other = self.count(c, "edge-1"), self.count(c, "edge-2")
+        wait_for("the other edge to go on", lambda: self.count(c, "edge-2") > other + 3000)
+        self.assertEqual(self.count(c, "edge-1"), counted)
+        self.assertGreater(self.sent["edge-1"], counted)
+        for node in c.cloud_names:
+            e = self.edge(c, node, "edge-1")
+            self.assertEqual((e["revoked"], e["state"]), (True, "partitioned"))
+            self.assertFalse(self.edge(c, node, "edge-2")["revoked"])
+        wait_for("windows that name it", lambda: [r for r in c.query("cloud-3", "s")["rows"]
+                                                  if r["state"] == "provisional" and r["edges"]["missing"] == ["edge-1"]])
+        self.assertRegex(c.ctl("edges").stdout, r"edge-1 +partitioned .* revoked\n")
+        log = c.edges["edge-1"].log()
+        self.assertRegex(log, "REFUSED, sending nothing any more: .*revoked.*weirctl edge allow")
+        self.assertNotIn("readmit", log)
+        self.assertTrue([1 for (name, labels) in c.metrics("edge-1") if name == "weir_edge_uplink_fenced" and "edge allow" in dict(labels)["reason"]])
+        self.assertGreater(metric_sum(c.metrics("edge-1"), "weir_edge_spool_batches"), 0)
+
+    def let_in(self, c):
+        with self.assertRaises(urllib.error.HTTPError) as e:
+            self.post(c, "cloud-1", "nobody/revoke")
+        self.assertEqual(e.exception.code, 404)
+        self.assertIn("allowed", c.ctl("edge", "allow", "edge-1", node="cloud-3").stdout)
+        before = self.count(c, "edge-1")
+        wait_for("it to go on", lambda: self.count(c, "edge-1") > before)
+        wait_for("it to be live", lambda: self.edge(c, "cloud-1", "edge-1")["state"] in ("live", "catching_up"))
+        self.assertFalse(self.edge(c, "cloud-1", "edge-1")["revoked"])
+        self.assertNotIn("edge readmit", c.edges["edge-1"].log())
+
+    def a_removed_key_is_named(self, c):
+        os.unlink(os.path.join(c.keys, "edge-2.pub"))
+        wait_for("the edge to notice", lambda: "REFUSED" in c.edges["edge-2"].log())
+        self.assertRegex(c.edges["edge-2"].log(), "REFUSED, .*the key of this connection is not allowed any more: NAME.pub")
+        self.assertNotIn("readmit", c.edges["edge-2"].log())
 
 
 class Keys(unittest.TestCase):

@@ -30,6 +30,8 @@ static const struct entry samples[] = {
 	{.kind = ENTRY_NODE, .node = {63, 2}},
 	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, UINT32_MAX, false, -60}},
 	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, 1, true, WATERMARK_NONE}},
+	{.kind = ENTRY_REVOKE, .revoke = {{(const uint8_t *)"e-1", 3}, true}},
+	{.kind = ENTRY_REVOKE, .revoke = {{(const uint8_t *)"e-1", 3}, false}},
 };
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
 

@@ -161,6 +161,29 @@ START_TEST(strangers_are_refused_with_a_reason_and_counted)
 }
 END_TEST
 
+START_TEST(a_refusal_is_said_in_the_requests_own_words)
+{
+	struct msg m = batch_msg("a", "body", 4);
+	m.from = "cloud-2"; /* which passes it on */
+	ingress_refuse(w.in, route_of("r1"), &m, "no more");
+	ck_assert_int_eq(w.last.type, MSG_BATCH_REPLY);
+	ck_assert_uint_eq(w.last.req_id, 7);
+	ck_assert_str_eq(w.last.batch_reply.edge, "a");
+	ck_assert_uint_eq(w.last.batch_reply.shard, 2);
+	ck_assert_uint_eq(w.last.batch_reply.seq, 5);
+	ck_assert_int_eq(w.last.batch_reply.verdict, VERDICT_REFUSED);
+	ck_assert_str_eq(w.last.batch_reply.reason, "no more");
+	ck_assert_uint_eq(ingress_counters(w.in)->sessions, 0);
+	m = (struct msg){.type = MSG_REPORT, .from = "a", .req_id = 8};
+	m.report.edge = "a";
+	m.report.sent_mono_ns = 9;
+	ingress_refuse(w.in, route_of("r1"), &m, "no more");
+	ck_assert_int_eq(w.last.type, MSG_REPORT_REPLY);
+	ck_assert_int_eq(w.last.report_reply.verdict, VERDICT_REFUSED);
+	ck_assert_int_eq(w.last.report_reply.sent_mono_ns, 9);
+}
+END_TEST
+
 START_TEST(a_hello_of_a_new_edge_has_no_cluster_id_but_the_name)
 {
 	struct origin o;
@@ -461,6 +484,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_known_edge_is_accepted_and_answered);
 	tcase_add_test(tc, strangers_are_refused_with_a_reason_and_counted);
+	tcase_add_test(tc, a_refusal_is_said_in_the_requests_own_words);
 	tcase_add_test(tc, a_hello_of_a_new_edge_has_no_cluster_id_but_the_name);
 	tcase_add_test(tc, a_node_without_the_cluster_id_serves_nobody);
 	tcase_add_test(tc, what_is_over_the_credit_is_busy_and_costs_nothing);

@@ -462,6 +462,56 @@ START_TEST(a_fenced_holder_is_told_of_for_a_while)
 }
 END_TEST
 
+START_TEST(a_revoked_edge_is_partitioned_at_once)
+{
+	struct buf json = {0};
+	begin();
+	report(0, 2 * H);
+	settle(0);
+	meta_edges_json(w.replicas[0].meta, &json);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"a\",\"state\":\"joining\"")); /* of speed it said nothing */
+	ck_assert_ptr_null(strstr(buf_cstr(&json), "partitioned"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "\"revoked\":false"));
+	w.t->edges[0].revoked = true;
+	settle(0);
+	buf_clear(&json);
+	meta_edges_json(w.replicas[0].meta, &json);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"a\",\"state\":\"partitioned\""));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"alone\",\"state\":\"partitioned\""));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "\"revoked\":true"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"b\",\"state\":\"joining\""));
+	w.t->edges[0].revoked = false;
+	report(0, 3 * H);
+	settle(0);
+	buf_clear(&json);
+	meta_edges_json(w.replicas[0].meta, &json);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"alone\",\"state\":\"live\""));
+	buf_free(&json);
+}
+END_TEST
+
+START_TEST(a_revocation_is_asked_for_committed_and_counted)
+{
+	struct msg m = {.type = MSG_REVOKE};
+	struct origin o = {.type = MSG_REVOKE, .req_id = 5, .edge = ORIGIN_NO_EDGE};
+	begin();
+	for (int i = 0; i < 3; i++) {
+		m.revoke.edge = i < 2 ? "a" : "not/a name";
+		m.revoke.revoked = i == 0;
+		meta_revoke(w.replicas[0].meta, &o, &m, w.now);
+		catch_up(0);
+		catch_up(1);
+		const struct answer *a = &w.answers[w.answer_count - 1].a;
+		ck_assert_int_eq(a->verdict, i < 2 ? VERDICT_OK : VERDICT_REFUSED);
+		ck_assert_uint_eq(a->map_version, i < 2 ? 2 + (uint64_t)i : 0);
+	}
+	ck_assert_uint_eq(meta_counters(w.replicas[0].meta)->revokes, 1);
+	ck_assert_uint_eq(meta_counters(w.replicas[0].meta)->allows, 1);
+	meta_revoke(w.replicas[1].meta, &o, &m, w.now); /* it does not lead */
+	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_UNAVAILABLE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/meta");
@@ -476,6 +526,8 @@ int main(void)
 	tcase_add_test(tc, a_snapshot_replaces_all_that_was_known);
 	tcase_add_test(tc, a_new_leader_counts_everyone_as_heard_then);
 	tcase_add_test(tc, a_fenced_holder_is_told_of_for_a_while);
+	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
+	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

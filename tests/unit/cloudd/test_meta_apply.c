@@ -5,6 +5,7 @@
 
 #include "cloudd/meta_apply.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "tests/unit/cloudd/kit.h"
 
 #define TEXT(s) bytes_of((s), sizeof(s) - 1)
@@ -327,6 +328,74 @@ START_TEST(the_queue_is_bounded)
 	ck_assert(a.count == 1 && a.meta_index[0] == last);
 }
 END_TEST
+/* ---- revoked edges ----------------------------------------------------------------------------------------- */
+
+static enum verdict apply_text(const char *text, uint64_t base)
+{
+	struct buf packed = {0};
+	map_text_pack(text, strlen(text), &packed);
+	struct entry e = {.kind = ENTRY_TOPOLOGY};
+	e.topology.base_version = base;
+	e.topology.text_bytes = (uint32_t)strlen(text);
+	e.topology.text = bytes_of(packed.data, packed.len);
+	enum verdict v = kit_verdict(&k, 0, &e);
+	buf_free(&packed);
+	return v;
+}
+
+/* ret_map: where the entry made one. */
+static enum verdict revoke_edge(const char *edge, bool revoked, uint64_t *ret_version, struct cluster_map *ret_map)
+{
+	struct entry e = {.kind = ENTRY_REVOKE};
+	e.revoke.edge = bytes_of(edge, strlen(edge));
+	e.revoke.revoked = revoked;
+	struct apply_result res = kit_apply(&k, 0, &e);
+	enum verdict v = res.verdict;
+	ck_assert_str_eq(res.edge, edge);
+	ck_assert(v == VERDICT_OK || *res.reason);
+	*ret_version = res.map_version;
+	*ret_map = (struct cluster_map){0};
+	if (res.map.len)
+		ck_assert_int_eq(map_decode(bytes_of(res.map.data, res.map.len), ret_map), 0);
+	apply_result_clear(&res);
+	return v;
+}
+
+START_TEST(an_edge_is_revoked_and_allowed_again)
+{
+	struct cluster_map m;
+	uint64_t version;
+	ck_assert_int_eq(revoke_edge("e1", true, &version, &m), VERDICT_REFUSED); /* there is no map yet */
+	ck_assert_int_eq(apply_text(k.t->text, ENTRY_BASE_FIRST), VERDICT_OK);
+	ck_assert_int_eq(revoke_edge("nobody", true, &version, &m), VERDICT_REFUSED);
+	ck_assert_int_eq(revoke_edge("nobody", false, &version, &m), VERDICT_REFUSED);
+	ck_assert_uint_eq(version, 1);
+	ck_assert_int_eq(revoke_edge("e1", true, &version, &m), VERDICT_OK);
+	ck_assert(version == 2 && m.version == 2 && m.revoked_count == 1 && !strcmp(m.revoked[0], "e1"));
+	map_clear(&m);
+	ck_assert_int_eq(revoke_edge("e1", true, &version, &m), VERDICT_OK); /* once more is nothing new */
+	ck_assert(version == 2 && !m.version);
+	kit_reopen(&k); /* not committed: it is again as it was */
+	ck_assert_int_eq(apply_text(k.t->text, ENTRY_BASE_FIRST), VERDICT_OK);
+	ck_assert_int_eq(revoke_edge("e1", true, &version, &m), VERDICT_OK);
+	map_clear(&m);
+	kit_commit(&k);
+	kit_reopen(&k);
+	/* gone with its name on the list, which it can be taken off */
+	char *without = xstrndup(k.t->text, k.t->text_len), *e1 = strstr(without, "e1");
+	ck_assert_ptr_nonnull(e1);
+	e1[1] = '7';
+	ck_assert_int_eq(apply_text(without, 0), VERDICT_OK);
+	ck_assert_int_eq(revoke_edge("e1", true, &version, &m), VERDICT_REFUSED);
+	ck_assert_int_eq(apply_text(k.t->text, 0), VERDICT_OK);
+	ck_assert_int_eq(revoke_edge("e7", false, &version, &m), VERDICT_REFUSED);
+	ck_assert_int_eq(apply_text(without, 0), VERDICT_OK);
+	ck_assert_int_eq(revoke_edge("e1", false, &version, &m), VERDICT_OK);
+	ck_assert(version == 6 && m.revoked_count == 0);
+	map_clear(&m);
+	free(without);
+}
+END_TEST
 
 int main(void)
 {
@@ -347,6 +416,7 @@ int main(void)
 	tcase_add_test(tc, advances_of_one_list_are_one);
 	tcase_add_test(tc, the_queue_is_read_from_any_place);
 	tcase_add_test(tc, the_queue_is_bounded);
+	tcase_add_test(tc, an_edge_is_revoked_and_allowed_again);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -821,6 +821,85 @@ START_TEST(readmission_is_the_way_back_from_any_node)
 }
 END_TEST
 
+static void revoke_edge(struct node *n, const char *edge, bool revoked)
+{
+	struct msg m = {.type = MSG_REVOKE};
+	m.revoke.edge = edge;
+	m.revoke.revoked = revoked;
+	int before = w.readmits;
+	node_ask_meta(n, &m, now(), readmitted, NULL);
+	pump();
+	ck_assert_int_eq(w.readmits, before + 1);
+}
+
+/* As another node that does not know yet would pass it on. */
+static void forwarded_hello(uint32_t node, const char *edge)
+{
+	static const uint8_t claim[CLAIM_BYTES] = {1};
+	struct msg m = {.type = MSG_HELLO, .req_id = 6};
+	m.hello.edge = edge;
+	m.hello.cluster = "plant";
+	m.hello.epoch = 1;
+	m.hello.claim = bytes_of(claim, CLAIM_BYTES);
+	m.cluster_id = bytes_of(w.id, CLUSTER_ID_BYTES);
+	edge_sends(node, "cloud-2", &m);
+}
+
+START_TEST(a_revoked_edge_is_refused_everywhere_until_it_is_allowed)
+{
+	join("a");
+	join("b");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 1), VERDICT_OK);
+	revoke_edge(w.clouds[2].node, "nobody", true);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_REFUSED);
+	revoke_edge(w.clouds[2].node, "a", true);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_OK);
+	run(500 * NS_PER_MS); /* nodes without a replica of the meta group, too */
+	for (uint32_t node = 0; node < 3; node++) {
+		ck_assert_int_eq(hello_as(node, "a", "another", 1, false), VERDICT_REFUSED);
+		ck_assert_ptr_nonnull(strstr(w.last.hello_reply.reason, "weirctl edge allow"));
+		ck_assert_int_eq(open_shard(node, "a", 1, 0, 1, 1), VERDICT_REFUSED);
+		ck_assert_int_eq(batch(node, "a", 1, 0, 1), VERDICT_REFUSED);
+		ck_assert_int_eq(report_as(node, "a", 1, 9, ++report_seq, PHASE_LIVE, MIN), VERDICT_REFUSED);
+		ck_assert_ptr_nonnull(strstr(w.last.report_reply.reason, "weirctl edge allow"));
+		struct msg m = {.type = MSG_MAP, .req_id = 3};
+		edge_sends(node, "a", &m);
+		ck_assert_int_eq(w.last.type, MSG_ERROR);
+		ck_assert_int_eq(w.last.error.verdict, VERDICT_REFUSED);
+		ck_assert_int_eq(hello_as(node, "b", "b", 0, true), VERDICT_OK);
+	}
+	forwarded_hello(0, "a");
+	ck_assert_int_eq(w.last.type, MSG_HELLO_REPLY);
+	ck_assert_uint_eq(w.last.req_id, 6);
+	ck_assert_int_eq(w.last.hello_reply.verdict, VERDICT_REFUSED);
+	revoke_edge(w.clouds[1].node, "a", false);
+	ck_assert_int_eq(w.readmit_verdict, VERDICT_OK);
+	run(500 * NS_PER_MS);
+	for (uint32_t node = 0; node < 3; node++)
+		ck_assert_int_eq(hello_as(node, "a", "a", 0, true), VERDICT_OK);
+	ck_assert_int_eq(batch(1, "a", 1, 0, 1), VERDICT_OK);
+}
+END_TEST
+
+/* Asked what it answers itself. */
+static bool listens(uint32_t node, const char *edge)
+{
+	struct msg m = {.type = MSG_MAP, .req_id = 3};
+	edge_sends(node, edge, &m);
+	return w.last.type == MSG_MAP_REPLY;
+}
+
+START_TEST(maps_that_follow_each_other_are_learnt_at_once)
+{
+	revoke_edge(w.clouds[1].node, "a", true);
+	run(50 * NS_PER_MS);
+	revoke_edge(w.clouds[2].node, "b", true);
+	run(50 * NS_PER_MS);
+	for (uint32_t node = 0; node < 3; node++)
+		ck_assert(!listens(node, "a") && !listens(node, "b") && listens(node, "c"));
+}
+END_TEST
+
 /* ---- batches --------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(any_node_takes_batches_for_any_shard)
@@ -1847,6 +1926,8 @@ int main(void)
 	tcase_add_test(tc, one_holder_of_a_name_at_a_time);
 	tcase_add_test(tc, an_empty_spool_waits_until_the_old_holder_was_silent);
 	tcase_add_test(tc, readmission_is_the_way_back_from_any_node);
+	tcase_add_test(tc, a_revoked_edge_is_refused_everywhere_until_it_is_allowed);
+	tcase_add_test(tc, maps_that_follow_each_other_are_learnt_at_once);
 	tcase_add_test(tc, any_node_takes_batches_for_any_shard);
 	tcase_add_test(tc, nothing_is_acknowledged_before_it_is_in_the_log_and_applied);
 	tcase_add_test(tc, what_is_in_the_log_survives_and_is_not_merged_twice);

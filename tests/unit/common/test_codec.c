@@ -236,6 +236,15 @@ static struct msg sample(enum msg_type type)
 		m.topology_reply.json = BLOB;
 		m.topology_reply.reason = "r";
 		break;
+	case MSG_REVOKE:
+		m.revoke.edge = "edge-1";
+		m.revoke.revoked = true;
+		break;
+	case MSG_REVOKE_REPLY:
+		m.revoke_reply.verdict = VERDICT_REFUSED;
+		m.revoke_reply.version = 9;
+		m.revoke_reply.reason = "r";
+		break;
 	case MSG_ERROR:
 		m.error.verdict = VERDICT_REFUSED;
 		m.error.reason = "caf\xc3\xa9";
@@ -423,6 +432,12 @@ static void check_equal(const struct msg *a, const struct msg *b)
 	case MSG_TOPOLOGY_REPLY:
 		NUM(topology_reply.verdict), NUM(topology_reply.version), BYT(topology_reply.json);
 		STR(topology_reply.reason);
+		break;
+	case MSG_REVOKE:
+		STR(revoke.edge), NUM(revoke.revoked);
+		break;
+	case MSG_REVOKE_REPLY:
+		NUM(revoke_reply.verdict), NUM(revoke_reply.version), STR(revoke_reply.reason);
 		break;
 	case MSG_ERROR:
 		NUM(error.verdict), STR(error.reason);

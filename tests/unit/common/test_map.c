@@ -121,6 +121,8 @@ END_TEST
 static struct cluster_map rich(void)
 {
 	struct cluster_map m = first(two);
+	ck_assert_int_eq(map_revoke(&m, "e2", true), 0);
+	ck_assert_int_eq(map_revoke(&m, "another", true), 0);
 	m.version = 77;
 	m.text_version = 70;
 	m.nodes[1].state = CLOUD_DEAD;
@@ -147,6 +149,9 @@ START_TEST(a_map_is_the_same_from_its_bytes_and_as_a_copy)
 	ck_assert_uint_eq(back.streams[1].version, 4711);
 	ck_assert_int_eq(back.streams[1].from_ns, -60 * NS_PER_SEC);
 	ck_assert_int_eq(back.streams[1].until_ns, 3660 * NS_PER_SEC);
+	ck_assert_uint_eq(back.revoked_count, 2);
+	ck_assert_str_eq(back.revoked[0], "another");
+	ck_assert_str_eq(back.revoked[1], "e2");
 	ck_same(&m, &back);
 	map_copy(&back, &copy);
 	map_clear(&back);
@@ -259,6 +264,15 @@ START_TEST(what_does_not_fit_together_is_no_map)
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = rich();
 	m.streams[1].version = m.streams[0].version;
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = rich();
+	m.revoked[0][0] = 'x'; /* out of order */
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = rich();
+	memcpy(m.revoked[0], "e2", 3); /* twice */
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = rich();
+	m.revoked[0][0] = '/';
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = rich();
 	struct map_stream s = m.streams[1]; /* versions apart */
@@ -380,6 +394,64 @@ START_TEST(edges_keep_their_indexes)
 	topology_free(b);
 	topology_free(c);
 	map_clear(&m);
+}
+END_TEST
+
+static struct map_changes change(struct cluster_map *m, const char *text);
+static void ck_told(const struct map_changes *t, size_t i, enum map_change_kind kind, const char *what, const char *name,
+    const char *text);
+static void quietly(struct cluster_map *m, const char *text);
+
+START_TEST(a_revocation_outlives_the_edge_until_it_is_allowed)
+{
+	struct cluster_map m = first(two);
+	struct topology *t = topology_of(&m, NULL), *before;
+	ck_assert(!t->edges[0].revoked && !t->edges[1].revoked);
+	ck_assert_int_eq(map_revoke(&m, "e2", true), 0);
+	ck_assert_uint_eq(m.version, 2);
+	ck_assert_int_eq(map_revoke(&m, "e2", true), 0); /* so already */
+	ck_assert_int_eq(map_revoke(&m, "e1", false), 0);
+	ck_assert_uint_eq(m.version, 2);
+	ck_assert(map_is_revoked(&m, "e2") && !map_is_revoked(&m, "e1") && !map_is_revoked(&m, "e3"));
+	before = t;
+	t = topology_of(&m, before);
+	ck_assert(!t->edges[0].revoked && t->edges[1].revoked);
+	topology_free(before);
+	quietly(&m, HEAD(C1 C2) E1 "streams:\n" SPEED "  - {name: load, from: {measurement: cpu, field: load}, window: 10s}\n");
+	before = t;
+	t = topology_of(&m, before);
+	ck_assert(t->edges[1].gone);
+	topology_free(before);
+	struct map_changes told = change(&m, two);
+	ck_told(&told, 0, MAP_ADDED, "edge", "e2", "is revoked still; weirctl edge allow lets it in");
+	map_changes_clear(&told);
+	before = t;
+	t = topology_of(&m, before);
+	ck_assert(!t->edges[1].gone && t->edges[1].revoked);
+	topology_free(before);
+	ck_assert_int_eq(map_revoke(&m, "e2", false), 0);
+	ck_assert_uint_eq(m.revoked_count, 0);
+	before = t;
+	t = topology_of(&m, before);
+	ck_assert(!t->edges[1].revoked);
+	topology_free(before);
+	topology_free(t);
+	map_clear(&m);
+}
+END_TEST
+
+START_TEST(there_is_a_limit_of_revoked_edges)
+{
+	struct cluster_map m = first(two);
+	char name[16];
+	for (int i = 0; i < MAP_REVOKED_MAX; i++) {
+		snprintf(name, sizeof(name), "x%d", (i * 7919) % MAP_REVOKED_MAX); /* in any order */
+		ck_assert_int_eq(map_revoke(&m, name, true), 0);
+	}
+	ck_assert_uint_eq(m.revoked_count, MAP_REVOKED_MAX);
+	ck_assert_int_eq(map_revoke(&m, "e1", true), WEIR_ETOOBIG);
+	ck_assert_int_eq(map_revoke(&m, "x77", true), 0);
+	ck_assert_int_eq(decoded(&m), 0);
 }
 END_TEST
 
@@ -1060,6 +1132,8 @@ static Suite *suite(void)
 	tcase_add_test(c, the_first_topology_is_the_files);
 	tcase_add_test(c, clouds_are_at_their_slots);
 	tcase_add_test(c, edges_keep_their_indexes);
+	tcase_add_test(c, a_revocation_outlives_the_edge_until_it_is_allowed);
+	tcase_add_test(c, there_is_a_limit_of_revoked_edges);
 	tcase_add_test(c, every_version_of_a_stream_is_there);
 	tcase_add_test(c, a_map_whose_text_does_not_fit_it_gives_no_topology);
 	suite_add_tcase(s, c);

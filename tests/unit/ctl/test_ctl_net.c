@@ -85,6 +85,10 @@ static void handle_readmit(void *arg, struct http_request *r)
 	(void)arg;
 	if (!strcmp(http_path_tail(r), "e 1/readmit"))
 		reply(r, "{\"edge\":\"e 1\",\"state\":\"readmitting\"}");
+	else if (!strcmp(http_path_tail(r), "e1/revoke"))
+		reply(r, "{\"edge\":\"e1\",\"revoked\":true}");
+	else if (!strcmp(http_path_tail(r), "e1/allow"))
+		reply(r, "{\"edge\":\"e1\",\"revoked\":false}");
 	else
 		http_reply_error(r, 404, "unknown_edge", "no edge is called so");
 }
@@ -111,7 +115,7 @@ static void handle_edges(void *arg, struct http_request *r)
 {
 	(void)arg;
 	reply(r, "{\"edges\":[{\"name\":\"e1\",\"state\":\"live\",\"epoch\":2,\"spool_bytes\":1572864,\"accepted\":10,"
-		 "\"refused\":{\"bad_field\":3,\"nothing\":0,\"too_long\":1},\"heard_ms_ago\":5,\"clock_suspect\":true}]}");
+		 "\"refused\":{\"bad_field\":3,\"nothing\":0,\"too_long\":1},\"heard_ms_ago\":5,\"clock_suspect\":true,\"revoked\":true}]}");
 }
 
 static void handle_streams(void *arg, struct http_request *r)
@@ -221,6 +225,7 @@ START_TEST(failures_end_with_1)
 {
 	expect(EXIT_FAILED, "", WEIRCTL("query", "slow"));
 	expect(EXIT_FAILED, "", WEIRCTL("edge", "readmit", "nobody"));
+	expect(EXIT_FAILED, "", WEIRCTL("edge", "revoke", "nobody"));
 	expect(EXIT_FAILED, "", (const char *const[]){"--url", "127.0.0.1:1", "status", NULL});
 	expect(EXIT_FAILED, "", WEIRCTL("watch", "speed", "--since", "x", "--count", "5"));
 }
@@ -241,8 +246,8 @@ END_TEST
 START_TEST(the_overview_is_shown)
 {
 	expect(EXIT_FINE, "node,state,replicas,leads,lag\nn1,up,2,1,0\nn2,down,2,0,\n", WEIRCTL("nodes", "-o", "csv"));
-	expect(EXIT_FINE, "EDGE  STATE  EPOCH   SPOOL  ACCEPTED  REFUSED                 CLOCK\n"
-	    "e1    live       2  1.5MiB        10  bad_field=3 too_long=1  suspect\n",
+	expect(EXIT_FINE, "EDGE  STATE  EPOCH   SPOOL  ACCEPTED  REFUSED                 CLOCK    REVOKED\n"
+	    "e1    live       2  1.5MiB        10  bad_field=3 too_long=1  suspect  revoked\n",
 	    WEIRCTL("edges"));
 	expect(EXIT_FINE, "stream,slice,watermark,final,dropped,version\nspeed,1m,,,,7\n", WEIRCTL("streams", "-o", "csv"));
 	expect(EXIT_FINE,
@@ -267,6 +272,8 @@ START_TEST(the_overview_is_shown)
 	json_decref(all);
 	buf_free(&out);
 	expect(EXIT_FINE, "edge,state\ne 1,readmitting\n", WEIRCTL("edge", "readmit", "e 1", "-o", "csv"));
+	expect(EXIT_FINE, "edge,state\ne1,revoked\n", WEIRCTL("edge", "revoke", "e1", "-o", "csv"));
+	expect(EXIT_FINE, "edge,state\ne1,allowed\n", WEIRCTL("edge", "allow", "e1", "-o", "csv"));
 }
 END_TEST
 

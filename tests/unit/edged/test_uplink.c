@@ -958,6 +958,46 @@ START_TEST(a_late_answer_to_an_earlier_epoch_does_not_fence)
 }
 END_TEST
 
+static bool shows(struct rig *r, const char *text)
+{
+	struct buf b = {0};
+	pipeline_metrics(r->p, &b);
+	bool there = strstr(buf_cstr(&b), text) != NULL;
+	buf_free(&b);
+	return there;
+}
+
+/* As of an edge that is revoked: reports alone tell one that has nothing to send. What comes meanwhile is kept, and counts once. */
+START_TEST(a_refused_report_stops_an_edge_which_goes_on_measuring)
+{
+	struct rig *r = rig_new(CLUSTER EDGE(BIG) BY_SENSOR);
+	const char *why = NULL;
+	feed_minute(r, 0, 8);
+	finish(r);
+	ck_assert(!shows(r, "weir_edge_uplink_fenced"));
+	r->cloud.report_verdict = r->cloud.hello_verdict = VERDICT_REFUSED;
+	rig_ticks(r, 3, 1000);
+	ck_assert(pipeline_fenced(r->p, &why) && pipeline_refused(r->p));
+	ck_assert_ptr_nonnull(strstr(why, "the cloud refuses this edge"));
+	ck_assert_ptr_null(strstr(why, "readmit"));
+	ck_assert(shows(r, "weir_edge_uplink_fenced{reason=\"the cloud refuses this edge"));
+	uint64_t batches = r->cloud.batches, hellos = r->cloud.hellos;
+	feed_minute(r, 1, 8);
+	rig_ticks(r, 100, 1000);
+	ck_assert_uint_eq(r->cloud.batches, batches);
+	ck_assert_uint_ge(r->cloud.hellos - hellos, 9);
+	ck_assert_uint_le(r->cloud.hellos - hellos, 11);
+	feed_minute(r, 4, 8);
+	r->cloud.report_verdict = r->cloud.hello_verdict = VERDICT_OK;
+	rig_ticks(r, 12, 1000);
+	ck_assert(!pipeline_fenced(r->p, NULL) && !pipeline_refused(r->p));
+	ck_assert_uint_eq(r->cloud.epoch, 1); /* the grant is the same */
+	finish(r);
+	ck_assert_uint_eq(rig_merged(r, "load"), 24);
+	rig_free(r);
+}
+END_TEST
+
 /* What its shards say of a spool is not lifted by one cloud's refusal. */
 START_TEST(a_refusal_does_not_lift_a_fence)
 {
@@ -971,7 +1011,7 @@ START_TEST(a_refusal_does_not_lift_a_fence)
 	r->cloud.deaf = false;
 	feed_minute(r, 1, 8);
 	rig_ticks(r, 5, 1000);
-	ck_assert(pipeline_fenced(r->p, NULL));
+	ck_assert(pipeline_fenced(r->p, NULL) && !pipeline_refused(r->p));
 	uint64_t opens = r->cloud.opens;
 	r->cloud.refused_by = UINT32_MAX;
 	rig_ticks(r, 25, 1000);
@@ -1021,6 +1061,7 @@ int main(void)
 	tcase_add_test(tc, refused_is_said_and_tried_again);
 	tcase_add_test(tc, a_cloud_that_refuses_is_not_the_cluster);
 	tcase_add_test(tc, when_every_cloud_refuses_they_are_asked_seldom);
+	tcase_add_test(tc, a_refused_report_stops_an_edge_which_goes_on_measuring);
 	tcase_add_test(tc, a_refusal_does_not_lift_a_fence);
 	tcase_add_test(tc, a_late_answer_to_an_earlier_epoch_does_not_fence);
 	suite_add_tcase(s, tc);
