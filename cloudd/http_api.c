@@ -231,7 +231,7 @@ static void handle_topology(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	if (no_args(r))
-		topology_api_get(a->o.node, r);
+		topology_api_get(a->o.node, a->o.ask_meta, a->o.arg, r);
 }
 
 static void handle_apply(void *arg, struct http_request *r)

@@ -574,6 +574,10 @@ void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg
 {
 	if (!ready(m, o))
 		return;
+	if (msg->topology.dry_run) { /* who looks at a difference asks against which map */
+		m->io.answer(m->io.arg, o, &(struct answer){.verdict = VERDICT_OK, .map_version = m->topology->map_version});
+		return;
+	}
 	struct entry e = {.kind = ENTRY_TOPOLOGY, .time_ns = now.wall_ns};
 	e.topology.base_version = msg->topology.base_version;
 	e.topology.text_bytes = msg->topology.text_bytes;

@@ -4,10 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/json.h"
 #include "common/map.h"
+
+#define TOPOLOGY_LATEST_MS 3000 /* nodes tell each other of new maps each second at least */
 
 /* One change on its way. */
 struct request {
@@ -42,9 +46,33 @@ static const char *kind_text(enum map_change_kind k)
 	return texts[k];
 }
 
-static enum verdict current_map(struct node *n, struct cluster_map *ret, char reason[QUERY_REASON_MAX])
+static uint64_t map_version(struct node *n)
+{
+	const struct topology *t = node_topology(n);
+	uint64_t version = t->map_version;
+	topology_free((struct topology *)t);
+	return version;
+}
+
+/* A change that another node has answered for may not have reached this one yet: nobody is to be told of a difference, or of none, to
+ * what was before it. */
+static void wait_for_latest(struct node *n, topology_ask_fn *ask, void *arg)
+{
+	struct msg m = {.type = MSG_TOPOLOGY, .topology = {.dry_run = true}};
+	char reason[QUERY_REASON_MAX];
+	uint64_t version = 0;
+	int64_t until_ns = clock_mono_ns() + TOPOLOGY_LATEST_MS * NS_PER_MS;
+	if (ask(arg, &m, bytes_of(NULL, 0), &version, reason) != VERDICT_OK)
+		return;
+	while (map_version(n) < version && clock_mono_ns() < until_ns)
+		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+}
+
+static enum verdict current_map(struct node *n, topology_ask_fn *ask, void *arg, struct cluster_map *ret,
+    char reason[QUERY_REASON_MAX])
 {
 	struct buf raw = {0};
+	wait_for_latest(n, ask, arg);
 	node_map(n, &raw);
 	int rc = raw.len ? map_decode(bytes_of(raw.data, raw.len), ret) : WEIR_ENOTFOUND;
 	buf_free(&raw);
@@ -73,7 +101,7 @@ static void commit(struct request *q)
 static void run(struct request *q)
 {
 	struct cluster_map map, next = {0};
-	q->verdict = current_map(q->node, &map, q->reason);
+	q->verdict = current_map(q->node, q->ask, q->arg, &map, q->reason);
 	if (q->verdict != VERDICT_OK)
 		return;
 	q->version = map.version;
@@ -157,12 +185,12 @@ static void reply(struct http_request *r, const struct request *q)
 	buf_free(&b);
 }
 
-void topology_api_get(struct node *n, struct http_request *r)
+void topology_api_get(struct node *n, topology_ask_fn *ask, void *arg, struct http_request *r)
 {
 	struct cluster_map map;
 	char reason[QUERY_REASON_MAX];
 	struct buf b = {0};
-	if (current_map(n, &map, reason) != VERDICT_OK) {
+	if (current_map(n, ask, arg, &map, reason) != VERDICT_OK) {
 		http_add_header(r, "Retry-After", "1");
 		http_reply_error(r, 503, "unavailable", "%s", reason);
 		return;

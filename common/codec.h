@@ -368,7 +368,7 @@ struct msg {
 			uint64_t base_version; /* of a map with the text that the change was made against; 0: whatever is there */
 			struct bytes text;     /* of topology.yaml, compressed */
 			uint32_t text_bytes;   /* before that: at most CONF_BYTES_MAX */
-			bool dry_run;          /* only say what would change */
+			bool dry_run;          /* only say which version the map has */
 		} topology;
 		struct {
 			enum verdict verdict; /* REFUSED: errors or a change that cannot be made; the JSON says which */

@@ -294,6 +294,19 @@ class Run:
         cloud_ledger(self.c)
         return readings, expected
 
+    def check_coarse(self, readings, size):
+        """Coarser windows: each of one version, none of those that reach over a cut. The versions' windows are tumbling."""
+        want = {}
+        for definition, (first, until) in zip(self.definitions, self.versions()):
+            for r in readings:
+                start, value = r.time // size * size, stepped(definition, r.value)
+                if value is not None and (first is None or start >= first) and (until is None or start + size <= until):
+                    count, total = want.get(start, (0, 0))
+                    want[start] = count + 1, total + value
+        for node in self.c.cloud_names:
+            rows = self.c.query(node, "s", by="", select="count,sum", window=f"{size // NS}s")["rows"]
+            assert {parse_time(r["start"]): (r["values"]["count"], r["values"]["sum"]) for r in rows} == want, (rows, want)
+
     def told(self):
         """{(start, end, group as told): [rows]}"""
         out = collections.defaultdict(list)
@@ -527,6 +540,7 @@ class Cutover(unittest.TestCase):
             wait_for("the same map", lambda: map_version(r.c, "cloud-3") == map_version(r.c, "cloud-1"))
             r.check("cloud-3")
             readings, _ = r.check_end()
+            r.check_coarse(readings, 30 * NS)
             r.check_told(readings)
             r.c.stop()
 
