@@ -368,9 +368,19 @@ static void on_peer_frame(void *arg, uint32_t node, const void *frame, size_t le
 	node_peer_frame(c->node, node, frame, len, now());
 }
 
+/* Edges with a connection each, nodes with one for requests, one for bulk transfers and one for readers. */
+#define CONNECTIONS_PER_NODE 3
+
+/* That connect to this node's ROUTER. */
+static unsigned peers_of(const struct topology *t)
+{
+	return (unsigned)(t->edge_count + CONNECTIONS_PER_NODE * t->cloud_count);
+}
+
 static void connect_nodes(struct cloudd *c, const struct topology *t)
 {
 	char *why = NULL;
+	msgq_expect(c->msgq, peers_of(t));
 	int rc = links_set_topology(c->links, t, &why);
 	if (!rc)
 		rc = links_set_topology(c->bulk, t, &why);
@@ -751,13 +761,9 @@ static void report_key(void *arg, const char *text)
 	log_error("keys", "%s", text);
 }
 
-/* Edges with a connection each, nodes with one for requests, one for bulk transfers and one for readers. */
-#define CONNECTIONS_PER_NODE 3
-
 static int open_sockets(struct cloudd *c, char **ret_why)
 {
-	struct msgq_options o = {.keys = c->keys,
-	    .peers = (unsigned)(c->t->edge_count + CONNECTIONS_PER_NODE * c->t->cloud_count)};
+	struct msgq_options o = {.keys = c->keys, .peers = peers_of(c->t)};
 	int rc = msgq_new(c->loop, &o, &c->msgq);
 	if (rc) {
 		*ret_why = xasprintf("ZeroMQ: %s", err_text(rc));

@@ -165,6 +165,17 @@ void msgq_free(struct msgq *m)
 	free(m);
 }
 
+void msgq_expect(struct msgq *m, unsigned peers)
+{
+	if (peers <= m->peers)
+		return;
+	m->peers = peers;
+	for (struct msgq_socket *s = m->sockets; s; s = s->next) {
+		if (s->router)
+			msgq_door_expect(s);
+	}
+}
+
 /* ---- sockets ------------------------------------------------------------------------------------------------- */
 
 static void set_options(struct msgq_socket *s)

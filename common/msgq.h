@@ -51,6 +51,8 @@ typedef void msgq_frame_fn(void *arg, struct bytes route, const char *who, const
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq);
 /* Closes what is still open; returns within linger_ms, and a few seconds at the worst. */
 void msgq_free(struct msgq *m);
+/* So many peers may connect to each ROUTER from now on; fewer than before changes nothing. */
+void msgq_expect(struct msgq *m, unsigned peers);
 
 /* WEIR_EINVAL: an address that cannot be used (as it is without keys, or at all); *ret_why a text for people, the caller's to free. */
 int msgq_check_address(const char *address, bool keys, char **ret_why);

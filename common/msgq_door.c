@@ -325,10 +325,15 @@ static int listen_on(const struct addr_host *h, int *ret_fd, char **ret_why)
 	return rc;
 }
 
-static int set_limit(struct msgq_socket *s, char **ret_why)
+static uint64_t files_max(void)
 {
 	struct rlimit r;
-	uint64_t files = getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > DESCRIPTOR_MAX ? DESCRIPTOR_MAX : r.rlim_cur;
+	return getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > DESCRIPTOR_MAX ? DESCRIPTOR_MAX : r.rlim_cur;
+}
+
+static int set_limit(struct msgq_socket *s, char **ret_why)
+{
+	uint64_t files = files_max();
 	uint64_t peers = s->m->peers ? s->m->peers : PEERS_DEFAULT, wanted = 2 * peers + MSGQ_STRANGERS_MAX;
 	uint64_t reserve = MSGQ_DESCRIPTORS_RESERVE + MSGQ_BACKLOG;
 	if (files < reserve + peers) {
@@ -340,6 +345,20 @@ static int set_limit(struct msgq_socket *s, char **ret_why)
 	s->door.open_max = (unsigned)(wanted < files - reserve ? wanted : files - reserve);
 	atomic_store_explicit(&s->m->connections_max, s->door.open_max, memory_order_relaxed);
 	return 0;
+}
+
+/* With too few descriptors for all of them: as many as there are. */
+void msgq_door_expect(struct msgq_socket *s)
+{
+	uint64_t files = files_max(), reserve = MSGQ_DESCRIPTORS_RESERVE + MSGQ_BACKLOG;
+	uint64_t wanted = 2 * (uint64_t)s->m->peers + MSGQ_STRANGERS_MAX;
+	if (files < reserve + wanted)
+		wanted = files > reserve ? files - reserve : 0;
+	if (wanted <= s->door.open_max)
+		return;
+	s->door.open_max = (unsigned)wanted;
+	atomic_store_explicit(&s->m->connections_max, s->door.open_max, memory_order_relaxed);
+	mind_limit(s);
 }
 
 static int watch_door(struct msgq_socket *s)

@@ -103,5 +103,7 @@ void msgq_door_heard(struct msgq_socket *s, int fd);
 /* Listens with the options as they are now: who is connected is cut off. */
 void msgq_door_again(struct msgq_socket *s);
 void msgq_door_look(struct msgq_socket *s);
+/* The number of peers is another one. */
+void msgq_door_expect(struct msgq_socket *s);
 
 #endif

@@ -430,6 +430,25 @@ START_TEST(any_address_will_do)
 }
 END_TEST
 
+START_TEST(more_peers_may_be_expected)
+{
+	struct rlimit was, few;
+	ck_assert_uint_eq(counters().connections_max, 2 * 8 + MSGQ_STRANGERS_MAX);
+	msgq_expect(server_q, 100);
+	ck_assert_uint_eq(counters().connections_max, 2 * 100 + MSGQ_STRANGERS_MAX);
+	msgq_expect(server_q, 9);
+	ck_assert_uint_eq(counters().connections_max, 2 * 100 + MSGQ_STRANGERS_MAX);
+	getrlimit(RLIMIT_NOFILE, &was);
+	few = was;
+	few.rlim_cur = MSGQ_DESCRIPTORS_RESERVE + MSGQ_BACKLOG + 900;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	msgq_expect(server_q, 1000);
+	ck_assert_uint_eq(counters().connections_max, 900);
+	setrlimit(RLIMIT_NOFILE, &was);
+	say_and_hear();
+}
+END_TEST
+
 START_TEST(too_few_descriptors_are_told)
 {
 	struct rlimit was, few;
@@ -467,6 +486,7 @@ int main(void)
 	tcase_add_test(tc, a_peer_without_a_key_is_waited_for);
 	tcase_add_test(tc, nobody_chooses_a_route);
 	tcase_add_test(tc, any_address_will_do);
+	tcase_add_test(tc, more_peers_may_be_expected);
 	tcase_add_test(tc, too_few_descriptors_are_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
