@@ -1236,6 +1236,11 @@ void node_map(struct node *n, struct buf *out)
 	view_map(n->view, out);
 }
 
+void node_wait_map(struct node *n, uint64_t map_version, int64_t ns)
+{
+	view_wait_map(n->view, map_version, ns);
+}
+
 const struct topology *node_topology(struct node *n)
 {
 	return view_topology(n->view);

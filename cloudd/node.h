@@ -119,6 +119,8 @@ void node_ask_meta(struct node *n, const struct msg *m, struct node_time now, no
 
 /* The topology in force, held: the caller gives it back with topology_free(). */
 const struct topology *node_topology(struct node *n);
+/* Waits until this map, or a later one, is in force here, but no longer than ns. */
+void node_wait_map(struct node *n, uint64_t map_version, int64_t ns);
 /* The map in force, as bytes, appended; nothing: none is known yet. */
 void node_map(struct node *n, struct buf *out);
 /* Consensus as of the last tick. The node that leads a group and serves it; -1: none known. */

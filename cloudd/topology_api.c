@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/err.h"
@@ -46,14 +45,6 @@ static const char *kind_text(enum map_change_kind k)
 	return texts[k];
 }
 
-static uint64_t map_version(struct node *n)
-{
-	const struct topology *t = node_topology(n);
-	uint64_t version = t->map_version;
-	topology_free((struct topology *)t);
-	return version;
-}
-
 /* A change that another node has answered for may not have reached this one yet: nobody is to be told of a difference, or of none, to
  * what was before it. */
 static void wait_for_latest(struct node *n, topology_ask_fn *ask, void *arg)
@@ -61,11 +52,8 @@ static void wait_for_latest(struct node *n, topology_ask_fn *ask, void *arg)
 	struct msg m = {.type = MSG_TOPOLOGY, .topology = {.dry_run = true}};
 	char reason[QUERY_REASON_MAX];
 	uint64_t version = 0;
-	int64_t until_ns = clock_mono_ns() + TOPOLOGY_LATEST_MS * NS_PER_MS;
-	if (ask(arg, &m, bytes_of(NULL, 0), &version, reason) != VERDICT_OK)
-		return;
-	while (map_version(n) < version && clock_mono_ns() < until_ns)
-		nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+	if (ask(arg, &m, bytes_of(NULL, 0), &version, reason) == VERDICT_OK)
+		node_wait_map(n, version, TOPOLOGY_LATEST_MS * NS_PER_MS);
 }
 
 static enum verdict current_map(struct node *n, topology_ask_fn *ask, void *arg, struct cluster_map *ret,

@@ -1,8 +1,10 @@
 #include "cloudd/view.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cloudd/readiness.h"
 #include "common/clock.h"
@@ -13,6 +15,7 @@ struct view {
 	uint32_t group_count;
 	uint32_t self;
 	pthread_mutex_t lock;
+	pthread_cond_t mapped;           /* another topology is in force */
 	const struct topology *topology; /* held */
 	const char **names; /* of nodes, by slot: what readers were told of stays */
 	uint32_t name_count;
@@ -52,8 +55,20 @@ void view_set_topology(struct view *v, const struct topology *t)
 	const struct topology *before = v->topology;
 	v->topology = topology_hold(t);
 	take_names(v, t);
+	pthread_cond_broadcast(&v->mapped);
 	pthread_mutex_unlock(&v->lock);
 	topology_free(before);
+}
+
+void view_wait_map(struct view *v, uint64_t map_version, int64_t ns)
+{
+	int64_t until_ns = clock_mono_ns() + ns;
+	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
+	int waited = 0;
+	pthread_mutex_lock(&v->lock);
+	while (v->topology->map_version < map_version && waited != ETIMEDOUT)
+		waited = pthread_cond_timedwait(&v->mapped, &v->lock, &ts);
+	pthread_mutex_unlock(&v->lock);
 }
 
 const struct topology *view_topology(struct view *v)
@@ -77,6 +92,11 @@ struct view *view_new(const struct topology *t, uint32_t self)
 		v->groups[g].leader = -1;
 	v->put_ns = clock_mono_ns();
 	weir_assert(pthread_mutex_init(&v->lock, NULL) == 0);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	weir_assert(pthread_cond_init(&v->mapped, &attr) == 0);
+	pthread_condattr_destroy(&attr);
 	return v;
 }
 
@@ -84,6 +104,7 @@ void view_free(struct view *v)
 {
 	if (!v)
 		return;
+	pthread_cond_destroy(&v->mapped);
 	pthread_mutex_destroy(&v->lock);
 	for (size_t i = 0; i < v->text_count; i++)
 		free(v->texts[i]);

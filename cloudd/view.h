@@ -52,6 +52,8 @@ void view_free(struct view *v);
 void view_set_topology(struct view *v, const struct topology *t); /* the loop's */
 /* The one in force now, held: the caller gives it back (topology_free). Any thread. */
 const struct topology *view_topology(struct view *v);
+/* Waits until the topology in force is of this map, or a later one, but no longer than ns. Any thread. */
+void view_wait_map(struct view *v, uint64_t map_version, int64_t ns);
 
 /* The loop's. statuses: of every group (topology_groups), by number, `leader` as consensus_leader() says; copied. why: NULL when
  * ready; copied. */
