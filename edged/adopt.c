@@ -125,7 +125,7 @@ static uint32_t *same_sources(const struct edged *e, const struct edge_conf *nex
 	return from;
 }
 
-static void open_one(struct edged *e, struct edged_source *s)
+void edged_open_source_or_later(struct edged *e, struct edged_source *s)
 {
 	char *why = NULL;
 	if (edged_open_source(s, &why)) {
@@ -170,7 +170,7 @@ static void change_sources(struct edged *e, const uint32_t *from)
 	}
 	for (size_t i = 0; i < e->source_count; i++)
 		if (!e->sources[i]->source)
-			open_one(e, e->sources[i]);
+			edged_open_source_or_later(e, e->sources[i]);
 	if (closed || kept < e->source_count)
 		log_info("edged", "sources: %zu go on, %zu closed, %zu opened", kept, closed, e->source_count - kept);
 }
@@ -183,7 +183,7 @@ static void try_sources_again(struct edged *e)
 	for (size_t i = 0; i < e->source_count; i++) {
 		if (e->sources[i]->source)
 			continue;
-		open_one(e, e->sources[i]);
+		edged_open_source_or_later(e, e->sources[i]);
 		if (e->sources[i]->source)
 			log_info("edged", "opened at last; source=%s", e->conf->sources[i].name);
 	}

@@ -520,7 +520,7 @@ int edged_open_source(struct edged_source *s, char **ret_why)
 	return rc;
 }
 
-static int open_sources(struct edged *e, char **ret_why)
+static int open_sources(struct edged *e, bool by_map, char **ret_why)
 {
 	e->sources = xcalloc(e->conf->source_count + 1, sizeof(e->sources[0]));
 	for (; e->source_count < e->conf->source_count; e->source_count++) {
@@ -528,10 +528,26 @@ static int open_sources(struct edged *e, char **ret_why)
 		*s = (struct edged_source){.edged = e, .number = (uint32_t)e->source_count};
 	}
 	for (size_t i = 0; i < e->source_count; i++) {
-		int rc = edged_open_source(e->sources[i], ret_why);
+		int rc = 0;
+		if (by_map)
+			edged_open_source_or_later(e, e->sources[i]);
+		else
+			rc = edged_open_source(e->sources[i], ret_why);
 		if (rc)
 			return rc;
 	}
+	return 0;
+}
+
+/* Who measures already does not end because another program has its HTTP address. */
+static int open_http(struct edged *e, bool by_map, char **ret_why)
+{
+	int rc = edged_open_http(e, ret_why);
+	if (!rc || !by_map)
+		return rc;
+	log_error("http", "%s; measuring goes on without it", *ret_why);
+	free(*ret_why);
+	*ret_why = NULL;
 	return 0;
 }
 
@@ -597,10 +613,11 @@ int edged_open(const struct edged_options *o, struct edged **ret_edged, char **r
 		rc = fit_spool(e, ret_why);
 	if (!rc)
 		rc = open_pipeline(e, ret_why);
+	bool by_map = e->topology != o->topology;
 	if (!rc)
-		rc = edged_open_http(e, ret_why);
+		rc = open_http(e, by_map, ret_why);
 	if (!rc)
-		rc = open_sources(e, ret_why);
+		rc = open_sources(e, by_map, ret_why);
 	if (rc) {
 		edged_close(e);
 		return rc;

@@ -61,6 +61,8 @@ struct pipeline_time edged_time(void);
 int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why);
 int edged_open_http(struct edged *e, char **ret_why);
 int edged_open_source(struct edged_source *s, char **ret_why);
+/* The same of an edge that runs, or has run: what keeps a source from opening (an address in use) is logged, and it is tried again. */
+void edged_open_source_or_later(struct edged *e, struct edged_source *s);
 struct pipeline_io edged_io(struct edged *e);
 void edged_start_timers(struct edged *e);
 /* Says why, and ends the loop. */
