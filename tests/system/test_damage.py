@@ -264,9 +264,10 @@ class OneReplicaDiffers(unittest.TestCase):
                         s.sendall(line.encode())
                         sent += 1
                         time.sleep(0.008)  # a tick each: an entry each
-                    return "DAMAGED: divergent" in d.log()
-                wait_for("the divergent replica says so", diverged)
+                    return held(c, victim, "weir_cloud_damaged_states_total") >= 1
+                wait_for("the divergent replica gives up its state", diverged)
             c.wait_ready([victim])
+            self.assertIn("divergent: its digest is not that of the other replicas", d.log())  # by readiness, if not by a notice
             wait_for("it is mended", lambda: held(c, victim, "weir_cloud_snapshots_fetched_total") >= 1)
             self.assertEqual(held(c, victim, "weir_cloud_damaged_states_total"), 1)
             for other in set(c.cloud_names) - {victim}:
