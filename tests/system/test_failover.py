@@ -13,7 +13,6 @@ import time
 import unittest
 import urllib.error
 
-from links import Links
 from test_exact import FIELDS, check_everywhere, growing_files, split_by_sensor, traffic_streams, wait_all_final
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
 from weirtest import (LONG, NS, SECURITY, ApiError, Cluster, assert_rows, edge_ledger, metric_sum, oracle_windows,
@@ -330,69 +329,6 @@ def read_answer(s):
     except ValueError:
         return None
     return answer if "rows" in answer else None
-
-
-class CutOffLeader(unittest.TestCase):
-    def test_partitioned_old_leader_acknowledges_nothing(self):
-        """The links between one node and the other two carry nothing, both ways or one; edges still reach all three."""
-        for one_way in (None, "in", "out"):
-            with self.subTest(one_way=one_way):
-                self.one_cut(one_way)
-
-    def linked(self, c, links):
-        """A topology file for each cloud, with relays in place of the others' addresses."""
-        for me in c.cloud_names:
-            spec = json.loads(json.dumps(c.spec))
-            for cloud in spec["cloud"]:
-                if cloud["name"] != me:
-                    port = links.add((me, cloud["name"]), c.zmq[cloud["name"]])
-                    cloud["listen"] = f"tcp://127.0.0.1:{port}"
-            path = os.path.join(c.dir, f"topology-{me}.yaml")
-            with open(path, "w") as f:
-                json.dump(spec, f)
-            c.clouds[me].config = path
-
-    def one_cut(self, one_way):
-        lines = make_lines(3000, groups=40)
-        links = Links()
-        edges = {f"edge-{i + 1}": tcp_edge(idle_after="2s", flush="200ms") for i in range(3)}
-        try:
-            with Cluster(edges=edges, streams=[stream(lateness="1h")], cluster=THREE) as c:
-                self.linked(c, links)
-                links.start()
-                c.start()
-                led = wait_led(c)
-                old = led[0]
-                others = [n for n in c.cloud_names if n != old]
-                parts = [[l for l in lines if int(re.search(r"k=g(\d+)", l).group(1)) % 3 == i] for i in range(3)]
-                third = [len(p) // 3 for p in parts]
-                for i, e in enumerate(sorted(edges)):
-                    send(c.tcp[e], parts[i][:third[i]])
-                wait_for("a third is in", lambda: c.total_count(others[0], "s") == sum(third))
-                # What a node sends goes over its own relays ("out"), what it gets over the others' ("in").
-                out = [(old, n) for n in others]
-                into = [(n, old) for n in others]
-                links.cut(*(out if one_way == "out" else into if one_way == "in" else out + into))
-                wait_for("the others lead", lambda: old not in leaders(c, others[0]).values()
-                         and all(leaders(c, others[0]).values()))
-                for i, e in enumerate(sorted(edges)):
-                    send(c.tcp[e], parts[i][third[i]:2 * third[i]])
-                wait_for("the others go on", lambda: c.total_count(others[0], "s") == 2 * sum(third))
-                with self.assertRaises((ApiError, OSError)):
-                    c.get(old, "/readyz")
-                try:
-                    seen = c.total_count(old, "s")
-                    self.assertEqual(seen, 2 * sum(third), "an answer of the past")
-                except (ApiError, OSError):
-                    pass
-                links.heal()
-                for i, e in enumerate(sorted(edges)):
-                    send(c.tcp[e], parts[i][2 * third[i]:])
-                c.wait_ready()
-                check_exact(self, c, lines)
-                wait_equal_digests(c)
-        finally:
-            links.close()
 
 
 class LeadersSpread(unittest.TestCase):
