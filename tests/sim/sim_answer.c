@@ -158,8 +158,8 @@ void sim_answer_merge(struct sim_world *w, struct sim_rows *rows)
 
 struct sim_cloud *sim_answer_replica(struct sim_world *w, uint32_t shard)
 {
-	uint32_t rank = (uint32_t)(sim_mix(w->plan->seed + shard) % w->topology->replicas);
-	return &w->clouds[topology_replica(w->topology, shard + 1, rank)];
+	uint32_t rank = (uint32_t)(sim_mix(w->plan->seed + shard) % sim_replicas(w, shard + 1));
+	return &w->clouds[sim_replica(w, shard + 1, rank)];
 }
 
 static bool read_rows(struct sim_world *w, uint32_t stream, const struct rows_spec *spec, struct sim_rows *ret)
@@ -588,17 +588,17 @@ static void history_add(struct sim_world *w, struct history *h, const struct sim
 static void add_edge(struct sim_world *w, struct sim_oracle *o, uint32_t edge)
 {
 	struct history h = {0};
-	size_t sources = w->topology->edges[edge].source_count, lines = 0;
+	size_t sources = sim_plan_edge_conf(w->plan, edge)->source_count, lines = 0;
 	for (size_t s = 0; s < sources; s++) {
 		h.place[s] = xcalloc(w->plan->sources[edge][s].count + 1, sizeof(*h.place[s]));
 		lines += w->plan->sources[edge][s].count;
 	}
 	bool strict = w->plan->scenario == SIM_PLAIN && w->mutant == MUTANT_NONE;
-	for (size_t i = 0; i <= w->topology->edge_count; i++) {
+	for (size_t i = 0; i <= w->plan->edge_count; i++) {
 		struct sim_edge *e = &w->edges[i];
 		if (!e->w || e->edge != edge)
 			continue;
-		for (size_t k = 0; k < e->log_count && i == w->topology->edge_count; k++)
+		for (size_t k = 0; k < e->log_count && i == w->plan->edge_count; k++)
 			e->log[k].certain = false; /* a clone */
 		history_add(w, &h, e->old, e->old_count, false);
 		history_add(w, &h, e->log, e->log_count, strict);
@@ -622,7 +622,7 @@ static void check_totals(struct sim_world *w, const struct sim_oracle *o, const 
 			sim_fail(w, "stream %s: %llu readings came to the shards, must be %llu", w->topology->streams[s].name,
 			    (unsigned long long)n->received[s], (unsigned long long)t.passed);
 	}
-	for (uint32_t i = 0; i < w->topology->edge_count; i++) {
+	for (uint32_t i = 0; i < w->plan->edge_count; i++) {
 		struct pipeline_ledger l;
 		pipeline_ledger(w->edges[i].pipeline, &l);
 		edge_matched += l.matched;
@@ -638,7 +638,7 @@ void sim_answer_check(struct sim_world *w)
 {
 	struct sim_oracle *o = sim_oracle_new(w->plan);
 	struct cloud_counts n;
-	for (uint32_t e = 0; e < w->topology->edge_count; e++)
+	for (uint32_t e = 0; e < w->plan->edge_count; e++)
 		add_edge(w, o, e);
 	read_counts(w, &n);
 	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "raft/raft.h"
 #include "tests/sim/sim_answer.h"
 #include "tests/sim/sim_world.h"
 
@@ -295,7 +296,7 @@ void sim_check_state(struct sim_cloud *c)
 		return;
 	for (uint32_t g = 0; g <= w->topology->shards && !w->failed; g++) {
 		struct apply_group_info info = {0};
-		if (!sim_cloud_holds(c, g))
+		if (!w->plan->change_count && !sim_placed(w, g, c->pid))
 			continue;
 		sim_group_state(c, txn, g);
 		if (w->failed || apply_read_group(txn, g, &info))
@@ -428,7 +429,7 @@ void sim_check_finals(struct sim_world *w, struct sim_rows *rows)
 
 static bool edges_at_rest(struct sim_world *w, char *why, size_t size)
 {
-	for (uint32_t i = 0; i < w->topology->edge_count; i++) {
+	for (uint32_t i = 0; i < w->plan->edge_count; i++) {
 		struct sim_edge *e = &w->edges[i];
 		const char *reason = NULL;
 		if (!e->up)
@@ -439,8 +440,52 @@ static bool edges_at_rest(struct sim_world *w, char *why, size_t size)
 			snprintf(why, size, "edge %u has not read all its sources%s", e->pid, e->paused ? " (it pauses them)" : "");
 		else if (!pipeline_drained(e->pipeline))
 			snprintf(why, size, "edge %u has not drained", e->pid);
+		else if (!sim_adopt_at_rest(e))
+			snprintf(why, size, "edge %u goes by map %llu", e->pid, (unsigned long long)e->topology->map_version);
 		else
 			continue;
+		return false;
+	}
+	return true;
+}
+
+static bool runs_fine(struct sim_cloud *c, char *why, size_t size)
+{
+	char *reason = NULL;
+	if (!c->up)
+		snprintf(why, size, "cloud %u is down", c->pid);
+	else if (!node_ready(c->node, &reason))
+		snprintf(why, size, "cloud %u is not ready: %s", c->pid, reason ? reason : "");
+	else if (c->log_busy || c->apply_busy || apply_uncommitted(c->apply))
+		snprintf(why, size, "cloud %u has work under way", c->pid);
+	else
+		return true;
+	free(reason);
+	return false;
+}
+
+/* The cluster has no place for it: it serves nothing, leads nothing, and holds nothing. */
+static bool stands_aside(struct sim_cloud *c, char *why, size_t size)
+{
+	char *reason = NULL;
+	if (!c->up) {
+		if (c->wanted)
+			snprintf(why, size, "cloud %u, which is removed, is down", c->pid);
+		return !c->wanted;
+	}
+	bool ready = node_ready(c->node, &reason);
+	free(reason);
+	if (ready) {
+		snprintf(why, size, "cloud %u is removed, and says that it is ready", c->pid);
+		return false;
+	}
+	struct group_status status[SIM_GROUPS_MAX];
+	node_group_statuses(c->node, status);
+	for (uint32_t g = 0; g <= c->w->topology->shards; g++) {
+		bool holds = status[g].held && c->topology->map_version; /* by its file alone it waits for the others */
+		if (!holds && !status[g].serving)
+			continue;
+		snprintf(why, size, "cloud %u is removed, and %s group %u", c->pid, status[g].serving ? "leads" : "holds", g);
 		return false;
 	}
 	return true;
@@ -448,26 +493,25 @@ static bool edges_at_rest(struct sim_world *w, char *why, size_t size)
 
 static bool clouds_at_rest(struct sim_world *w, char *why, size_t size)
 {
+	const struct topology *t = sim_topology(w);
 	for (uint32_t i = 0; i < w->cloud_count; i++) {
 		struct sim_cloud *c = &w->clouds[i];
-		char *reason = NULL;
-		if (!c->up)
-			snprintf(why, size, "cloud %u is down", i);
-		else if (!node_ready(c->node, &reason))
-			snprintf(why, size, "cloud %u is not ready: %s", i, reason ? reason : "");
-		else if (c->log_busy || c->apply_busy || apply_uncommitted(c->apply))
-			snprintf(why, size, "cloud %u has work under way", i);
-		else
-			continue;
-		free(reason);
-		return false;
+		int slot = sim_slot_of(w, t, i);
+		enum cloud_state state = slot < 0 ? CLOUD_GONE : t->clouds[slot].state;
+		if (state == CLOUD_DEAD && !c->wanted)
+			continue; /* lost for good */
+		bool fine = state == CLOUD_GONE ? stands_aside(c, why, size) : state == CLOUD_MEMBER && runs_fine(c, why, size);
+		if (state == CLOUD_LEAVING || state == CLOUD_DEAD)
+			snprintf(why, size, "cloud %u is %s", i, state == CLOUD_DEAD ? "taken for dead" : "leaving");
+		if (!fine)
+			return false;
 	}
 	return true;
 }
 
 static bool expects_all(const struct sim_world *w, const struct stream_conf *s)
 {
-	return s->edge_count == w->topology->edge_count;
+	return s->edge_count == w->plan->edge_count;
 }
 
 static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, char *why, size_t size)
@@ -489,17 +533,35 @@ static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, cha
 	return true;
 }
 
-/* All replicas of a group are there, as the topology wants them, and at its last entry. Their states were compared
+/* What is committed as the group's members are the places of the map, each with its node's present number. */
+static bool members_at_rest(struct sim_world *w, uint32_t group, char *why, size_t size)
+{
+	struct raft_config config;
+	if (!sim_group_config(w, group, &config))
+		return false;
+	bool same = config.count == sim_replicas(w, group);
+	for (uint32_t rank = 0; rank < sim_replicas(w, group) && same; rank++) {
+		const struct sim_cloud *c = &w->clouds[sim_replica(w, group, rank)];
+		const struct raft_member *m = raft_config_find(&config, c->member);
+		same = m && m->voter;
+	}
+	if (!same)
+		snprintf(why, size, "group %u: its %u members are not the %u that the map places", group, config.count,
+		    sim_replicas(w, group));
+	return same;
+}
+
+/* All replicas of a group are there, as the map wants them, and at its last entry. Their states were compared
  * when they were written. */
 static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t size)
 {
-	uint32_t leaders = 0;
-	for (uint32_t rank = 0; rank < w->topology->replicas; rank++) {
-		struct sim_cloud *c = &w->clouds[topology_replica(w->topology, group, rank)];
+	uint32_t leaders = 0, replicas = sim_replicas(w, group);
+	for (uint32_t rank = 0; rank < replicas; rank++) {
+		struct sim_cloud *c = &w->clouds[sim_replica(w, group, rank)];
 		struct apply_group_info info = {0};
 		struct group_status status[SIM_GROUPS_MAX];
 		struct kv_txn *txn;
-		if (kv_begin(c->state, false, &txn))
+		if (!c->up || kv_begin(c->state, false, &txn))
 			return false;
 		int rc = apply_read_group(txn, group, &info);
 		kv_abort(txn);
@@ -516,8 +578,8 @@ static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t
 			    (unsigned long long)info.applied, info.is_void ? " (void)" : "", w->groups[group].count);
 		else if (s->serving && rank)
 			snprintf(why, size, "group %u: cloud %u leads, not the preferred cloud %u", group, c->pid,
-			    topology_replica(w->topology, group, 0));
-		else if (s->serving && voters != w->topology->replicas)
+			    sim_replica(w, group, 0));
+		else if (s->serving && voters != replicas)
 			snprintf(why, size, "group %u: its leader knows %u active voters", group, voters);
 		else
 			continue;
@@ -525,7 +587,34 @@ static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t
 	}
 	if (leaders != 1)
 		snprintf(why, size, "group %u has %u leaders", group, leaders);
-	return leaders == 1;
+	return leaders == 1 && members_at_rest(w, group, why, size);
+}
+
+/* No node has more than one replica more than another, nor more than one preferred leader more. (Of a first map that holds for
+ * shards only.) */
+static void check_spread(struct sim_world *w)
+{
+	const struct topology *t = sim_topology(w);
+	if (!w->plan->change_count)
+		return;
+	uint32_t least[2] = {UINT32_MAX, UINT32_MAX}, most[2] = {0, 0};
+	for (uint32_t slot = 0; slot < t->cloud_count; slot++) {
+		uint32_t n[2] = {0, 0};
+		if (t->clouds[slot].state != CLOUD_MEMBER)
+			continue;
+		for (uint32_t g = 0; g < topology_groups(t); g++) {
+			n[0] += topology_rank(t, g, slot) >= 0;
+			n[1] += topology_rank(t, g, slot) == 0;
+		}
+		for (int i = 0; i < 2; i++) {
+			least[i] = n[i] < least[i] ? n[i] : least[i];
+			most[i] = n[i] > most[i] ? n[i] : most[i];
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		if (most[i] > least[i] + 1)
+			sim_fail(w, "map %llu: a node has %u %s, another one %u", (unsigned long long)t->map_version, most[i],
+			    i ? "preferred leaders" : "replicas", least[i]);
 }
 
 static bool groups_at_rest(struct sim_world *w, char *why, size_t size)
@@ -539,7 +628,7 @@ static bool groups_at_rest(struct sim_world *w, char *why, size_t size)
 /* Every shard has taken every advance: its close and final are those of the meta group. */
 static bool advances_at_rest(struct sim_world *w, char *why, size_t size)
 {
-	const struct sim_cloud *meta = &w->clouds[topology_replica(w->topology, 0, 0)];
+	const struct sim_cloud *meta = &w->clouds[sim_replica(w, 0, 0)];
 	for (uint32_t s = 0; s < w->topology->shards; s++) {
 		const struct sim_cloud *c = sim_answer_replica(w, s);
 		for (uint32_t i = 0; i < w->topology->stream_count; i++) {
@@ -557,6 +646,10 @@ static bool advances_at_rest(struct sim_world *w, char *why, size_t size)
 
 bool sim_check_at_rest(struct sim_world *w, const struct sim_rows *rows, char *why, size_t size)
 {
+	if (!sim_operator_done(w)) {
+		snprintf(why, size, "the operator is not done: %s", sim_deed_text(w->plan->changes[w->operator.next].deed));
+		return false;
+	}
 	return edges_at_rest(w, why, size) && clouds_at_rest(w, why, size) && groups_at_rest(w, why, size) &&
 	    windows_at_rest(w, rows, why, size) && advances_at_rest(w, why, size);
 }
@@ -579,14 +672,20 @@ static void check_revisions(struct sim_world *w)
 static void check_cluster_id(struct sim_world *w)
 {
 	uint8_t first[CLUSTER_ID_BYTES], id[CLUSTER_ID_BYTES];
-	for (uint32_t i = 0; i < w->cloud_count; i++)
-		if (!node_cluster_id(w->clouds[i].node, i ? id : first) || (i && memcmp(id, first, sizeof(id))))
+	bool any = false;
+	for (uint32_t i = 0; i < w->cloud_count; i++) {
+		if (!w->clouds[i].up || sim_slot_of(w, sim_topology(w), i) < 0)
+			continue;
+		if (!node_cluster_id(w->clouds[i].node, any ? id : first) || (any && memcmp(id, first, sizeof(id))))
 			sim_fail(w, "cloud %u knows no cluster id, or another one", i);
+		any = true;
+	}
 }
 
 void sim_check_end(struct sim_world *w)
 {
 	check_cluster_id(w);
+	check_spread(w);
 	check_revisions(w);
 	if (!w->failed)
 		sim_watch_check(w);

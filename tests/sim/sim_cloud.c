@@ -5,6 +5,7 @@
 
 #include "cloudd/jobs.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "raft/raft.h"
 #include "tests/sim/sim_world.h"
 
@@ -12,6 +13,7 @@
 #define CLOUD_DISK_BYTES (UINT64_C(1) << 40)
 
 static void cloud_died(struct sim_cloud *c);
+static void reopen(struct sim_cloud *c);
 
 static bool zombie(const struct sim_cloud *c)
 {
@@ -40,7 +42,7 @@ static bool cloud_reply(void *arg, struct bytes route, const void *frame, size_t
 }
 
 /* A mutant's network: the follower has said that it has the entries, and they never reached it. */
-static bool vouch(struct sim_cloud *c, uint32_t node, const struct msg *m)
+static bool vouch(struct sim_cloud *c, uint32_t pid, const struct msg *m)
 {
 	bool any = false;
 	for (size_t i = 0; i < m->raft.message_count; i++)
@@ -51,52 +53,55 @@ static bool vouch(struct sim_cloud *c, uint32_t node, const struct msg *m)
 		const struct msg_raft *a = &m->raft.messages[i];
 		struct msg_raft r = {.group = a->group, .kind = RAFT_APPEND_ENTRIES_RESULT, .term = a->term,
 		    .index = a->index + a->entry_count};
-		struct msg reply = {.type = MSG_RAFT, .from = c->w->topology->clouds[node].name, .cluster_id = m->cluster_id};
+		struct msg reply = {.type = MSG_RAFT, .from = c->w->plan->clouds[pid], .cluster_id = m->cluster_id};
 		reply.raft.from = m->raft.to;
 		reply.raft.to = m->raft.from;
 		reply.raft.message_count = 1;
 		reply.raft.messages = &r;
 		struct buf out = {0};
 		if (a->kind == RAFT_APPEND_ENTRIES && a->entry_count && !msg_encode(&reply, &out))
-			sim_net_forge(c->w, node, c->pid, out.data, out.len);
+			sim_net_forge(c->w, pid, c->pid, out.data, out.len);
 		buf_free(&out);
 	}
 	return true;
 }
 
 /* The same for an advance. */
-static bool lose_advance(struct sim_cloud *c, uint32_t node, const struct msg *m)
+static bool lose_advance(struct sim_cloud *c, uint32_t pid, const struct msg *m)
 {
 	if (!sim_chance(&c->w->net_rand, 0.3))
 		return false;
-	struct msg reply = {.type = MSG_ADVANCE_REPLY, .req_id = m->req_id, .from = c->w->topology->clouds[node].name,
+	struct msg reply = {.type = MSG_ADVANCE_REPLY, .req_id = m->req_id, .from = c->w->plan->clouds[pid],
 	    .cluster_id = m->cluster_id};
 	reply.advance_reply.shard = m->advance.shard;
 	reply.advance_reply.meta_index = m->advance.meta_index;
 	reply.advance_reply.verdict = VERDICT_OK;
 	struct buf out = {0};
-	bool lost = c->peer_conn[node] && !msg_encode(&reply, &out) &&
-	    sim_net_to_dealer(c->w, node, bytes_of(&c->peer_conn[node], sizeof(c->peer_conn[node])), out.data, out.len);
+	bool lost = c->peer_conn[pid] && !msg_encode(&reply, &out) &&
+	    sim_net_to_dealer(c->w, pid, bytes_of(&c->peer_conn[pid], sizeof(c->peer_conn[pid])), out.data, out.len);
 	buf_free(&out);
 	return lost;
 }
 
 /* True: it does not go on. */
-static bool tamper(struct sim_cloud *c, uint32_t node, const struct msg *m)
+static bool tamper(struct sim_cloud *c, uint32_t pid, const struct msg *m)
 {
 	if (c->w->mutant == MUTANT_VOUCH && m->type == MSG_RAFT)
-		return vouch(c, node, m);
-	return c->w->mutant == MUTANT_LOST_ADVANCE && m->type == MSG_ADVANCE && lose_advance(c, node, m);
+		return vouch(c, pid, m);
+	return c->w->mutant == MUTANT_LOST_ADVANCE && m->type == MSG_ADVANCE && lose_advance(c, pid, m);
 }
 
-static bool send_to_node(struct sim_cloud *c, uint64_t *conn, uint32_t node, const void *frame, size_t len)
+static bool send_to_node(struct sim_cloud *c, uint64_t *conns, uint32_t node, const void *frame, size_t len)
 {
 	if (zombie(c))
 		return false;
-	if (node >= c->w->cloud_count || node == c->pid) {
+	int pid = sim_pid_at(c->w, c->topology, node);
+	if (node == c->slot || (pid < 0 && !c->w->plan->change_count)) {
 		sim_fail(c->w, "cloud %u sends to node %u", c->pid, node);
 		return false;
 	}
+	if (pid < 0 || pid == (int)c->pid)
+		return false; /* nobody has that place, or not any more */
 	struct msg m;
 	int rc = msg_decode(frame, len, &m);
 	if (rc) {
@@ -104,10 +109,10 @@ static bool send_to_node(struct sim_cloud *c, uint64_t *conn, uint32_t node, con
 		return false;
 	}
 	if (m.type == MSG_RAFT)
-		sim_group_sent(c, node, &m);
-	if (!*conn)
-		*conn = sim_net_connect(c->w, c->pid, node);
-	bool sent = tamper(c, node, &m) || sim_net_to_router(c->w, conn, frame, len);
+		sim_group_sent(c, (uint32_t)pid, &m);
+	if (!conns[pid])
+		conns[pid] = sim_net_connect(c->w, c->pid, (uint32_t)pid);
+	bool sent = tamper(c, (uint32_t)pid, &m) || sim_net_to_router(c->w, &conns[pid], frame, len);
 	msg_clear(&m);
 	return sent;
 }
@@ -115,13 +120,13 @@ static bool send_to_node(struct sim_cloud *c, uint64_t *conn, uint32_t node, con
 static bool cloud_send_node(void *arg, uint32_t node, const void *frame, size_t len)
 {
 	struct sim_cloud *c = arg;
-	return send_to_node(c, &c->peer_conn[node < SIM_CLOUDS_MAX ? node : 0], node, frame, len);
+	return send_to_node(c, c->peer_conn, node, frame, len);
 }
 
 static bool cloud_send_bulk(void *arg, uint32_t node, const void *frame, size_t len)
 {
 	struct sim_cloud *c = arg;
-	return send_to_node(c, &c->bulk_conn[node < SIM_CLOUDS_MAX ? node : 0], node, frame, len);
+	return send_to_node(c, c->bulk_conn, node, frame, len);
 }
 
 static void cloud_log_write(void *arg, struct log_job *job)
@@ -182,7 +187,7 @@ static void cloud_serve(void *arg, struct bytes route, const void *frame, size_t
 		if (c->w->mutant == MUTANT_SNAPSHOT_AHEAD && reply.snapshot_reply.verdict == VERDICT_OK)
 			move_ahead(c, &reply);
 		reply.req_id = m.req_id;
-		reply.from = c->w->topology->clouds[c->pid].name;
+		reply.from = c->w->plan->clouds[c->pid];
 		if (node_cluster_id(c->node, id))
 			reply.cluster_id = bytes_of(id, sizeof(id));
 		if (msg_encode(&reply, &out))
@@ -240,6 +245,68 @@ static void file_close(void *file)
 	free(file);
 }
 
+/* ---- the cluster map ---------------------------------------------------------------------------------------------- */
+
+static void go_by(struct sim_cloud *c, const struct topology *t, uint32_t slot)
+{
+	topology_hold(t);
+	topology_free(c->topology);
+	c->topology = t;
+	c->slot = slot;
+}
+
+/* What is kept has a place for it: else it goes by its file, and asks the others. */
+static bool use_map(struct sim_cloud *c)
+{
+	struct topology *t = c->map.len ? sim_map_topology(c->w, bytes_of(c->map.data, c->map.len), NULL) : NULL;
+	int slot = t ? sim_slot_of(c->w, t, c->pid) : -1;
+	if (slot >= 0)
+		go_by(c, t, (uint32_t)slot);
+	topology_free(t);
+	return slot >= 0;
+}
+
+/* Who starts without a map needs a file that names somebody who is still there. */
+static void take_latest_file(struct sim_cloud *c)
+{
+	const struct sim_plan *p = c->w->plan;
+	for (uint32_t i = 0; i < c->w->operator.next; i++)
+		if (p->changes[i].topology && sim_slot_of(c->w, p->changes[i].topology, c->pid) >= 0)
+			c->file = p->changes[i].topology;
+}
+
+static void find_place(struct sim_cloud *c)
+{
+	if (c->w->plan->change_count && use_map(c))
+		return;
+	buf_clear(&c->map);
+	take_latest_file(c);
+	go_by(c, c->file, (uint32_t)sim_slot_of(c->w, c->file, c->pid));
+}
+
+static void cloud_mapped(void *arg, const struct topology *t, struct bytes map)
+{
+	struct sim_cloud *c = arg;
+	if (zombie(c))
+		return;
+	buf_clear(&c->map);
+	buf_put(&c->map, map.p, map.n);
+	if (!t) {
+		c->reopens = true;
+		return;
+	}
+	go_by(c, t, c->slot);
+	sim_map_seen(c->w, t);
+}
+
+/* It ends, and is there again at once, at another place. */
+static void reopen(struct sim_cloud *c)
+{
+	sim_trace(c->w, "cloud %u: the cluster has a place for it", c->pid);
+	sim_cloud_crash(c);
+	sim_plan_event(c->w, SIM_NODE_START, sim_range(&c->w->disk_rand, 1, 50) * NS_PER_MS, c->pid, c->life);
+}
+
 /* ---- the two writers ------------------------------------------------------------------------------------------- */
 
 static void after_call(struct sim_cloud *c)
@@ -251,6 +318,8 @@ static void after_call(struct sim_cloud *c)
 		return;
 	}
 	node_flush(c->node, sim_cloud_time(c));
+	if (c->reopens)
+		reopen(c);
 }
 
 static void plan_told(struct sim_cloud *c, enum sim_event_type type, int64_t at_ns, void *ptr, int rc)
@@ -386,9 +455,10 @@ void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *dur
 
 void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len)
 {
-	if (peer)
-		node_peer_frame(c->node, from, frame, len, sim_cloud_time(c));
-	else
+	int slot = peer ? sim_slot_of(c->w, c->topology, from) : -1;
+	if (peer && slot >= 0)
+		node_peer_frame(c->node, (uint32_t)slot, frame, len, sim_cloud_time(c));
+	else if (!peer)
 		node_frame(c->node, bytes_of(&conn, sizeof(conn)), "", frame, len, sim_cloud_time(c));
 	after_call(c);
 }
@@ -402,6 +472,11 @@ void sim_cloud_tick(struct sim_cloud *c)
 	after_call(c);
 }
 
+void sim_cloud_turn(struct sim_cloud *c)
+{
+	after_call(c);
+}
+
 void sim_cloud_read(struct sim_cloud *c, uint64_t context)
 {
 	sim_read_asked(c, context);
@@ -409,11 +484,6 @@ void sim_cloud_read(struct sim_cloud *c, uint64_t context)
 }
 
 /* ---- life and death --------------------------------------------------------------------------------------------- */
-
-bool sim_cloud_holds(const struct sim_cloud *c, uint32_t group)
-{
-	return topology_rank(c->w->topology, group, c->pid) >= 0;
-}
 
 /* A mutant: what a leader has on its own disk it acknowledges. */
 static void disk_ack(struct sim_cloud *c, uint32_t group, struct bytes raw)
@@ -424,10 +494,10 @@ static void disk_ack(struct sim_cloud *c, uint32_t group, struct bytes raw)
 		return;
 	for (uint32_t i = 0; i < w->edge_count && entry.kind == ENTRY_BATCH; i++) {
 		struct sim_edge *e = &w->edges[i];
-		const char *name = w->topology->edges[e->edge].name;
+		const char *name = w->plan->edges[e->edge];
 		if (!e->up || !e->conn || entry.batch.edge.n != strlen(name) || memcmp(name, entry.batch.edge.p, entry.batch.edge.n))
 			continue;
-		struct msg reply = {.type = MSG_BATCH_REPLY, .from = w->topology->clouds[e->cloud].name};
+		struct msg reply = {.type = MSG_BATCH_REPLY, .from = w->plan->clouds[e->cloud]};
 		reply.batch_reply.edge = name;
 		reply.batch_reply.shard = group - 1;
 		reply.batch_reply.seq = reply.batch_reply.last = entry.batch.seq;
@@ -475,16 +545,13 @@ void sim_cloud_init(struct sim_world *w, struct sim_cloud *c, uint32_t pid)
 {
 	*c = (struct sim_cloud){.w = w, .pid = pid};
 	make_disks(c);
+	if (topology_cloud(w->topology, w->plan->clouds[pid]) >= 0) {
+		c->wanted = true;
+		c->file = w->topology;
+		find_place(c);
+	}
 	int64_t skew = w->plan->skew_max_ns;
 	c->skew_ns = skew ? sim_range(&w->proc_rand, -skew, skew) : 0;
-}
-
-/* Kept in a file by the daemon; here by who has it on its disk: the meta group. */
-static void cloud_mapped(void *arg, const struct topology *t, struct bytes map)
-{
-	(void)arg;
-	(void)t;
-	(void)map;
 }
 
 static const struct node_io cloud_io = {
@@ -560,12 +627,16 @@ static int open_node(struct sim_cloud *c, char **ret_why)
 		random[i] = (uint8_t)sim_u64(&w->proc_rand);
 	struct node_io io = cloud_io;
 	io.arg = c;
-	int rc = apply_open(w->topology, c->state, &c->apply, ret_why);
+	const struct topology *t = c->topology; /* mapped() may come within, and another one with it */
+	int rc = apply_open(t, c->state, &c->apply, ret_why);
 	if (!rc && c->damaged)
 		rc = sim_damage_void(c);
 	if (rc)
 		return rc;
-	return node_open(w->topology, c->pid, c->log, c->apply, c->state, &io, random, sim_cloud_time(c), &c->node, ret_why);
+	rc = node_open(t, c->slot, c->log, c->apply, c->state, &io, random, sim_cloud_time(c), &c->node, ret_why);
+	if (!rc && c->map.len)
+		node_keep_map(c->node, bytes_of(c->map.data, c->map.len));
+	return rc;
 }
 
 bool sim_cloud_damage_log(struct sim_cloud *c)
@@ -596,11 +667,21 @@ static int open_again(struct sim_cloud *c, char **ret_why)
 	return open_node(c, ret_why);
 }
 
+/* It was removed, and added again at another place: its operator does as the daemon says. */
+static void empty_folder(struct sim_cloud *c)
+{
+	sim_cloud_crash(c);
+	sim_cloud_wipe(c);
+	sim_plan_event(c->w, SIM_NODE_START, sim_range(&c->w->fault_rand, 100, 3000) * NS_PER_MS, c->pid, c->life);
+}
+
 void sim_cloud_start(struct sim_cloud *c)
 {
 	struct sim_world *w = c->w;
-	weir_assert(!c->up);
+	weir_assert(!c->up && c->file);
+	find_place(c);
 	c->life++;
+	c->reopens = false;
 	c->log_first = c->log_count = c->apply_first = c->apply_count = 0;
 	c->log_busy = c->apply_busy = c->commit_planned = c->refuse_next = false;
 	memset(c->peer_conn, 0, sizeof(c->peer_conn));
@@ -625,9 +706,14 @@ void sim_cloud_start(struct sim_cloud *c)
 	sim_trace(w, "cloud %u starts: %s", c->pid, rc ? why : "fine");
 	/* A new folder on a full disk: it says so and ends, and is started again. */
 	bool unmade = rc == WEIR_EFULL && (!sim_disk_used(c->log_disk) || !sim_disk_used(c->state_disk));
-	if (rc && !unmade && !sim_kv_dead(c->log) && !sim_kv_dead(c->state))
+	bool foreign = rc == WEIR_EINVAL && w->plan->change_count && sim_group_is_out(c);
+	if (rc && !unmade && !foreign && !sim_kv_dead(c->log) && !sim_kv_dead(c->state))
 		sim_fail(w, "cloud %u does not open: %s", c->pid, why);
 	free(why);
+	if (foreign) {
+		empty_folder(c);
+		return;
+	}
 	if (rc)
 		cloud_died(c);
 	else
@@ -691,6 +777,7 @@ void sim_cloud_wipe(struct sim_cloud *c)
 	w->wipes++;
 	w->lost[w->lost_count++] = c->member;
 	c->member = 0;
+	buf_clear(&c->map);
 	make_disks(c);
 	if (w->mutant == MUTANT_OLD_NUMBER)
 		keep_number(log, c->log_disk);
@@ -702,6 +789,8 @@ void sim_cloud_free(struct sim_cloud *c)
 {
 	if (c->up)
 		sim_cloud_crash(c);
+	topology_free(c->topology);
+	buf_free(&c->map);
 	sim_disk_free(c->log_disk);
 	sim_disk_free(c->state_disk);
 }

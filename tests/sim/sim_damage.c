@@ -131,7 +131,7 @@ bool sim_damage_heals(struct sim_world *w, const struct sim_cloud *but)
 		for (uint32_t g = 0; g <= w->topology->shards; g++) {
 			struct bytes config;
 			bool is_void = false;
-			if (sim_cloud_holds(c, g))
+			if (sim_placed(w, g, c->pid))
 				apply_group_start(c->apply, g, &config, &is_void);
 			if (is_void)
 				return true;

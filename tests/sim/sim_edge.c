@@ -17,7 +17,7 @@ static const struct sim_source *source_of(const struct sim_edge *e, size_t s)
 
 static size_t source_count(const struct sim_edge *e)
 {
-	return e->w->topology->edges[e->edge].source_count;
+	return sim_edge_conf(e)->source_count;
 }
 
 /* Killed within a call by its disk: what it still does is not done. */
@@ -147,14 +147,15 @@ static void edge_connect(void *arg, uint32_t cloud)
 	struct sim_edge *e = arg;
 	if (zombie(e))
 		return;
-	if (cloud >= e->w->cloud_count) {
+	int pid = sim_pid_at(e->w, e->topology, cloud);
+	if (pid < 0) {
 		sim_fail(e->w, "edge %u connects to cloud %u", e->pid, cloud);
 		return;
 	}
-	sim_trace(e->w, "edge %u connects to cloud %u", e->pid, cloud);
-	e->cloud = cloud;
+	sim_trace(e->w, "edge %u connects to cloud %d", e->pid, pid);
+	e->cloud = (uint32_t)pid;
 	e->connected = true;
-	e->conn = sim_net_connect(e->w, e->pid, cloud);
+	e->conn = sim_net_connect(e->w, e->pid, e->cloud);
 }
 
 static void edge_pause(void *arg, bool paused)
@@ -271,7 +272,7 @@ static void feed_note(struct sim_edge *e, size_t s, const struct sim_line *l, co
 	if (accepted + refused != n || (accepted && refused) || (l->bad && accepted))
 		sim_fail(e->w, "a line of %u readings was counted as %llu accepted, %llu refused", (unsigned)n,
 		    (unsigned long long)accepted, (unsigned long long)refused);
-	int64_t limit = wall_ns + e->w->topology->edges[e->edge].max_ahead_ns;
+	int64_t limit = wall_ns + sim_edge_conf(e)->max_ahead_ns;
 	if (refused && !l->bad && (!l->has_time || l->t_ns <= limit))
 		sim_fail(e->w, "edge %u refused a good reading that is not ahead of its clock", e->pid);
 	check_clock(e, l, accepted > 0, limit);
@@ -396,7 +397,9 @@ bool sim_edge_all_read(const struct sim_edge *e)
 void sim_edge_init(struct sim_world *w, struct sim_edge *e, uint32_t pid, uint32_t edge)
 {
 	*e = (struct sim_edge){.w = w, .pid = pid, .edge = edge};
-	e->disk = sim_disk_new(SPOOL_DBS, 2 * w->topology->edges[edge].disk_bytes + (256 << 10));
+	if (topology_edge(w->topology, w->plan->edges[edge]) >= 0)
+		e->file = w->topology;
+	e->disk = sim_disk_new(SPOOL_DBS, 2 * sim_edge_conf(e)->disk_bytes + (256 << 10));
 	int64_t skew = w->plan->skew_max_ns;
 	e->skew_ns = skew ? sim_range(&w->proc_rand, -skew, skew) : 0;
 }
@@ -480,6 +483,11 @@ static const struct pipeline_io edge_io = {
     .skip_to_end = edge_skip_to_end,
 };
 
+const struct pipeline_io *sim_edge_io(void)
+{
+	return &edge_io;
+}
+
 /* The mark `wall`: when it committed last, as far as that was believed. */
 static void mutate_wall(struct sim_edge *e)
 {
@@ -539,7 +547,8 @@ void sim_edge_start(struct sim_edge *e)
 	io.arg = e;
 	char *why = NULL;
 	e->up = true;
-	int rc = pipeline_open(w->topology, e->edge, e->kv, &io, random, sim_edge_time(e), &e->pipeline, &why);
+	sim_adopt_start(e);
+	int rc = pipeline_open(e->topology, e->number, e->kv, &io, random, sim_edge_time(e), &e->pipeline, &why);
 	sim_trace(w, "edge %u starts: %s", e->pid, rc ? why : "fine");
 	if (rc && !sim_kv_dead(e->kv))
 		sim_fail(w, "edge %u does not open its spool: %s", e->pid, why);
@@ -598,6 +607,7 @@ void sim_edge_tick(struct sim_edge *e)
 	int rc = pipeline_tick(e->pipeline, sim_edge_time(e));
 	if (rc && !sim_kv_dead(e->kv))
 		sim_fail(e->w, "edge %u: tick: %s", e->pid, err_text(rc));
+	sim_adopt_turn(e);
 	if (!e->w->failed)
 		after_call(e);
 }
@@ -618,6 +628,9 @@ void sim_edge_free(struct sim_edge *e)
 {
 	if (e->up)
 		edge_down(e);
+	topology_free(e->topology);
+	topology_free(e->next);
+	buf_free(&e->next_map);
 	sim_disk_free(e->disk);
 	sim_disk_free(e->backup);
 	free(e->log);

@@ -182,7 +182,7 @@ static void wipe(struct sim_world *w)
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
 	if (w->last_wiped < w->cloud_count && sim_chance(&w->fault_rand, 0.3))
 		c = &w->clouds[w->last_wiped]; /* again, maybe before it has all back */
-	if (!sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
+	if (!c->wanted || !sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
 		return;
 	w->last_wiped = c->pid;
 	if (c->up)
@@ -210,7 +210,7 @@ static void damage_cloud(struct sim_world *w)
 {
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
 	bool log = sim_chance(&w->fault_rand, 0.4), unseen = w->mutant == MUTANT_NO_CHECKSUM;
-	if (!sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
+	if (!c->wanted || !sim_group_may_wipe(w, c) || sim_damage_heals(w, c))
 		return;
 	if (c->up)
 		sim_cloud_crash(c);
@@ -281,7 +281,7 @@ static void disk_free(struct sim_world *w, uint32_t pid, bool log)
 		struct sim_edge *e = &w->edges[pid - w->cloud_count];
 		if (!e->exists)
 			return;
-		size = 2 * w->topology->edges[e->edge].disk_bytes + (256 << 10);
+		size = 2 * sim_edge_conf(e)->disk_bytes + (256 << 10);
 	}
 	sim_disk_limit(disk_of(w, pid, log), size);
 	sim_disk_full_commits(disk_of(w, pid, log), 0);
@@ -488,7 +488,7 @@ static void empty_edge(struct sim_world *w, struct sim_edge *e)
 {
 	sim_trace(w, "edge %u loses its disk", e->pid);
 	size_t at[SIM_SOURCES_MAX];
-	size_t sources = w->topology->edges[e->edge].source_count;
+	size_t sources = sim_edge_conf(e)->source_count;
 	for (size_t s = 0; s < sources; s++) {
 		const struct sim_source *src = &w->plan->sources[e->edge][s];
 		at[s] = e->feeds[s].next_line ? src->lines[e->feeds[s].next_line - 1].end : 0;
@@ -498,7 +498,7 @@ static void empty_edge(struct sim_world *w, struct sim_edge *e)
 	e->life++;
 	sim_edge_disown(e, 0);
 	sim_disk_free(e->disk);
-	e->disk = sim_disk_new(SPOOL_DBS, 2 * w->topology->edges[e->edge].disk_bytes + (256 << 10));
+	e->disk = sim_disk_new(SPOOL_DBS, 2 * sim_edge_conf(e)->disk_bytes + (256 << 10));
 	e->crash_committed = false;
 	e->log_count = e->cut_durable = e->cut_pending = 0;
 	for (size_t s = 0; s < sources; s++)
@@ -525,7 +525,7 @@ static void readmit(struct sim_world *w, struct sim_edge *e)
 	sim_trace(w, "readmission of edge %u is asked for", e->pid);
 	sim_edge_disown(e, 0);
 	struct msg m = {.type = MSG_READMIT};
-	m.readmit.edge = w->topology->edges[e->edge].name;
+	m.readmit.edge = w->plan->edges[e->edge];
 	node_ask_meta(c->node, &m, sim_cloud_time(c), readmitted, e);
 }
 
@@ -572,7 +572,7 @@ void sim_fault_heal(struct sim_world *w)
 	sim_trace(w, "the world heals");
 	w->no_faults = true;
 	memset(w->blocked, 0, sizeof(w->blocked));
-	struct sim_edge *clone = &w->edges[w->topology->edge_count];
+	struct sim_edge *clone = &w->edges[w->plan->edge_count];
 	if (clone->exists && clone->up)
 		sim_edge_crash(clone);
 	if (clone->exists) {
@@ -585,6 +585,8 @@ void sim_fault_heal(struct sim_world *w)
 		w->clouds[c].slow_until_ns = w->clouds[c].skew_ns = 0;
 		sim_disk_lie(w->clouds[c].log_disk, false);
 		sim_disk_lie(w->clouds[c].state_disk, false);
+		if (!w->clouds[c].wanted)
+			continue;
 		if (!w->clouds[c].up) {
 			w->clouds[c].life++;
 			sim_plan_event(w, SIM_NODE_START, sim_range(&w->fault_rand, 10, 1000) * NS_PER_MS, c, w->clouds[c].life);
@@ -593,11 +595,13 @@ void sim_fault_heal(struct sim_world *w)
 			sim_kv_crash_after(w->clouds[c].state, UINT64_MAX);
 		}
 	}
-	for (uint32_t i = 0; i < w->topology->edge_count; i++) {
+	for (uint32_t i = 0; i < w->plan->edge_count; i++) {
 		struct sim_edge *e = &w->edges[i];
 		disk_free(w, e->pid, false);
 		e->skew_ns = e->stalled_until_ns = 0;
 		sim_disk_lie(e->disk, false);
+		if (!e->exists)
+			continue;
 		if (!e->up) {
 			e->life++;
 			sim_plan_event(w, SIM_EDGE_START, sim_range(&w->fault_rand, 10, 1000) * NS_PER_MS, e->pid, e->life);

@@ -24,7 +24,7 @@ static void note_batch(struct sim_world *w, uint32_t group, uint64_t index, stru
 		size_t n = e.batch.edge.n < sizeof(name) - 1 ? e.batch.edge.n : sizeof(name) - 1;
 		memcpy(name, e.batch.edge.p, n);
 		name[n] = '\0';
-		int edge = topology_edge(w->topology, name);
+		int edge = sim_plan_edge(w->plan, name);
 		struct sim_lane *lane = edge < 0 ? NULL : &w->lanes[edge][group - 1];
 		if (lane && e.batch.seq && e.batch.seq <= lane->count && !lane->at[e.batch.seq - 1].index)
 			lane->at[e.batch.seq - 1].index = index;
@@ -93,10 +93,23 @@ static bool log_entry(struct sim_cloud *c, struct kv_txn *txn, uint32_t group, u
 	return !r.err;
 }
 
+/* It held the group, does no longer, and may do so again. */
+static bool was_dropped(struct sim_cloud *c, uint32_t group)
+{
+	struct bytes config;
+	bool is_void = false;
+	if (!c->w->plan->change_count)
+		return false;
+	apply_group_start(c->apply, group, &config, &is_void);
+	return is_void;
+}
+
 void sim_group_committed(struct sim_cloud *c, uint32_t group, uint64_t index)
 {
 	struct sim_world *w = c->w;
 	struct kv_txn *txn;
+	if (group < SIM_GROUPS_MAX && index < c->seen[group] && was_dropped(c, group))
+		c->seen[group] = 0;
 	if (group >= SIM_GROUPS_MAX || index < c->seen[group]) {
 		sim_fail(w, "cloud %u: the committed index of group %u fell to %llu", c->pid, group, (unsigned long long)index);
 		return;
@@ -197,10 +210,12 @@ void sim_group_written(struct sim_cloud *c, unsigned db, struct bytes key, struc
 	rd_raw(&v, KV_RECORD_HEAD);
 	uint64_t term = rd_u64(&v);
 	uint8_t kind = rd_u8(&v);
-	if (rd_finish(&k) || v.err || group > w->topology->shards || !sim_cloud_holds(c, group)) {
+	if (rd_finish(&k) || v.err || group > w->topology->shards) {
 		sim_fail(w, "cloud %u writes a log record of group %u that is none", c->pid, group);
 		return;
 	}
+	if (kind == RAFT_ENTRY_CONFIG && index > w->groups[group].config_written)
+		w->groups[group].config_written = index;
 	written_grow(w);
 	uint64_t id = sim_mix(sim_mix(sim_mix(index) ^ term) + group) | 1, hash = sim_hash_bytes(v.p, rd_left(&v)) ^ kind;
 	struct sim_written *s = written_slot(w, id);
@@ -340,17 +355,69 @@ static bool config_of(const struct sim_group *g, struct raft_config *ret)
 	return false;
 }
 
+bool sim_group_config(const struct sim_world *w, uint32_t group, struct raft_config *ret)
+{
+	return config_of(&w->groups[group], ret);
+}
+
+static bool of_slot(uint64_t member, uint32_t slot)
+{
+	return (member & ((UINT64_C(1) << CONSENSUS_NODE_BITS) - 1)) == slot;
+}
+
+bool sim_group_is_out(const struct sim_cloud *c)
+{
+	for (uint32_t g = 0; g <= c->w->topology->shards; g++) {
+		struct raft_config config;
+		if (c->w->groups[g].config_written > c->w->groups[g].count)
+			return false;
+		if (!config_of(&c->w->groups[g], &config))
+			continue;
+		for (uint32_t i = 0; i < config.count; i++)
+			if (config.members[i].id == c->member)
+				return false;
+	}
+	return true;
+}
+
+/* As below. Where members change, two voters would have to be there both, so there must be three at least; and what is not
+ * committed yet may be of fewer. */
+static bool may_wipe_of_changing(const struct sim_world *w, const struct sim_cloud *c)
+{
+	for (uint32_t g = 0; g <= w->topology->shards; g++) {
+		struct raft_config config;
+		uint32_t others = 0;
+		if (!config_of(&w->groups[g], &config) || w->groups[g].config_written > w->groups[g].count)
+			return false;
+		bool own = false;
+		for (uint32_t i = 0; i < config.count; i++)
+			own = own || of_slot(config.members[i].id, c->slot);
+		for (uint32_t i = 0; own && i < config.count; i++) {
+			if (of_slot(config.members[i].id, c->slot))
+				continue;
+			if (is_lost(w, config.members[i].id))
+				return false;
+			others += config.members[i].voter;
+		}
+		if (own && others < 2)
+			return false;
+	}
+	return w->lost_count < SIM_LOST_MAX;
+}
+
 /* Raft survives the loss of a folder when every other voter's is there: what was committed is on a majority of them all, and
  * the loser's successor is a voter only once it has everything. So one at a time in each group; the same one may lose it again
  * meanwhile. */
 bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c)
 {
+	if (w->plan->change_count)
+		return may_wipe_of_changing(w, c);
 	if (w->topology->replicas < 3 || w->lost_count == SIM_LOST_MAX)
 		return false;
 	for (uint32_t g = 0; g <= w->topology->shards; g++) {
 		struct raft_config config;
 		uint32_t others = 0;
-		if (!sim_cloud_holds(c, g))
+		if (!sim_placed(w, g, c->pid))
 			continue;
 		if (!config_of(&w->groups[g], &config))
 			return false;

@@ -9,6 +9,7 @@
 #include "common/err.h"
 #include "common/line.h"
 #include "common/topology.h"
+#include "tests/sim/sim_script.h"
 
 const char *const sim_tag_keys[SIM_TAG_KEYS] = {"sensor", "site", "kind"};
 
@@ -20,6 +21,7 @@ static const char *const sensors[] = {
 static const char *const sites[] = {"north", "south", "sou th"};
 static const char *const kinds[] = {"a", "b"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define FIRST_CLOUDS_MAX 5 /* of a cluster that begins */
 
 /* ---- the topology's text ------------------------------------------------------------------------------------- */
 
@@ -154,58 +156,146 @@ static void put_cluster_size(const struct sim_plan *p, struct sim_rand *r, uint3
 		*ret_clouds = (uint32_t)sim_range(r, 1, 4);
 		*ret_replicas = 1;
 	} else if (u >= 0.85) {
-		*ret_clouds = (uint32_t)sim_range(r, 4, SIM_CLOUDS_MAX);
+		*ret_clouds = (uint32_t)sim_range(r, 4, FIRST_CLOUDS_MAX);
 		*ret_replicas = *ret_clouds == 5 && sim_chance(r, 0.4) ? 5 : 3;
 	}
 }
 
-static void put_topology(struct sim_plan *p, struct sim_rand *r)
+/* What the text is made of besides nodes comes first: their number must not change what else a seed has. */
+static void put_topology(struct sim_plan *p, struct sim_rand *r, enum sim_script script, struct sim_text *t)
 {
-	uint32_t clouds, replicas;
-	put_cluster_size(p, r, &clouds, &replicas);
+	uint32_t clouds;
+	put_cluster_size(p, r, &clouds, &t->replicas);
 	/* Idle groups cost as much as busy ones: most seeds have few. */
 	uint32_t edges = p->failover ? 2 : (uint32_t)sim_range(r, 1, sim_chance(r, 0.8) ? 3 : SIM_EDGES_MAX);
 	uint32_t shards = p->failover ? 3 : (uint32_t)sim_range(r, 1, sim_chance(r, 0.85) ? 3 : 6);
 	uint32_t streams = (uint32_t)sim_range(r, 1, sim_chance(r, 0.7) ? 2 : 3);
-	buf_printf(&p->yaml,
-	    "version: 1\n"
-	    "cluster:\n"
-	    "  name: sim\n"
-	    "  shards: %u\n"
-	    "  replicas: %u\n"
-	    "  security: none\n"
-	    "  partitioned_after: %" PRId64 "s\n"
-	    "cloud:\n",
-	    shards, replicas, sim_range(r, 4, 12));
+	t->partitioned_after_s = sim_range(r, 4, 12);
+	if (script != SCRIPT_NONE) { /* a node more costs more than an edge */
+		edges = edges > 2 ? 2 : edges;
+		shards = shards > 3 ? 3 : shards;
+		streams = 1;
+	}
+	t->shards = shards;
 	for (uint32_t c = 0; c < clouds; c++)
-		buf_printf(&p->yaml,
-		    "  - {name: cloud-%u, listen: \"tcp://127.0.0.1:%u\", http: \"127.0.0.1:%u\", data: run/cloud-%u}\n",
-		    c + 1, 7101 + c, 8101 + c, c + 1);
+		t->has[c] = true;
 	put_edges(p, r, edges);
 	buf_printf(&p->yaml, "streams:\n");
 	for (unsigned s = 0; s < streams; s++)
 		put_stream(p, r, s + 1, edges);
+	t->rest = p->yaml;
+	p->yaml = (struct buf){0};
+	if (script != SCRIPT_NONE) {
+		struct sim_rand own = {sim_mix(p->seed ^ UINT64_C(0xc4a9e))};
+		sim_script_begin(script, &own, t);
+		sim_text_put(t, &p->yaml);
+		sim_script_members(p, script, &own, t);
+	} else {
+		sim_text_put(t, &p->yaml);
+	}
 }
 
-static int load_topology(struct sim_plan *p, char **ret_why)
+void sim_plan_tune(const struct sim_plan *p, struct topology *t)
 {
-	struct buf errors = {0};
-	int rc = topology_parse("sim.yaml", p->yaml.data, p->yaml.len, &p->topology, &errors);
-	if (rc) {
-		*ret_why = xasprintf("%s%s", buf_cstr(&p->yaml), buf_cstr(&errors));
-		buf_free(&errors);
-		return rc;
-	}
-	buf_free(&errors);
-	struct topology *t = p->topology;
-	for (size_t e = 0; e < t->edge_count; e++) {
-		struct edge_conf *c = &t->edges[e];
-		struct sim_rand r = {sim_mix(p->seed + e)};
+	for (size_t i = 0; i < t->edge_count; i++) {
+		struct edge_conf *c = &t->edges[i];
+		int edge = sim_plan_edge(p, c->name);
+		weir_assert(edge >= 0);
+		struct sim_rand r = {sim_mix(p->seed + (uint64_t)edge)};
 		c->tick_ns = p->failover ? 100 * NS_PER_MS : sim_range(&r, 1, 10) * 100 * NS_PER_MS;
 		c->memory_bytes = sim_chance(&r, 0.3) ? 32 * 1024 : 1024 * 1024;
 		c->disk_bytes = p->small_disk ? (uint64_t)sim_range(&r, 24, 96) * 1024 : 8 * 1024 * 1024;
 	}
+}
+
+static int parse_text(const struct buf *yaml, struct topology **ret_topology, char **ret_why)
+{
+	struct buf errors = {0};
+	int rc = topology_parse("sim.yaml", yaml->data, yaml->len, ret_topology, &errors);
+	if (rc) {
+		struct buf copy = {0};
+		buf_put(&copy, yaml->data, yaml->len);
+		*ret_why = xasprintf("%s%s", buf_cstr(&copy), buf_cstr(&errors));
+		buf_free(&copy);
+	}
+	buf_free(&errors);
+	return rc;
+}
+
+static void add_name(char (*names)[SIM_NAME_MAX], uint32_t *count, uint32_t max, const char *name)
+{
+	for (uint32_t i = 0; i < *count; i++)
+		if (!strcmp(names[i], name))
+			return;
+	weir_assert(*count < max && strlen(name) < SIM_NAME_MAX);
+	snprintf(names[(*count)++], SIM_NAME_MAX, "%s", name);
+}
+
+static void add_names(struct sim_plan *p, const struct topology *t)
+{
+	for (size_t i = 0; i < t->cloud_count; i++)
+		add_name(p->clouds, &p->cloud_count, SIM_CLOUDS_MAX, t->clouds[i].name);
+	for (size_t i = 0; i < t->edge_count; i++)
+		add_name(p->edges, &p->edge_count, SIM_EDGES_MAX, t->edges[i].name);
+}
+
+static int load_topologies(struct sim_plan *p, char **ret_why)
+{
+	int rc = parse_text(&p->yaml, &p->topology, ret_why);
+	if (!rc)
+		add_names(p, p->topology);
+	for (uint32_t i = 0; i < p->change_count && !rc; i++) {
+		struct sim_change *c = &p->changes[i];
+		if (c->deed != SIM_APPLY_TEXT)
+			continue;
+		rc = parse_text(&c->yaml, &c->topology, ret_why);
+		if (!rc)
+			add_names(p, c->topology);
+	}
+	if (rc)
+		return rc;
+	sim_plan_tune(p, p->topology);
+	for (uint32_t i = 0; i < p->change_count; i++) {
+		struct sim_change *c = &p->changes[i];
+		char name[SIM_NAME_MAX];
+		if (c->topology)
+			sim_plan_tune(p, c->topology);
+		snprintf(name, sizeof(name), "cloud-%u", c->cloud + 1);
+		int cloud = c->deed == SIM_APPLY_TEXT ? 0 : sim_plan_cloud(p, name);
+		weir_assert(cloud >= 0);
+		c->cloud = (uint32_t)cloud;
+	}
 	return 0;
+}
+
+static int find_name(const char (*names)[SIM_NAME_MAX], uint32_t count, const char *name)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (!strcmp(names[i], name))
+			return (int)i;
+	return -1;
+}
+
+int sim_plan_cloud(const struct sim_plan *p, const char *name)
+{
+	return find_name(p->clouds, p->cloud_count, name);
+}
+
+int sim_plan_edge(const struct sim_plan *p, const char *name)
+{
+	return find_name(p->edges, p->edge_count, name);
+}
+
+const struct edge_conf *sim_plan_edge_conf(const struct sim_plan *p, uint32_t edge)
+{
+	int i = topology_edge(p->topology, p->edges[edge]);
+	const struct topology *t = p->topology;
+	for (uint32_t k = 0; k < p->change_count && i < 0; k++) {
+		t = p->changes[k].topology ? p->changes[k].topology : t;
+		i = topology_edge(t, p->edges[edge]);
+	}
+	weir_assert(i >= 0);
+	return &t->edges[i];
 }
 
 /* ---- readings ------------------------------------------------------------------------------------------------ */
@@ -474,15 +564,20 @@ struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 	gen_world(p, &world);
 	if (failover)
 		gen_failover(p, &world);
-	put_topology(p, &text);
-	if (load_topology(p, ret_why)) {
+	struct sim_rand scripts = {sim_mix(seed ^ UINT64_C(0x5c819))};
+	struct sim_text first = {0};
+	put_topology(p, &text, sim_script_pick(p, &scripts), &first);
+	buf_free(&first.rest);
+	if (load_topologies(p, ret_why)) {
 		sim_plan_free(p);
 		return NULL;
 	}
 	bool calm = sim_chance(&readings, 0.3) || failover;
-	for (size_t e = 0; e < p->topology->edge_count; e++)
-		for (size_t s = 0; s < p->topology->edges[e].source_count; s++)
-			gen_source(p, &p->sources[e][s], &readings, calm, p->topology->edges[e].idle_after_ns);
+	for (uint32_t e = 0; e < p->edge_count; e++) {
+		const struct edge_conf *conf = sim_plan_edge_conf(p, e);
+		for (size_t s = 0; s < conf->source_count; s++)
+			gen_source(p, &p->sources[e][s], &readings, calm, conf->idle_after_ns);
+	}
 	p->scenario_edge = (uint32_t)sim_below(&world, p->topology->edge_count);
 	return p;
 }
@@ -497,8 +592,11 @@ void sim_plan_free(struct sim_plan *p)
 			free(p->sources[e][s].lines);
 		}
 	}
-	if (p->topology)
-		topology_free(p->topology);
+	topology_free(p->topology);
+	for (uint32_t i = 0; i < p->change_count; i++) {
+		topology_free(p->changes[i].topology);
+		buf_free(&p->changes[i].yaml);
+	}
 	buf_free(&p->yaml);
 	free(p);
 }

@@ -18,7 +18,9 @@
 #define SIM_FIELDS_MAX 3
 #define SIM_SOURCES_MAX 3
 #define SIM_EDGES_MAX 5
-#define SIM_CLOUDS_MAX 5
+#define SIM_CLOUDS_MAX 7 /* ever, in one run */
+#define SIM_NAME_MAX 16
+#define SIM_CHANGES_MAX 8
 #define SIM_WALL_BASE_NS (INT64_C(2208988800) * NS_PER_SEC) /* 2040-01-01: later than any build */
 #define SIM_FAULTS_NS (60 * NS_PER_SEC)
 #define SIM_HEAL_MAX_NS (180 * NS_PER_SEC) /* after healing all must have come to rest within this */
@@ -67,10 +69,35 @@ struct sim_net_conf {
 
 enum sim_scenario { SIM_PLAIN, SIM_CLONE, SIM_RESTORE, SIM_EMPTY, SIM_READMIT };
 
+/* What an operator does: one after the other, each when its time has come and the one before is done. */
+enum sim_deed {
+	SIM_APPLY_TEXT,   /* makes a topology file the cluster's, asking until it is in force; starts the nodes and edges that it adds */
+	SIM_STOP_CLOUD,   /* stops a node until the world heals */
+	SIM_LOSE_CLOUD,   /* a node is gone for good, with its folder */
+	SIM_RETIRE_CLOUD, /* waits until a removed node is out of the cluster, and stops it */
+	SIM_START_CLOUD   /* starts a node that was retired, with the folder that it has, though the cluster does not list it */
+};
+
+struct sim_change {
+	int64_t at_ns;
+	enum sim_deed deed;
+	uint32_t cloud;            /* process; all but APPLY_TEXT */
+	struct buf yaml;           /* APPLY_TEXT */
+	struct topology *topology; /* owned: as the text alone has it, places of nodes included; else NULL */
+	bool empties;              /* APPLY_TEXT: folders of nodes that are added again are emptied first */
+};
+
 struct sim_plan {
 	uint64_t seed;
-	struct topology *topology; /* owned */
+	struct topology *topology; /* owned: that the world begins with */
 	struct buf yaml;
+	/* All that ever take part, by number: a process has one for ever, whatever place each topology gives it. Names as in the
+	 * topologies. */
+	char clouds[SIM_CLOUDS_MAX][SIM_NAME_MAX], edges[SIM_EDGES_MAX][SIM_NAME_MAX];
+	uint32_t cloud_count, edge_count;
+	struct sim_change changes[SIM_CHANGES_MAX];
+	uint32_t change_count;
+	const char *change_name; /* static: what kind of changes; NULL: none */
 	struct sim_source sources[SIM_EDGES_MAX][SIM_SOURCES_MAX];
 	struct sim_net_conf net;
 	enum sim_scenario scenario;
@@ -94,6 +121,13 @@ struct sim_plan {
  * failover: a world for figures: three healthy clouds, one of them killed now and then, and sources that never rest. */
 struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why);
 void sim_plan_free(struct sim_plan *p);
+/* Process numbers; -1: none. */
+int sim_plan_cloud(const struct sim_plan *p, const char *name);
+int sim_plan_edge(const struct sim_plan *p, const char *name);
+/* Of the first topology that has the edge. */
+const struct edge_conf *sim_plan_edge_conf(const struct sim_plan *p, uint32_t edge);
+/* What a topology's text cannot say of the edges: small limits, short ticks. Of any topology of this world. */
+void sim_plan_tune(const struct sim_plan *p, struct topology *t);
 /* Whether no reading can come late to this stream: then a final window must never change. */
 bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s);
 

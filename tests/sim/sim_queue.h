@@ -28,6 +28,7 @@ enum sim_event_type {
 	SIM_SCENARIO,
 	SIM_HEAL,
 	SIM_CHECK,
+	SIM_OPERATE,
 	SIM_EVENT_TYPES
 };
 const char *sim_event_text(enum sim_event_type t);

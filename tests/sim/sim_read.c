@@ -59,7 +59,7 @@ static bool read_new(struct sim_world *w, uint32_t cloud, uint32_t shard, bool s
 
 static uint32_t some_replica(struct sim_world *w, uint32_t shard)
 {
-	return topology_replica(w->topology, shard + 1, (uint32_t)sim_below(&w->net_rand, w->topology->replicas));
+	return sim_replica(w, shard + 1, (uint32_t)sim_below(&w->net_rand, sim_replicas(w, shard + 1)));
 }
 
 /* Whom a client would come to in the end: the leader that some node names; sometimes just any replica. */
@@ -67,7 +67,8 @@ static uint32_t whom_to_ask(struct sim_world *w, uint32_t shard)
 {
 	const struct sim_cloud *any = &w->clouds[sim_below(&w->net_rand, w->cloud_count)];
 	int leader = any->up && sim_chance(&w->net_rand, 0.8) ? node_leader(any->node, shard + 1) : -1;
-	return leader >= 0 ? (uint32_t)leader : some_replica(w, shard);
+	int pid = leader >= 0 ? sim_pid_at(w, any->topology, (uint32_t)leader) : -1;
+	return pid >= 0 ? (uint32_t)pid : some_replica(w, shard);
 }
 
 static void sweep_begin(struct sim_world *w)

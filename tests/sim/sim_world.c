@@ -92,7 +92,7 @@ static void edge_event(struct sim_world *w, const struct sim_event *ev)
 		e->tick_planned = false;
 		sim_edge_tick(e);
 	} else {
-		sim_plan_event(w, SIM_EDGE_TICK, w->topology->edges[e->edge].tick_ns, e->pid, e->life);
+		sim_plan_event(w, SIM_EDGE_TICK, sim_edge_conf(e)->tick_ns, e->pid, e->life);
 		sim_edge_tick(e);
 	}
 }
@@ -233,6 +233,9 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	case SIM_CHECK:
 		check_event(w);
 		break;
+	case SIM_OPERATE:
+		sim_operator_run(w);
+		break;
 	case SIM_EVENT_TYPES:
 		break;
 	}
@@ -248,7 +251,7 @@ static void dump(struct sim_world *w)
 		pipeline_metrics(w->edges[i].pipeline, &b);
 		printf("--- edge %u, disk of %llu bytes, limit %llu\n%s", w->edges[i].pid,
 		    (unsigned long long)sim_disk_used(w->edges[i].disk),
-		    (unsigned long long)w->topology->edges[w->edges[i].edge].disk_bytes, buf_cstr(&b));
+		    (unsigned long long)sim_edge_conf(&w->edges[i])->disk_bytes, buf_cstr(&b));
 		buf_free(&b);
 	}
 }
@@ -268,28 +271,31 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	w->disk_rand = sim_fork(&r);
 	w->proc_rand = sim_fork(&r);
 	weir_assert(plan->topology->shards <= SIM_SHARDS_MAX && plan->topology->stream_count <= SIM_STREAMS_MAX);
-	w->cloud_count = (uint32_t)plan->topology->cloud_count;
+	w->cloud_count = plan->cloud_count;
 	w->last_wiped = w->cloud_count;
-	w->edge_count = (uint32_t)plan->topology->edge_count;
+	w->edge_count = plan->edge_count;
 	for (size_t i = 0; i < STREAMS_MAX; i++)
 		w->final_seen[i] = INT64_MIN;
 	for (uint32_t c = 0; c < w->cloud_count; c++)
 		sim_cloud_init(w, &w->clouds[c], c);
 	for (uint32_t e = 0; e < w->edge_count; e++) {
 		sim_edge_init(w, &w->edges[e], w->cloud_count + e, e);
-		w->edges[e].exists = true;
+		w->edges[e].exists = w->edges[e].file != NULL;
 	}
 }
 
 static void start(struct sim_world *w)
 {
 	for (uint32_t c = 0; c < w->cloud_count; c++)
-		sim_plan_event(w, SIM_NODE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, c, 0);
+		if (w->clouds[c].wanted)
+			sim_plan_event(w, SIM_NODE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, c, 0);
 	for (uint32_t e = 0; e < w->edge_count; e++)
-		sim_plan_event(w, SIM_EDGE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, w->cloud_count + e, 0);
+		if (w->edges[e].exists)
+			sim_plan_event(w, SIM_EDGE_START, sim_range(&w->proc_rand, 0, 3000) * NS_PER_MS, w->cloud_count + e, 0);
 	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
 	sim_plan_event(w, SIM_READS, CHECK_EVERY_NS, 0, 0);
 	sim_fault_plan(w);
+	sim_operator_plan(w);
 }
 
 static void run(struct sim_world *w)
@@ -326,6 +332,7 @@ static void clear(struct sim_world *w)
 		else if (ev.type == SIM_STATE_DURABLE)
 			free(ev.ptr);
 	sim_queue_free(&w->queue);
+	topology_free(w->newest);
 	sim_group_free(w);
 	sim_read_free(w);
 	for (size_t e = 0; e < SIM_EDGES_MAX; e++)
@@ -352,7 +359,7 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool ve
 	w->mutant = mutant;
 	w->verbose = verbose;
 	if (verbose)
-		printf("%s", buf_cstr(&plan->yaml));
+		printf("%s%s\n", buf_cstr(&plan->yaml), plan->change_name ? plan->change_name : "");
 	init(w, plan);
 	start(w);
 	run(w);

@@ -87,14 +87,19 @@ struct sim_feed {
 
 struct sim_edge {
 	struct sim_world *w;
-	uint32_t pid, edge; /* edge: number in the topology */
-	bool exists;      /* the clone only from its scenario on */
+	uint32_t pid, edge; /* edge: number in the plan */
+	bool exists;      /* the clone only from its scenario on, an added one from its change on */
 	bool up, paused, tick_planned;
 	uint64_t life;
 	struct sim_disk *disk;
 	struct kv *kv;
+	const struct topology *file;     /* the plan's: that it was begun with */
+	const struct topology *topology; /* held: that it goes by, or went by last */
+	uint32_t number;                 /* its own there */
+	const struct topology *next;     /* held: taken, and not in the spool yet; NULL: none */
+	struct buf next_map;
 	struct pipeline *pipeline;
-	uint32_t cloud;   /* connected to */
+	uint32_t cloud;   /* connected to: process */
 	bool connected;
 	uint64_t conn;
 	int64_t skew_ns;
@@ -143,6 +148,7 @@ struct sim_group {
 	size_t count, cap;
 	struct sim_leader *leaders; /* a hash table by term */
 	size_t leader_count, leader_cap;
+	uint64_t config_written; /* highest index at which a configuration was written to any log */
 };
 
 /* What was written to any log, by (group, index, term): equal on all. */
@@ -182,6 +188,13 @@ struct sim_cloud {
 	bool damaged; /* its disk was, and it may still lack what it had there */
 	uint64_t life;
 	struct sim_disk *log_disk, *state_disk;
+	bool wanted;                     /* it is to run: its operator starts it again */
+	const struct topology *file;     /* the plan's: that it is started with; NULL: none yet */
+	const struct topology *topology; /* held: that it goes by, or went by last */
+	uint32_t slot;                   /* its place there */
+	struct buf map;                  /* kept for the next start; empty: none */
+	bool reopens;                    /* the map has another place for it than it was opened at */
+	int64_t removed_ns;              /* since when the map that it goes by has it at another place; 0: it does not */
 	struct kv *log, *state;
 	struct apply *apply;
 	struct node *node;
@@ -193,7 +206,7 @@ struct sim_cloud {
 	struct apply_job *apply_jobs[SIM_JOBS_MAX];
 	size_t apply_first, apply_count;
 	bool apply_busy, commit_planned;
-	uint64_t peer_conn[SIM_CLOUDS_MAX], bulk_conn[SIM_CLOUDS_MAX];
+	uint64_t peer_conn[SIM_CLOUDS_MAX], bulk_conn[SIM_CLOUDS_MAX]; /* by process */
 	struct snapshots *snapshots;
 	uint64_t false_id, true_id; /* of a snapshot that a mutant's head lies about */
 	struct sim_sleep sleep;
@@ -245,6 +258,13 @@ struct sim_cursor_at {
 	uint32_t n;
 };
 
+/* What the operator is at: sim_operator.c. */
+struct sim_operator {
+	uint32_t next;  /* change */
+	bool prepared;  /* what it adds was started */
+	bool asked;     /* a node was, and has not answered yet */
+};
+
 struct sim_told;
 
 /* What a watcher of everything was told last. */
@@ -256,7 +276,9 @@ struct sim_watch {
 
 struct sim_world {
 	const struct sim_plan *plan;
-	const struct topology *topology;
+	const struct topology *topology; /* that it began with: clouds are at their process' numbers, as far as it has them */
+	const struct topology *newest;   /* held: of the latest map that any node goes by; NULL: none yet */
+	struct sim_operator operator;
 	enum sim_mutant mutant;
 	bool verbose;
 	bool no_faults; /* healed */
@@ -350,7 +372,34 @@ void sim_net_free_frame(void *frame);
 /* What a mutant's network makes up: a frame of one cloud that reaches another. */
 void sim_net_forge(struct sim_world *w, uint32_t from, uint32_t to, const void *frame, size_t len);
 
+/* sim_place.c: nodes have a place in each topology, and one number as processes. */
+const struct topology *sim_topology(const struct sim_world *w); /* the latest, or the first */
+/* A node's process; -1: nobody has that place. */
+int sim_pid_at(const struct sim_world *w, const struct topology *t, uint32_t slot);
+/* The place of a process; -1: none. */
+int sim_slot_of(const struct sim_world *w, const struct topology *t, uint32_t pid);
+/* As topology_replicas, topology_replica, topology_rank, of the latest topology and processes. */
+uint32_t sim_replicas(const struct sim_world *w, uint32_t group);
+uint32_t sim_replica(const struct sim_world *w, uint32_t group, uint32_t rank);
+bool sim_placed(const struct sim_world *w, uint32_t group, uint32_t pid);
+void sim_map_seen(struct sim_world *w, const struct topology *t);
+/* A topology of a map, as a process makes it; NULL: it is none, which fails the run. before: may be NULL. */
+struct topology *sim_map_topology(struct sim_world *w, struct bytes map, const struct topology *before);
+
+/* sim_operator.c: the plan's changes. */
+void sim_operator_plan(struct sim_world *w);
+void sim_operator_run(struct sim_world *w); /* the SIM_OPERATE event's */
+bool sim_operator_done(const struct sim_world *w);
+const char *sim_deed_text(enum sim_deed d);
+
+/* sim_adopt.c: an edge's topology. */
+void sim_adopt_start(struct sim_edge *e); /* its kept map, or its file; the spool is open */
+void sim_adopt_turn(struct sim_edge *e);  /* after a tick */
+bool sim_adopt_at_rest(const struct sim_edge *e);
+const struct edge_conf *sim_edge_conf(const struct sim_edge *e);
+
 /* sim_edge.c */
+const struct pipeline_io *sim_edge_io(void);
 void sim_edge_init(struct sim_world *w, struct sim_edge *e, uint32_t pid, uint32_t edge);
 void sim_edge_start(struct sim_edge *e);
 void sim_edge_crash(struct sim_edge *e);   /* as kill -9 */
@@ -378,10 +427,10 @@ void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *dur
 void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len);
 void sim_cloud_free(struct sim_cloud *c);
 void sim_cloud_read(struct sim_cloud *c, uint64_t context);
+void sim_cloud_turn(struct sim_cloud *c);  /* after it was asked something */
 void sim_cloud_wipe(struct sim_cloud *c);  /* of one that is down: its folder is lost */
 /* Its state of the group starts anew: what is compared with what was there before. */
 void sim_cloud_forget(struct sim_cloud *c, uint32_t group);
-bool sim_cloud_holds(const struct sim_cloud *c, uint32_t group);
 struct node_time sim_cloud_time(const struct sim_cloud *c);
 
 /* sim_fault.c */
@@ -413,6 +462,11 @@ bool sim_cloud_damage_log(struct sim_cloud *c);
 int sim_damage_void(struct sim_cloud *c);
 /* Another cloud's disk was damaged, and that is not repaired yet. */
 bool sim_damage_heals(struct sim_world *w, const struct sim_cloud *but);
+/* No committed configuration has it, or one of its slot. */
+/* The configuration that is committed last; false: none is. */
+struct raft_config;
+bool sim_group_config(const struct sim_world *w, uint32_t group, struct raft_config *ret);
+bool sim_group_is_out(const struct sim_cloud *c);
 bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c);
 void sim_group_replay(struct sim_world *w); /* at the end */
 void sim_group_free(struct sim_world *w);
