@@ -5,10 +5,12 @@
 
 #include "cloudd/apply.h"
 #include "cloudd/entry.h"
+#include "cloudd/map_apply.h"
 #include "cloudd/node.h"
 #include "cloudd/result.h"
 #include "cloudd/state.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "common/topology.h"
 #include "tests/golden/golden_impl.h"
 #include "tests/golden/sample.h"
@@ -141,6 +143,37 @@ static void put_outbox(const struct topology *t, struct kv_txn *txn, uint32_t sh
 	buf_free(&rows);
 }
 
+static const char *cloud_text(enum cloud_state s)
+{
+	static const char *const texts[] = {[CLOUD_MEMBER] = "member", [CLOUD_LEAVING] = "leaving", [CLOUD_DEAD] = "dead", [CLOUD_GONE] = "gone"};
+	return texts[s];
+}
+
+static void put_map(struct kv_txn *txn, uint32_t group, struct buf *out)
+{
+	struct bytes raw;
+	struct cluster_map m;
+	if (map_record(txn, STATE_DB_GROUP(group), &raw) || map_decode(raw, &m)) {
+		buf_printf(out, "group %u: no map\n", group);
+		return;
+	}
+	buf_printf(out, "group %u: map %llu, its text %zu bytes of map %llu\n", group, (unsigned long long)m.version, m.text_len,
+	    (unsigned long long)m.text_version);
+	for (size_t i = 0; i < m.node_count; i++)
+		buf_printf(out, "  node %zu '%s' %s '%s' '%s'\n", i, m.nodes[i].name, cloud_text(m.nodes[i].state), m.nodes[i].listen, m.nodes[i].http);
+	for (uint32_t g = 0; g < m.group_count; g++)
+		for (uint32_t r = 0; r < m.places[g].count; r++)
+			buf_printf(out, "  place of group %u: node %u\n", g, (unsigned)m.places[g].nodes[r]);
+	for (size_t i = 0; i < m.stream_count; i++) {
+		const struct map_stream *v = &m.streams[i];
+		buf_printf(out, "  stream %s version %u of %u %s from %lld answers until %lld until %lld: %s\n", v->name, v->version, v->fingerprint,
+		    stream_phase_text(v->phase), (long long)v->from_ns, (long long)v->answers_until_ns, (long long)v->until_ns, v->definition);
+	}
+	for (size_t i = 0; i < m.revoked_count; i++)
+		buf_printf(out, "  revoked %s\n", m.revoked[i]);
+	map_clear(&m);
+}
+
 static void put_meta(struct kv_txn *txn, struct buf *out)
 {
 	struct meta_state m;
@@ -178,24 +211,61 @@ static void put_group(struct kv_txn *txn, uint32_t group, struct buf *out, struc
 	    (unsigned long long)info.term, (unsigned long long)digest.hi, (unsigned long long)digest.lo);
 }
 
+static void put_streams(const struct topology *t, struct kv_txn *txn, uint32_t shard, struct buf *out)
+{
+	for (size_t i = 0; i < t->stream_count; i++) {
+		buf_printf(out, "shard %u, version %u: ", shard, t->streams[i].version);
+		put_windows(t, txn, shard, &t->streams[i], out);
+		put_outbox(t, txn, shard, &t->streams[i], out);
+	}
+}
+
+/* By the map that is stored, with all versions of its streams. */
 static void put_state(const struct sample *s, struct buf *out, struct buf *wrong)
 {
-	const struct topology *t = s->topology;
+	struct topology *now = sample_topology_now(s);
+	const struct topology *t = now ? now : s->topology;
 	struct kv *kv = sim_kv_open(s->state, 1);
 	struct kv_txn *txn;
 	if (!kv_begin(kv, false, &txn)) {
 		put_meta(txn, out);
-		for (uint32_t group = 0; group <= t->shards; group++)
+		for (uint32_t group = 0; group <= t->shards; group++) {
 			put_group(txn, group, out, wrong);
+			put_map(txn, group, out);
+		}
 		for (uint32_t shard = 0; shard < t->shards; shard++)
-			for (size_t i = 0; i < t->stream_count; i++) {
-				buf_printf(out, "shard %u: ", shard);
-				put_windows(t, txn, shard, &t->streams[i], out);
-				put_outbox(t, txn, shard, &t->streams[i], out);
-			}
+			put_streams(t, txn, shard, out);
 		kv_abort(txn);
 	}
 	kv_close(kv);
+	topology_free(now);
+}
+
+static uint64_t map_version_of(struct bytes raw)
+{
+	struct cluster_map m;
+	if (map_decode(raw, &m))
+		return 0;
+	uint64_t version = m.version;
+	map_clear(&m);
+	return version;
+}
+
+/* What changes the map, and tells the shards of it. */
+static void put_map_entry(const struct entry *e, struct buf *out)
+{
+	if (e->kind == ENTRY_TOPOLOGY)
+		buf_printf(out, ", topology of %u bytes against map %llu", e->topology.text_bytes, (unsigned long long)e->topology.base_version);
+	else if (e->kind == ENTRY_NODE)
+		buf_printf(out, ", node %u event %u", e->node.slot, e->node.event);
+	else if (e->kind == ENTRY_CUT)
+		buf_printf(out, ", %.*s version %u %s %lld", (int)e->cut.stream.n, (const char *)e->cut.stream.p, e->cut.version,
+		    e->cut.retire ? "is retired" : "takes over at", (long long)e->cut.t_ns);
+	else if (e->kind == ENTRY_REVOKE)
+		buf_printf(out, ", %.*s is %s", (int)e->revoke.edge.n, (const char *)e->revoke.edge.p, e->revoke.revoked ? "revoked" : "allowed");
+	else if (e->kind == ENTRY_MAP)
+		buf_printf(out, ", map %llu as %llu after %llu", (unsigned long long)map_version_of(e->map.map),
+		    (unsigned long long)e->map.meta_index, (unsigned long long)e->map.after);
 }
 
 static void put_log_entry(void *arg, unsigned db, struct bytes key, struct bytes value)
@@ -210,11 +280,22 @@ static void put_log_entry(void *arg, unsigned db, struct bytes key, struct bytes
 	buf_printf(out, "group %u entry %llu term %llu kind %u", db - LOG_DB_GROUP(0), index, term, kind);
 	if (kind == DATA_KIND && !entry_decode(bytes_of(value.p + LOG_HEAD, value.n - LOG_HEAD), &e)) {
 		buf_printf(out, ".%u at %lld", (unsigned)e.kind, (long long)e.time_ns);
+		put_map_entry(&e, out);
 		entry_clear(&e);
 	} else if (kind == DATA_KIND) {
 		buf_printf(out, ": does not decode");
 	}
 	buf_printf(out, "\n");
+}
+
+static void put_spool_map(const struct sample *s, struct buf *out)
+{
+	struct kv *spool = sim_kv_open(s->spool, 1);
+	struct buf raw = {0};
+	if (!pipeline_peek_map(spool, &raw))
+		buf_printf(out, "the edge goes by map %llu\n", (unsigned long long)map_version_of(bytes_of(raw.data, raw.len)));
+	buf_free(&raw);
+	kv_close(spool);
 }
 
 /* A cloud and an edge start from it all, and the edge gets rid of what it held. */
@@ -234,7 +315,9 @@ static void put_life(const struct sample *s, struct buf *out, struct buf *wrong)
 		    (unsigned long long)l.matched, (unsigned long long)l.aggregated, (unsigned long long)l.dropped,
 		    (unsigned long long)l.unmatched);
 		sample_pass(w, INT64_C(120000000000));
-		if (pipeline_fenced(sample_edge(w), &reason))
+		if (!sample_edge(w))
+			buf_printf(wrong, "the edge cannot go over to the cluster's map\n");
+		else if (pipeline_fenced(sample_edge(w), &reason))
 			buf_printf(wrong, "the edge is fenced: %s\n", reason);
 		else if (!pipeline_drained(sample_edge(w)))
 			buf_printf(wrong, "what the edge held is not acknowledged after two minutes\n");
@@ -249,6 +332,7 @@ static void put_answers(const struct sample *s, struct buf *out, struct buf *wro
 {
 	put_state(s, out, wrong);
 	sample_records(s->log, LOG_DBS(s->topology->shards), put_log_entry, out);
+	put_spool_map(s, out);
 	put_life(s, out, wrong);
 }
 
