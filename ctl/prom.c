@@ -80,9 +80,9 @@ static const char *copy_value(const char *at, const char *end, char *out, size_t
 
 bool prom_label(const struct prom_sample *s, const char *label, char *out, size_t size)
 {
-	const char *at = s->labels, *end = at + s->labels_len;
+	const char *at = s->labels ? s->labels : "", *end = at + s->labels_len;
 	size_t want = strlen(label);
-	while (at && at < end) {
+	while (at < end) {
 		size_t n = 0;
 		while (at + n < end && at[n] != '=')
 			n++;
