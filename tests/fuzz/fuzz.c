@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/map_apply.h"
+#include "cloudd/state.h"
 #include "tests/golden/sample.h"
 #include "tests/sim/sim_kv.h"
 
@@ -25,6 +27,38 @@ const struct topology *fuzz_topology(void)
 	static struct topology *topology;
 	if (!topology)
 		topology = sample_topology();
+	return topology;
+}
+
+const struct sample *fuzz_sample(void)
+{
+	static struct sample sample;
+	if (!sample.topology)
+		sample_make(&sample);
+	return &sample;
+}
+
+struct bytes fuzz_map(void)
+{
+	static struct buf map;
+	struct kv_txn *txn;
+	struct bytes raw;
+	if (!map.len) {
+		struct kv *kv = sim_kv_open(fuzz_sample()->state, 1);
+		FUZZ_CHECK(!kv_begin(kv, false, &txn) && !map_record(txn, STATE_DB_GROUP(0), &raw));
+		buf_put(&map, raw.p, raw.n);
+		kv_abort(txn);
+		kv_close(kv);
+	}
+	return fuzz_bytes(&map);
+}
+
+const struct topology *fuzz_topology_now(void)
+{
+	static struct topology *topology;
+	if (!topology)
+		topology = sample_topology_now(fuzz_sample());
+	FUZZ_CHECK(topology);
 	return topology;
 }
 

@@ -23,8 +23,13 @@ static inline struct bytes fuzz_bytes(const struct buf *b)
 	return bytes_of(b->data, b->len);
 }
 
-/* The topology of tests/golden/sample.h, made once. */
+/* The topology of tests/golden/sample.h, made once; and what has become of it in the end, with all versions of its streams. */
 const struct topology *fuzz_topology(void);
+const struct topology *fuzz_topology_now(void);
+/* All that it has stored: made once. */
+struct sample;
+const struct sample *fuzz_sample(void);
+struct bytes fuzz_map(void); /* the cluster's, in the end */
 
 /* Databases as input: [db u8][key length varint][key][value length varint][value]..., up to the first that is not whole.
  * Record heads are made on the way: what lies behind the checksums is what is tried. */

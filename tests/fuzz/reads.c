@@ -7,6 +7,7 @@
 #include "cloudd/state.h"
 #include "common/batch.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/golden/sample.h"
 
@@ -56,7 +57,7 @@ static void read_windows(struct kv_txn *txn, uint32_t shard, const struct stream
 		spec.by[i] = i;
 	struct buf out = {0};
 	bool more;
-	if (!result_query(fuzz_topology(), txn, shard, s, &spec, INT64_MAX, &out, &more))
+	if (!result_query(fuzz_topology_now(), txn, shard, s, &spec, INT64_MAX, &out, &more))
 		check_rows(&out, s);
 	buf_free(&out);
 }
@@ -67,7 +68,7 @@ static void read_outbox(struct kv_txn *txn, uint32_t shard, const struct stream_
 	uint64_t index = 0;
 	uint32_t n = 0;
 	bool reset;
-	if (!result_outbox(fuzz_topology(), txn, shard, s, &index, &n, 1000, &out, &reset))
+	if (!result_outbox(fuzz_topology_now(), txn, shard, s, &index, &n, 1000, &out, &reset))
 		check_rows(&out, s);
 	buf_free(&out);
 }
@@ -82,7 +83,7 @@ static bool on_advance(void *arg, uint64_t meta_index, struct bytes entry)
 {
 	struct entry e;
 	(void)arg, (void)meta_index;
-	FUZZ_CHECK(!entry_decode(entry, &e) && e.kind == ENTRY_ADVANCE);
+	FUZZ_CHECK(!entry_decode(entry, &e) && (e.kind == ENTRY_ADVANCE || e.kind == ENTRY_MAP));
 	entry_clear(&e);
 	return true;
 }
@@ -98,7 +99,7 @@ static void read_meta(struct kv_txn *txn)
 
 void reads_all(struct kv *state)
 {
-	const struct topology *t = fuzz_topology();
+	const struct topology *t = fuzz_topology_now();
 	struct apply_group_info info;
 	struct kv_txn *txn;
 	FUZZ_CHECK(!kv_begin(state, false, &txn));
@@ -159,7 +160,7 @@ static struct buf batch_body(const struct stream_conf *s, uint32_t shard, uint64
 	return body;
 }
 
-static void write_batch(struct apply *a, uint32_t shard)
+static void write_batch(struct apply *a, uint32_t shard, const struct stream_conf *s)
 {
 	bool more;
 	struct entry open = {.kind = ENTRY_OPEN, .open = {.edge = bytes_of("a", 1), .epoch = 1000, .low = 1, .high = 9, .resume = true}};
@@ -172,16 +173,15 @@ static void write_batch(struct apply *a, uint32_t shard)
 		apply_abort(a);
 		return;
 	}
-	struct buf body = batch_body(&fuzz_topology()->streams[0], shard, batch.batch.seq);
+	struct buf body = batch_body(s, shard, batch.batch.seq);
 	batch.batch.body = fuzz_bytes(&body);
 	batch.batch.checksum = batch_checksum(body.data, body.len);
 	(void)apply_one(a, shard + 1, &batch, &more);
 	buf_free(&body);
 }
 
-static void write_advance(struct apply *a, uint32_t shard)
+static void write_advance(struct apply *a, uint32_t shard, const struct stream_conf *s)
 {
-	const struct stream_conf *s = &fuzz_topology()->streams[0];
 	struct entry_edge edges[] = {{bytes_of("a", 1), EDGE_LIVE, CLOSE_NS, WATERMARK_NONE, WATERMARK_NONE},
 	    {bytes_of("b", 1), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE, WATERMARK_NONE}};
 	struct entry e = {.kind = ENTRY_ADVANCE, .time_ns = CLOSE_NS, .advance = {.meta_index = UINT64_C(1) << 40,
@@ -192,6 +192,34 @@ static void write_advance(struct apply *a, uint32_t shard)
 	bool ok = apply_one(a, shard + 1, &e, &more);
 	for (int i = 0; ok && i < SWEEPS_MAX && (!i || more); i++)
 		ok = apply_one(a, shard + 1, &sweep, &more);
+}
+
+/* The shard may have this one, an earlier one, or none. */
+static void write_map(struct apply *a, uint32_t shard)
+{
+	struct entry e = {.kind = ENTRY_MAP, .map = {UINT64_C(1) << 39, 0, fuzz_map()}};
+	bool more;
+	(void)apply_one(a, shard + 1, &e, &more);
+}
+
+static void change_map(struct apply *a)
+{
+	const struct stream_conf *s = &fuzz_topology()->streams[0];
+	struct bytes name = bytes_of(s->name, strlen(s->name));
+	const char *text = sample_changed_text(0);
+	struct buf packed = {0};
+	map_text_pack(text, strlen(text), &packed);
+	struct entry entries[] = {
+	    {.kind = ENTRY_TOPOLOGY, .topology = {0, (uint32_t)strlen(text), fuzz_bytes(&packed)}},
+	    {.kind = ENTRY_REVOKE, .revoke = {bytes_of("a", 1), true}},
+	    {.kind = ENTRY_NODE, .node = {1, 1}},
+	    {.kind = ENTRY_CUT, .cut = {name, s->version, false, CLOSE_NS}},
+	    {.kind = ENTRY_CUT, .cut = {name, s->version, true, 0}},
+	};
+	bool more;
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		(void)apply_one(a, 0, &entries[i], &more);
+	buf_free(&packed);
 }
 
 static void write_meta(struct apply *a)
@@ -217,13 +245,20 @@ void reads_then_writes(struct apply *a)
 	struct bytes config;
 	bool is_void;
 	apply_group_start(a, 0, &config, &is_void);
-	if (!is_void)
+	if (!is_void) {
 		write_meta(a);
+		change_map(a);
+	}
 	for (uint32_t shard = 0; shard < fuzz_topology()->shards; shard++) {
 		apply_group_start(a, shard + 1, &config, &is_void);
 		if (is_void)
 			continue;
-		write_batch(a, shard);
-		write_advance(a, shard);
+		const struct topology *now = fuzz_topology_now();
+		const struct stream_conf *current = &now->streams[topology_stream(now, fuzz_topology()->streams[0].name)];
+		write_batch(a, shard, current);
+		write_batch(a, shard, &fuzz_topology()->streams[0]);
+		write_map(a, shard);
+		write_advance(a, shard, current);
+		write_advance(a, shard, &fuzz_topology()->streams[0]);
 	}
 }

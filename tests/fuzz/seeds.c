@@ -12,10 +12,15 @@
 #include "cloudd/snapshot.h"
 #include "common/batch.h"
 #include "common/err.h"
+#include "common/json.h"
+#include "common/keys.h"
 #include "common/map.h"
+#include "common/tls_make.h"
+#include "common/tokens.h"
 #include "common/zip.h"
 #include "raft/raft.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/three.h"
 #include "tests/golden/sample.h"
 #include "tests/sim/sim_kv.h"
 
@@ -140,8 +145,7 @@ static void on_log_record(void *arg, unsigned db, struct bytes key, struct bytes
 /* Kinds that the sample's log does not hold. */
 static void save_entries(void)
 {
-	struct entry entries[] = {{.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}},
-	    {.kind = ENTRY_REVOKE, .revoke = {bytes_of("a", 1), true}}, {.kind = ENTRY_SWEEP}};
+	struct entry entries[] = {{.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}}, {.kind = ENTRY_SWEEP}};
 	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
 		struct buf raw = {0};
 		char name[32];
@@ -265,29 +269,253 @@ static void save_rows(const struct sample *s)
 	buf_free(&asked);
 }
 
+/* ---- maps ----------------------------------------------------------------------------------------------------------- */
+
 /* As it is, and with its text not compressed, so that mutations reach that. */
-static void save_map(const struct sample *s)
+static void save_map_as(const char *name, struct bytes packed)
 {
-	const char *text = sample_topology_text();
 	struct cluster_map m;
-	struct buf packed = {0}, plain = {0};
-	map_first(s->topology, text, strlen(text), &m);
-	FUZZ_CHECK(!map_revoke(&m, "edge-1", true) && !map_revoke(&m, "edge-2", true));
-	FUZZ_CHECK(!map_encode(&m, &packed));
-	struct rd r = rd_init(packed.data, packed.len);
+	struct buf plain = {0};
+	char plain_name[64];
+	FUZZ_CHECK(!map_decode(packed, &m));
+	struct rd r = rd_init(packed.p, packed.n);
 	const uint8_t *head = rd_raw(&r, 1 + 8 + 4);
 	size_t n;
 	(void)rd_u8(&r);
 	(void)rd_bytes(&r, MAP_BYTES_MAX, &n);
 	buf_put(&plain, head, 1 + 8 + 4);
 	buf_u8(&plain, 0);
-	buf_bytes(&plain, text, strlen(text));
+	buf_bytes(&plain, m.text, m.text_len);
 	buf_put(&plain, r.p, rd_left(&r));
-	save("map", "packed", fuzz_bytes(&packed));
-	save("map", "plain", fuzz_bytes(&plain));
+	snprintf(plain_name, sizeof(plain_name), "%s-plain", name);
+	save("map", name, packed);
+	save("map", plain_name, fuzz_bytes(&plain));
+	map_clear(&m);
+	buf_free(&plain);
+}
+
+/* One that an edge goes over to. */
+static void save_map_reply(void)
+{
+	struct buf frame = {0}, talk = {0};
+	struct msg m = {.type = MSG_MAP_REPLY, .from = "c1"};
+	m.map_reply.verdict = VERDICT_OK;
+	m.map_reply.version = 1000;
+	m.map_reply.map = fuzz_map();
+	FUZZ_CHECK(!msg_encode(&m, &frame));
+	buf_u8(&talk, 0);
+	buf_bytes(&talk, frame.data, frame.len);
+	save("talk", "adopt", fuzz_bytes(&talk));
+	buf_free(&frame);
+	buf_free(&talk);
+}
+
+static void save_maps(const struct sample *s)
+{
+	const char *text = sample_topology_text();
+	struct cluster_map m;
+	struct buf packed = {0};
+	map_first(s->topology, text, strlen(text), &m);
+	FUZZ_CHECK(!map_revoke(&m, "edge-1", true) && !map_revoke(&m, "edge-2", true));
+	FUZZ_CHECK(!map_encode(&m, &packed));
+	save_map_as("first", fuzz_bytes(&packed));
+	save_map_as("last", fuzz_map());
+	save_map_reply();
 	map_clear(&m);
 	buf_free(&packed);
-	buf_free(&plain);
+}
+
+static void save_topologies(void)
+{
+	save("topology", "sample", bytes_of(sample_topology_text(), strlen(sample_topology_text())));
+	for (unsigned i = 0; i < SAMPLE_CHANGES; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "changed-%u", i);
+		save("topology", name, bytes_of(sample_changed_text(i), strlen(sample_changed_text(i))));
+		save("ctl", name, bytes_of(sample_changed_text(i), strlen(sample_changed_text(i))));
+	}
+}
+
+/* The sample's story, told to fuzz_change; then each text by itself. */
+static void save_changes(void)
+{
+	static const uint8_t story[] = {5, 0, 1, 5, 0, 0, 1, 1, 3, 2, 0x80, 0x80, 4, 6, 1, 1, 4, 0, 1, 2, 3, 4, 100, 6, 1, 3, 4, 3, 1, 3, 1, 0};
+	static const uint8_t edits[] = {2, 20, 1, 1, '2', 2, 0xf0, 2, 0, 4, '0', ' ', ' ', ' ', 6, 0, 1, 6, 0, 2};
+	save("change", "story", bytes_of(story, sizeof(story)));
+	save("change", "edits", bytes_of(edits, sizeof(edits)));
+	for (unsigned i = 0; i < SAMPLE_CHANGES; i++) {
+		struct buf b = {0};
+		char name[32];
+		buf_u8(&b, 0);
+		buf_str(&b, sample_changed_text(i));
+		snprintf(name, sizeof(name), "text-%u", i);
+		save("change", name, fuzz_bytes(&b));
+		buf_free(&b);
+	}
+}
+
+/* ---- three clouds ----------------------------------------------------------------------------------------------------- */
+
+#define RECORDED_FRAMES 64 /* as many as fuzz_raft gives */
+#define RECORDED_MAX 8
+
+struct recorded {
+	const struct three *w;
+	int64_t last_ns;
+	struct buf out;
+	unsigned frames, saved;
+};
+
+static void save_recorded(struct recorded *r)
+{
+	char name[32];
+	snprintf(name, sizeof(name), "recorded-%u", r->saved++);
+	save("raft", name, fuzz_bytes(&r->out));
+	buf_clear(&r->out);
+	r->frames = 0;
+}
+
+static void on_frame(void *arg, unsigned from, bool peer, struct bytes frame)
+{
+	struct recorded *r = arg;
+	int64_t ticks = (three_now_ns(r->w) - r->last_ns) / THREE_TICK_NS;
+	r->last_ns = three_now_ns(r->w);
+	if (r->saved == RECORDED_MAX)
+		return;
+	buf_u8(&r->out, (uint8_t)(ticks < 255 ? ticks : 255));
+	buf_u8(&r->out, (uint8_t)((from - 1) | (peer ? 2U : 0U)));
+	buf_bytes(&r->out, frame.p, frame.n);
+	if (++r->frames == RECORDED_FRAMES)
+		save_recorded(r);
+}
+
+static void save_three(void)
+{
+	struct three *w = three_open(true);
+	struct recorded r = {.w = w, .last_ns = three_now_ns(w)};
+	three_record(w, on_frame, &r);
+	three_ticks(w, 400);
+	three_record(w, NULL, NULL);
+	if (r.frames && r.saved < RECORDED_MAX)
+		save_recorded(&r);
+	three_close(w);
+	buf_free(&r.out);
+}
+
+/* ---- secrets --------------------------------------------------------------------------------------------------------- */
+
+static void save_keys(void)
+{
+	struct buf text = {0}, zap = {0};
+	struct key_text public, secret;
+	uint8_t bytes[KEY_BYTES];
+	for (uint8_t i = 0; i < 3; i++) {
+		memset(bytes, i + 1, sizeof(bytes));
+		key_encode(bytes, &secret);
+		FUZZ_CHECK(!key_public(&secret, &public));
+		buf_printf(&text, "# key %u\n%s\n", i, public.text);
+	}
+	save("keys", "public", fuzz_bytes(&text));
+	save("keys", "secret", bytes_of(secret.text, KEY_TEXT));
+	static const char *const parts[] = {"1.0", "1", "weir", "127.0.0.1", "", "CURVE"};
+	for (size_t i = 0; i < 6; i++) {
+		buf_u8(&zap, (uint8_t)strlen(parts[i]));
+		buf_put(&zap, parts[i], strlen(parts[i]));
+	}
+	size_t head = zap.len;
+	buf_u8(&zap, 1);
+	buf_u8(&zap, 'K');
+	save("zap", "known", fuzz_bytes(&zap));
+	zap.len = head;
+	buf_u8(&zap, sizeof(bytes));
+	buf_put(&zap, bytes, sizeof(bytes));
+	save("zap", "unknown", fuzz_bytes(&zap));
+	buf_free(&text);
+	buf_free(&zap);
+}
+
+static void save_tokens(void)
+{
+	struct buf text = {0};
+	buf_u8(&text, 'f');
+	for (int role = TOKEN_READ; role <= TOKEN_ADMIN; role++) {
+		struct token t = {.role = (enum token_role)role};
+		snprintf(t.name, sizeof(t.name), "name-%d", role);
+		memset(t.hash, role, sizeof(t.hash));
+		token_put(&t, &text);
+	}
+	save("tokens", "file", fuzz_bytes(&text));
+	save_as("tokens", "bearer", 'h', bytes_of("Bearer weir_abc", 15));
+	save_as("tokens", "token", 'h', bytes_of("token weir_abc", 14));
+	save_as("tokens", "basic", 'h', bytes_of("Basic bmFtZTp3ZWlyX2FiYw==", 26));
+	buf_free(&text);
+}
+
+static void save_certificates(void)
+{
+	static const char *const hosts[] = {"127.0.0.1", "localhost"};
+	struct tls_pem ca, node;
+	struct buf b = {0};
+	char *why = NULL;
+	FUZZ_CHECK(!tls_make_ca("plant", SAMPLE_WALL_NS / 1000000000, &ca, &why));
+	FUZZ_CHECK(!tls_make_node(&ca, "cloud-1", hosts, 2, SAMPLE_WALL_NS / 1000000000, &node, &why));
+	buf_bytes(&b, ca.crt.data, ca.crt.len);
+	buf_put(&b, ca.key.data, ca.key.len);
+	save("tls", "authority", fuzz_bytes(&b));
+	buf_clear(&b);
+	buf_varint(&b, node.crt.len + ca.crt.len);
+	buf_put(&b, node.crt.data, node.crt.len);
+	buf_put(&b, ca.crt.data, ca.crt.len);
+	buf_put(&b, node.key.data, node.key.len);
+	save("tls", "node", fuzz_bytes(&b));
+	tls_pem_free(&ca);
+	tls_pem_free(&node);
+	buf_free(&b);
+}
+
+/* ---- what people read -------------------------------------------------------------------------------------------------- */
+
+static void save_metrics(const struct sample *s)
+{
+	struct sample copy;
+	struct kv_txn *txn;
+	struct buf metrics = {0}, edges = {0}, json = {0};
+	sample_copy(s, &copy);
+	struct sample_world *w = sample_open(&copy);
+	sample_pass(w, INT64_C(5000000000));
+	struct sim_disk *disk = sim_disk_copy(copy.state);
+	struct kv *state = sim_kv_open(disk, 9);
+	FUZZ_CHECK(!kv_begin(state, false, &txn));
+	node_metrics(sample_cloud(w), txn, &metrics);
+	node_edges_json(sample_cloud(w), txn, &edges);
+	kv_abort(txn);
+	kv_close(state);
+	sim_disk_free(disk);
+	save("ctl", "cloud-metrics", fuzz_bytes(&metrics));
+	buf_printf(&json, "{\"edges\": {\"edges\": [%s]}, \"nodes\": [{\"name\": \"c1\", \"metrics\": ", buf_cstr(&edges));
+	json_text(&json, buf_cstr(&metrics));
+	buf_printf(&json, "}]}");
+	save("doctor", "edges", fuzz_bytes(&json));
+	buf_clear(&metrics);
+	pipeline_metrics(sample_edge(w), &metrics);
+	save("ctl", "edge-metrics", fuzz_bytes(&metrics));
+	sample_close(w);
+	sim_disk_free(copy.log);
+	sim_disk_free(copy.state);
+	sim_disk_free(copy.spool);
+	buf_free(&metrics);
+	buf_free(&edges);
+	buf_free(&json);
+}
+
+/* Edits of LMDB's file: see fuzz_pages.c. */
+static void save_edits(void)
+{
+	static const uint8_t flip[] = {'e', 3, 16, 0, 1, 0xff}, cut[] = {'e', 255, 5, 0, 0, 2, 0, 0, 1, 9}, both[] = {'e', 0, 152, 0, 1, 1, 1, 152, 0, 1, 0};
+	save("pages", "whole", bytes_of("e", 1));
+	save("pages", "flip", bytes_of(flip, sizeof(flip)));
+	save("pages", "cut", bytes_of(cut, sizeof(cut)));
+	save("pages", "metas", bytes_of(both, sizeof(both)));
 }
 
 int main(int argc, char **argv)
@@ -301,7 +529,7 @@ int main(int argc, char **argv)
 	top = argv[1];
 	struct sample s;
 	struct seen seen = {{0}};
-	sample_make(&s);
+	sample_copy(fuzz_sample(), &s);
 	sample_messages(on_message, NULL);
 	sample_records(s.log, LOG_DBS(s.topology->shards), on_log_record, &seen);
 	save_entries();
@@ -310,9 +538,19 @@ int main(int argc, char **argv)
 	save_database("spool", s.spool, SPOOL_DBS);
 	save_snapshots(&s);
 	save_rows(&s);
-	save_map(&s);
+	save_maps(&s);
+	save_topologies();
+	save_changes();
+	save_three();
+	save_keys();
+	save_tokens();
+	save_certificates();
+	save_metrics(&s);
+	save_edits();
 	save("source", "file", bytes_of(file_mark, sizeof(file_mark)));
 	save("source", "simulate", bytes_of(simulate_mark, sizeof(simulate_mark)));
-	sample_clear(&s);
+	sim_disk_free(s.log);
+	sim_disk_free(s.state);
+	sim_disk_free(s.spool);
 	return 0;
 }
