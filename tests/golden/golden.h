@@ -23,6 +23,8 @@ bool golden_check_frames(const char *version_folder, struct buf *wrong);
 bool golden_check_later(const char *version_folder, struct buf *wrong);
 /* The newest version says what this program says: every message is there, byte for byte. */
 bool golden_check_newest(const char *version_folder, struct buf *wrong);
+/* Its log has an entry of each kind that this program stores. */
+bool golden_check_kinds(const char *version_folder, struct buf *wrong);
 bool golden_check_databases(const char *version_folder, struct buf *wrong);
 /* Every version that is out is as it was. */
 bool golden_check_released(const char *golden_folder, struct buf *wrong);

@@ -390,6 +390,62 @@ bool golden_check_databases(const char *version_folder, struct buf *wrong)
 	return wrong->len == before;
 }
 
+/* ---- nothing is left out ----------------------------------------------------------------------------------------------- */
+
+/* What is in logs as entry_encode's bytes. */
+static bool is_stored(enum entry_kind kind)
+{
+	switch (kind) {
+	case ENTRY_OPEN:
+	case ENTRY_BATCH:
+	case ENTRY_ADVANCE:
+	case ENTRY_SWEEP:
+	case ENTRY_MAP:
+	case ENTRY_CREATE:
+	case ENTRY_CLAIM:
+	case ENTRY_READMIT:
+	case ENTRY_CLOSE:
+	case ENTRY_TAKEN:
+	case ENTRY_TOPOLOGY:
+	case ENTRY_NODE:
+	case ENTRY_CUT:
+	case ENTRY_REVOKE:
+		return true;
+	case ENTRY_NOOP:
+	case ENTRY_CONFIG:
+		return false;
+	}
+	return false;
+}
+
+static void note_kind(void *arg, unsigned db, struct bytes key, struct bytes value)
+{
+	bool *seen = arg;
+	struct entry e;
+	(void)key;
+	if (db == LOG_DB_NODE || value.p[LOG_HEAD - 1] != DATA_KIND || entry_decode(bytes_of(value.p + LOG_HEAD, value.n - LOG_HEAD), &e))
+		return;
+	seen[e.kind & UINT8_MAX] = true;
+	entry_clear(&e);
+}
+
+bool golden_check_kinds(const char *version_folder, struct buf *wrong)
+{
+	size_t before = wrong->len;
+	bool seen[UINT8_MAX + 1] = {false};
+	struct topology *t = load_topology(version_folder, wrong);
+	if (!t)
+		return false;
+	struct sim_disk *log = load_disk(version_folder, "log", LOG_DBS(t->shards), wrong);
+	sample_records(log, LOG_DBS(t->shards), note_kind, seen);
+	for (int kind = 0; kind <= UINT8_MAX; kind++)
+		if (is_stored((enum entry_kind)kind) && !seen[kind])
+			buf_printf(wrong, "%s: no entry of kind %d: make tests/golden/sample.c come by one\n", version_folder, kind);
+	sim_disk_free(log);
+	topology_free(t);
+	return wrong->len == before;
+}
+
 static void save_disk(const char *folder, const char *name, struct sim_disk *disk, unsigned dbs, struct buf *wrong)
 {
 	char *databases = xasprintf("%s/databases", folder);

@@ -138,21 +138,39 @@ static void revoke(struct sample_world *w, const char *edge, bool revoked)
 	must(sample_ask(w, &m) ? 0 : WEIR_EINVAL, "revocation");
 }
 
-/* What happens beside the readings, by second. Edge b is never heard, and c2 neither: it is dead at 113. `speed` is cut over at 120
- * and at 180; what the last change begins is waited for in vain, for edge a is cut off by then. */
+static void readmit(struct sample_world *w, const char *edge)
+{
+	struct msg m = {.type = MSG_READMIT};
+	m.readmit.edge = edge;
+	must(sample_ask(w, &m) ? 0 : WEIR_EINVAL, "readmission");
+}
+
+/* What happens beside the readings. Edge b is never heard, and c2 neither: it is dead after 30 s. `speed` is cut over at 120 and at
+ * 180; what the last change begins is waited for in vain, for edge a is cut off by then. */
 static void happen(struct sample_world *w, int second)
 {
-	static const struct {
-		int second, change;
-		bool revoked;
-	} all[] = {{62, -1, true}, {65, -1, false}, {68, -1, true}, {80, 0, false}, {152, 1, false}, {212, 2, false}};
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		if (all[i].second != second)
-			continue;
-		if (all[i].change < 0)
-			revoke(w, "b", all[i].revoked);
-		else
-			change(w, (unsigned)all[i].change);
+	switch (second) {
+	case 56:
+		readmit(w, "b");
+		break;
+	case 62:
+	case 68:
+		revoke(w, "b", true);
+		break;
+	case 65:
+		revoke(w, "b", false);
+		break;
+	case 80:
+		change(w, 0);
+		break;
+	case 152:
+		change(w, 1);
+		break;
+	case 212:
+		change(w, 2);
+		break;
+	default:
+		break;
 	}
 }
 

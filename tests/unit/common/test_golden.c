@@ -70,6 +70,12 @@ START_TEST(the_newest_version_is_this_one)
 	ck_assert_int_eq(each_version(golden_check_newest, true), 1);
 }
 END_TEST
+
+START_TEST(the_newest_version_has_entries_of_each_kind)
+{
+	ck_assert_int_eq(each_version(golden_check_kinds, true), 1);
+}
+END_TEST
 #endif
 
 START_TEST(released_versions_do_not_change)
@@ -88,6 +94,7 @@ int main(void)
 	tcase_add_test(c, frames_with_fields_of_a_later_version_say_the_same);
 #ifndef WEIR_TEST_NEXT
 	tcase_add_test(c, the_newest_version_is_this_one);
+	tcase_add_test(c, the_newest_version_has_entries_of_each_kind);
 #endif
 	tcase_add_test(c, released_versions_do_not_change);
 	suite_add_tcase(s, c);
