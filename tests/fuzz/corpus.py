@@ -12,8 +12,8 @@ import hashlib
 import os
 import sys
 
-FOUND_BYTES_MAX = 10_000  # of one target's found.hex, before it is text, the shortest first: the tree stays small
-INPUT_BYTES_MAX = 2_000
+FOUND_BYTES_MAX = 20_000  # of one target's found.hex, before it is text, the shortest first: the tree stays small
+INPUT_BYTES_MAX = 4_000
 
 
 def inputs(folder):

@@ -142,20 +142,6 @@ static void on_log_record(void *arg, unsigned db, struct bytes key, struct bytes
 	entry_clear(&e);
 }
 
-/* Kinds that the sample's log does not hold. */
-static void save_entries(void)
-{
-	struct entry entries[] = {{.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}}, {.kind = ENTRY_SWEEP}};
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
-		struct buf raw = {0};
-		char name[32];
-		entry_encode(&entries[i], &raw);
-		snprintf(name, sizeof(name), "more-%zu", i);
-		save_as("entry", name, 'e', fuzz_bytes(&raw));
-		buf_free(&raw);
-	}
-}
-
 /* ---- databases ------------------------------------------------------------------------------------------------------ */
 
 struct dump {
@@ -532,7 +518,6 @@ int main(int argc, char **argv)
 	sample_copy(fuzz_sample(), &s);
 	sample_messages(on_message, NULL);
 	sample_records(s.log, LOG_DBS(s.topology->shards), on_log_record, &seen);
-	save_entries();
 	save_database("log", s.log, LOG_DBS(s.topology->shards));
 	save_database("state", s.state, STATE_DBS(s.topology->shards));
 	save_database("spool", s.spool, SPOOL_DBS);
