@@ -11,7 +11,7 @@ import time
 import unittest
 
 from weirtest import (EDGED, NS, Cluster, Reading, assert_rows, edge_ledger, metric_sum, oracle_windows, parse_time,
-                      wait_for)
+                      wait_for, slow)
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -157,6 +157,7 @@ class EdgeClock(unittest.TestCase):
         self.assertLess(parse_time(row["end"]), time.time_ns() - HOUR / 2 * NS)  # where the clock put it
         self.finish(1)
 
+    @slow
     def test_ten_days_ahead_and_back(self):
         self.clock.set(10 * DAY)
         self.both(2)
@@ -240,6 +241,7 @@ class CloudClock(unittest.TestCase):
         finally:
             connection.close()
 
+    @slow
     def test_jumps_move_nothing(self):
         with cluster() as c:
             clocks = {name: Clock(d) for name, d in c.clouds.items()}

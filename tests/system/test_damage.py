@@ -15,7 +15,8 @@ import unittest
 
 from test_failover import cluster_of, wait_equal_digests, wait_led
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
-from weirtest import BUILD, LONG, NS, ApiError, Cluster, assert_rows, metric_sum, oracle_windows, parse_simple_lines, wait_for
+from weirtest import (BUILD, LONG, NS, ApiError, Cluster, assert_rows, metric_sum, oracle_windows,
+                      parse_simple_lines, slow, wait_for)
 
 FIELDS = ["count", "sum", "min", "max", "first", "last", "mean"]
 SEED = int(os.environ.get("WEIR_SEED", "1"))
@@ -240,6 +241,7 @@ class Spool(unittest.TestCase):
 
 
 class OneReplicaDiffers(unittest.TestCase):
+    @slow
     def test_a_divergent_replica_says_so_and_is_mended(self):
         """A record more, with every checksum right: only the digests at the same entry tell, within the next 1,000."""
         edges = {"edge-1": tcp_edge(tick="10ms", flush="10ms")}

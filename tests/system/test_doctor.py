@@ -6,7 +6,7 @@ import shutil
 import time
 import unittest
 
-from weirtest import NS, Cluster, metric_sum, wait_for
+from weirtest import NS, Cluster, metric_sum, slow, wait_for
 
 T0 = 1_700_000_000 * NS
 
@@ -40,6 +40,7 @@ class Doctor(unittest.TestCase):
                 return x
         self.fail(f"no {check} about {about}: {findings}")
 
+    @slow
     def test_what_is_wrong_is_named(self):
         with cluster() as c:
             feed(c)

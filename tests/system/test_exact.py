@@ -11,7 +11,7 @@ import time
 import unittest
 
 from weirtest import (NS, LONG, WEIRCTL, Cluster, assert_rows, cloud_ledger, edge_ledger, oracle_windows,
-                      parse_simple_lines, traffic_lines, wait_for)
+                      parse_simple_lines, traffic_lines, wait_for, slow)
 
 SELECT = ["count", "sum", "mean", "min", "max", "stddev", "first", "last", "p50", "p95", "p99", "p0", "p100"]
 COMPUTE = SELECT
@@ -107,6 +107,7 @@ class TrafficOverTcp(unittest.TestCase):
 class TrafficFromFilesWithKills(unittest.TestCase):
     """kill -9 of a cloud and of an edge at random moments; each is started again; still exact."""
 
+    @slow
     def test_kill_and_restart(self):
         lines = traffic_lines()
         rounds = 20 if LONG else 3

@@ -16,7 +16,7 @@ import urllib.error
 from test_exact import FIELDS, check_everywhere, growing_files, split_by_sensor, traffic_streams, wait_all_final
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
 from weirtest import (LONG, NS, SECURITY, ApiError, Cluster, assert_rows, edge_ledger, metric_sum, oracle_windows,
-                      parse_simple_lines, traffic_lines, wait_for)
+                      parse_simple_lines, traffic_lines, wait_for, slow)
 
 THREE = {"replicas": 3}
 
@@ -104,6 +104,7 @@ class Reader(threading.Thread):
         assert not self.problem, self.problem
 
 
+@slow
 class KillsWithoutWaiting(unittest.TestCase):
     """kill -9 of a shard's leader, a follower, the meta group's leader, the edges' ingress, an edge: the others go on without it.
     It is started again only when they have."""

@@ -19,7 +19,7 @@ import netns
 from test_failover import Reader, leaders, wait_equal_digests
 from test_faults import T0, stream
 from weirtest import (LONG, NS, ApiError, assert_rows, cloud_ledger, edge_ledger, metric_sum, oracle_windows,
-                      parse_simple_lines, wait_for)
+                      parse_simple_lines, wait_for, slow)
 
 CLOUDS = ("cloud-1", "cloud-2", "cloud-3")
 EDGES = ("edge-1", "edge-2", "edge-3")
@@ -170,6 +170,7 @@ class Partitions(unittest.TestCase):
     def setUp(self):
         self.cut_s, self.healing_s = [], []
 
+    @slow
     def test_matrix(self):
         """Two clusters at a time: most of it is waiting."""
         links = []

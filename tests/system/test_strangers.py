@@ -17,7 +17,7 @@ try:
 except ImportError:
     zmq = None
 
-from weirtest import NS, Cluster, metric_sum, wait_for
+from weirtest import NS, Cluster, alone, metric_sum, wait_for
 
 MIB = 1 << 20
 T0 = 1_700_000_000 * NS
@@ -90,6 +90,7 @@ class Strangers(unittest.TestCase):
             except OSError:
                 pass
 
+    @alone
     def test_strangers(self):
         edges = {e: {"sources": [{"type": "tcp"}] if e == "edge-1" else [], "idle_after": "2s"} for e in EDGES}
         with Cluster(clouds=1, edges=edges, streams=[STREAM], security=True) as c:
@@ -195,6 +196,7 @@ class Strangers(unittest.TestCase):
                 s.close()
 
 
+@alone
 class Revoked(unittest.TestCase):
     """`weirctl edge revoke` and `allow`, under traffic, in a cluster of three."""
 

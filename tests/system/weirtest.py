@@ -81,6 +81,24 @@ PORTS = 12000  # from 20000: below those that the kernel gives to connections, w
 _next_port = 20000 + (os.getpid() * 37) % PORTS
 
 
+def spread_ports():
+    """A process that was forked looks elsewhere than its parent."""
+    global _next_port
+    _next_port = 20000 + (os.getpid() * 37) % PORTS
+
+
+def alone(test):
+    """Marks a test, or a class of them, that holds a daemon to a time or a measure: nothing else runs beside it."""
+    test.alone = True
+    return test
+
+
+def slow(test):
+    """Marks one of the longest: begun first, so that it does not end long after all others."""
+    test.slow = True
+    return test
+
+
 def free_port():
     """A port nobody listens on, kept from other test processes on this machine by a lock file."""
     global _next_port
