@@ -128,7 +128,8 @@ struct meta_edge {
 	char *name;
 	uint64_t epoch;
 	uint8_t claim[CLAIM_BYTES];
-	bool readmit; /* asked for and not yet taken */
+	bool readmit;    /* asked for and not yet taken */
+	bool readmitted; /* the last grant was one */
 };
 struct meta_stream_edge {
 	char *name;

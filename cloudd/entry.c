@@ -119,6 +119,8 @@ static void put_fields(const struct entry *e, struct buf *out)
 		break;
 	case ENTRY_READMIT:
 		put_bytes(out, e->readmit.edge);
+		if (e->readmit.next)
+			buf_varint(out, e->readmit.next);
 		break;
 	case ENTRY_CLOSE:
 		buf_varint(out, e->closes.count);
@@ -313,6 +315,8 @@ static void get_fields(struct rd *r, struct entry *e)
 		return;
 	case ENTRY_READMIT:
 		e->readmit.edge = get_name(r);
+		if (!r->err && rd_left(r) && !(e->readmit.next = rd_varint(r)))
+			fail(r, WEIR_ECORRUPT);
 		return;
 	case ENTRY_CLOSE:
 		get_closes(r, e);

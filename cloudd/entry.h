@@ -106,6 +106,7 @@ struct entry {
 		} claim;
 		struct {
 			struct bytes edge;
+			uint64_t next; /* 1 + the epoch at which the edge was fenced: of any other nothing is changed; 0: whatever it is */
 		} readmit;
 		struct {
 			uint32_t count;

@@ -145,16 +145,22 @@ static const struct edge_errand edge_errands[] = {
     {"/allow", MSG_REVOKE, false},
 };
 
-static void reply_done(struct http_request *r, const struct edge_errand *e, const char *name, uint64_t map_version)
+/* why: NULL, or why nothing was changed. */
+static void reply_done(struct http_request *r, const struct edge_errand *e, const char *name, uint64_t map_version, const char *why)
 {
 	struct buf b = {0};
 	buf_printf(&b, "{\"edge\": ");
 	json_text(&b, name);
-	if (e->type == MSG_READMIT)
+	if (e->type == MSG_READMIT && why) {
+		buf_printf(&b, ", \"readmit\": false, \"message\": ");
+		json_text(&b, why);
+		buf_printf(&b, "}\n");
+	} else if (e->type == MSG_READMIT) {
 		buf_printf(&b, ", \"readmit\": true}\n");
-	else
+	} else {
 		buf_printf(&b, ", \"revoked\": %s, \"map_version\": %llu}\n", e->revoked ? "true" : "false",
 		    (unsigned long long)map_version);
+	}
 	reply_buf(r, HTTP_JSON, &b);
 }
 
@@ -167,8 +173,10 @@ static void run_edge_errand(struct http_api *a, struct http_request *r, const st
 		m.revoke.revoked = e->revoked;
 	switch (a->o.ask_meta(a->o.arg, &m, bytes_of(name, strlen(name)), &map_version, reason)) {
 	case VERDICT_OK:
+		reply_done(r, e, name, map_version, NULL);
+		break;
 	case VERDICT_DUPLICATE:
-		reply_done(r, e, name, map_version);
+		reply_done(r, e, name, map_version, reason);
 		break;
 	case VERDICT_REFUSED:
 	case VERDICT_FENCED:

@@ -29,6 +29,7 @@ struct meta_row {
 	uint64_t epoch; /* 0: never seen */
 	uint8_t claim[CLAIM_BYTES];
 	bool readmit;
+	bool readmitted; /* the last grant was a readmission */
 	/* heard */
 	bool reported;
 	int64_t heard_ns; /* monotonic: of the last report or grant, or the leader's start */
@@ -41,6 +42,7 @@ struct meta_row {
 	bool beyond;           /* its last report said what cannot be yet */
 	bool fenced;           /* one who claimed or reported under this name was */
 	int64_t fenced_ns;     /* monotonic: when last */
+	uint64_t fenced_epoch; /* the last one granted, when somebody who claimed was fenced, or said to have been; 0: nobody */
 	size_t refused_count;
 	struct report_count *refused;
 };
@@ -233,6 +235,7 @@ static void load_edge(struct meta_row *row, const struct meta_edge *from)
 	row->epoch = from->epoch;
 	memcpy(row->claim, from->claim, CLAIM_BYTES);
 	row->readmit = from->readmit;
+	row->readmitted = from->readmitted;
 }
 
 /* An edge that was not here; it may have been of the cluster before. */
@@ -252,7 +255,7 @@ static void remove_edge(struct meta_row *row)
 	if (!row->epoch || row->epoch == UINT64_MAX)
 		return;
 	row->epoch++;
-	row->readmit = false;
+	row->readmit = row->readmitted = false;
 	for (size_t i = 0; i < CLAIM_BYTES; i++)
 		row->claim[i] = (uint8_t)~row->claim[i];
 }
@@ -336,7 +339,7 @@ static void forget_committed(struct meta *m)
 	m->newest = 0;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
 		m->rows[i].epoch = 0;
-		m->rows[i].readmit = false;
+		m->rows[i].readmit = m->rows[i].readmitted = false;
 	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
@@ -507,6 +510,14 @@ static bool claim_in_flight(const struct meta *m, uint32_t edge)
 	return false;
 }
 
+static void note_fenced(struct meta *m, struct meta_row *row, int64_t mono_ns)
+{
+	pthread_mutex_lock(&m->lock);
+	row->fenced = true;
+	row->fenced_ns = mono_ns;
+	pthread_mutex_unlock(&m->lock);
+}
+
 void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
 {
 	if (!ready(m, o))
@@ -516,8 +527,12 @@ void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, s
 		wait_for(m, item, o);
 		return;
 	}
-	const struct meta_row *row = &m->rows[o->edge];
+	struct meta_row *row = &m->rows[o->edge];
 	bool same_claim = row->epoch && memcmp(row->claim, o->claim, CLAIM_BYTES) == 0;
+	if (msg->hello.fenced && same_claim && msg->hello.epoch == row->epoch) { /* by a shard: its claim is granted all the same */
+		note_fenced(m, row, now.mono_ns);
+		row->fenced_epoch = row->epoch;
+	}
 	bool admit = msg->hello.empty && msg->hello.epoch == 0 && row->epoch && !row->readmit && !same_claim;
 	if (admit && now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns) {
 		answer(m, o, VERDICT_BUSY, row->epoch,
@@ -542,6 +557,16 @@ void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, s
 	memcpy(item->claim, o->claim, CLAIM_BYTES);
 }
 
+/* 1 + the epoch at which the edge was fenced. Where the last grant was a readmission, and nobody has been fenced under it as far as is
+ * known, but its holder is there, then this is that readmission asked for again, because its answer got lost. An edge of an earlier
+ * version does not say that a shard has fenced it; but it reports no more. */
+static uint64_t readmitted_next(const struct meta *m, const struct meta_row *row, struct meta_time now)
+{
+	bool heard = now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns;
+	bool again = row->readmitted && row->fenced_epoch != row->epoch && heard;
+	return row->epoch + !again;
+}
+
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
 {
 	if (!ready(m, o))
@@ -552,6 +577,7 @@ void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
 	}
 	struct entry e = {.kind = ENTRY_READMIT, .time_ns = now.wall_ns};
 	e.readmit.edge = edge_name(m, o->edge);
+	e.readmit.next = readmitted_next(m, &m->rows[o->edge], now);
 	propose_for(m, o, &e);
 }
 
@@ -710,14 +736,6 @@ static void keep_report(struct meta *m, uint32_t edge, const struct msg *msg, in
 	row->map_version = msg->report.map_version;
 	keep_refused(row, msg);
 	keep_streams(m, edge, msg, mono_ns);
-}
-
-static void note_fenced(struct meta *m, struct meta_row *row, int64_t mono_ns)
-{
-	pthread_mutex_lock(&m->lock);
-	row->fenced = true;
-	row->fenced_ns = mono_ns;
-	pthread_mutex_unlock(&m->lock);
 }
 
 void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
@@ -1081,14 +1099,17 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 		return;
 	if (r->verdict != VERDICT_OK) {
 		m->counters.fenced += m->leads;
-		if (r->verdict == VERDICT_FENCED)
+		if (r->verdict == VERDICT_FENCED) {
 			note_fenced(m, row, now.mono_ns);
+			row->fenced_epoch = r->epoch;
+		}
 		return;
 	}
 	m->counters.claims += m->leads;
 	pthread_mutex_lock(&m->lock);
 	if (r->epoch > row->epoch) {
 		row->epoch = r->epoch;
+		row->readmitted = r->readmitted;
 		memcpy(row->claim, r->claim, CLAIM_BYTES);
 		row->heard_ns = now.mono_ns; /* a new holder, alive */
 	}

@@ -141,14 +141,20 @@ static int apply_claim(struct state *s, const struct entry *e, struct apply_resu
 	return rc;
 }
 
+/* It is for one who was fenced at an epoch: asked for again when that one has been granted the next, it would take away what that one
+ * has read since. */
 static int apply_readmit(struct state *s, const struct entry *e, struct apply_result *res)
 {
 	struct edge_record edge;
 	int rc = edge_read(s, e->readmit.edge, &edge);
 	if (rc)
 		return rc;
-	edge.flags |= EDGE_READMIT;
 	res->epoch = edge.epoch;
+	if (e->readmit.next && e->readmit.next != edge.epoch + 1) {
+		answer(res, VERDICT_DUPLICATE, "it was let in since it was fenced: nothing was changed");
+		return 0;
+	}
+	edge.flags |= EDGE_READMIT;
 	return edge_write(s, e->readmit.edge, &edge);
 }
 
@@ -523,7 +529,7 @@ static int add_edge(struct meta_state *m, struct bytes rest, struct bytes value)
 	m->edges = xrealloc(m->edges, (m->edge_count + 1) * sizeof(*m->edges));
 	struct meta_edge *e = &m->edges[m->edge_count++];
 	*e = (struct meta_edge){.name = xstrndup((const char *)rest.p, rest.n), .epoch = r.epoch,
-	    .readmit = r.flags & EDGE_READMIT};
+	    .readmit = r.flags & EDGE_READMIT, .readmitted = r.flags & EDGE_READMITTED};
 	memcpy(e->claim, r.claim, CLAIM_BYTES);
 	return 0;
 }

@@ -412,6 +412,7 @@ static void put_hello(const struct msg *m, Weir__Hello *w)
 	w->empty = m->hello.empty;
 	w->software = put_text(m->hello.software);
 	w->map_version = m->hello.map_version;
+	w->fenced = m->hello.fenced;
 }
 
 static void put_hello_reply(const struct msg *m, Weir__HelloReply *w)
@@ -1061,6 +1062,7 @@ static void take_hello(struct taker *t, const Weir__Hello *w, struct msg *m)
 	m->hello.empty = w->empty;
 	m->hello.software = take_text(t, w->software);
 	m->hello.map_version = w->map_version;
+	m->hello.fenced = w->fenced;
 }
 
 static void take_hello_reply(struct taker *t, const Weir__HelloReply *w, struct msg *m)

@@ -201,6 +201,7 @@ struct msg {
 			bool empty;           /* the spool was made anew */
 			const char *software; /* version text */
 			uint64_t map_version; /* that it goes by; 0: its file */
+			bool fenced;          /* it was fenced since its last grant; older ones do not say */
 		} hello;
 		struct {
 			const char *edge;

@@ -322,6 +322,18 @@ struct edge_errand {
 	const char *done;         /* follows the edge's name */
 };
 
+/* A readmission that was asked for before, and taken, says so: nothing is done twice. */
+static void say_done(const struct ctl *ctl, const char *edge, const struct edge_errand *e, const struct buf *body)
+{
+	json_t *json = json_loadb((const char *)body->data, body->len, 0, NULL);
+	const char *message = json_string_value(json_object_get(json, "message"));
+	if (ctl->format == FORMAT_CSV)
+		printf("edge,state\n%s,%s\n", edge, message ? "unchanged" : e->state);
+	else
+		printf("%s: %s\n", edge, message ? message : e->done);
+	json_decref(json);
+}
+
 static int run_edge_errand(struct ctl *ctl, const struct args *args, const struct edge_errand *e)
 {
 	struct buf path = {0}, why = {0};
@@ -340,10 +352,8 @@ static int run_edge_errand(struct ctl *ctl, const struct args *args, const struc
 	} else {
 		if (ctl->format == FORMAT_JSON)
 			printf("%s\n", buf_cstr(&answer.body));
-		else if (ctl->format == FORMAT_CSV)
-			printf("edge,state\n%s,%s\n", args->words[0], e->state);
 		else
-			printf("%s: %s\n", args->words[0], e->done);
+			say_done(ctl, args->words[0], e, &answer.body);
 		result = EXIT_FINE;
 	}
 	buf_free(&answer.body);

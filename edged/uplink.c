@@ -201,6 +201,7 @@ static void send_hello(struct uplink *u, int64_t mono_ns)
 	m.hello.empty = u->empty;
 	m.hello.software = SOFTWARE;
 	m.hello.map_version = u->topology->map_version;
+	m.hello.fenced = u->state == UPLINK_FENCED && u->fence != FENCE_REFUSED;
 	if (send_msg(u, &m, mono_ns))
 		u->hello_ns = INT64_MAX;
 }

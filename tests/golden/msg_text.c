@@ -171,7 +171,7 @@ static bool put_edge_body(const struct msg *m, struct buf *out)
 	switch ((int)m->type) {
 	case MSG_HELLO:
 		S(hello, edge), S(hello, cluster), U(hello, epoch), X(hello, claim), B(hello, empty), S(hello, software);
-		U(hello, map_version);
+		U(hello, map_version), B(hello, fenced);
 		return true;
 	case MSG_HELLO_REPLY:
 		S(hello_reply, edge), V(hello_reply), U(hello_reply, epoch), X(hello_reply, claim), B(hello_reply, resume);

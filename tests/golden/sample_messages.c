@@ -31,6 +31,8 @@ static void tell_hello(const struct told *t)
 	struct msg m = first;
 	m.hello.epoch = 7, m.hello.empty = false, m.hello.map_version = 12;
 	tell(t, "hello", m);
+	m.hello.fenced = true;
+	tell(t, "hello_fenced", m);
 
 	struct msg r = {.type = MSG_HELLO_REPLY};
 	r.hello_reply.edge = "a", r.hello_reply.verdict = VERDICT_OK, r.hello_reply.epoch = 8;

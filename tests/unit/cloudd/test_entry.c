@@ -23,7 +23,7 @@ static const struct entry samples[] = {
 	{.kind = ENTRY_SWEEP, .time_ns = 3},
 	{.kind = ENTRY_CREATE, .create = {{id, 16}}},
 	{.kind = ENTRY_CLAIM, .claim = {{(const uint8_t *)"e-1", 3}, 4, {id, 16}, true}},
-	{.kind = ENTRY_READMIT, .readmit = {{(const uint8_t *)"e-1", 3}}},
+	{.kind = ENTRY_READMIT, .readmit = {{(const uint8_t *)"e-1", 3}, 0}},
 	{.kind = ENTRY_TAKEN, .taken = {255, 12345678901}},
 	{.kind = ENTRY_MAP, .time_ns = 9, .map = {META_INDEX(13, 0), META_INDEX(12, 3), {id, 16}}},
 	{.kind = ENTRY_TOPOLOGY, .topology = {ENTRY_BASE_FIRST, TOPOLOGY_TEXT_MAX, {id, 16}}},
@@ -88,6 +88,25 @@ START_TEST(an_advance_keeps_its_fields)
 		ck_assert(c->edges[i].since_ns == edges[i].since_ns);
 	}
 	entry_clear(&e);
+	buf_free(&b);
+}
+END_TEST
+
+/* Without the epoch it is what earlier versions say. */
+START_TEST(a_readmission_may_name_an_epoch)
+{
+	struct buf b = {0};
+	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e-1"), UINT64_MAX}}, back;
+	entry_encode(&e, &b);
+	for (size_t n = b.len; n-- > 0;) {
+		bool whole = n == b.len - 10; /* a varint of 64 bits */
+		ck_assert((entry_decode(bytes_of(b.data, n), &back) == 0) == whole);
+		ck_assert(!whole || back.readmit.next == 0);
+	}
+	ck_assert_int_eq(entry_decode(bytes_of(b.data, b.len), &back), 0);
+	ck_assert(back.readmit.next == UINT64_MAX && back.readmit.edge.n == 3);
+	buf_u8(&b, 0);
+	ck_assert_int_eq(entry_decode(bytes_of(b.data, b.len), &back), WEIR_ECORRUPT);
 	buf_free(&b);
 }
 END_TEST
@@ -166,6 +185,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_test(tc, entries_round_trip_and_refuse_cuts);
 	tcase_add_test(tc, an_advance_keeps_its_fields);
+	tcase_add_test(tc, a_readmission_may_name_an_epoch);
 	tcase_add_test(tc, what_is_not_ours_is_refused);
 	tcase_add_test(tc, no_byte_can_harm);
 	tcase_add_test(tc, bytes_are_fixed);

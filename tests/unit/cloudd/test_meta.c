@@ -166,15 +166,22 @@ static void settle(uint32_t leader)
 	}
 }
 
-static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
+static void hello_as(uint32_t replica, uint64_t req_id, uint64_t epoch, uint8_t holder, bool fenced)
 {
 	struct msg m = {.type = MSG_HELLO};
 	struct origin o = {.type = MSG_HELLO, .req_id = req_id, .edge = 0, .claim = "claim of edge a"};
+	o.claim[0] = (uint8_t)(o.claim[0] + holder);
 	m.hello.edge = "a";
+	m.hello.fenced = fenced;
 	m.hello.epoch = epoch;
 	m.hello.claim = bytes_of(o.claim, CLAIM_BYTES);
 	m.hello.empty = epoch == 0;
 	meta_hello(w.replicas[replica].meta, &o, &m, w.now);
+}
+
+static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
+{
+	hello_as(replica, req_id, epoch, 0, false);
 }
 
 static enum verdict report_since(uint32_t replica, int64_t watermark_ns, bool since_known, int64_t since_ns)
@@ -462,6 +469,83 @@ START_TEST(a_fenced_holder_is_told_of_for_a_while)
 }
 END_TEST
 
+/* What came of it: the last answer. */
+static struct answer committed(void)
+{
+	catch_up(0);
+	catch_up(1);
+	return w.answers[w.answer_count - 1].a;
+}
+
+static enum verdict readmit(uint32_t replica)
+{
+	struct origin o = {.type = MSG_READMIT, .edge = 0};
+	meta_readmit(w.replicas[replica].meta, &o, w.now);
+	return committed().verdict;
+}
+
+static struct answer claimed(uint32_t replica, uint64_t epoch, uint8_t holder, bool fenced)
+{
+	hello_as(replica, 50, epoch, holder, fenced);
+	return committed();
+}
+
+/* Edge a of epoch 1 is fenced, somehow, and readmitted by replica 0, whose answer is lost with it. */
+static void lose_a_readmission(void)
+{
+	struct origin o = {.type = MSG_READMIT, .edge = 0};
+	meta_readmit(w.replicas[0].meta, &o, w.now);
+	meta_stop(w.replicas[0].meta);
+	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_UNAVAILABLE);
+	catch_up(0);
+	catch_up(1);
+	meta_lead(w.replicas[1].meta, w.now);
+}
+
+START_TEST(a_readmission_whose_answer_was_lost_is_asked_for_again)
+{
+	begin();
+	ck_assert_int_eq(claimed(0, 7, 1, false).verdict, VERDICT_FENCED);
+	lose_a_readmission();
+	ck_assert_int_eq(readmit(1), VERDICT_OK); /* nobody has taken it: there is one all the same */
+	struct answer a = claimed(1, 7, 1, true);
+	ck_assert(a.verdict == VERDICT_OK && a.epoch == 8 && a.readmitted);
+	ck_assert_int_eq(readmit(1), VERDICT_DUPLICATE);
+	ck_assert(edges_say(1, "\"readmit\":false"));
+	a = claimed(1, 7, 1, true); /* its answer was lost, too */
+	ck_assert(a.verdict == VERDICT_OK && a.epoch == 8);
+	ck_assert_int_eq(readmit(1), VERDICT_DUPLICATE);
+	meta_stop(w.replicas[1].meta); /* and the next leader knows what was committed, be it from its state */
+	load(&w.replicas[0]);
+	meta_lead(w.replicas[0].meta, w.now);
+	ck_assert_int_eq(readmit(0), VERDICT_DUPLICATE);
+	a = claimed(0, 8, 2, false); /* so what it has read since is not lost */
+	ck_assert(a.verdict == VERDICT_OK && a.epoch == 9 && !a.readmitted);
+}
+END_TEST
+
+START_TEST(one_who_was_readmitted_and_is_fenced_again_is_readmitted_again)
+{
+	begin();
+	ck_assert_int_eq(claimed(0, 7, 1, false).verdict, VERDICT_FENCED);
+	ck_assert_int_eq(readmit(0), VERDICT_OK);
+	ck_assert_uint_eq(claimed(0, 7, 1, true).epoch, 8);
+	ck_assert_int_eq(readmit(0), VERDICT_DUPLICATE);
+	ck_assert_uint_eq(claimed(0, 8, 1, true).epoch, 8); /* by a shard */
+	ck_assert(edges_say(0, "\"fenced\":true"));
+	ck_assert_int_eq(readmit(0), VERDICT_OK);
+	ck_assert_uint_eq(claimed(0, 8, 1, true).epoch, 9);
+	ck_assert_int_eq(readmit(0), VERDICT_DUPLICATE);
+	ck_assert_int_eq(claimed(0, 8, 2, false).verdict, VERDICT_FENCED); /* a copy of it */
+	ck_assert_int_eq(readmit(0), VERDICT_OK);
+	ck_assert_uint_eq(claimed(0, 8, 2, false).epoch, 10);
+	/* One of an earlier version does not say it, but is silent. */
+	ck_assert_int_eq(readmit(0), VERDICT_DUPLICATE);
+	w.now.mono_ns += w.t->partitioned_after_ns;
+	ck_assert_int_eq(readmit(0), VERDICT_OK);
+}
+END_TEST
+
 START_TEST(a_revoked_edge_is_partitioned_at_once)
 {
 	struct buf json = {0};
@@ -526,6 +610,8 @@ int main(void)
 	tcase_add_test(tc, a_snapshot_replaces_all_that_was_known);
 	tcase_add_test(tc, a_new_leader_counts_everyone_as_heard_then);
 	tcase_add_test(tc, a_fenced_holder_is_told_of_for_a_while);
+	tcase_add_test(tc, a_readmission_whose_answer_was_lost_is_asked_for_again);
+	tcase_add_test(tc, one_who_was_readmitted_and_is_fenced_again_is_readmitted_again);
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	suite_add_tcase(s, tc);

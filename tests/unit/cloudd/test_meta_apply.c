@@ -67,9 +67,16 @@ static struct grant claim(uint64_t epoch, uint8_t claim_byte, bool empty)
 		ck_assert(g_.resume == (res) && g_.readmitted == (readm));                                     \
 	} while (0)
 
+static enum verdict readmit_at(uint64_t epoch)
+{
+	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1"), epoch + 1}};
+	return kit_verdict(&k, 0, &e);
+}
+
+/* As an earlier version says it. */
 static void readmit(void)
 {
-	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1")}};
+	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1"), 0}};
 	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
 }
 
@@ -140,11 +147,34 @@ START_TEST(a_readmission_is_taken_once)
 }
 END_TEST
 
+START_TEST(a_readmission_is_of_the_epoch_at_which_the_edge_was_fenced)
+{
+	CHECK_GRANT(claim(0, 1, false), VERDICT_OK, 1, false, false);
+	CHECK_GRANT(claim(7, 2, false), VERDICT_FENCED, 1, false, false);
+	ck_assert_int_eq(readmit_at(0), VERDICT_DUPLICATE);
+	CHECK_GRANT(claim(7, 2, false), VERDICT_FENCED, 1, false, false);
+	ck_assert_int_eq(readmit_at(1), VERDICT_OK);
+	ck_assert_int_eq(readmit_at(1), VERDICT_OK); /* not taken yet: the answer was lost */
+	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true);
+	ck_assert_int_eq(readmit_at(1), VERDICT_DUPLICATE);
+	struct meta_state m = read_meta();
+	ck_assert(!m.edges[0].readmit && m.edges[0].readmitted);
+	meta_state_clear(&m);
+	CHECK_GRANT(claim(8, 3, false), VERDICT_OK, 9, false, false); /* it goes on, and loses nothing */
+	ck_assert_int_eq(readmit_at(1), VERDICT_DUPLICATE);
+	CHECK_GRANT(claim(9, 4, false), VERDICT_OK, 10, false, false);
+	m = read_meta();
+	ck_assert(!m.edges[0].readmit && !m.edges[0].readmitted);
+	meta_state_clear(&m);
+}
+END_TEST
+
 START_TEST(an_edge_the_cloud_forgot_can_be_readmitted)
 {
 	CHECK_GRANT(claim(5, 1, false), VERDICT_FENCED, 0, false, false);
-	readmit();
+	ck_assert_int_eq(readmit_at(0), VERDICT_OK);
 	CHECK_GRANT(claim(5, 1, false), VERDICT_OK, 6, true, true);
+	ck_assert_int_eq(readmit_at(0), VERDICT_DUPLICATE);
 }
 END_TEST
 
@@ -408,6 +438,7 @@ int main(void)
 	tcase_add_test(tc, another_claim_is_fenced_unless_its_epoch_is_the_last);
 	tcase_add_test(tc, an_empty_spool_resumes);
 	tcase_add_test(tc, a_readmission_is_taken_once);
+	tcase_add_test(tc, a_readmission_is_of_the_epoch_at_which_the_edge_was_fenced);
 	tcase_add_test(tc, an_edge_the_cloud_forgot_can_be_readmitted);
 	tcase_add_test(tc, the_cluster_is_created_once);
 	tcase_add_test(tc, close_final_and_watermarks_never_fall);

@@ -53,6 +53,7 @@ static struct msg sample(enum msg_type type)
 		m.hello.empty = true;
 		m.hello.software = "weir 0.1 (test)";
 		m.hello.map_version = 3;
+		m.hello.fenced = true;
 		break;
 	case MSG_HELLO_REPLY:
 		m.hello_reply.edge = "edge-1";
@@ -336,7 +337,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		break;
 	case MSG_HELLO:
 		STR(hello.edge), STR(hello.cluster), NUM(hello.epoch), BYT(hello.claim), NUM(hello.empty);
-		STR(hello.software), NUM(hello.map_version);
+		STR(hello.software), NUM(hello.map_version), NUM(hello.fenced);
 		break;
 	case MSG_HELLO_REPLY:
 		STR(hello_reply.edge), NUM(hello_reply.verdict), NUM(hello_reply.epoch), BYT(hello_reply.claim);

@@ -85,6 +85,8 @@ static void handle_readmit(void *arg, struct http_request *r)
 	(void)arg;
 	if (!strcmp(http_path_tail(r), "e 1/readmit"))
 		reply(r, "{\"edge\":\"e 1\",\"state\":\"readmitting\"}");
+	else if (!strcmp(http_path_tail(r), "e2/readmit"))
+		reply(r, "{\"edge\":\"e2\",\"readmit\":false,\"message\":\"nothing was changed\"}");
 	else if (!strcmp(http_path_tail(r), "e1/revoke"))
 		reply(r, "{\"edge\":\"e1\",\"revoked\":true}");
 	else if (!strcmp(http_path_tail(r), "e1/allow"))
@@ -272,6 +274,8 @@ START_TEST(the_overview_is_shown)
 	json_decref(all);
 	buf_free(&out);
 	expect(EXIT_FINE, "edge,state\ne 1,readmitting\n", WEIRCTL("edge", "readmit", "e 1", "-o", "csv"));
+	expect(EXIT_FINE, "e2: nothing was changed\n", WEIRCTL("edge", "readmit", "e2"));
+	expect(EXIT_FINE, "edge,state\ne2,unchanged\n", WEIRCTL("edge", "readmit", "e2", "-o", "csv"));
 	expect(EXIT_FINE, "edge,state\ne1,revoked\n", WEIRCTL("edge", "revoke", "e1", "-o", "csv"));
 	expect(EXIT_FINE, "edge,state\ne1,allowed\n", WEIRCTL("edge", "allow", "e1", "-o", "csv"));
 }

@@ -73,6 +73,7 @@ static void cloud_hello(struct rig *r, const struct msg *m)
 	c->hellos++;
 	c->last_hello_epoch = m->hello.epoch;
 	c->last_hello_empty = m->hello.empty;
+	c->last_hello_fenced = m->hello.fenced;
 	struct msg a = {.type = MSG_HELLO_REPLY};
 	a.hello_reply.edge = m->hello.edge;
 	a.hello_reply.claim = m->hello.claim;

@@ -79,7 +79,7 @@ struct rig_cloud {
 	bool clock_suspect;
 	uint64_t report_epoch;
 	uint64_t last_hello_epoch;
-	bool last_hello_empty;
+	bool last_hello_empty, last_hello_fenced;
 	uint64_t highest_seen[SHARDS_MAX];
 	bool checksum_conflict; /* two bodies under one number of one epoch: resent otherwise than byte for byte */
 	uint64_t seen_checksum[SHARDS_MAX][64]; /* by seq % 64, of the present epoch */

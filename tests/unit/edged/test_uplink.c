@@ -745,6 +745,8 @@ START_TEST(a_restored_backup_of_the_same_epoch_is_found_out_by_its_numbers)
 		r->cloud.deaf = false;
 		rig_ticks(r, 12, 1000);
 		ck_assert(pipeline_fenced(r->p, NULL));
+		rig_ticks(r, UPLINK_FENCED_RETRY_MS / 1000 + 1, 1000);
+		ck_assert(r->cloud.last_hello_fenced); /* the meta group has granted its epoch, and knows of nothing */
 		ck_assert_uint_eq(rig_ledger(r).dropped, 0);
 		uint64_t held = rig_ledger(r).aggregated - 8;
 		ck_assert_uint_eq(held, 8 * (uint64_t)more); /* all of it still here: 8 were acknowledged before the backup */
