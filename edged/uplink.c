@@ -26,6 +26,7 @@ struct lane {
 	int64_t retry_ns;   /* nothing before this */
 	int64_t backoff_ns;
 	int64_t unavailable_ns; /* since when nobody leads it, as far as this cloud knows; 0: somebody does */
+	int64_t unavailable_last_ns; /* when it last said so */
 	uint64_t open_req;  /* of the OPEN under way: an answer to an earlier one is old news */
 };
 
@@ -48,6 +49,7 @@ struct uplink {
 	int64_t unserved_ns;    /* since when every answer was that nobody can serve it; 0: not so */
 	int64_t unserved_last_ns; /* when the last such answer came */
 	int64_t unreported_ns;  /* since when nobody takes reports, as far as this cloud knows; 0: somebody does */
+	int64_t unreported_last_ns; /* when it last said so */
 	int64_t stuck_ms;       /* how long a shard, or who takes reports, may be out of reach, now; 0: the least */
 	uint32_t stuck_at;      /* the last shard for which a cloud was left; behind the shards: reports */
 	unsigned left;     /* clouds left one after the other that did not serve */
@@ -307,6 +309,7 @@ static void lane_unavailable(struct lane *l, int64_t mono_ns)
 	l->in_flight = 0;
 	if (!l->unavailable_ns)
 		l->unavailable_ns = mono_ns ? mono_ns : 1;
+	l->unavailable_last_ns = mono_ns;
 	lane_backoff(l, VERDICT_UNAVAILABLE, mono_ns);
 }
 
@@ -719,6 +722,7 @@ static void handle_report_reply(struct uplink *u, const struct msg *m, int64_t m
 	case VERDICT_UNAVAILABLE:
 		if (!u->unreported_ns)
 			u->unreported_ns = mono_ns ? mono_ns : 1;
+		u->unreported_last_ns = mono_ns;
 		return;
 	case VERDICT_FENCED:
 		if (m->report_reply.epoch > u->epoch)
@@ -1015,12 +1019,15 @@ static int64_t unserved_limit(const struct uplink *u)
 	return silent_limit(u) << (u->left < 4 ? u->left : 4);
 }
 
-static bool is_stuck(struct uplink *u, int64_t mono_ns)
+/* By the answers: an election may be over, and the next question not yet asked. */
+static bool is_stuck(struct uplink *u)
 {
 	int64_t limit_ms = u->stuck_ms ? u->stuck_ms : UPLINK_STUCK_MS;
 	for (uint32_t i = 0; i <= u->topology->shards; i++) {
-		int64_t since_ns = i < u->topology->shards ? u->lanes[i].unavailable_ns : u->unreported_ns;
-		if (!since_ns || mono_ns - since_ns < limit_ms * NS_PER_MS)
+		bool shard = i < u->topology->shards;
+		int64_t since_ns = shard ? u->lanes[i].unavailable_ns : u->unreported_ns;
+		int64_t last_ns = shard ? u->lanes[i].unavailable_last_ns : u->unreported_last_ns;
+		if (!since_ns || last_ns - since_ns < limit_ms * NS_PER_MS)
 			continue;
 		u->stuck_at = i;
 		u->stuck_ms = 2 * limit_ms < UPLINK_STUCK_MAX_MS ? 2 * limit_ms : UPLINK_STUCK_MAX_MS;
@@ -1031,9 +1038,8 @@ static bool is_stuck(struct uplink *u, int64_t mono_ns)
 
 static void keep_connected(struct uplink *u, int64_t mono_ns)
 {
-	/* By its answers: an election may be over, and the next question not yet asked. */
 	bool unserved = u->unserved_ns && u->unserved_last_ns - u->unserved_ns >= unserved_limit(u);
-	bool stuck = is_stuck(u, mono_ns);
+	bool stuck = is_stuck(u);
 	bool silent = u->asked_ns && mono_ns - u->asked_ns >= silent_limit(u);
 	bool unconnected = u->unconnected_ns && mono_ns - u->unconnected_ns >= unconnected_limit(u);
 	if (u->state == UPLINK_DOWN) {

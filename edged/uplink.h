@@ -38,8 +38,8 @@
 #define UPLINK_UNAVAILABLE_MAX_MS 1000 /* back-off where nobody leads what is asked for: that lasts a second or two */
 #define UPLINK_UNCONNECTED_MS 500    /* a cloud that cannot be connected to is left after this; the more of them one after the
                                         other, the longer, up to the time for one that is silent: the link may be slow */
-#define UPLINK_STUCK_MS 10000        /* a cloud through which a shard, or who takes reports, cannot be reached for so long is left; */
-#define UPLINK_STUCK_MAX_MS 160000   /* longer and longer: it may be nowhere */
+#define UPLINK_STUCK_MS 4000         /* a cloud through which a shard, or who takes reports, cannot be reached for so long, by its answers, */
+#define UPLINK_STUCK_MAX_MS 160000   /* is left (an election takes up to three seconds); longer and longer: it may be nowhere */
 #define UPLINK_FENCED_RETRY_MS 10000
 #define UPLINK_MAP_RETRY_MS 5000     /* a cluster map that does not come, or cannot be used, is asked for again */
 #define UPLINK_MAP_RETRY_MAX_MS 300000

@@ -112,8 +112,9 @@ static void cloud_open(struct rig *r, const struct msg *m)
 	a.open_reply.edge = m->open.edge;
 	a.open_reply.shard = m->open.shard;
 	a.open_reply.reason = "";
-	if (r->cloud.open_verdict) {
-		a.open_reply.verdict = r->cloud.open_verdict;
+	bool unled = r->connected < 3 && r->cloud.unled[r->connected] >> m->open.shard & 1;
+	if (r->cloud.open_verdict || unled) {
+		a.open_reply.verdict = unled ? VERDICT_UNAVAILABLE : r->cloud.open_verdict;
 		answer(r, &a, m);
 		return;
 	}

@@ -65,6 +65,7 @@ struct rig_cloud {
 	enum verdict batch_verdict; /* other than OK: instead of merging */
 	enum verdict hello_verdict;
 	uint32_t refused_by;     /* these clouds, by bit, refuse every hello */
+	uint32_t unled[3];       /* by cloud: shards, by bit, of which it knows nobody who leads */
 	enum verdict open_verdict, report_verdict; /* UNAVAILABLE: instead of an answer */
 	unsigned repeat;         /* each answer comes this many times more */
 	/* seen */
