@@ -116,14 +116,24 @@ void ask_cancel(struct ask *a)
 	a->call = NULL;
 }
 
+/* It is known that nobody leads, and that nobody will soon. */
+static bool is_hopeless(const struct ask *a)
+{
+	bool cut_off = false;
+	int64_t unled_ns = node_unled_ns(a->g->node, a->group, &cut_off);
+	return unled_ns >= (cut_off ? GATHER_CUT_OFF_NS : GATHER_UNLED_NS);
+}
+
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-/* Waits for the reply as long as nobody else leads. True: there is one, or its time is over. */
+/* Waits for the reply as long as nobody else leads, and somebody may. True: there is one, or its time is over. */
 static bool wait_reply(struct ask *a)
 {
 	while (rpc_wait(a->g->rpc, a->call, GATHER_LOOK_NS)) {
 		if (a->of == ASK_ANY)
 			continue;
+		if (a->of == ASK_LEADER && is_hopeless(a))
+			return false;
 		int leader = leader_of(a);
 		a->lost = a->lost || leader != a->node;
 		if (a->lost && leader >= 0)
@@ -170,6 +180,12 @@ static int finish_leader(struct ask *a, void *out, char reason[QUERY_REASON_MAX]
 		int64_t left_ns = a->until_ns - clock_mono_ns();
 		if (rc != WEIR_ENOTLEADER || a->of == ASK_LEADER_ONCE || left_ns <= 0)
 			return rc;
+		if (is_hopeless(a)) {
+			char name[ASK_NAME_MAX];
+			ask_group_name(a->group, name);
+			snprintf(reason, QUERY_REASON_MAX, "%s has no leader that this node can reach", name);
+			return rc;
+		}
 		if (progress_pause(a->g->progress, left_ns < GATHER_LOOK_NS ? left_ns : GATHER_LOOK_NS)) {
 			snprintf(reason, QUERY_REASON_MAX, "the node is stopping");
 			return WEIR_ECLOSED;

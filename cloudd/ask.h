@@ -6,7 +6,7 @@
 #include "cloudd/gather.h"
 
 enum ask_of {
-	ASK_LEADER,      /* as long as there is time: again of the next one where this one is gone or leads no longer */
+	ASK_LEADER,      /* as long as there is time and hope (gather.h): again of the next one where this one is gone or leads no longer */
 	ASK_LEADER_ONCE, /* of the one that is known now, if any */
 	ASK_ANY,         /* of this node, the leader, then the others by rank: each replica once, until one answers */
 };

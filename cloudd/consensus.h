@@ -208,6 +208,8 @@ struct group_status {
 	bool quorum;             /* see msg_group_status */
 	bool replaying;          /* what was in the log at open is not applied yet */
 	bool fetching;           /* a snapshot */
+	int64_t unled_ns;        /* since when no leader is known that answers this node (the node fills it in); 0: one is */
+	bool cut_off;            /* no majority of its places answers this node (likewise) */
 	uint32_t differs;        /* 1 + a node whose digest differs from this replica's (the node fills it in); 0: none known */
 	const char *damage;      /* why the state here was given up, until it is replaced; static; NULL: it was not */
 	uint64_t fetched_bytes, fetch_total_bytes;

@@ -2,7 +2,9 @@
  * may block.
  *
  * Linearizable pages are asked of the shard's leader. Where there is none, or it no longer leads, or another one is known
- * while it has not answered, the page is asked of the next leader, until GATHER_TIMEOUT_NS after it was begun. Pages that
+ * while it has not answered, the page is asked of the next leader, until GATHER_TIMEOUT_NS after it was begun; or until it is known
+ * that there will be none soon: none has been, that answers this node, for GATHER_UNLED_NS, which is longer than an election with
+ * one split vote; or for GATHER_CUT_OFF_NS where most of the group's nodes do not answer either, each for PEERS_REACHABLE_MS. Pages that
  * may be stale are asked of this node if it holds the shard, else of the leader if one is known, else of the other
  * replicas by rank; each once. */
 #ifndef WEIR_CLOUDD_GATHER_H
@@ -13,6 +15,8 @@
 #include "cloudd/serve.h"
 
 #define GATHER_TIMEOUT_NS (5 * INT64_C(1000000000)) /* until a shard counts as out of reach */
+#define GATHER_UNLED_NS (4 * INT64_C(1000000000))
+#define GATHER_CUT_OFF_NS (1 * INT64_C(1000000000))
 #define GATHER_TRY_NS (2 * INT64_C(1000000000))     /* for one of several replicas that may answer */
 #define GATHER_LOOK_NS (20 * INT64_C(1000000))      /* between two looks at who leads */
 #define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview */

@@ -59,6 +59,7 @@ struct node {
 	int64_t *heard;          /* by node; for the registry */
 	uint64_t *settled;       /* by group; likewise */
 	int *led_by;             /* by group: the node that led it at the last tick, or -1 */
+	int64_t *unled_ns;       /* likewise: monotonic, since when no leader is known that answers; 0: one is */
 	struct digests *digests;
 	struct msg_digest *told;
 	int64_t compared_ns;     /* when digests were last looked at */
@@ -392,6 +393,7 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->led_by = xcalloc(topology_groups(t), sizeof(*n->led_by));
 	for (uint32_t g = 0; g < topology_groups(t); g++)
 		n->led_by[g] = -1;
+	n->unled_ns = xcalloc(topology_groups(t), sizeof(*n->unled_ns));
 	n->statuses = xcalloc(topology_groups(t), sizeof(*n->statuses));
 	n->heard = xcalloc(CLOUDS_MAX, sizeof(*n->heard));
 	n->settled = xcalloc(topology_groups(t), sizeof(*n->settled));
@@ -444,6 +446,7 @@ void node_close(struct node *n)
 	peers_free(n->peers);
 	view_free(n->view);
 	free(n->led_by);
+	free(n->unled_ns);
 	free(n->heard);
 	free(n->settled);
 	free(n->statuses);
@@ -1060,15 +1063,31 @@ static void put_not_ready(const struct node *n, struct buf *out)
 		buf_printf(out, "the cluster's id is not known yet: no node that leads the meta group was reached");
 }
 
+/* Who reads waits for a leader; but not where it can be known that none will come soon. */
+static void look_for_leader(struct node *n, uint32_t group)
+{
+	struct group_status *s = &n->statuses[group];
+	uint32_t replicas = topology_replicas(n->topology, group), there = 0;
+	for (uint32_t rank = 0; rank < replicas; rank++)
+		there += n->reachable[topology_replica(n->topology, group, rank)];
+	s->leader = leader_of(n, group);
+	s->cut_off = there <= replicas / 2;
+	if (s->leader >= 0 && n->reachable[s->leader])
+		n->unled_ns[group] = 0;
+	else if (!n->unled_ns[group])
+		n->unled_ns[group] = n->now.mono_ns ? n->now.mono_ns : 1;
+	s->unled_ns = n->unled_ns[group] ? n->now.mono_ns - n->unled_ns[group] : 0;
+}
+
 static void look_around(struct node *n)
 {
-	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
-		consensus_status(n->consensus, g, &n->statuses[g]);
-		n->statuses[g].leader = leader_of(n, g);
-		n->statuses[g].differs = n->differs[g];
-	}
 	for (uint32_t i = 0; i < n->topology->cloud_count; i++)
 		n->reachable[i] = peers_reachable(n->peers, i, n->now.mono_ns);
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
+		consensus_status(n->consensus, g, &n->statuses[g]);
+		look_for_leader(n, g);
+		n->statuses[g].differs = n->differs[g];
+	}
 	buf_clear(&n->why);
 	put_not_ready(n, &n->why);
 }
@@ -1249,6 +1268,11 @@ const struct topology *node_topology(struct node *n)
 int node_leader(struct node *n, uint32_t group)
 {
 	return view_leader(n->view, group);
+}
+
+int64_t node_unled_ns(struct node *n, uint32_t group, bool *ret_cut_off)
+{
+	return view_unled_ns(n->view, group, ret_cut_off);
 }
 
 bool node_serves(struct node *n, uint32_t group)

@@ -125,6 +125,9 @@ void node_wait_map(struct node *n, uint64_t map_version, int64_t ns);
 void node_map(struct node *n, struct buf *out);
 /* Consensus as of the last tick. The node that leads a group and serves it; -1: none known. */
 int node_leader(struct node *n, uint32_t group);
+/* For how long no leader has been known that answers this node; 0: one is. *ret_cut_off: most of the nodes on which the map has the
+ * group do not answer either. */
+int64_t node_unled_ns(struct node *n, uint32_t group, bool *ret_cut_off);
 /* This node leads it and serves. */
 bool node_serves(struct node *n, uint32_t group);
 /* Of every group (topology_groups), by number. */

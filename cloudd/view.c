@@ -193,6 +193,16 @@ int view_leader(struct view *v, uint32_t group)
 	return leader;
 }
 
+int64_t view_unled_ns(struct view *v, uint32_t group, bool *ret_cut_off)
+{
+	weir_assert(group < v->group_count);
+	pthread_mutex_lock(&v->lock);
+	int64_t unled_ns = v->groups[group].unled_ns;
+	*ret_cut_off = v->groups[group].cut_off;
+	pthread_mutex_unlock(&v->lock);
+	return unled_ns;
+}
+
 bool view_serves(struct view *v, uint32_t group)
 {
 	weir_assert(group < v->group_count);

@@ -63,7 +63,7 @@ void view_put_map(struct view *v, struct bytes map);
 void view_map(struct view *v, struct buf *out);
 void view_put_cluster_id(struct view *v, const uint8_t id[CLUSTER_ID_BYTES]);
 
-/* Any thread; as node_ready, node_leader, node_serves, node_group_statuses, node_group_status, node_groups, node_cluster_id,
+/* Any thread; as node_ready, node_leader, node_unled_ns, node_serves, node_group_statuses, node_group_status, node_groups, node_cluster_id,
  * node_metrics say.
  *
  * In a copy that is older than VIEW_FRESH_NS `heard_ns`, where it is known, includes its age, on leaders too: a process that was stopped for a while
@@ -72,6 +72,7 @@ bool view_ready(struct view *v, char **ret_why);
 /* Appends a line for each other node whose replicas have another state than those here, and nothing else. */
 void view_notes(struct view *v, struct buf *out);
 int view_leader(struct view *v, uint32_t group);
+int64_t view_unled_ns(struct view *v, uint32_t group, bool *ret_cut_off);
 bool view_serves(struct view *v, uint32_t group);
 void view_group_statuses(struct view *v, struct group_status *out);
 void view_group_status(struct view *v, uint32_t group, struct group_status *ret_status);

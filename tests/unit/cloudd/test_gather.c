@@ -33,6 +33,8 @@ struct node {
 	struct stats *stats;
 	/* what it thinks */
 	int leader;
+	int64_t unled_ns;
+	bool cut_off;
 	bool serves;
 	bool deposed; /* and does not know: a majority does not confirm it */
 	uint64_t term;
@@ -120,6 +122,22 @@ int node_leader(struct node *n, uint32_t group)
 	int leader = group <= GROUP ? n->leader : -1;
 	pthread_mutex_unlock(&lock);
 	return leader;
+}
+
+static unsigned elected_in; /* looks; 0: nobody is */
+
+int64_t node_unled_ns(struct node *n, uint32_t group, bool *ret_cut_off)
+{
+	(void)group;
+	pthread_mutex_lock(&lock);
+	if (elected_in && !--elected_in) {
+		n->leader = 2;
+		nodes[2].serves = true;
+	}
+	*ret_cut_off = n->cut_off;
+	int64_t unled_ns = n->unled_ns;
+	pthread_mutex_unlock(&lock);
+	return unled_ns;
 }
 
 bool node_serves(struct node *n, uint32_t group)
@@ -492,6 +510,46 @@ START_TEST(a_leader_that_is_not_confirmed_answers_nothing)
 	ck_assert_int_eq(progress_read_index(nodes[1].progress, GROUP, SERVE_WAIT_NS, &index), WEIR_ENOTLEADER);
 	buf_free(&spec);
 	buf_free(&rows);
+}
+END_TEST
+
+static void nothing_changes(void)
+{
+}
+
+/* Nobody leads, and it is known that nobody will soon: the asker is told, and not when its time is over. */
+START_TEST(where_no_leader_can_come_nobody_waits_for_one)
+{
+	struct answer_page page;
+	lead(-1, 2);
+	nodes[0].unled_ns = GATHER_UNLED_NS;
+	ck_assert(!ask_page(0, true, &page));
+	ck_assert_int_eq(last_rc, WEIR_ENOTLEADER);
+	ck_assert_str_eq(reason, "shard 0 has no leader that this node can reach");
+	nodes[0].unled_ns = GATHER_CUT_OFF_NS;
+	nodes[0].cut_off = true;
+	ck_assert(!ask_page(0, true, &page));
+	ck_assert_str_eq(reason, "shard 0 has no leader that this node can reach");
+	lead(1, 3); /* one is known, but does not answer */
+	nodes[1].dead = true;
+	on_silence = nothing_changes;
+	ck_assert(!ask_page(0, true, &page));
+	ck_assert_str_eq(reason, "shard 0 has no leader that this node can reach");
+}
+END_TEST
+
+START_TEST(an_election_is_waited_for)
+{
+	for (int cut_off = 0; cut_off < 2; cut_off++) {
+		struct answer_page page;
+		lead(-1, 2);
+		nodes[0].cut_off = cut_off;
+		nodes[0].unled_ns = (cut_off ? GATHER_CUT_OFF_NS : GATHER_UNLED_NS) - 1;
+		elected_in = 3;
+		commit_steps(2);
+		ck_assert_msg(ask_page(0, true, &page), "%s", reason);
+		ck_assert_uint_eq(page.rows, (size_t)cut_off + 1);
+	}
 }
 END_TEST
 
@@ -870,6 +928,8 @@ int main(void)
 	tcase_add_test(three, a_leader_that_came_back_is_asked_again);
 	tcase_add_test(three, a_deposed_leader_refuses_and_the_new_one_is_asked);
 	tcase_add_test(three, a_leader_that_is_not_confirmed_answers_nothing);
+	tcase_add_test(three, where_no_leader_can_come_nobody_waits_for_one);
+	tcase_add_test(three, an_election_is_waited_for);
 	tcase_add_test(three, stopping_ends_the_search_for_a_leader);
 	tcase_add_test(three, what_may_be_stale_is_read_here_and_says_how_old);
 	tcase_add_test(three, an_empty_replica_says_nothing_and_another_is_asked);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/gather.h"
 #include "cloudd/meta.h"
 #include "cloudd/peers.h"
 #include "cloudd/route.h"
@@ -1826,6 +1827,58 @@ START_TEST(a_readmission_goes_to_whoever_leads)
 }
 END_TEST
 
+static int64_t longest_unled(uint32_t node, bool *ret_cut_off)
+{
+	int64_t longest_ns = 0;
+	for (uint32_t g = 0; g <= SHARDS; g++) {
+		int64_t ns = node_unled_ns(w.clouds[node].node, g, ret_cut_off);
+		longest_ns = ns > longest_ns ? ns : longest_ns;
+	}
+	return longest_ns;
+}
+
+/* So that who asks it is not kept waiting (gather.h). */
+START_TEST(a_node_that_is_cut_off_knows_that_nobody_will_lead)
+{
+	bool cut_off;
+	join("a");
+	uint32_t out = leads(0), in = (out + 1) % 3;
+	ck_assert(!longest_unled(out, &cut_off) && !cut_off);
+	w.cut[out] = true;
+	run(5 * S);
+	ck_assert_int_ge(longest_unled(out, &cut_off), GATHER_CUT_OFF_NS);
+	ck_assert(cut_off);
+	ck_assert(!longest_unled(in, &cut_off) && !cut_off);
+	w.cut[out] = false;
+	run(2 * ELECTED);
+	ck_assert(!longest_unled(out, &cut_off) && !cut_off);
+}
+END_TEST
+
+START_TEST(an_election_is_over_before_anybody_gives_up)
+{
+	bool cut_off;
+	int64_t longest_ns = 0;
+	for (uint32_t times = 0; times < 3; times++) {
+		uint32_t before = leads(0), rest[] = {(before + 1) % 3, (before + 2) % 3};
+		stop(before);
+		w.drop_every = 20; /* so that votes get lost */
+		for (int64_t t = 0; t < 2 * ELECTED; t += NODE_TICK_MS * NS_PER_MS) {
+			run(NODE_TICK_MS * NS_PER_MS);
+			for (size_t i = 0; i < 2; i++) {
+				int64_t ns = longest_unled(rest[i], &cut_off);
+				longest_ns = ns > longest_ns ? ns : longest_ns;
+			}
+		}
+		w.drop_every = 0;
+		start(before);
+		run(2 * ELECTED);
+	}
+	ck_assert_int_gt(longest_ns, 0);
+	ck_assert_int_lt(longest_ns, GATHER_UNLED_NS);
+}
+END_TEST
+
 START_TEST(a_node_that_lost_its_disks_comes_back_as_a_new_replica)
 {
 	join("a");
@@ -1962,6 +2015,8 @@ int main(void)
 	tcase_add_test(replicated, another_meta_leader_loses_and_repeats_nothing);
 	tcase_add_test(replicated, who_cannot_read_the_meta_state_has_it_again);
 	tcase_add_test(replicated, a_readmission_goes_to_whoever_leads);
+	tcase_add_test(replicated, a_node_that_is_cut_off_knows_that_nobody_will_lead);
+	tcase_add_test(replicated, an_election_is_over_before_anybody_gives_up);
 	tcase_add_test(replicated, a_node_that_lost_its_disks_comes_back_as_a_new_replica);
 	tcase_add_test(replicated, only_a_leader_confirms_reads);
 	tcase_add_test(replicated, frames_lost_between_replicas_are_made_good);
