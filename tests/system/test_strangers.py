@@ -27,6 +27,8 @@ EDGES = ("edge-1", "edge-2", "edge-3")
 IDLE = 1000
 # Frames by hand (proto/weir.proto). A later protocol's is answered with an error: a question that anybody may ask.
 ASK = b"\x08\x63"
+# Of ZMTP 3.1, up to the mechanism.
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
 
 
 def report_of(edge):
@@ -107,13 +109,18 @@ class Strangers(unittest.TestCase):
                                 server=zmq.curve_keypair()[0])]
         for s in sockets:
             s.send(report_of("edge-1"))
+        # Of the first, libzmq's own side may find that the mechanisms differ, and go, before the cloud does.
+        with socket.create_connection(("127.0.0.1", c.zmq["cloud-1"]), timeout=30) as raw:
+            raw.sendall(GREETING + b"NULL".ljust(52, b"\0"))
+            while raw.recv(4096):
+                pass
         for reason in ("no_curve", "unknown_key", "wrong_server_key"):
             self.wait_refused(c, reason)
         for s in sockets:
             s.close()
         rng = random.Random(1)
         before = c.clouds["cloud-1"].rss_bytes()
-        greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE".ljust(54, b"\0")
+        greeting = GREETING + b"CURVE".ljust(52, b"\0")
         endless = b"\x06" + (200 << 20).to_bytes(8, "big")  # a command of 200 MiB
         for _ in range(100):
             self.throw(c, [rng.randbytes(2000)])
