@@ -196,6 +196,16 @@ int kv_make_room(struct kv *kv, uint64_t bytes)
 	return kv->ops->make_room ? kv->ops->make_room(kv, bytes) : 0;
 }
 
+int kv_take_room(struct kv *kv, uint64_t bytes)
+{
+	return kv->ops->take_room ? kv->ops->take_room(kv, bytes) : 0;
+}
+
+uint64_t kv_txn_bytes(struct kv_txn *txn)
+{
+	return txn->kv->ops->txn_bytes ? txn->kv->ops->txn_bytes(txn) : 0;
+}
+
 int kv_maintain(struct kv *kv)
 {
 	return kv->ops->maintain ? kv->ops->maintain(kv) : 0;

@@ -11,7 +11,7 @@
  * One write transaction at a time (the caller sees to it that one thread writes); any number of read transactions on
  * other threads, each on the thread that began it, each a snapshot. kv_commit() returns 0 only when the data is on
  * stable storage. After WEIR_EIO from a commit, or from kv_begin, nothing about the disk can be trusted: the process
- * must stop. WEIR_EFULL (map or disk full) leaves the committed data as it was, and readable.
+ * must stop: that goes for a failed sync on a full disk, too. WEIR_EFULL (map or disk full) leaves the committed data as it was, and readable.
  *
  * Pointers that get and cursors return live until the transaction's next write or its end. */
 #ifndef WEIR_COMMON_KV_H
@@ -63,6 +63,8 @@ struct kv_ops {
 	void (*close)(struct kv *kv);
 	int (*maintain)(struct kv *kv); /* may be NULL */
 	int (*make_room)(struct kv *kv, uint64_t bytes); /* may be NULL */
+	int (*take_room)(struct kv *kv, uint64_t bytes); /* may be NULL */
+	uint64_t (*txn_bytes)(struct kv_txn *txn); /* may be NULL */
 };
 
 struct kv_lmdb_options {
@@ -118,6 +120,12 @@ uint64_t kv_size_bytes(struct kv *kv);
  * looked at, which others may use up. */
 #define KV_RESERVE_BYTES (256 * 1024)
 int kv_make_room(struct kv *kv, uint64_t bytes);
+/* Sees to it that a transaction that writes `bytes` (kv_txn_bytes) can be committed, whatever others do with the disk meanwhile: takes
+ * blocks behind the file's end. WEIR_EFULL: there are not so many, nor twice as many bytes in free pages. On a disk that cannot take
+ * blocks ahead only its free space is looked at. By the writing thread, its transaction open or not. */
+int kv_take_room(struct kv *kv, uint64_t bytes);
+/* At least what committing a write transaction will write, from what was put into it so far: rather twice as much than too little. */
+uint64_t kv_txn_bytes(struct kv_txn *txn);
 /* Housekeeping, to be called about once a minute: gives up the snapshots of readers that died. Any thread. */
 int kv_maintain(struct kv *kv);
 

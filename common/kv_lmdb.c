@@ -34,7 +34,9 @@ struct kv_lmdb {
 	bool read_only;
 	atomic_bool writing;
 	atomic_uint_fast64_t used_bytes; /* as last computed */
-	int data_fd;                     /* for taking space ahead; -1: cannot be done here */
+	int data_fd;                     /* for taking space ahead, and for asking whether a sync failed; -1: read only */
+	bool takes_none;                 /* the disk cannot do the former */
+	uint64_t page_bytes;
 	uint64_t taken_bytes;            /* up to here the file has its blocks; the writer's */
 	MDB_dbi dbs[KV_DBS_MAX];
 };
@@ -44,13 +46,21 @@ struct kv_lmdb {
  * looks at the page where a cursor is before it searches from the root. */
 #define NEAR_CURSORS 8
 
+struct near {
+	MDB_cursor *cursor; /* NULL: none yet */
+	uintptr_t at;       /* about which page it wrote to last */
+};
+
 struct txn_lmdb {
 	struct kv_txn txn;
 	MDB_txn *mdb;
 	bool write;
 	int failed; /* first error that spoilt the transaction */
 	unsigned cursors;
-	MDB_cursor **near; /* NEAR_CURSORS for each database, made when needed; NULL: none yet */
+	struct near *near; /* NEAR_CURSORS for each database, made when needed; NULL: none yet */
+	uintptr_t append_at; /* as near.at */
+	uint64_t pages;      /* written to, at most; see note_page() */
+	uint64_t bytes;      /* put */
 };
 
 struct cursor_lmdb {
@@ -161,9 +171,9 @@ static int lmdb_begin(struct kv *kv, bool write, struct kv_txn **ret_txn)
 static void near_forget(struct txn_lmdb *t, unsigned db)
 {
 	for (unsigned i = db * NEAR_CURSORS; t->near && i < (db + 1) * NEAR_CURSORS; i++) {
-		if (t->near[i])
-			mdb_cursor_close(t->near[i]);
-		t->near[i] = NULL;
+		if (t->near[i].cursor)
+			mdb_cursor_close(t->near[i].cursor);
+		t->near[i].cursor = NULL;
 	}
 }
 
@@ -175,15 +185,31 @@ static void near_close(struct txn_lmdb *t)
 	t->near = NULL;
 }
 
-static int near_cursor(struct txn_lmdb *t, unsigned db, struct bytes key, MDB_cursor **ret_cursor)
+static int near_cursor(struct txn_lmdb *t, unsigned db, struct bytes key, struct near **ret_near)
 {
 	MDB_dbi dbi = db_of(&t->txn, db);
 	if (!t->near)
-		t->near = xcalloc(kv_of(t->txn.kv)->db_count, NEAR_CURSORS * sizeof(MDB_cursor *));
-	MDB_cursor **c = &t->near[db * NEAR_CURSORS + key.p[0] % NEAR_CURSORS];
-	int rc = *c ? 0 : mdb_cursor_open(t->mdb, dbi, c);
-	*ret_cursor = *c;
-	return rc;
+		t->near = xcalloc(kv_of(t->txn.kv)->db_count, NEAR_CURSORS * sizeof(*t->near));
+	struct near *n = &t->near[db * NEAR_CURSORS + key.p[0] % NEAR_CURSORS];
+	*ret_near = n;
+	return n->cursor ? 0 : mdb_cursor_open(t->mdb, dbi, &n->cursor);
+}
+
+#define NODE_BYTES 16 /* of a record in a page, beside key and value */
+
+/* LMDB does not tell how many pages a transaction has copied. But each copy is a block of memory of its own, and a put tells where in
+ * one its value goes: as often as that leaves a stretch as long as a page, another page is written to, at most. Going to and fro counts
+ * too often, never too seldom; pages that a value is too large for count by its size. */
+static void note_page(struct txn_lmdb *t, uintptr_t *at, size_t key_len, const MDB_val *v)
+{
+	uint64_t page_bytes = kv_of(t->txn.kv)->page_bytes;
+	uintptr_t now_at = (uintptr_t)v->mv_data / page_bytes;
+	if (*at != now_at)
+		t->pages++;
+	*at = now_at;
+	t->bytes += key_len + v->mv_size + NODE_BYTES;
+	if (v->mv_size > page_bytes / 4)
+		t->pages += v->mv_size / page_bytes + 1;
 }
 
 static void txn_end(struct txn_lmdb *t)
@@ -191,6 +217,14 @@ static void txn_end(struct txn_lmdb *t)
 	if (t->write)
 		atomic_store(&kv_of(t->txn.kv)->writing, false);
 	free(t);
+}
+
+/* A short write is EIO and may only mean that the disk is full; a sync that failed means that nothing can be trusted. Of that the kernel
+ * tells each descriptor of the file once: this one, too. */
+static int commit_code(const struct kv_lmdb *k, int rc)
+{
+	bool disk = rc == EIO || rc == ENOSPC || rc == EDQUOT;
+	return disk && k->data_fd >= 0 && fdatasync(k->data_fd) ? WEIR_EIO : code_of(k->path, rc);
 }
 
 static int lmdb_commit(struct kv_txn *txn)
@@ -202,7 +236,7 @@ static int lmdb_commit(struct kv_txn *txn)
 	if (code)
 		mdb_txn_abort(t->mdb);
 	else
-		code = code_of(kv_of(txn->kv)->path, mdb_txn_commit(t->mdb));
+		code = commit_code(kv_of(txn->kv), mdb_txn_commit(t->mdb));
 	txn_end(t);
 	return code;
 }
@@ -222,12 +256,12 @@ static int lmdb_get(struct kv_txn *txn, unsigned db, struct bytes key, struct by
 {
 	struct txn_lmdb *t = txn_of(txn);
 	MDB_val k = val_of(key), v;
-	MDB_cursor *c;
+	struct near *near;
 	int rc;
 	if (t->write) {
-		rc = near_cursor(t, db, key, &c);
+		rc = near_cursor(t, db, key, &near);
 		if (!rc)
-			rc = mdb_cursor_get(c, &k, &v, MDB_SET);
+			rc = mdb_cursor_get(near->cursor, &k, &v, MDB_SET);
 	} else {
 		rc = mdb_get(t->mdb, db_of(txn, db), &k, &v);
 	}
@@ -241,17 +275,18 @@ static int lmdb_put(struct kv_txn *txn, unsigned db, struct bytes key, size_t n,
 {
 	struct txn_lmdb *t = txn_of(txn);
 	MDB_val k = val_of(key), v = {n, NULL};
-	MDB_cursor *c;
+	struct near *near = NULL;
 	int rc;
 	if (append || !t->write) {
 		rc = mdb_put(t->mdb, db_of(txn, db), &k, &v, MDB_RESERVE | (append ? MDB_APPEND : 0));
 	} else {
-		rc = near_cursor(t, db, key, &c);
+		rc = near_cursor(t, db, key, &near);
 		if (!rc)
-			rc = mdb_cursor_put(c, &k, &v, MDB_RESERVE);
+			rc = mdb_cursor_put(near->cursor, &k, &v, MDB_RESERVE);
 	}
 	if (rc)
 		return fail(txn, rc);
+	note_page(t, near ? &near->at : &t->append_at, key.n, &v);
 	*ret_room = v.mv_data;
 	return 0;
 }
@@ -260,12 +295,16 @@ static int lmdb_del(struct kv_txn *txn, unsigned db, struct bytes key)
 {
 	MDB_val k = val_of(key);
 	near_forget(txn_of(txn), db);
+	txn_of(txn)->pages++;
 	return fail(txn, mdb_del(txn_of(txn)->mdb, db_of(txn, db), &k, NULL));
 }
 
 static int lmdb_clear(struct kv_txn *txn, unsigned db)
 {
+	MDB_stat stat;
 	near_forget(txn_of(txn), db);
+	if (!mdb_stat(txn_of(txn)->mdb, db_of(txn, db), &stat)) /* the list of what it frees */
+		txn_of(txn)->pages += (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) / 256 + 1;
 	return fail(txn, mdb_drop(txn_of(txn)->mdb, db_of(txn, db), 0));
 }
 
@@ -374,10 +413,10 @@ static uint64_t lmdb_used_bytes(struct kv *kv)
 	return used;
 }
 
-/* Blocks for the file up to there, its size unchanged. On a disk that cannot do that data_fd becomes -1. */
+/* Blocks for the file up to there, its size unchanged. */
 static int take_ahead(struct kv_lmdb *k, uint64_t upto)
 {
-	if (k->data_fd < 0 || k->taken_bytes >= upto)
+	if (k->takes_none || k->taken_bytes >= upto)
 		return 0;
 	int rc;
 	do
@@ -386,8 +425,7 @@ static int take_ahead(struct kv_lmdb *k, uint64_t upto)
 	if (rc && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
 		return WEIR_EFULL; /* what it took of this stays the file's */
 	if (rc) {
-		close(k->data_fd);
-		k->data_fd = -1;
+		k->takes_none = true;
 		return 0;
 	}
 	k->taken_bytes = upto;
@@ -401,7 +439,7 @@ static uint64_t spare_bytes(struct kv_lmdb *k, uint64_t map_bytes)
 	struct stat st;
 	struct statvfs fs;
 	uint64_t has = stat(file, &st) ? 0 : (uint64_t)st.st_blocks * 512;
-	if (k->data_fd < 0 && !statvfs(k->path, &fs))
+	if (k->takes_none && !statvfs(k->path, &fs))
 		has += (uint64_t)fs.f_bavail * fs.f_frsize;
 	free(file);
 	has = has < map_bytes ? has : map_bytes;
@@ -414,6 +452,14 @@ static uint64_t spare_bytes(struct kv_lmdb *k, uint64_t map_bytes)
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+/* As take_ahead(); where it has to take any, rather some more, so that it need not each time. */
+static int take_well_ahead(struct kv_lmdb *k, uint64_t upto, uint64_t map_bytes)
+{
+	if (k->taken_bytes >= upto || !take_ahead(k, least(upto + TAKE_STEP_BYTES, map_bytes)))
+		return 0;
+	return take_ahead(k, upto);
 }
 
 /* What is written goes behind the file's last page or into pages that are free, and LMDB finds out too late when the
@@ -430,10 +476,40 @@ static int lmdb_make_room(struct kv *kv, uint64_t bytes)
 	uint64_t end = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
 	uint64_t room = 2 * bytes + KV_RESERVE_BYTES; /* twice: a value of half a page may take a whole one */
 	uint64_t upto = least(end + room, info.me_mapsize);
-	bool taken = !take_ahead(k, least(upto + TAKE_STEP_BYTES, info.me_mapsize)) || !take_ahead(k, upto);
-	if (taken && k->data_fd >= 0 && upto == end + room)
+	bool taken = !take_well_ahead(k, upto, info.me_mapsize);
+	if (taken && !k->takes_none && upto == end + room)
 		return 0;
 	return spare_bytes(k, info.me_mapsize) >= room ? 0 : WEIR_EFULL;
+}
+
+/* Free pages are counted twice: readers may hold on to some of them. */
+static int lmdb_take_room(struct kv *kv, uint64_t bytes)
+{
+	struct kv_lmdb *k = kv_of(kv);
+	MDB_envinfo info;
+	if (mdb_env_info(k->env, &info))
+		return WEIR_EFULL;
+	uint64_t end = ((uint64_t)info.me_last_pgno + 1) * k->page_bytes;
+	bool fits = end < info.me_mapsize && bytes <= info.me_mapsize - end;
+	bool taken = fits && !take_well_ahead(k, end + bytes, info.me_mapsize);
+	if (taken && !k->takes_none)
+		return 0;
+	return spare_bytes(k, info.me_mapsize) / 2 >= bytes ? 0 : WEIR_EFULL;
+}
+
+#define TREE_PAGES 32 /* from the roots of a few databases to their leaves */
+
+/* Twice: a page that was full becomes two, and the pages above them are copied too. Nor can it be more than all that is there, and what was
+ * put. */
+static uint64_t lmdb_txn_bytes(struct kv_txn *txn)
+{
+	const struct txn_lmdb *t = txn_of(txn);
+	const struct kv_lmdb *k = kv_of(txn->kv);
+	MDB_envinfo info;
+	uint64_t pages = t->pages;
+	if (!mdb_env_info(k->env, &info))
+		pages = least(pages, (uint64_t)info.me_last_pgno + 1 + t->bytes / k->page_bytes);
+	return (2 * pages + TREE_PAGES) * k->page_bytes;
 }
 
 static uint64_t lmdb_size_bytes(struct kv *kv)
@@ -480,6 +556,8 @@ static const struct kv_ops lmdb_ops = {
     .close = lmdb_close,
     .maintain = lmdb_maintain,
     .make_room = lmdb_make_room,
+    .take_room = lmdb_take_room,
+    .txn_bytes = lmdb_txn_bytes,
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
@@ -747,6 +825,9 @@ static int open_all(struct kv_lmdb *k, const struct kv_lmdb_options *o, char **r
 		code = open_checked(k, o, file, &shape, ret_why);
 	if (!code && !o->read_only)
 		k->data_fd = open(file, O_RDWR | O_CLOEXEC);
+	MDB_stat stat;
+	if (!code && !mdb_env_stat(k->env, &stat))
+		k->page_bytes = stat.ms_psize;
 	free(file);
 	if (!code && !o->read_only)
 		sync_folder(o->path);

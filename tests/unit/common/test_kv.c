@@ -484,6 +484,28 @@ START_TEST(a_sync_that_fails_is_told)
 }
 END_TEST
 
+static bool mount_small(const char *options);
+
+/* A write that is cut short is EIO to LMDB, too: only the sync tells which it was. */
+START_TEST(a_sync_that_fails_on_a_full_disk_is_no_full_disk)
+{
+	if (!mount_small("size=512k"))
+		return;
+	struct kv *kv = open_kv();
+	for (int fails = 1; fails >= 0; fails--) {
+		struct kv_txn *t = begin(kv, true);
+		put_text(t, 0, "a", fails ? "1" : "2");
+		sync_fails = fails > 0;
+		ck_assert_int_eq(kv_commit(t), fails ? WEIR_EIO : 0);
+		sync_fails = false;
+		kv_close(kv); /* LMDB itself may go on only anew */
+		kv = open_kv();
+	}
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
 /* A file system that cannot take blocks ahead, while this is set; else the real one. */
 static int take_fails;
 
@@ -567,6 +589,107 @@ START_TEST(a_disk_that_cannot_be_taken_ahead_is_asked_how_much_it_has)
 	ck_assert_int_eq(kv_make_room(kv, 100 * 1000), 0);
 	kv_close(kv);
 	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+/* All that the disk has left, as a file of somebody else's. */
+static void fill_disk(void)
+{
+	static const char zeros[65536];
+	char *path = xasprintf("%s/ballast", folder);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	for (size_t n = sizeof(zeros); n >= 512;)
+		if (write(fd, zeros, n) != (ssize_t)n)
+			n /= 2;
+	close(fd);
+	free(path);
+}
+
+static void empty_disk(void)
+{
+	char *path = xasprintf("%s/ballast", folder);
+	ck_assert_int_eq(unlink(path), 0);
+	free(path);
+}
+
+static void put_many(struct kv_txn *t, unsigned n)
+{
+	static const uint8_t value[300];
+	char key[32];
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(key, sizeof(key), "%05u-many", i * 7919 % 100000);
+		ck_assert_int_eq(kv_put(t, i % 2, KEY(key), bytes_of(value, sizeof(value))), 0);
+	}
+}
+
+START_TEST(room_that_was_taken_is_there_though_others_fill_the_disk)
+{
+	if (!mount_small("size=6m"))
+		return;
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_many(t, 1000);
+	ck_assert_int_eq(kv_take_room(kv, kv_txn_bytes(t)), 0);
+	fill_disk();
+	ck_assert_int_eq(kv_commit(t), 0);
+	/* As much again is not to be had, and the commit finds out. */
+	t = begin(kv, true);
+	put_many(t, 8000);
+	ck_assert_int_eq(kv_take_room(kv, kv_txn_bytes(t)), WEIR_EFULL);
+	ck_assert_int_eq(kv_commit(t), WEIR_EFULL);
+	empty_disk();
+	t = begin(kv, true);
+	put_many(t, 1000);
+	ck_assert_int_eq(kv_take_room(kv, kv_txn_bytes(t)), 0);
+	ck_assert_int_eq(kv_commit(t), 0);
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+/* Pages that were freed are room too, as soon as a transaction has come between. */
+START_TEST(free_pages_are_room)
+{
+	if (!mount_small("size=7m"))
+		return;
+	struct kv *kv = open_kv();
+	struct kv_txn *t = begin(kv, true);
+	put_many(t, 10000);
+	ck_assert_int_eq(kv_commit(t), 0);
+	ck_assert_int_eq(kv_take_room(kv, 64 * 1024), 0);
+	fill_disk();
+	ck_assert_int_eq(kv_take_room(kv, 1200 * 1024), WEIR_EFULL);
+	t = begin(kv, true);
+	ck_assert_int_eq(kv_clear(t, 0), 0);
+	ck_assert_int_eq(kv_commit(t), 0);
+	ck_assert_int_eq(kv_take_room(kv, 1200 * 1024), 0);
+	kv_close(kv);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
+/* What a transaction is said to write is no less than it does: in order, in no order, over what is there, and with large values. */
+START_TEST(what_a_commit_writes_is_known_before)
+{
+	static const uint8_t value[6000];
+	struct kv *kv = open_kv();
+	for (unsigned round = 0; round < 8; round++) {
+		struct kv_txn *t = begin(kv, true);
+		uint64_t before = kv_used_bytes(kv), none = kv_txn_bytes(t);
+		char key[32];
+		for (unsigned i = 0; i < 400; i++) {
+			unsigned at = round % 2 ? i * 7919 % 1000 : i + round * 1000;
+			snprintf(key, sizeof(key), "%05u-%u", at, round / 4);
+			ck_assert_int_eq(kv_put(t, 0, KEY(key), bytes_of(value, round < 4 ? 100 + i % 50 : i % 8 ? 700 : 6000)), 0);
+		}
+		uint64_t told = kv_txn_bytes(t);
+		ck_assert_int_eq(kv_commit(t), 0);
+		ck_assert_uint_gt(told, none);
+		ck_assert_uint_ge(told + before, kv_used_bytes(kv));
+		ck_assert_uint_le(told, 2 * 400 * 3 * 4096 + none);
+	}
+	kv_close(kv);
 }
 END_TEST
 
@@ -759,6 +882,10 @@ int main(void)
 	tcase_add_test(tc, room_to_delete_is_kept_on_the_disk);
 	tcase_add_test(tc, a_disk_that_cannot_be_taken_ahead_is_asked_how_much_it_has);
 	tcase_add_test(tc, a_quota_is_a_full_disk);
+	tcase_add_test(tc, a_sync_that_fails_on_a_full_disk_is_no_full_disk);
+	tcase_add_test(tc, room_that_was_taken_is_there_though_others_fill_the_disk);
+	tcase_add_test(tc, free_pages_are_room);
+	tcase_add_test(tc, what_a_commit_writes_is_known_before);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
