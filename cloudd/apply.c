@@ -523,6 +523,16 @@ bool apply_uncommitted(const struct apply *a)
 	return a->txn != NULL;
 }
 
+#define GROUP_COMMIT_BYTES (8 * 1024) /* its head, and what its shard keeps in memory until the commit */
+
+int apply_take_room(struct apply *a, uint64_t more)
+{
+	uint64_t bytes = more + (a->txn ? kv_txn_bytes(a->txn) : 0);
+	for (uint32_t i = 0; i < a->group_count; i++)
+		bytes += a->groups[i].touched ? GROUP_COMMIT_BYTES : 0;
+	return kv_take_room(a->kv, bytes);
+}
+
 static int write_group(struct group *g)
 {
 	int rc = g->shard ? shard_flush(g->shard) : 0;

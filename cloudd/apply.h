@@ -102,6 +102,9 @@ void apply_group_start(const struct apply *a, uint32_t group, struct bytes *ret_
 
 bool apply_uncommitted(const struct apply *a);
 int apply_commit(struct apply *a);
+/* Sees to it that what is open can be committed, and `more` bytes beyond it can be written, whatever others do with the disk (kv_take_room).
+ * WEIR_EFULL: maybe not. */
+int apply_take_room(struct apply *a, uint64_t more);
 void apply_abort(struct apply *a); /* forgets all since the last commit: the caller replays */
 
 /* ---- reading, in any read transaction ------------------------------------------------------------------------

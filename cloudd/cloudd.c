@@ -40,6 +40,7 @@ enum event_type {
 	EVENT_APPLIED,
 	EVENT_DURABLE,
 	EVENT_ABORTED,
+	EVENT_LOW,
 	EVENT_REPLY,
 	EVENT_ERRAND,
 	EVENT_DAMAGED
@@ -71,6 +72,7 @@ struct event {
 			uint32_t group;
 			const char *what;
 		} damaged;
+		bool low;
 	};
 };
 
@@ -190,6 +192,9 @@ static void handle_event(struct cloudd *c, struct event *e)
 	case EVENT_ABORTED:
 		node_state_aborted(c->node, now());
 		break;
+	case EVENT_LOW:
+		node_state_low(c->node, e->low, now());
+		break;
 	case EVENT_REPLY:
 		if (c->router)
 			(void)msgq_reply(c->router, bytes_of(e->reply.route.data, e->reply.route.len),
@@ -246,7 +251,7 @@ static void handle_events(void *arg)
 static void note_full(bool *was_full, bool full, const char *what)
 {
 	if (full && !*was_full)
-		log_error("cloudd", "no room on the disk: nothing is acknowledged until there is; environment=%s", what);
+		log_error("cloudd", "no room on the disk: nothing new is taken until there is; environment=%s", what);
 	else if (!full && *was_full)
 		log_info("cloudd", "there is room on the disk again; environment=%s", what);
 	*was_full = full;
@@ -262,8 +267,6 @@ static void on_log_written(void *arg, struct log_job *job, int rc)
 static void on_applied(void *arg, struct apply_job *job, int rc)
 {
 	struct cloudd *c = arg;
-	if (rc == WEIR_EFULL)
-		note_full(&c->state_full, true, "state");
 	struct event e = {.type = EVENT_APPLIED, .applied = {job, rc}};
 	if (job->quiet && !rc)
 		post_quietly(c, &e);
@@ -274,15 +277,20 @@ static void on_applied(void *arg, struct apply_job *job, int rc)
 static void on_durable(void *arg, uint32_t group, uint64_t index)
 {
 	struct cloudd *c = arg;
-	note_full(&c->state_full, false, "state");
 	post_quietly(c, &(struct event){.type = EVENT_DURABLE, .durable = {group, index}});
 }
 
 static void on_aborted(void *arg)
 {
 	struct cloudd *c = arg;
-	note_full(&c->state_full, true, "state");
 	post(c, &(struct event){.type = EVENT_ABORTED});
+}
+
+static void on_low(void *arg, bool low)
+{
+	struct cloudd *c = arg;
+	note_full(&c->state_full, low, "state");
+	post(c, &(struct event){.type = EVENT_LOW, .low = low});
 }
 
 /* Nothing after a failed sync can be trusted: the log is replayed by the next start. */
@@ -706,7 +714,7 @@ static int open_disks(struct cloudd *c, char **ret_why)
 
 static void start_writers(struct cloudd *c)
 {
-	c->writers_io = (struct writers_io){c, on_log_written, on_applied, on_durable, on_aborted, on_failed};
+	c->writers_io = (struct writers_io){c, on_log_written, on_applied, on_durable, on_aborted, on_failed, on_low};
 	c->log_writer = log_writer_start(c->log, &c->writers_io, metrics_cell(c->stats, METRICS_COMMIT, "log"));
 	struct state_writer_options o = {.apply = c->apply,
 	    .progress = c->progress,

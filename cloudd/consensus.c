@@ -143,6 +143,10 @@ static int propose(struct consensus *c, uint32_t group, const struct entry *e, b
 		return WEIR_ECLOSED;
 	if (!g->serving)
 		return WEIR_ENOTLEADER;
+	if (!members_have_room(g)) {
+		c->counters.no_room++;
+		return WEIR_EFULL;
+	}
 	struct buf raw = {0};
 	entry_encode(e, &raw);
 	size_t len = raw.len;
@@ -193,11 +197,12 @@ void consensus_read(struct consensus *c, uint32_t group, uint64_t context)
 
 /* ---- the turn ----------------------------------------------------------------------------------------------------- */
 
+/* consensus.h says why not up to read.index. */
 static void answer_reads(struct group *g)
 {
 	struct raft_read read;
 	while (raft_pop_read(g->raft, &read))
-		g->c->io.read(g->c->io.arg, g->number, read.context, read.ok && g->serving, read.index);
+		g->c->io.read(g->c->io.arg, g->number, read.context, read.ok && g->serving, g->reported);
 }
 
 /* What a group has to say to the caller, and what it needs from the disks. */

@@ -32,17 +32,25 @@
  * Leaders. `role(true)` comes when this replica leads and its first entry of the term is applied: from then on it serves.
  * `role(false)` comes at once when it no longer leads: what was proposed and not applied may or may not be committed later.
  * A leader that is not the first-ranked live replica hands leadership over to that, once it has caught up: it has applied what
- * was there when it was looked at first. A leader whose disk is full applies nothing, so it answers nobody, though the others may
- * commit what it proposes: it hands over to one that has caught up.
+ * was there when it was looked at first.
  *
  * A replica that the leader's log cannot serve fetches the state (cloudd/fetch) and applies it through apply jobs, beside the
  * entries of other groups; `reloaded` is called when it is durable. From its leader; one that has begun, and then hears no leader,
  * asks the other replicas in turn: its log may be the one without which nobody can be elected, and so it can be again.
  *
- * Full disks. Log (a job returns WEIR_EFULL): nothing was written; what waits stays. Each CONSENSUS_RETRY_MS
+ * Reads. What a leader told of (io.applied) is all that anybody was answered since it leads, and it holds what earlier leaders can have
+ * answered: its first entry was told of, too. So a read needs what was told of by the time that leadership was confirmed, not all
+ * that is committed, which a full disk may keep from being applied.
+ *
+ * Full disks. A node whose log found no room, or whose state is short of it (consensus_state_low) takes no proposals, and tells the
+ * others (info.full). Neither does a leader that has room, but has no majority of voters with room and heard: what it would log, too
+ * few could apply. A full leader hands over to a voter with room that has caught up, at once where its state is short, after
+ * CONSENSUS_ASIDE_MS where its log is, which may make its own room; nobody hands over to one that is full. Where all are, the leader goes on to answer reads:
+ * what it told of is, or can be made, durable (cloudd/writers.h). A full replica begins to fetch no state while it has one.
+ * Log (a job returns WEIR_EFULL): nothing was written; what waits stays. Each CONSENSUS_RETRY_MS
  * truncation alone is tried in turns with the entries alone, of fewer entries each time. State
  * (an apply job returns WEIR_EFULL; the runner has called apply_abort): everything since the last state commit is
- * forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable are read again and applied again. Results
+ * forgotten there; after CONSENSUS_RETRY_MS the entries above what is durable are read again and applied again, fewer at a time. Results
  * of entries that were reported before are not reported again.
  *
  * Damage. A group whose records do not read, or differ from the other replicas' (consensus_damaged), serves no more: a leader hands
@@ -126,7 +134,7 @@ struct consensus_io {
 
 struct consensus_counters {
 	uint64_t proposed, proposed_bytes;
-	uint64_t busy;                 /* proposals refused by a quota */
+	uint64_t busy, no_room;        /* proposals refused: by a quota; because disks are full */
 	uint64_t log_jobs, log_full;   /* jobs written; jobs that found the disk full */
 	uint64_t apply_jobs, apply_full;
 	uint64_t applied, undecodable; /* entries; entries that apply skipped as undecodable */
@@ -165,7 +173,7 @@ bool consensus_removed(const struct consensus *c);
 uint64_t consensus_settled(const struct consensus *c, uint32_t group);
 
 /* Takes a copy. WEIR_ENOTLEADER: not the leader, or not serving yet; WEIR_EBUSY: over a quota. WEIR_ETOOBIG: over ENTRY_MAX.
- * WEIR_ECLOSED: failed. The index is above that of every earlier proposal of this leadership; not always by one. */
+ * WEIR_EFULL: no room, see above. WEIR_ECLOSED: failed. The index is above that of every earlier proposal of this leadership; not always by one. */
 int consensus_propose(struct consensus *c, uint32_t group, const struct entry *e, uint64_t *ret_index);
 /* For entries that the node itself needs to go on (sweeps, advances, closes): may use the reserve of the quota. */
 int consensus_propose_own(struct consensus *c, uint32_t group, const struct entry *e, uint64_t *ret_index);
@@ -193,6 +201,8 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 void consensus_state_durable(struct consensus *c, uint32_t group, uint64_t index);
 /* What was applied since the last state commit is forgotten there. */
 void consensus_state_aborted(struct consensus *c, struct consensus_time now);
+/* The state's writer is short of room for more than has come already, or no longer. */
+void consensus_state_low(struct consensus *c, bool low);
 /* A reader met a record of the group's state that does not read, or its digest is not the others'. what: static text, for people.
  * Nothing happens where there is no other replica, or it is known. */
 void consensus_damaged(struct consensus *c, uint32_t group, const char *what);
@@ -235,7 +245,7 @@ uint64_t consensus_durable(const struct consensus *c, uint32_t group);
 const char *consensus_failed(const struct consensus *c);
 /* Fails for a reason of the caller's; a copy of `why` is taken. */
 void consensus_stop(struct consensus *c, const char *why);
-/* Waiting for room on a disk. */
+/* No room on a disk: nothing new is taken. */
 bool consensus_full(const struct consensus *c);
 const struct consensus_counters *consensus_counters(const struct consensus *c);
 

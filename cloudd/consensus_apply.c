@@ -20,12 +20,11 @@ void apply_announce(struct group *g)
 /* ---- the job --------------------------------------------------------------------------------------------------- */
 
 /* How many more entries of a group that has `taken`. */
-static size_t room_in(const struct apply_job *job, size_t taken)
+static size_t room_in(const struct consensus *c, const struct apply_job *job, size_t taken)
 {
-	if (job->bytes >= APPLY_JOB_BYTES_MAX || job->count >= APPLY_JOB_ENTRIES_MAX ||
-	    taken >= APPLY_JOB_GROUP_ENTRIES_MAX)
+	if (job->bytes >= APPLY_JOB_BYTES_MAX || job->count >= c->apply_max || taken >= APPLY_JOB_GROUP_ENTRIES_MAX)
 		return 0;
-	size_t in_job = APPLY_JOB_ENTRIES_MAX - job->count, of_group = APPLY_JOB_GROUP_ENTRIES_MAX - taken;
+	size_t in_job = c->apply_max - job->count, of_group = APPLY_JOB_GROUP_ENTRIES_MAX - taken;
 	return in_job < of_group ? in_job : of_group;
 }
 
@@ -56,7 +55,7 @@ static int gather_entries(struct group *g, struct apply_job *job)
 	struct raft_entry entries[ENTRIES_AT_ONCE];
 	uint64_t committed = raft_committed(g->raft);
 	size_t taken = 0, room;
-	while (g->handed < committed && (room = room_in(job, taken)) > 0) {
+	while (g->handed < committed && (room = room_in(g->c, job, taken)) > 0) {
 		size_t count = 0;
 		g->c->replaying = g->handed < g->open_last;
 		int rc = raft_entries(g->raft, g->handed + 1, committed, APPLY_JOB_BYTES_MAX - job->bytes, entries,
@@ -93,7 +92,7 @@ static int gather_group(struct group *g, struct apply_job *job, int64_t mono_ns)
 /* Each group once; those that have more come last next time. */
 static int gather(struct consensus *c, struct apply_job *job, int64_t mono_ns)
 {
-	for (uint32_t n = c->lists[LIST_APPLY].count; n && room_in(job, 0); n--) {
+	for (uint32_t n = c->lists[LIST_APPLY].count; n && room_in(c, job, 0); n--) {
 		struct group *g = list_take(c, LIST_APPLY);
 		int rc = group_live(g) ? gather_group(g, job, mono_ns) : 0;
 		if (rc)
@@ -222,6 +221,17 @@ static void state_was_full(struct consensus *c, int64_t mono_ns)
 	c->counters.apply_full++;
 	if (!c->apply_full_ns)
 		c->apply_full_ns = mono_ns;
+	c->apply_max = 1;
+}
+
+void consensus_state_low(struct consensus *c, bool low)
+{
+	c->counters.apply_full += low && !c->state_low;
+	c->state_low = low;
+	if (low)
+		c->apply_max = 1;
+	else
+		c->apply_full_ns = 0;
 }
 
 void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, struct consensus_time now)
@@ -230,6 +240,7 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 	c->apply_job = NULL;
 	if (!rc) {
 		c->counters.apply_jobs++;
+		c->apply_max = c->apply_max < APPLY_JOB_ENTRIES_MAX / 2 ? c->apply_max * 2 : APPLY_JOB_ENTRIES_MAX;
 		note_applied(c, job, now.mono_ns);
 		report_results(c, job);
 	} else if (rc == WEIR_ECORRUPT && job->corrupt) {

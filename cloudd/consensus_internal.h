@@ -143,6 +143,7 @@ struct peer {
 	bool answered;   /* in this start, and what follows is from there */
 	int64_t heard_ns; /* monotonic; 0: never */
 	uint64_t map_version; /* that it said it goes by; 0: a file */
+	bool full;       /* no room on a disk of it, as it said last */
 	uint8_t *has;    /* bitmap of groups */
 };
 
@@ -183,6 +184,7 @@ struct consensus {
 	uint32_t job_group_count;
 	int64_t log_retry_ns; /* monotonic; 0: not waiting */
 	int64_t log_full_ns, apply_full_ns; /* monotonic: since when the disk is full; 0: it is not */
+	bool state_low;       /* the state's writer is short of room: what has come is still applied, nothing new is to come */
 	enum log_turn next_log;
 	uint64_t truncate_max, append_max; /* entries that a job removes, and adds, at the most */
 	bool has_id, id_dirty, id_writing;
@@ -192,6 +194,7 @@ struct consensus {
 
 	struct apply_job *apply_job;
 	int64_t apply_retry_ns;
+	size_t apply_max; /* entries of a job at the most: few after one that found no room, as less may find it */
 	bool replaying; /* entries are being read for apply */
 
 	uint8_t *info_has;
@@ -284,6 +287,8 @@ bool place_take(struct group *g, struct apply_item *ret_item);
 bool place_settled(const struct group *g, int64_t mono_ns);
 
 /* consensus_members.c */
+/* A new entry of the group could be applied by a majority: this node has room, and not so many of the voters heard say that they have none. */
+bool members_have_room(const struct group *g);
 /* The number of a node as known now; RAFT_NOBODY: not known. */
 uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);

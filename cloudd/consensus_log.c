@@ -252,6 +252,8 @@ void log_start_job(struct consensus *c, int64_t mono_ns)
 	gather_records(c, job);
 	if (!c->job_group_count && !job->record_count) {
 		log_job_free(job);
+		c->next_log = LOG_ANYTHING; /* what had no room is not wanted any more */
+		c->log_full_ns = 0;
 		return;
 	}
 	c->log_job = job;

@@ -57,6 +57,7 @@ void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *i
 	p->member = info->replica;
 	p->heard_ns = now.mono_ns;
 	p->map_version = info->map_version;
+	p->full = info->full;
 	/* What a member has it keeps: a word that comes late, by another connection, takes nothing back. */
 	for (size_t i = 0; i < has_bytes(c) && info->has.n == has_bytes(c); i++)
 		p->has[i] |= info->has.p[i];
@@ -132,14 +133,20 @@ void members_founded(struct group *g)
 
 /* ---- balance -------------------------------------------------------------------------------------------------------- */
 
-/* The first-ranked voter before this one that follows closely; RAFT_NOBODY: none. */
+static bool is_full(const struct consensus *c, uint64_t id)
+{
+	const struct peer *p = &c->peers[node_of(id) % CLOUDS_MAX];
+	return p->member == id && p->full;
+}
+
+/* The first-ranked voter before this one that follows closely and has room; RAFT_NOBODY: none. */
 static uint64_t better_leader(const struct group *g, const struct raft_status *s)
 {
 	const struct topology *t = g->c->topology;
 	for (uint32_t r = 0; r < g->rank; r++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, r));
 		const struct raft_progress_status *p = moves_progress(s, id);
-		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && moves_caught_up(s, id))
+		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && moves_caught_up(s, id) && !is_full(g->c, id))
 			return id;
 	}
 	return RAFT_NOBODY;
@@ -170,14 +177,37 @@ static void balance(struct group *g, const struct raft_status *s, int64_t mono_n
 
 /* ---- full disks ---------------------------------------------------------------------------------------------------- */
 
-static bool full_for_long(const struct consensus *c, int64_t mono_ns)
+bool members_have_room(const struct group *g)
+{
+	const struct consensus *c = g->c;
+	struct raft_status s;
+	if (consensus_full(c))
+		return false;
+	uint32_t full = 0;
+	for (uint32_t node = 0; node < c->topology->cloud_count; node++)
+		full += c->peers[node].full;
+	if (!full)
+		return true; /* the usual case is cheap */
+	raft_status(g->raft, &s);
+	uint32_t voters = 1, able = 1;
+	full = 0;
+	for (uint32_t i = 0; i < s.progress_count; i++) {
+		const struct raft_progress_status *p = &s.progress[i];
+		voters += p->voter;
+		able += p->voter && p->active && !is_full(c, p->id);
+		full += p->voter && is_full(c, p->id);
+	}
+	return !full || able > voters / 2;
+}
+
+static bool is_to_step_aside(const struct consensus *c, int64_t mono_ns)
 {
 	int64_t enough = CONSENSUS_ASIDE_MS * NS_PER_MS;
-	return (c->log_full_ns && mono_ns - c->log_full_ns >= enough) ||
+	return c->state_low || (c->log_full_ns && mono_ns - c->log_full_ns >= enough) ||
 	    (c->apply_full_ns && mono_ns - c->apply_full_ns >= enough);
 }
 
-/* To each in turn: that another's disk is full too, nobody tells. */
+/* To each that has room in turn. */
 static void step_aside(struct group *g, const struct raft_status *s, int64_t mono_ns)
 {
 	const struct topology *t = g->c->topology;
@@ -187,7 +217,7 @@ static void step_aside(struct group *g, const struct raft_status *s, int64_t mon
 	for (uint32_t i = 0; i < replicas; i++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % replicas));
 		const struct raft_progress_status *p = moves_progress(s, id);
-		if (!p || !p->voter || !moves_caught_up(s, id) || raft_transfer(g->raft, id))
+		if (!p || !p->voter || is_full(g->c, id) || !moves_caught_up(s, id) || raft_transfer(g->raft, id))
 			continue;
 		g->aside_ns = mono_ns;
 		g->c->counters.transfers++;
@@ -231,7 +261,7 @@ void members_tick(struct consensus *c, int64_t mono_ns)
 			continue;
 		struct raft_status status;
 		raft_status(g->raft, &status);
-		if (full_for_long(c, mono_ns)) { /* maybe before it could begin to serve */
+		if (is_to_step_aside(c, mono_ns)) { /* maybe before it could begin to serve */
 			step_aside(g, &status, mono_ns);
 			continue;
 		}

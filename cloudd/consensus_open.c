@@ -497,6 +497,7 @@ static struct consensus *make(const struct topology *t, uint32_t self, struct kv
 	c->seed = little_endian(random);
 	c->truncate_max = LOG_JOB_TRUNCATES_MAX;
 	c->append_max = LOG_JOB_ENTRIES_MAX;
+	c->apply_max = APPLY_JOB_ENTRIES_MAX;
 	c->ticks_awake = CONSENSUS_ELECTION_TICKS;
 	c->group_count = topology_groups(t);
 	c->groups = xcalloc(c->group_count, sizeof(*c->groups));

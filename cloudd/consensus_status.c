@@ -19,7 +19,7 @@ void consensus_info(struct consensus *c, struct msg_info *ret_info)
 	}
 	*ret_info = (struct msg_info){.cluster = c->topology->cluster, .replica = c->member_durable ? c->member : 0,
 	    .has = bytes_of(c->info_has, bytes), .lead_count = leads, .leads = c->info_leads,
-	    .map_version = c->topology->map_version};
+	    .map_version = c->topology->map_version, .full = consensus_full(c)};
 }
 
 int consensus_leader(const struct consensus *c, uint32_t group)
@@ -146,7 +146,7 @@ const char *consensus_failed(const struct consensus *c)
 
 bool consensus_full(const struct consensus *c)
 {
-	return c->log_retry_ns || c->apply_retry_ns;
+	return c->log_full_ns || c->log_retry_ns || c->apply_full_ns || c->state_low;
 }
 
 const struct consensus_counters *consensus_counters(const struct consensus *c)

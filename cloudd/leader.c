@@ -100,6 +100,10 @@ static enum verdict verdict_of(int rc, const char **ret_reason)
 		*ret_reason = "the shard's log is busy";
 		return VERDICT_BUSY;
 	}
+	if (rc == WEIR_EFULL) {
+		*ret_reason = "too few of the shard's replicas have room on their disks";
+		return VERDICT_BUSY;
+	}
 	if (rc == WEIR_ETOOBIG) {
 		*ret_reason = "too large for an entry";
 		return VERDICT_REFUSED;

@@ -462,9 +462,11 @@ static struct pending_item *propose_for(struct meta *m, const struct origin *o, 
 	uint64_t index;
 	int rc = m->io.propose(m->io.arg, META_GROUP, e, false, &index);
 	if (rc) {
-		bool busy = rc == WEIR_EBUSY;
-		answer(m, o, busy ? VERDICT_BUSY : VERDICT_UNAVAILABLE, 0,
-		    busy ? "the meta group's log is busy" : "the meta group's log does not take entries");
+		bool busy = rc == WEIR_EBUSY, full = rc == WEIR_EFULL;
+		answer(m, o, busy || full ? VERDICT_BUSY : VERDICT_UNAVAILABLE, 0,
+		    busy       ? "the meta group's log is busy"
+			: full ? "too few of the meta group's replicas have room on their disks"
+			       : "the meta group's log does not take entries");
 		return NULL;
 	}
 	struct pending_item *item = pending_push(&m->pending, index);

@@ -54,6 +54,7 @@ struct node {
 	int64_t ask_due_ns;
 	bool has_id;             /* the cluster id is known and durable here */
 	uint8_t id[CLUSTER_ID_BYTES];
+	bool told_full;          /* what the others were told of the disks */
 	bool led_changed;        /* something began or ceased to be led here, and the others were not told yet */
 	struct registry registry;
 	int64_t *heard;          /* by node; for the registry */
@@ -483,7 +484,7 @@ static int sender(const struct node *n, const struct msg *m)
 static void ask_others(struct node *n)
 {
 	bool settled = !n->why.len && peers_all_answered(n->peers);
-	if (!n->led_changed && n->now.mono_ns < n->ask_due_ns)
+	if (!n->led_changed && n->told_full == consensus_full(n->consensus) && n->now.mono_ns < n->ask_due_ns)
 		return;
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
 		settled = settled && n->led_by[g] >= 0;
@@ -491,6 +492,7 @@ static void ask_others(struct node *n)
 	n->ask_due_ns = n->now.mono_ns + (settled ? PEERS_ASK_SETTLED_MS : PEERS_ASK_MS) * NS_PER_MS;
 	struct msg m = {.type = MSG_INFO, .req_id = n->start_id};
 	consensus_info(n->consensus, &m.info);
+	n->told_full = m.info.full;
 	m.info.cluster = n->topology->cluster;
 	m.info.digest_count = digests_tell(n->digests, n->told);
 	m.info.digests = n->told;
@@ -1239,6 +1241,12 @@ void node_state_aborted(struct node *n, struct node_time now)
 {
 	n->now = now;
 	consensus_state_aborted(n->consensus, consensus_now(n));
+}
+
+void node_state_low(struct node *n, bool low, struct node_time now)
+{
+	n->now = now;
+	consensus_state_low(n->consensus, low);
 }
 
 void node_damaged(struct node *n, uint32_t group, const char *what, struct node_time now)

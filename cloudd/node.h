@@ -99,6 +99,8 @@ void node_applied(struct node *n, struct apply_job *job, int rc, struct node_tim
 void node_state_durable(struct node *n, uint32_t group, uint64_t index);
 /* A state transaction was aborted outside of a job (apply_commit() found no room): see above. */
 void node_state_aborted(struct node *n, struct node_time now);
+/* The state writer is short of room, or no longer (cloudd/writers.h): nothing new is taken meanwhile, and the other nodes are told. */
+void node_state_low(struct node *n, bool low, struct node_time now);
 /* A reader met a record of the group's state that does not read. what: static text, for people. */
 void node_damaged(struct node *n, uint32_t group, const char *what, struct node_time now);
 

@@ -438,6 +438,8 @@ static void put_shards(struct buf *out, const struct view_counters *c)
 	put_one(out, "weir_cloud_proposed_bytes_total", "bytes of entries proposed", STATS_COUNTER,
 	    c->consensus.proposed_bytes);
 	put_one(out, "weir_cloud_proposals_busy_total", "proposals refused by a quota", STATS_COUNTER, c->consensus.busy);
+	put_one(out, "weir_cloud_proposals_without_room_total", "proposals refused because disks are full", STATS_COUNTER,
+	    c->consensus.no_room);
 	put_one(out, "weir_cloud_log_commits_total", "durable writes of the log, all groups together", STATS_COUNTER,
 	    c->consensus.log_jobs);
 	put_one(out, "weir_cloud_applied_total", "entries applied", STATS_COUNTER, c->consensus.applied);

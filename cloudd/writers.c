@@ -160,6 +160,7 @@ struct state_writer {
 	int64_t open_ns;   /* how long it may be open */
 	size_t entries;    /* in it */
 	bool refuse_next;  /* a commit failed: the next job may rest on what was lost with it */
+	bool low;          /* short of room */
 };
 
 static void forget_open(struct state_writer *w)
@@ -197,21 +198,43 @@ static int64_t open_time(int64_t commit_ns)
 	return ns > STATE_COMMIT_MAX_MS * NS_PER_MS ? STATE_COMMIT_MAX_MS * NS_PER_MS : ns;
 }
 
-static void commit(struct state_writer *w)
+static void set_low(struct state_writer *w, bool low)
+{
+	if (low == w->low)
+		return;
+	w->low = low;
+	w->o.io->low(w->o.io->arg, low);
+}
+
+/* Enough is twice as much as too little: a disk at the edge would make it come and go. */
+static void look_for_room(struct state_writer *w)
+{
+	set_low(w, apply_take_room(w->o.apply, w->low ? 2 * STATE_ROOM_BYTES : STATE_ROOM_BYTES) != 0);
+}
+
+static int commit_open(struct state_writer *w)
 {
 	int64_t began = clock_mono_ns();
 	int rc = apply_commit(w->o.apply);
 	int64_t took_ns = clock_mono_ns() - began;
 	w->open_ns = open_time(took_ns);
 	stats_observe(w->o.commit_time, took_ns);
-	if (!rc) {
+	if (!rc)
+		return 0;
+	if (rc != WEIR_EFULL)
+		w->o.io->failed(w->o.io->arg, "state", rc);
+	abort_open(w);
+	set_low(w, true);
+	return rc;
+}
+
+static void commit(struct state_writer *w)
+{
+	if (!commit_open(w)) {
 		tell_durable(w);
 		forget_open(w);
 		return;
 	}
-	if (rc != WEIR_EFULL)
-		w->o.io->failed(w->o.io->arg, "state", rc);
-	abort_open(w);
 	w->refuse_next = true;
 	w->o.io->aborted(w->o.io->arg);
 }
@@ -231,18 +254,38 @@ static void note_applied(struct state_writer *w, const struct apply_job *job)
 		w->began_ns = clock_mono_ns();
 }
 
-static void apply_job(struct state_writer *w, struct apply_job *job)
+static int run_job(struct state_writer *w, struct apply_job *job)
 {
 	int rc = w->refuse_next ? WEIR_EFULL : apply_job_run(w->o.apply, job);
 	w->refuse_next = false;
 	if (!rc) {
 		note_applied(w, job);
-	} else {
-		if (rc != WEIR_EFULL && !job->corrupt)
-			w->o.io->failed(w->o.io->arg, "state", rc);
-		abort_open(w);
+		return 0;
 	}
+	if (rc == WEIR_EFULL)
+		set_low(w, true);
+	else if (!job->corrupt)
+		w->o.io->failed(w->o.io->arg, "state", rc);
+	abort_open(w);
+	return rc;
+}
+
+static void apply_job(struct state_writer *w, struct apply_job *job)
+{
+	look_for_room(w);
+	if (w->low && w->began_ns)
+		commit(w); /* what was told of, by itself: it has its room */
+	int rc = run_job(w, job);
+	if (!rc && !w->low && apply_take_room(w->o.apply, 0))
+		set_low(w, true); /* it was larger than what is kept */
+	bool alone = !rc && w->low && w->began_ns;
+	if (alone)
+		rc = commit_open(w);
 	w->o.io->applied(w->o.io->arg, job, rc);
+	if (alone && !rc) {
+		tell_durable(w);
+		forget_open(w);
+	}
 }
 
 static bool reader_waits(struct state_writer *w)
@@ -267,9 +310,13 @@ static void *state_writer_run(void *arg)
 	for (;;) {
 		bool stopping;
 		int64_t until = w->began_ns ? w->began_ns + w->open_ns : 0;
+		if (!until && w->low)
+			until = clock_mono_ns() + STATE_ROOM_MS * NS_PER_MS;
 		struct apply_job *job = queue_take(&w->queue, until, &stopping);
 		if (job)
 			apply_job(w, job);
+		else if (w->low)
+			look_for_room(w);
 		if (commit_is_due(w, stopping && !job))
 			commit(w);
 		if (!job && stopping)

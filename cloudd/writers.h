@@ -9,10 +9,16 @@
  * entry needs and that does not read (struct apply_job, corrupt): the transaction is aborted and the job given back. Where
  * there is no room, nothing of the log job was written, or the state's transaction was aborted: the job goes back with
  * WEIR_EFULL, and the node hands out another one later. A state commit without room is told by aborted(), and the next
- * job goes back unrun: node.h says why. Reads go on meanwhile. */
+ * job goes back unrun: node.h says why. Reads go on meanwhile.
+ *
+ * What was told to be applied is acknowledged, and readers wait for it: it must be possible to commit it. So the state writer keeps
+ * STATE_ROOM_BYTES on the disk beyond what the open transaction will write. When they cannot be had the state is short of room: low()
+ * says so, so that no new work comes, and what is left of them is for what has come already; the open transaction is committed, and
+ * each further job by itself before it is given back. It is looked for twice as much each STATE_ROOM_MS, until it is there. */
 #ifndef WEIR_CLOUDD_WRITERS_H
 #define WEIR_CLOUDD_WRITERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cloudd/node.h"
@@ -24,6 +30,8 @@
 #define STATE_COMMIT_MAX_MS 1000
 #define STATE_COMMIT_SHARE 8
 #define STATE_COMMIT_ENTRIES 5000
+#define STATE_ROOM_BYTES (4 * 1024 * 1024)
+#define STATE_ROOM_MS 250
 
 struct log_writer;
 struct state_writer;
@@ -37,6 +45,8 @@ struct writers_io {
 	/* The state's transaction found no room when it was to be committed. */
 	void (*aborted)(void *arg);
 	void (*failed)(void *arg, const char *what, int rc);
+	/* The state is short of room, or no longer. */
+	void (*low)(void *arg, bool low);
 };
 
 /* The kv, the io and the cell (of commit durations) outlive the writer. */

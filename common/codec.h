@@ -168,6 +168,7 @@ struct msg_info {
 	uint64_t map_version;    /* that it goes by; 0: its file */
 	size_t digest_count;     /* at most DIGESTS_TOLD_MAX */
 	struct msg_digest *digests;
+	bool full;               /* a disk of it has no room */
 };
 
 /* The messages of raft/raft.h (cloudd/consensus_wire translates); numbers of members, kinds and roles as there. */

@@ -32,7 +32,7 @@
 #include "common/model.h"
 
 #define UPLINK_BACKOFF_MIN_MS 200
-#define UPLINK_BACKOFF_MAX_MS 5000
+#define UPLINK_BACKOFF_MAX_MS 2000    /* a cloud with a full disk goes on within five seconds of its room's return, this among them */
 #define UPLINK_RESEND_MS 5000        /* a batch or OPEN without answer is sent again */
 #define UPLINK_SILENT_MIN_MS 3000    /* a cloud that answers nothing is left after this, or 3 heartbeats */
 #define UPLINK_UNAVAILABLE_MAX_MS 1000 /* back-off where nobody leads what is asked for: that lasts a second or two */

@@ -554,6 +554,82 @@ START_TEST(a_leader_with_a_full_state_disk_hands_over)
 }
 END_TEST
 
+static void lead_without_room(uint32_t node, bool low)
+{
+	consensus_state_low(kit.nodes[node].c, low);
+	kit_infos(); /* at once, as node.c does */
+}
+
+START_TEST(a_leader_whose_state_is_short_of_room_hands_over_to_one_that_has_it)
+{
+	uint64_t index, last = fill(1, 10);
+	ck_assert(kit.nodes[0].leads[1]);
+	lead_without_room(1, true); /* the next by rank: not that one */
+	lead_without_room(0, true);
+	ck_assert_int_eq(kit_try_propose(0, 1, 0, &index), WEIR_EFULL);
+	kit_ticks(2 * SECOND);
+	ck_assert(kit.nodes[2].leads[1]);
+	kit_await(2, 1, last);
+	/* Two of three are short of room now: what two of them cannot apply is not taken. */
+	ck_assert_int_eq(kit_try_propose(2, 1, 0, &index), WEIR_EFULL);
+	lead_without_room(1, false);
+	last = kit_propose(2, 1);
+	kit_await(2, 1, last);
+	kit_ticks(20 * SECOND); /* and it is not given back to who is full, but to the first that is not */
+	ck_assert(kit.nodes[1].leads[1]);
+	lead_without_room(0, false);
+	kit_ticks(15 * SECOND);
+	ck_assert(kit.nodes[0].leads[1]);
+	kit_await(0, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+START_TEST(where_all_are_full_leadership_stays_and_reads_go_on)
+{
+	uint64_t index, last = fill(1, 10);
+	uint64_t term = kit_status(0, 1).term;
+	for (uint32_t i = 0; i < 3; i++)
+		consensus_state_low(kit.nodes[i].c, true);
+	kit_infos();
+	for (size_t i = 0; i < 20; i++) {
+		kit_ticks(SECOND);
+		ck_assert(kit.nodes[0].leads[1]);
+		ck_assert_int_eq(kit_try_propose(0, 1, 0, &index), WEIR_EFULL);
+		size_t reads = kit.nodes[0].reads;
+		consensus_read(kit.nodes[0].c, 1, 7);
+		kit_settle();
+		ck_assert_uint_eq(kit.nodes[0].reads, reads + 1);
+		ck_assert(kit.nodes[0].read_ok);
+		ck_assert_uint_eq(kit.nodes[0].read_index, last);
+	}
+	ck_assert_uint_eq(kit_status(0, 1).term, term);
+	for (uint32_t i = 0; i < 3; i++)
+		consensus_state_low(kit.nodes[i].c, false);
+	kit_infos();
+	last = kit_propose(0, 1);
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
+/* One that is away, full or not, is none that has room, and none that lacks it: that is for Raft to find out. */
+START_TEST(who_is_away_counts_with_those_who_are_full)
+{
+	uint64_t index;
+	fill(1, 10);
+	lead_without_room(1, true);
+	ck_assert_int_eq(kit_try_propose(0, 1, 0, &index), 0);
+	kit_stop(2);
+	kit_ticks(4 * SECOND);
+	ck_assert(kit.nodes[0].leads[1]);
+	ck_assert_int_eq(kit_try_propose(0, 1, 0, &index), WEIR_EFULL);
+	lead_without_room(1, false);
+	index = kit_propose(0, 1);
+	kit_await(0, 1, index);
+}
+END_TEST
+
 /* ---- snapshots ------------------------------------------------------------------------------------------------------- */
 
 static void ticks_until_fetching(void)
@@ -699,6 +775,21 @@ START_TEST(a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it)
 	kit_restart(0);
 	kit_await(0, 1, last);
 	kit_expect_equal(1);
+}
+END_TEST
+
+/* The state that is there can be read; another one would find no room. */
+START_TEST(without_room_no_state_is_fetched)
+{
+	uint64_t last = fall_behind();
+	kit_open(2);
+	consensus_state_low(kit.nodes[2].c, true);
+	kit_ticks(10 * SECOND);
+	ck_assert_uint_eq(kit.bulk_frames, 0);
+	ck_assert(!kit_status(2, 1).fetching);
+	consensus_state_low(kit.nodes[2].c, false);
+	kit_await(2, 1, last);
+	ck_assert_uint_ge(kit.nodes[2].reloaded[1], 1);
 }
 END_TEST
 
@@ -1074,11 +1165,15 @@ int main(void)
 	tcase_add_test(tc, a_full_log_of_one_node_does_not_stop_the_others);
 	tcase_add_test(tc, a_leader_with_a_full_disk_hands_over);
 	tcase_add_test(tc, a_leader_with_a_full_state_disk_hands_over);
+	tcase_add_test(tc, a_leader_whose_state_is_short_of_room_hands_over_to_one_that_has_it);
+	tcase_add_test(tc, where_all_are_full_leadership_stays_and_reads_go_on);
+	tcase_add_test(tc, who_is_away_counts_with_those_who_are_full);
 	tcase_add_test(tc, who_is_far_behind_gets_a_snapshot);
 	tcase_add_test(tc, what_is_written_while_one_fetches_is_kept_for_it);
 	tcase_add_test(tc, a_crash_in_the_middle_of_a_snapshot_fetches_it_again);
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
 	tcase_add_test(tc, a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it);
+	tcase_add_test(tc, without_room_no_state_is_fetched);
 	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader);

@@ -1,9 +1,12 @@
 /* The writer threads, with real environments and the real state machines. */
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cloudd/jobs.h"
@@ -25,7 +28,7 @@ static struct state_writer *writer;
 /* What the writers told, in order. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int applied, applied_full, log_written, log_full, aborted;
+static int applied, applied_full, log_written, log_full, aborted, lows, roomy;
 static uint64_t durable;
 
 static void note(int *counter)
@@ -84,7 +87,25 @@ static void on_failed(void *arg, const char *what, int rc)
 	ck_abort_msg("%s: %s", what, err_text(rc));
 }
 
-static const struct writers_io io = {NULL, on_log_written, on_applied, on_durable, on_aborted, on_failed};
+static void on_low(void *arg, bool low)
+{
+	(void)arg;
+	note(low ? &lows : &roomy);
+}
+
+static const struct writers_io io = {NULL, on_log_written, on_applied, on_durable, on_aborted, on_failed, on_low};
+
+/* The disk has nothing left to be taken ahead while this is set. */
+static atomic_bool take_fails;
+
+int fallocate(int fd, int mode, off_t offset, off_t len);
+__attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (!take_fails)
+		return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+	errno = ENOSPC;
+	return -1;
+}
 
 static void wake(void *arg)
 {
@@ -203,6 +224,45 @@ START_TEST(a_full_state_gives_the_job_back)
 	state_writer_add(writer, job_of(101, 110));
 	await(&applied, 2);
 	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, 110, LONG_NS), 0);
+}
+END_TEST
+
+static int count_of(const int *counter)
+{
+	pthread_mutex_lock(&mutex);
+	int n = *counter;
+	pthread_mutex_unlock(&mutex);
+	return n;
+}
+
+/* What was told of can be read, however soon after it the disk was full; and what comes while it is full is told of when it is durable. */
+START_TEST(without_room_nothing_is_told_of_that_is_not_durable)
+{
+	uint64_t last = 0;
+	int jobs = 0;
+	for (; !count_of(&lows); last += 200) { /* what was taken before is used up first */
+		ck_assert_uint_lt(last, 1000 * 1000);
+		take_fails = last > 0;
+		state_writer_add(writer, job_of(last + 1, last + 200));
+		await(&applied, ++jobs);
+	}
+	ck_assert_uint_eq(read_applied(), last);
+	for (int i = 0; i < 5; i++) {
+		last++;
+		state_writer_add(writer, job_of(last, last));
+		await(&applied, ++jobs);
+		ck_assert_uint_eq(read_applied(), last);
+	}
+	ck_assert_int_eq(count_of(&lows), 1);
+	ck_assert_int_eq(count_of(&roomy), 0);
+	take_fails = false; /* nobody asks for anything: it finds out by itself */
+	await(&roomy, 1);
+	last++;
+	state_writer_add(writer, job_of(last, last));
+	await(&applied, ++jobs);
+	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, last, LONG_NS), 0);
+	ck_assert_int_eq(count_of(&lows), 1);
+	ck_assert_int_eq(aborted + applied_full, 0);
 }
 END_TEST
 
@@ -342,6 +402,7 @@ int main(void)
 	tcase_add_test(tc, jobs_go_back_before_they_are_durable_and_stopping_commits);
 	tcase_add_test(tc, many_entries_are_committed_without_anybody_waiting);
 	tcase_add_test(tc, a_full_state_gives_the_job_back);
+	tcase_add_test(tc, without_room_nothing_is_told_of_that_is_not_durable);
 	tcase_add_test(tc, the_log_is_written_whole_or_not_at_all);
 	tcase_add_test(tc, a_full_log_can_be_truncated);
 	tcase_add_test(tc, a_full_log_without_anything_to_truncate_takes_what_there_is_room_for);
