@@ -230,7 +230,7 @@ static void write_meta(struct apply *a)
 	struct entry entries[] = {
 	    {.kind = ENTRY_CREATE, .create = {bytes_of("0123456789abcdef", CLUSTER_ID_BYTES)}},
 	    {.kind = ENTRY_CLAIM, .claim = {bytes_of("a", 1), 1, bytes_of("fedcba9876543210", CLAIM_BYTES), false}},
-	    {.kind = ENTRY_READMIT, .readmit = {bytes_of("a", 1)}},
+	    {.kind = ENTRY_READMIT, .readmit = {.edge = bytes_of("a", 1), .next = 2}},
 	    {.kind = ENTRY_CLAIM, .claim = {bytes_of("a", 1), 1, bytes_of("fedcba9876543211", CLAIM_BYTES), false}},
 	    {.kind = ENTRY_CLOSE, .closes = {1, &close}},
 	    {.kind = ENTRY_TAKEN, .taken = {0, UINT64_C(1) << 40}},
