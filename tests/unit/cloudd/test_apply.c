@@ -199,7 +199,7 @@ START_TEST(entries_that_cannot_be_read_are_skipped)
 	struct apply_result res = kit_apply_raw(&k, 1, TEXT("\x01\x63 what"));
 	ck_assert_int_eq(res.kind, 0);
 	ck_assert_ptr_nonnull(res.reason);
-	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1")}};
+	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1"), 0}};
 	struct buf raw = {0};
 	entry_encode(&e, &raw);
 	res = kit_apply_raw(&k, 1, bytes_of(raw.data, raw.len)); /* of the meta group */
