@@ -45,9 +45,18 @@ static struct topology *kept(struct sim_edge *e)
 	return t;
 }
 
+/* A mutant's: nothing ends. */
+static void make_endless(const struct sim_edge *e, struct topology *t)
+{
+	for (size_t i = 0; t && i < t->stream_count && e->w->mutant == MUTANT_ENDLESS; i++)
+		if (t->streams[i].phase == STREAM_CLOSING)
+			t->streams[i].until_ns = INT64_MAX;
+}
+
 void sim_adopt_start(struct sim_edge *e)
 {
 	struct topology *t = e->w->plan->change_count ? kept(e) : NULL;
+	make_endless(e, t);
 	topology_free(e->next);
 	e->next = NULL;
 	if (t && topology_edge(t, name_of(e)) >= 0)
@@ -55,6 +64,31 @@ void sim_adopt_start(struct sim_edge *e)
 	else
 		go_by(e, e->file);
 	topology_free(t);
+}
+
+/* ---- what its history went by, for the oracle ----------------------------------------------------------------------- */
+
+static void note(struct sim_edge *e)
+{
+	e->adoptions = xrealloc(e->adoptions, (e->adoption_count + 1) * sizeof(*e->adoptions));
+	const struct topology *t = e->w->mutant == MUTANT_ENDLESS ? kept(e) : NULL; /* as it should be */
+	e->adoptions[e->adoption_count++] = (struct sim_adoption){e->log_count, t ? t : topology_hold(e->topology), e->number};
+}
+
+/* A crash may have come between the spool's having a map and its being gone by. */
+void sim_adopt_settle(struct sim_edge *e)
+{
+	if (!e->adoption_count || e->adoptions[e->adoption_count - 1].topology->map_version < e->topology->map_version)
+		note(e);
+	else if (e->w->plan->scenario == SIM_PLAIN && e->w->mutant == MUTANT_NONE &&
+	    (e->adoptions[e->adoption_count - 1].topology->map_version > e->topology->map_version ||
+		e->adoptions[e->adoption_count - 1].at > e->log_count))
+		sim_fail(e->w, "edge %u has forgotten a map that it went by", e->pid);
+}
+
+bool sim_edge_is_gone(const struct sim_edge *e)
+{
+	return e->w->known && topology_edge(e->w->known, name_of(e)) < 0;
 }
 
 /* ---- going over ----------------------------------------------------------------------------------------------------- */
@@ -70,6 +104,7 @@ static void look_at_offer(struct sim_edge *e)
 	if (t->map_version <= e->topology->map_version) {
 		pipeline_map_refused(e->pipeline, sim_edge_time(e));
 	} else if (topology_edge(t, name_of(e)) >= 0) {
+		make_endless(e, t);
 		topology_free(e->next);
 		e->next = topology_hold(t);
 		buf_clear(&e->next_map);
@@ -89,7 +124,7 @@ static void same_sources(const struct edge_conf *was, const struct edge_conf *ne
 	for (size_t i = 0; i < next->source_count; i++) {
 		from[i] = UINT32_MAX;
 		for (size_t k = 0; k < was->source_count; k++)
-			if (!strcmp(was->sources[k].path, next->sources[i].path))
+			if (sim_plan_source(&was->sources[k]) == sim_plan_source(&next->sources[i]))
 				from[i] = (uint32_t)k;
 	}
 }
@@ -108,12 +143,18 @@ static void go_over(struct sim_edge *e)
 	io.arg = e;
 	e->pipeline = NULL;
 	go_by(e, next);
+	if (e->w->mutant == MUTANT_COLD_STEPS)
+		sim_edge_clear_spool(e, SPOOL_STEP);
 	int rc = pipeline_reopen(next, e->number, e->kv, &io, k, from, sim_edge_time(e), &e->pipeline, &why);
 	if (rc)
 		e->pipeline = NULL;
 	if (rc && !sim_kv_dead(e->kv))
 		sim_fail(e->w, "edge %u does not go over to map %llu: %s", e->pid, (unsigned long long)next->map_version, why);
 	sim_trace(e->w, "edge %u goes by map %llu: %s", e->pid, (unsigned long long)next->map_version, rc ? why : "fine");
+	if (!rc) {
+		note(e);
+		sim_edge_open_sources(e, from);
+	}
 	free(why);
 	topology_free(next);
 	topology_free(before);
@@ -141,5 +182,7 @@ void sim_adopt_turn(struct sim_edge *e)
 bool sim_adopt_at_rest(const struct sim_edge *e)
 {
 	const struct sim_world *w = e->w;
+	if (sim_edge_is_gone(e))
+		return pipeline_removed(e->pipeline);
 	return !w->plan->change_count || !w->newest || e->topology->map_version == w->newest->map_version;
 }

@@ -92,7 +92,7 @@ static bool read_page(struct sim_world *w, struct kv_txn *txn, uint32_t shard, c
 	struct rows_reader *reader = NULL;
 	bool more = false;
 	size_t before = rows->count;
-	int rc = result_query(w->topology, txn, shard, stream, spec, INT64_MAX, &out, &more);
+	int rc = result_query(w->known, txn, shard, stream, spec, INT64_MAX, &out, &more);
 	if (!rc)
 		rc = rows_reader_open(bytes_of(out.data, out.len), &rows->spec, &reader);
 	buf_free(&out);
@@ -146,7 +146,7 @@ static bool read_shard(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 void sim_answer_begin(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
 {
 	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN};
-	partial_spec_of(&w->topology->streams[stream], topology_distinct_seed(w->topology), PARTIAL_QUANTILE_CAP_CLOUD,
+	partial_spec_of(&w->known->streams[stream], topology_distinct_seed(w->topology), PARTIAL_QUANTILE_CAP_CLOUD,
 	    &ret->spec);
 }
 
@@ -167,7 +167,7 @@ static bool read_rows(struct sim_world *w, uint32_t stream, const struct rows_sp
 	const struct topology *t = w->topology;
 	sim_answer_begin(w, stream, ret);
 	for (uint32_t s = 0; s < t->shards; s++) {
-		if (!read_shard(w, sim_answer_replica(w, s), s, &t->streams[stream], *spec, ret)) {
+		if (!read_shard(w, sim_answer_replica(w, s), s, &w->known->streams[stream], *spec, ret)) {
 			sim_rows_free(ret);
 			return false;
 		}
@@ -176,9 +176,10 @@ static bool read_rows(struct sim_world *w, uint32_t stream, const struct rows_sp
 	return true;
 }
 
+/* All that is stored, whatever other version answers instead. */
 static struct rows_spec own_spec(const struct sim_world *w, uint32_t stream)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
+	const struct stream_conf *s = &w->known->streams[stream];
 	struct rows_spec spec = {.stream = s->name,
 	    .version = s->version,
 	    .from_ns = INT64_MIN,
@@ -197,7 +198,10 @@ static struct rows_spec own_spec(const struct sim_world *w, uint32_t stream)
 
 bool sim_answer_add(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, struct sim_rows *rows)
 {
-	return read_shard(w, c, shard, &w->topology->streams[stream], own_spec(w, stream), rows);
+	struct rows_spec spec = own_spec(w, stream);
+	spec.from_ns = w->known->streams[stream].from_ns;
+	spec.to_ns = w->known->streams[stream].answers_until_ns;
+	return read_shard(w, c, shard, &w->known->streams[stream], spec, rows);
 }
 
 bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, uint64_t *index,
@@ -211,7 +215,7 @@ bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 	if (!c->up || kv_begin(c->state, false, &txn))
 		return false;
 	sim_answer_begin(w, stream, ret);
-	int rc = result_outbox(w->topology, txn, shard, &w->topology->streams[stream], index, n, PAGE_ROWS, &out, &reset);
+	int rc = result_outbox(w->known, txn, shard, &w->known->streams[stream], index, n, PAGE_ROWS, &out, &reset);
 	kv_abort(txn);
 	if (!rc)
 		rc = rows_reader_open(bytes_of(out.data, out.len), &ret->spec, &reader);
@@ -222,7 +226,7 @@ bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 	rows_reader_close(reader);
 	buf_free(&out);
 	if (rc || reset)
-		sim_fail(w, "outbox of shard %u stream %s: %s", shard, w->topology->streams[stream].name,
+		sim_fail(w, "outbox of shard %u stream %s: %s", shard, w->known->streams[stream].name,
 		    rc ? err_text(rc) : "the cursor is older than the outbox");
 	if (w->failed)
 		sim_rows_free(ret);
@@ -415,7 +419,7 @@ static bool has_step(const struct stream_conf *s, enum step_type type)
 static void check_query(struct sim_world *w, const struct sim_oracle *o, const struct sim_query *q,
     const struct rows_spec *spec, const struct expectation *x)
 {
-	const struct stream_conf *s = &w->topology->streams[q->stream];
+	const struct stream_conf *s = &w->known->streams[q->stream];
 	struct sim_rows rows;
 	struct sim_cells cells;
 	if (!read_rows(w, (uint32_t)q->stream, spec, &rows))
@@ -434,15 +438,17 @@ static void check_query(struct sim_world *w, const struct sim_oracle *o, const s
 
 struct cloud_counts {
 	struct sim_world *w;
-	uint64_t received[STREAMS_MAX], dropped[STREAMS_MAX], overflowed[STREAMS_MAX];
+	uint64_t received[STREAMS_MAX], dropped[STREAMS_MAX], overflowed[STREAMS_MAX], unknown;
 };
 
 static void add_counts(void *arg, const struct shard_stream_counts *s)
 {
 	struct cloud_counts *a = arg;
-	int i = topology_stream(a->w->topology, s->stream);
-	if (i < 0)
+	int i = topology_stream_version_of(a->w->known, s->stream, s->version);
+	if (i < 0) {
+		a->unknown += s->received;
 		return;
+	}
 	a->received[i] += s->received;
 	a->dropped[i] += s->received - s->merged;
 	a->overflowed[i] += s->overflowed;
@@ -459,12 +465,6 @@ static void read_counts(struct sim_world *w, struct cloud_counts *ret)
 			sim_fail(w, "the counts of shard %u: %s", s, err_text(rc));
 		kv_abort(txn);
 	}
-}
-
-static bool keeps_for_ever(const struct stream_conf *s)
-{
-	return s->retain_ns == RETAIN_FOREVER ||
-	    (s->rollup_count && s->rollups[s->rollup_count - 1].retain_ns == RETAIN_FOREVER);
 }
 
 static struct sim_query query_of(uint32_t stream, const struct rows_spec *spec)
@@ -486,7 +486,7 @@ static struct sim_query query_of(uint32_t stream, const struct rows_spec *spec)
 /* Coarser windows, fewer tags, one condition: at random. Rollups of 60 s make that the one window to ask for. */
 static struct rows_spec other_spec(struct sim_world *w, uint32_t stream, struct sim_rand *r)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
+	const struct stream_conf *s = &w->known->streams[stream];
 	struct rows_spec spec = own_spec(w, stream);
 	spec.own_window = false;
 	spec.size_ns = s->rollup_count ? s->rollups[0].every_ns : s->slice_ns * sim_range(r, 1, 12);
@@ -510,42 +510,74 @@ static struct rows_spec other_spec(struct sim_world *w, uint32_t stream, struct 
 	return spec;
 }
 
-static int64_t stream_close(struct sim_world *w, uint32_t stream)
+/* Of all versions: who keeps what a version has may go by the clock of a later one. */
+static int64_t stream_close(struct sim_world *w, const char *name)
 {
-	struct sim_rows rows;
 	int64_t close = INT64_MIN;
-	struct rows_spec spec = own_spec(w, stream);
-	if (read_rows(w, stream, &spec, &rows)) {
-		close = rows.close_max_ns;
+	for (uint32_t i = 0; i < w->known->stream_count && !w->failed; i++) {
+		struct sim_rows rows;
+		struct rows_spec spec = own_spec(w, i);
+		if (strcmp(w->known->streams[i].name, name) || !read_rows(w, i, &spec, &rows))
+			continue;
+		close = rows.close_max_ns > close ? rows.close_max_ns : close;
 		sim_rows_free(&rows);
 	}
 	return close;
 }
 
+/* What no answer may hide: a window that is told of as final has every reading that was accepted by then. */
+static void check_gaps(struct sim_world *w, const struct sim_oracle *o, uint32_t stream, bool on_time)
+{
+	const struct stream_conf *s = &w->known->streams[stream];
+	const struct sim_gap *gaps;
+	size_t n = sim_oracle_gaps(o, stream, &gaps);
+	struct rows_spec spec = own_spec(w, stream);
+	struct sim_rows rows;
+	spec.from_ns = s->from_ns;
+	spec.to_ns = s->answers_until_ns;
+	on_time = on_time && !sim_versions_was_ended(w, stream); /* what comes then is nobody's */
+	for (size_t g = 0; g < n && !w->failed; g++)
+		if (gaps[g].kind == SIM_GAP_LOST || (gaps[g].kind == SIM_GAP_LATE && on_time))
+			sim_fail(w, "stream %s, version %u: a reading of edge %u at %lld s was accepted, %s, and the version has not got it", s->name,
+			    s->version, gaps[g].edge, sim_seconds(gaps[g].t_ns), gaps[g].kind == SIM_GAP_LATE ? "not late" : "fed to it");
+	if (!n || w->failed || !read_rows(w, stream, &spec, &rows))
+		return;
+	for (size_t i = 0; i < rows.count && !w->failed; i++)
+		for (size_t g = 0; g < n && !w->failed && rows.rows[i].state == WINDOW_FINAL; g++)
+			if (gaps[g].kind == SIM_GAP_EARLY && gaps[g].t_ns >= rows.rows[i].start_ns && gaps[g].t_ns < rows.rows[i].start_ns + s->size_ns)
+				sim_fail(w, "stream %s, version %u: the window at %lld s is final, and lacks a reading of edge %u, which had not heard of "
+				            "the version", s->name, s->version, sim_seconds(rows.rows[i].start_ns), gaps[g].edge);
+	sim_rows_free(&rows);
+}
+
 static void check_stream(struct sim_world *w, const struct sim_oracle *o, uint32_t stream, const struct cloud_counts *n)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
+	const struct stream_conf *s = &w->known->streams[stream];
 	struct sim_rand r = {sim_mix(w->plan->seed + 77 + stream)};
-	bool plain = w->plan->scenario == SIM_PLAIN;
+	bool plain = w->plan->scenario == SIM_PLAIN, whole_edges = !sim_versions_lost_edge(w);
+	bool kept = sim_versions_always_kept(w, stream);
 	struct expectation own = {.strict = EXACT, .from_ns = INT64_MIN};
 	if (!plain && (has_step(s, STEP_DEDUPE) || has_step(s, STEP_RATE)))
 		return; /* two histories of one series: only their steps could tell */
-	if (keeps_for_ever(s) && n->dropped[stream])
-		sim_fail(w, "stream %s keeps everything, and dropped %llu readings", s->name, (unsigned long long)n->dropped[stream]);
+	if (kept && n->dropped[stream])
+		sim_fail(w, "stream %s, version %u keeps everything, and dropped %llu readings", s->name, s->version,
+		    (unsigned long long)n->dropped[stream]);
 	if (n->overflowed[stream])
-		own.strict = plain ? TOTALS : BOUNDED;
-	else if (!plain || n->dropped[stream])
+		own.strict = plain && whole_edges ? TOTALS : BOUNDED;
+	else if (!plain || !whole_edges || n->dropped[stream])
 		own.strict = BOUNDED;
-	int64_t close_ns = stream_close(w, stream);
-	if (s->retain_ns != RETAIN_FOREVER && close_ns != WATERMARK_NONE)
-		own.from_ns = close_ns - s->retain_ns + 2 * s->size_ns;
+	int64_t close_ns = stream_close(w, s->name), retain_ns = sim_versions_least_retain(w, stream);
+	if (retain_ns != RETAIN_FOREVER && close_ns != WATERMARK_NONE)
+		own.from_ns = close_ns - retain_ns + 2 * s->size_ns;
 	if (own.strict == BOUNDED && (n->overflowed[stream] || n->dropped[stream]))
 		return;
 	struct rows_spec spec = own_spec(w, stream);
 	struct sim_query q = query_of(stream, &spec);
 	check_query(w, o, &q, &spec, &own);
+	if (plain && !w->failed)
+		check_gaps(w, o, stream, sim_versions_on_time(w, stream));
 	struct expectation whole = own;
-	if (keeps_for_ever(s))
+	if (kept)
 		whole.from_ns = INT64_MIN;
 	else if (own.from_ns != INT64_MIN)
 		whole.from_ns += 24 * s->slice_ns;
@@ -585,63 +617,90 @@ static void history_add(struct sim_world *w, struct history *h, const struct sim
 	}
 }
 
+/* Lines that a topology with its source was there for must all be read in the end; not those of a source, or an edge, that was removed. */
+static size_t lines_expected(const struct sim_world *w, uint32_t edge)
+{
+	int at = topology_edge(w->known, w->plan->edges[edge]);
+	size_t lines = 0;
+	for (size_t s = 0; at >= 0 && s < w->known->edges[at].source_count; s++)
+		lines += w->plan->sources[edge][sim_plan_source(&w->known->edges[at].sources[s])].count;
+	return lines;
+}
+
+static size_t lines_of(const struct sim_world *w, uint32_t edge, const struct history *h)
+{
+	int at = topology_edge(w->known, w->plan->edges[edge]);
+	size_t lines = 0;
+	for (size_t i = 0; at >= 0 && i < h->count; i++)
+		for (size_t s = 0; s < w->known->edges[at].source_count; s++)
+			lines += sim_plan_source(&w->known->edges[at].sources[s]) == h->at[i].source;
+	return lines;
+}
+
 static void add_edge(struct sim_world *w, struct sim_oracle *o, uint32_t edge)
 {
 	struct history h = {0};
-	size_t sources = sim_plan_edge_conf(w->plan, edge)->source_count, lines = 0;
-	for (size_t s = 0; s < sources; s++) {
+	for (size_t s = 0; s < SIM_SOURCES_MAX; s++)
 		h.place[s] = xcalloc(w->plan->sources[edge][s].count + 1, sizeof(*h.place[s]));
-		lines += w->plan->sources[edge][s].count;
-	}
 	bool strict = w->plan->scenario == SIM_PLAIN && w->mutant == MUTANT_NONE;
+	struct sim_edge *own = &w->edges[edge];
 	for (size_t i = 0; i <= w->plan->edge_count; i++) {
 		struct sim_edge *e = &w->edges[i];
 		if (!e->w || e->edge != edge)
 			continue;
 		for (size_t k = 0; k < e->log_count && i == w->plan->edge_count; k++)
 			e->log[k].certain = false; /* a clone */
+		for (size_t k = e->delivered; k < e->log_count && sim_edge_is_gone(e); k++)
+			e->log[k].certain = false;
 		history_add(w, &h, e->old, e->old_count, false);
 		history_add(w, &h, e->log, e->log_count, strict);
 	}
-	if (strict && h.count != lines)
-		sim_fail(w, "edge %u read %zu of %zu lines", edge, h.count, lines);
-	sim_oracle_edge(o, edge, h.at, h.count);
-	for (size_t s = 0; s < sources; s++)
+	if (strict && lines_of(w, edge, &h) != lines_expected(w, edge))
+		sim_fail(w, "edge %u read %zu of %zu lines", edge, lines_of(w, edge, &h), lines_expected(w, edge));
+	if (own->adoption_count)
+		sim_oracle_edge(o, edge, h.at, h.count, own->adoptions, own->adoption_count);
+	for (size_t s = 0; s < SIM_SOURCES_MAX; s++)
 		free(h.place[s]);
 	free(h.at);
 }
 
 static void check_totals(struct sim_world *w, const struct sim_oracle *o, const struct cloud_counts *n)
 {
-	uint64_t matched = 0, passed = 0, edge_matched = 0, edge_aggregated = 0;
-	for (uint32_t s = 0; s < w->topology->stream_count; s++) {
-		struct sim_totals t = sim_oracle_totals(o, s);
-		matched += t.matched;
-		passed += t.passed;
-		if (n->received[s] != t.passed)
-			sim_fail(w, "stream %s: %llu readings came to the shards, must be %llu", w->topology->streams[s].name,
-			    (unsigned long long)n->received[s], (unsigned long long)t.passed);
+	struct sim_totals must = sim_oracle_totals(o);
+	uint64_t received = n->unknown, matched = 0, aggregated = 0, dropped = 0;
+	bool whole = !sim_versions_lost_edge(w);
+	for (uint32_t s = 0; s < w->known->stream_count; s++) {
+		uint64_t passed = sim_oracle_passed(o, s);
+		received += n->received[s];
+		if (whole ? n->received[s] != passed : n->received[s] > passed)
+			sim_fail(w, "stream %s, version %u: %llu readings came to the shards, must be %llu", w->known->streams[s].name,
+			    w->known->streams[s].version, (unsigned long long)n->received[s], (unsigned long long)passed);
 	}
+	if (whole && received != must.passed)
+		sim_fail(w, "%llu readings came to the shards, must be %llu", (unsigned long long)received, (unsigned long long)must.passed);
 	for (uint32_t i = 0; i < w->plan->edge_count; i++) {
 		struct pipeline_ledger l;
+		if (!w->edges[i].pipeline)
+			continue; /* it was never added, or was removed */
 		pipeline_ledger(w->edges[i].pipeline, &l);
-		edge_matched += l.matched;
-		edge_aggregated += l.aggregated;
+		matched += l.matched;
+		aggregated += l.aggregated;
+		dropped += l.dropped;
 	}
-	if (edge_matched != matched || edge_aggregated != passed)
-		sim_fail(w, "the edges' ledgers say matched %llu, aggregated %llu; must be %llu, %llu",
-		    (unsigned long long)edge_matched, (unsigned long long)edge_aggregated, (unsigned long long)matched,
-		    (unsigned long long)passed);
+	if (matched != must.matched || aggregated != must.passed)
+		sim_fail(w, "the edges' ledgers say matched %llu, aggregated %llu, dropped %llu; must be %llu, %llu; no version %llu",
+		    (unsigned long long)matched, (unsigned long long)aggregated, (unsigned long long)dropped, (unsigned long long)must.matched,
+		    (unsigned long long)must.passed, (unsigned long long)must.no_version);
 }
 
 void sim_answer_check(struct sim_world *w)
 {
-	struct sim_oracle *o = sim_oracle_new(w->plan);
+	struct sim_oracle *o = sim_oracle_new(w->plan, w->known);
 	struct cloud_counts n;
 	for (uint32_t e = 0; e < w->plan->edge_count; e++)
 		add_edge(w, o, e);
 	read_counts(w, &n);
-	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
+	for (uint32_t s = 0; s < w->known->stream_count && !w->failed; s++)
 		check_stream(w, o, s, &n);
 	if (!w->failed && w->plan->scenario == SIM_PLAIN)
 		check_totals(w, o, &n);

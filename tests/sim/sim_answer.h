@@ -22,6 +22,8 @@ struct sim_rows {
 	int64_t close_max_ns;
 };
 
+/* `stream` is a version: its place in the world's topology. Only windows that it answers. */
+
 /* The stream's own windows and groups, shard after shard, each as one of its replicas has them; false: w has failed. */
 void sim_answer_begin(struct sim_world *w, uint32_t stream, struct sim_rows *ret);
 bool sim_answer_add(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uint32_t stream, struct sim_rows *rows);

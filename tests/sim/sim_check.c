@@ -28,7 +28,9 @@ void sim_check_edge(struct sim_edge *e)
 		sim_fail(w, "edge %u: accepted %llu, matched %llu, unmatched %llu", e->pid, (unsigned long long)l.accepted,
 		    (unsigned long long)l.matched, (unsigned long long)l.unmatched);
 	const char *why = NULL;
-	if (w->plan->scenario == SIM_PLAIN && pipeline_fenced(e->pipeline, &why))
+	/* Refused: by a cloud that has not heard yet that it was added, or by all that have heard that it was removed. */
+	bool refused = w->plan->change_count && pipeline_refused(e->pipeline);
+	if (w->plan->scenario == SIM_PLAIN && !sim_edge_is_gone(e) && !refused && pipeline_fenced(e->pipeline, &why))
 		sim_fail(w, "edge %u is fenced without a reason: %s", e->pid, why ? why : "");
 }
 
@@ -196,16 +198,32 @@ void sim_check_received(struct sim_edge *e, const struct msg *m)
 
 struct counts_arg {
 	struct sim_cloud *c;
+	struct kv_txn *txn;
 	uint32_t shard;
 };
+
+/* Its place in what is known; of one that is of a map which no node goes by yet, too. -1: there is no such. */
+static int version_of(struct sim_cloud *c, struct kv_txn *txn, uint32_t group, const char *name, uint32_t version)
+{
+	struct buf raw = {0};
+	int stream = topology_stream_version_of(c->w->known, name, version);
+	if (stream >= 0 || apply_read_map(txn, group, &raw))
+		return stream;
+	struct topology *t = sim_map_topology(c->w, bytes_of(raw.data, raw.len), NULL);
+	if (t)
+		sim_versions_seen(c->w, bytes_of(raw.data, raw.len), t->map_version);
+	topology_free(t);
+	buf_free(&raw);
+	return topology_stream_version_of(c->w->known, name, version);
+}
 
 static void check_counts(void *arg, const struct shard_stream_counts *s)
 {
 	struct counts_arg *a = arg;
 	struct sim_world *w = a->c->w;
-	int stream = topology_stream(w->topology, s->stream);
+	int stream = version_of(a->c, a->txn, a->shard + 1, s->stream, s->version);
 	if (stream < 0) {
-		sim_fail(w, "shard %u counts a stream that is not: %s", a->shard, s->stream);
+		sim_fail(w, "shard %u counts a stream that is not: %s, version %u", a->shard, s->stream, s->version);
 		return;
 	}
 	uint64_t dropped = s->dropped_beyond_retain + s->dropped_unknown_stream + s->dropped_invalid;
@@ -255,7 +273,7 @@ static void check_meta(struct sim_cloud *c, struct kv_txn *txn)
 		return;
 	}
 	for (size_t i = 0; i < m.stream_count; i++) {
-		int stream = topology_stream(w->topology, m.streams[i].name);
+		int stream = version_of(c, txn, 0, m.streams[i].name, m.streams[i].version);
 		struct sim_closed *was = stream < 0 ? NULL : &c->closed[0][stream];
 		if (!was || m.streams[i].close_ns < was->close_ns || m.streams[i].final_ns < was->final_ns ||
 		    m.streams[i].final_ns > m.streams[i].close_ns)
@@ -270,7 +288,7 @@ static void check_meta(struct sim_cloud *c, struct kv_txn *txn)
 
 static void check_shard(struct sim_cloud *c, struct kv_txn *txn, uint32_t shard)
 {
-	struct counts_arg arg = {c, shard};
+	struct counts_arg arg = {c, txn, shard};
 	int rc = shard_read_counts(txn, shard + 1, check_counts, &arg);
 	if (rc)
 		sim_fail(c->w, "the counts of shard %u: %s", shard, err_text(rc));
@@ -279,7 +297,7 @@ static void check_shard(struct sim_cloud *c, struct kv_txn *txn, uint32_t shard)
 /* While a snapshot is being installed nobody is told anything. */
 static void check_void(struct sim_cloud *c, struct kv_txn *txn, uint32_t group)
 {
-	struct counts_arg arg = {c, group ? group - 1 : 0};
+	struct counts_arg arg = {c, txn, group ? group - 1 : 0};
 	struct meta_state m;
 	int rc = group ? shard_read_counts(txn, group, check_counts, &arg) : meta_read(txn, &m);
 	if (!rc && !group)
@@ -362,24 +380,30 @@ static uint64_t row_digest(const struct sim_row *r)
 
 static void check_final_row(struct sim_world *w, uint32_t stream, const struct sim_row *r, bool on_time, int64_t was_final)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
+	const struct stream_conf *s = &w->known->streams[stream];
 	bool is_new;
 	struct sim_final *f = final_slot(w, stream, r, &is_new);
 	uint64_t digest = row_digest(r);
+	if (f->given_up) { /* of another window's definition */
+		f->changed = false;
+		is_new = true;
+	}
 	if (on_time && is_new && r->start_ns + s->size_ns <= was_final)
 		sim_fail(w, "stream %s: a row appeared in the window at %lld s that was final, and nothing was late", s->name,
 		    sim_seconds(r->start_ns));
 	if (on_time && !is_new && f->digest != digest)
 		sim_fail(w, "stream %s: the final window at %lld s changed (count %llu, now %llu), and nothing was late", s->name,
 		    sim_seconds(r->start_ns), (unsigned long long)f->count, (unsigned long long)r->partial.count);
-	if (!is_new && r->partial.count < f->count && s->retain_ns == RETAIN_FOREVER)
+	bool forever = sim_versions_least_retain(w, stream) == RETAIN_FOREVER;
+	if (!is_new && r->partial.count < f->count && forever)
 		sim_fail(w, "stream %s: the final window at %lld s lost readings", s->name, sim_seconds(r->start_ns));
-	if (!is_new && r->revision < f->revision && s->retain_ns == RETAIN_FOREVER)
+	if (!is_new && r->revision < f->revision && forever)
 		sim_fail(w, "stream %s: the window at %lld s: its revision fell from %llu to %llu", s->name,
 		    sim_seconds(r->start_ns), (unsigned long long)f->revision, (unsigned long long)r->revision);
 	if (r->edges.partitioned || r->edges.missing_count)
 		sim_fail(w, "stream %s: a final window lacks partitioned edges", s->name);
 	f->changed = f->changed || (!is_new && f->digest != digest);
+	f->given_up = false;
 	f->digest = digest;
 	f->count = r->partial.count;
 	f->revision = r->revision;
@@ -394,8 +418,8 @@ static bool of_several_shards(const struct sim_final *f)
 
 static void check_finals_of(struct sim_world *w, uint32_t stream, const struct sim_rows *rows, bool on_time)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
-	int64_t was_final = w->final_seen[stream];
+	const struct stream_conf *s = &w->known->streams[stream];
+	int64_t was_final = w->final_seen[stream], retain_ns = sim_versions_least_retain(w, stream);
 	int64_t final = rows->final_ns;
 	for (size_t i = 0; i < rows->count && !w->failed; i++) {
 		const struct sim_row *r = &rows->rows[i];
@@ -403,17 +427,17 @@ static void check_finals_of(struct sim_world *w, uint32_t stream, const struct s
 			sim_fail(w, "stream %s: expected %u is not contributed %u + idle %u + partitioned %u", s->name,
 			    r->edges.expected, r->edges.contributed, r->edges.idle, r->edges.partitioned);
 		/* Retention: shards are some advances apart in what they have forgotten. */
-		bool kept = s->retain_ns == RETAIN_FOREVER || rows->close_max_ns == WATERMARK_NONE ||
-		    r->start_ns >= rows->close_max_ns - s->retain_ns;
+		bool kept = retain_ns == RETAIN_FOREVER || rows->close_max_ns == WATERMARK_NONE ||
+		    r->start_ns >= rows->close_max_ns - retain_ns;
 		/* As cloudd/gather: no row is further than the shard that is the farthest behind, for that may have a part. */
 		if (r->state == WINDOW_FINAL && r->start_ns + s->size_ns <= final && kept)
 			check_final_row(w, stream, r, on_time, was_final);
 	}
 	/* Final of all shards: the least; a row may only be missed below it. */
 	w->final_seen[stream] = final > was_final ? final : was_final;
-	for (size_t i = 0; i < w->final_cap && s->retain_ns == RETAIN_FOREVER && !w->failed; i++) {
+	for (size_t i = 0; i < w->final_cap && retain_ns == RETAIN_FOREVER && !w->failed; i++) {
 		const struct sim_final *f = &w->finals[i];
-		if (f->used && f->stream == stream && f->seen_at != w->now_ns && !of_several_shards(f))
+		if (f->used && !f->given_up && f->stream == stream && f->seen_at != w->now_ns && !of_several_shards(f))
 			sim_fail(w, "stream %s: the row at %lld s that was final is gone or not final any more", s->name,
 			    sim_seconds(f->start_ns));
 	}
@@ -421,8 +445,16 @@ static void check_finals_of(struct sim_world *w, uint32_t stream, const struct s
 
 void sim_check_finals(struct sim_world *w, struct sim_rows *rows)
 {
-	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
-		check_finals_of(w, s, &rows[s], sim_plan_on_time(w->plan, &w->topology->streams[s]));
+	for (uint32_t s = 0; s < w->known->stream_count && !w->failed; s++)
+		check_finals_of(w, s, &rows[s], sim_versions_on_time(w, s));
+}
+
+void sim_check_forget_finals(struct sim_world *w, uint32_t stream)
+{
+	w->final_seen[stream] = INT64_MIN;
+	for (size_t i = 0; i < w->final_cap; i++)
+		if (w->finals[i].used && w->finals[i].stream == stream)
+			w->finals[i].given_up = true;
 }
 
 /* ---- rest ---------------------------------------------------------------------------------------------------------- */
@@ -432,8 +464,15 @@ static bool edges_at_rest(struct sim_world *w, char *why, size_t size)
 	for (uint32_t i = 0; i < w->plan->edge_count; i++) {
 		struct sim_edge *e = &w->edges[i];
 		const char *reason = NULL;
+		bool gone = sim_edge_is_gone(e);
+		if (!e->exists)
+			continue;
 		if (!e->up)
 			snprintf(why, size, "edge %u is down", e->pid);
+		else if (gone && sim_adopt_at_rest(e))
+			continue;
+		else if (gone)
+			snprintf(why, size, "edge %u does not know that it was removed", e->pid);
 		else if (pipeline_fenced(e->pipeline, &reason))
 			snprintf(why, size, "edge %u is fenced: %s", e->pid, reason ? reason : "");
 		else if (!sim_edge_all_read(e))
@@ -511,23 +550,52 @@ static bool clouds_at_rest(struct sim_world *w, char *why, size_t size)
 
 static bool expects_all(const struct sim_world *w, const struct stream_conf *s)
 {
-	return s->edge_count == w->plan->edge_count;
+	for (uint32_t i = 0; i < w->known->edge_count; i++)
+		if (!w->known->edges[i].gone && !stream_expects(s, i))
+			return false;
+	return true;
+}
+
+/* Some edge has readings before this time in another version: windows that begin before it are never final. */
+static int64_t since_of(struct sim_world *w, const struct stream_conf *s)
+{
+	struct sim_cloud *c = &w->clouds[sim_replica(w, 0, 0)];
+	struct kv_txn *txn;
+	struct meta_state m;
+	int64_t since_ns = INT64_MIN;
+	if (kv_begin(c->state, false, &txn))
+		return since_ns;
+	int rc = meta_read(txn, &m);
+	kv_abort(txn);
+	for (size_t i = 0; !rc && i < m.stream_count; i++)
+		for (size_t k = 0; k < m.streams[i].edge_count && m.streams[i].version == s->version && !strcmp(m.streams[i].name, s->name); k++)
+			since_ns = m.streams[i].edges[k].since_ns > since_ns ? m.streams[i].edges[k].since_ns : since_ns;
+	if (!rc)
+		meta_state_clear(&m);
+	return since_ns;
 }
 
 static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, char *why, size_t size)
 {
-	for (uint32_t s = 0; s < w->topology->stream_count; s++) {
-		const struct stream_conf *conf = &w->topology->streams[s];
+	for (uint32_t s = 0; s < w->known->stream_count; s++) {
+		const struct stream_conf *conf = &w->known->streams[s];
 		const struct sim_rows *rows = &all[s];
+		/* One that is closing waits for all readings before its end: where nobody reads any more it does for good. */
+		bool settled = conf->phase == STREAM_CURRENT || conf->phase == STREAM_RETIRED ||
+		    (conf->phase == STREAM_CLOSING && rows->final_ns < conf->until_ns);
+		int64_t since_ns = settled && rows->count ? since_of(w, conf) : INT64_MIN;
 		size_t open = 0;
-		for (size_t i = 0; i < rows->count && expects_all(w, conf); i++)
-			open += rows->rows[i].state != WINDOW_FINAL && rows->rows[i].start_ns < sim_wall_ns(w);
-		bool same = rows->close_ns == rows->final_ns;
-		if (open || !same)
-			snprintf(why, size, "stream %s: %zu of %zu rows are not final; close %lld, final %lld ms", conf->name, open,
-			    rows->count, (long long)((rows->close_ns - SIM_WALL_BASE_NS) / NS_PER_MS),
+		for (size_t i = 0; i < rows->count && expects_all(w, conf); i++) {
+			enum window_state least = rows->rows[i].start_ns < since_ns ? WINDOW_PROVISIONAL : WINDOW_FINAL;
+			open += rows->rows[i].state < least && rows->rows[i].start_ns < sim_wall_ns(w);
+		}
+		bool same = rows->close_ns == rows->final_ns || conf->phase == STREAM_RETIRED;
+		if (open || !same || !settled)
+			snprintf(why, size, "stream %s, version %u, %s: %zu of %zu rows are not final; close %lld, final %lld ms", conf->name,
+			    conf->version, stream_phase_text(conf->phase), open, rows->count,
+			    (long long)((rows->close_ns - SIM_WALL_BASE_NS) / NS_PER_MS),
 			    (long long)((rows->final_ns - SIM_WALL_BASE_NS) / NS_PER_MS));
-		if (open || !same)
+		if (open || !same || !settled)
 			return false;
 	}
 	return true;
@@ -595,8 +663,8 @@ static bool group_at_rest(struct sim_world *w, uint32_t group, char *why, size_t
 static void check_spread(struct sim_world *w)
 {
 	const struct topology *t = sim_topology(w);
-	if (!w->plan->change_count)
-		return;
+	if (t->map_version < 2)
+		return; /* as the file has it */
 	uint32_t least[2] = {UINT32_MAX, UINT32_MAX}, most[2] = {0, 0};
 	for (uint32_t slot = 0; slot < t->cloud_count; slot++) {
 		uint32_t n[2] = {0, 0};
@@ -631,13 +699,13 @@ static bool advances_at_rest(struct sim_world *w, char *why, size_t size)
 	const struct sim_cloud *meta = &w->clouds[sim_replica(w, 0, 0)];
 	for (uint32_t s = 0; s < w->topology->shards; s++) {
 		const struct sim_cloud *c = sim_answer_replica(w, s);
-		for (uint32_t i = 0; i < w->topology->stream_count; i++) {
+		for (uint32_t i = 0; i < w->known->stream_count; i++) {
 			const struct sim_closed *a = &meta->closed[0][i], *b = &c->closed[s + 1][i];
 			if (b->close_ns == INT64_MIN && b->final_ns == INT64_MIN)
 				continue; /* nothing of the stream ever came here */
 			if (a->close_ns == b->close_ns && a->final_ns == b->final_ns)
 				continue;
-			snprintf(why, size, "shard %u has not taken all advances of stream %s", s, w->topology->streams[i].name);
+			snprintf(why, size, "shard %u has not taken all advances of stream %s", s, w->known->streams[i].name);
 			return false;
 		}
 	}
@@ -661,10 +729,10 @@ static void check_revisions(struct sim_world *w)
 {
 	for (size_t i = 0; i < w->final_cap && !w->failed; i++) {
 		const struct sim_final *f = &w->finals[i];
-		bool kept = f->used && w->topology->streams[f->stream].retain_ns == RETAIN_FOREVER;
+		bool kept = f->used && !f->given_up && sim_versions_least_retain(w, f->stream) == RETAIN_FOREVER;
 		if (kept && f->changed && f->revision < 2 && !of_several_shards(f))
 			sim_fail(w, "stream %s: a final window changed at %lld s, and its revision is %llu",
-			    w->topology->streams[f->stream].name, sim_seconds(f->start_ns),
+			    w->known->streams[f->stream].name, sim_seconds(f->start_ns),
 			    (unsigned long long)f->revision);
 	}
 }

@@ -297,6 +297,7 @@ static void cloud_mapped(void *arg, const struct topology *t, struct bytes map)
 	}
 	go_by(c, t, c->slot);
 	sim_map_seen(c->w, t);
+	sim_versions_seen(c->w, map, t->map_version);
 }
 
 /* It ends, and is there again at once, at another place. */
@@ -528,7 +529,7 @@ static void on_log_put(void *arg, unsigned db, struct bytes key, struct bytes va
 void sim_cloud_forget(struct sim_cloud *c, uint32_t group)
 {
 	c->state_at[group] = 0;
-	for (size_t s = 0; s < SIM_STREAMS_MAX; s++)
+	for (size_t s = 0; s < SIM_VERSIONS_MAX; s++)
 		c->closed[group][s] = (struct sim_closed){INT64_MIN, INT64_MIN};
 }
 

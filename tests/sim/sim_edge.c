@@ -20,6 +20,12 @@ static size_t source_count(const struct sim_edge *e)
 	return sim_edge_conf(e)->source_count;
 }
 
+/* The plan's number of a source of the edge's topology; feeds are by that. */
+static size_t feed_of(const struct sim_edge *e, size_t source)
+{
+	return sim_plan_source(&sim_edge_conf(e)->sources[source]);
+}
+
 /* Killed within a call by its disk: what it still does is not done. */
 static bool zombie(const struct sim_edge *e)
 {
@@ -112,6 +118,10 @@ static bool tamper(struct sim_edge *e, struct msg *m, struct buf *out)
 		if (m->type == MSG_REPORT)
 			m->report.wall_ns += 100 * 86400 * NS_PER_SEC;
 		return msg_encode(m, out) != 0;
+	case MUTANT_EARLY_SINCE:
+		for (size_t i = 0; m->type == MSG_REPORT && i < m->report.stream_count; i++)
+			m->report.streams[i].since_ns = WATERMARK_NONE;
+		return msg_encode(m, out) != 0;
 	case MUTANT_EAGER_REPORT:
 		for (size_t i = 0; m->type == MSG_REPORT && i < m->report.stream_count; i++)
 			if (m->report.streams[i].watermark_ns != WATERMARK_NONE)
@@ -179,8 +189,8 @@ static void edge_mark(void *arg, uint32_t source, struct buf *out)
 		return;
 	}
 	e->cut_pending = e->log_count;
-	const struct sim_feed *f = &e->feeds[source];
-	size_t at = line_end(source_of(e, source), f->next_line);
+	const struct sim_feed *f = &e->feeds[feed_of(e, source)];
+	size_t at = line_end(source_of(e, feed_of(e, source)), f->next_line);
 	buf_varint(out, at > f->skip_to ? at : f->skip_to);
 }
 
@@ -225,15 +235,18 @@ static void edge_skip_to_end(void *arg)
 	sim_trace(e->w, "edge %u skips its sources to their end", e->pid);
 	e->cut_durable = e->cut_pending = e->log_count; /* the readmission is stored, and its ledger */
 	sim_edge_disown(e, 0);
-	for (size_t s = 0; s < source_count(e); s++)
+	for (size_t i = 0; i < source_count(e); i++) {
+		size_t s = feed_of(e, i);
 		feed_reset(e, s, available(e, source_of(e, s)));
+	}
 }
 
 /* ---- sources ------------------------------------------------------------------------------------------------- */
 
 struct feed_arg {
 	struct sim_edge *e;
-	size_t source;
+	size_t source; /* the plan's */
+	uint32_t number;
 };
 
 static const struct sim_line *feed_next(struct sim_edge *e, size_t s, bool refused)
@@ -292,7 +305,7 @@ static void feed_line(void *arg, const struct line *l)
 	struct pipeline_ledger before;
 	pipeline_ledger(e->pipeline, &before);
 	struct pipeline_time now = sim_edge_time(e);
-	pipeline_line(e->pipeline, (uint32_t)a->source, l, now);
+	pipeline_line(e->pipeline, a->number, l, now);
 	feed_note(e, a->source, expected, &before, now.wall_ns);
 }
 
@@ -306,7 +319,7 @@ static void feed_error(void *arg, uint64_t number, size_t column, enum line_erro
 		return;
 	struct pipeline_ledger before;
 	pipeline_ledger(e->pipeline, &before);
-	pipeline_refuse(e->pipeline, (uint32_t)a->source, line_error_label(error));
+	pipeline_refuse(e->pipeline, a->number, line_error_label(error));
 	feed_note(e, a->source, expected, &before, sim_edge_time(e).wall_ns);
 }
 
@@ -321,8 +334,9 @@ static void feed_reset(struct sim_edge *e, size_t s, size_t offset)
 		line_parser_reset(&f->parser);
 }
 
-static void feed_source(struct sim_edge *e, size_t s)
+static void feed_source(struct sim_edge *e, uint32_t number)
 {
+	size_t s = feed_of(e, number);
 	struct sim_feed *f = &e->feeds[s];
 	const struct sim_source *src = source_of(e, s);
 	size_t end = available(e, src), n = end - f->fed;
@@ -332,7 +346,7 @@ static void feed_source(struct sim_edge *e, size_t s)
 		n = FEED_BYTES_MAX;
 	if (n > 1 && sim_chance(&e->w->proc_rand, 0.3))
 		n = 1 + sim_below(&e->w->proc_rand, n);
-	struct feed_arg arg = {e, s};
+	struct feed_arg arg = {e, s, number};
 	f->parser.cb = (struct line_callbacks){&arg, feed_line, feed_error};
 	f->fed += n; /* first: a skip to the end within sets it */
 	if (n)
@@ -341,7 +355,7 @@ static void feed_source(struct sim_edge *e, size_t s)
 		return;
 	if (src->finishes && f->next_line == src->count && !f->finished) {
 		f->finished = true;
-		pipeline_source_finished(e->pipeline, (uint32_t)s, true);
+		pipeline_source_finished(e->pipeline, number, true);
 	}
 }
 
@@ -361,6 +375,8 @@ static void after_call(struct sim_edge *e)
 		return;
 	}
 	sim_check_edge(e);
+	if (pipeline_drained(e->pipeline))
+		e->delivered = e->log_count;
 	if (!e->tick_planned && pipeline_wants_tick(e->pipeline)) {
 		e->tick_planned = true;
 		struct sim_event ev = {.at_ns = w->now_ns + sim_range(&w->proc_rand, 0, 2) * NS_PER_MS,
@@ -374,9 +390,12 @@ static void after_call(struct sim_edge *e)
 
 void sim_edge_feed(struct sim_edge *e)
 {
-	for (size_t s = 0; s < source_count(e) && !e->w->failed; s++)
+	/* Who adds an edge lets it speak to the cluster before it reads: what it had read by its file alone might be of streams that the
+	 * cluster does not call so any more. */
+	bool waits = e->file != e->w->topology && !e->topology->map_version;
+	for (uint32_t i = 0; i < source_count(e) && !waits && !e->w->failed; i++)
 		if (!e->paused && e->w->now_ns >= e->stalled_until_ns)
-			feed_source(e, s);
+			feed_source(e, i);
 	if (e->w->failed)
 		return;
 	after_call(e);
@@ -386,8 +405,8 @@ void sim_edge_feed(struct sim_edge *e)
 
 bool sim_edge_all_read(const struct sim_edge *e)
 {
-	for (size_t s = 0; s < source_count(e); s++)
-		if (e->feeds[s].next_line < source_of(e, s)->count)
+	for (size_t i = 0; i < source_count(e); i++)
+		if (e->feeds[feed_of(e, i)].next_line < source_of(e, feed_of(e, i))->count)
 			return false;
 	return true;
 }
@@ -407,8 +426,8 @@ void sim_edge_init(struct sim_world *w, struct sim_edge *e, uint32_t pid, uint32
 /* Which of the two checkpoints that could be the last one is on the disk: the sources' marks say. */
 static bool marks_agree(struct sim_edge *e, size_t cut)
 {
-	for (size_t s = 0; s < source_count(e); s++) {
-		size_t next = SIZE_MAX;
+	for (size_t k = 0; k < source_count(e); k++) {
+		size_t next = SIZE_MAX, s = feed_of(e, k);
 		for (size_t i = cut; i > 0 && next == SIZE_MAX; i--)
 			if (e->log[i - 1].source == s)
 				next = e->log[i - 1].line + 1;
@@ -457,21 +476,55 @@ static void mutate_feed(struct sim_edge *e, size_t s)
 		feed_reset(e, s, line_end(source_of(e, s), f->next_line - 1));
 }
 
+static void open_source(struct sim_edge *e, uint32_t number)
+{
+	size_t s = feed_of(e, number);
+	struct bytes mark = pipeline_source_mark(e->pipeline, number);
+	struct rd r = rd_init(mark.p, mark.n);
+	size_t offset = mark.n ? (size_t)rd_varint(&r) : e->feeds[s].skip_to;
+	if (mark.n && rd_finish(&r))
+		sim_fail(e->w, "edge %u gives back a mark that was never given to it", e->pid);
+	weir_assert(!e->feeds[s].parser_made);
+	e->feeds[s].parser_made = true;
+	line_parser_init(&e->feeds[s].parser, &(struct line_callbacks){0}, 1, true);
+	feed_reset(e, s, offset);
+}
+
+static void close_source(struct sim_edge *e, size_t s)
+{
+	if (e->feeds[s].parser_made)
+		line_parser_free(&e->feeds[s].parser);
+	e->feeds[s].parser_made = false;
+}
+
+static bool has_feed(const struct sim_edge *e, size_t s)
+{
+	for (size_t i = 0; i < source_count(e); i++)
+		if (feed_of(e, i) == s)
+			return true;
+	return false;
+}
+
+void sim_edge_open_sources(struct sim_edge *e, const uint32_t *from)
+{
+	for (size_t i = 0; i < source_count(e) && e->w->mutant == MUTANT_REREAD; i++)
+		feed_reset(e, feed_of(e, i), 0);
+	for (size_t s = 0; s < SIM_SOURCES_MAX; s++)
+		if (!has_feed(e, s))
+			close_source(e, s);
+	for (uint32_t i = 0; i < source_count(e); i++)
+		if (from[i] == UINT32_MAX)
+			open_source(e, i);
+}
+
 static void resume_sources(struct sim_edge *e)
 {
-	for (size_t s = 0; s < source_count(e); s++) {
-		struct bytes mark = pipeline_source_mark(e->pipeline, (uint32_t)s);
-		struct rd r = rd_init(mark.p, mark.n);
-		size_t offset = mark.n ? (size_t)rd_varint(&r) : e->feeds[s].skip_to;
-		if (mark.n && rd_finish(&r))
-			sim_fail(e->w, "edge %u gives back a mark that was never given to it", e->pid);
-		e->feeds[s].parser_made = true;
-		line_parser_init(&e->feeds[s].parser, &(struct line_callbacks){0}, 1, true);
-		feed_reset(e, s, offset);
-	}
+	for (uint32_t i = 0; i < source_count(e); i++)
+		open_source(e, i);
 	settle_log(e);
-	for (size_t s = 0; s < source_count(e); s++)
-		mutate_feed(e, s);
+	sim_adopt_settle(e);
+	for (size_t i = 0; i < source_count(e); i++)
+		mutate_feed(e, feed_of(e, i));
 }
 
 static const struct pipeline_io edge_io = {
@@ -510,15 +563,8 @@ static void mutate_wall(struct sim_edge *e)
 		kv_commit(txn);
 }
 
-static void mutate_spool(struct sim_edge *e)
+void sim_edge_clear_spool(struct sim_edge *e, unsigned db)
 {
-	if (e->w->mutant == MUTANT_LOST_CLOCK || e->w->mutant == MUTANT_PROUD_CLOCK)
-		mutate_wall(e);
-	unsigned db = e->w->mutant == MUTANT_LOST_DELTAS ? SPOOL_DELTA : e->w->mutant == MUTANT_LOST_STEPS ? SPOOL_STEP : SPOOL_DBS;
-	if (e->w->mutant == MUTANT_LYING_SPOOL && !e->w->no_faults)
-		sim_disk_lie(e->disk, true);
-	if (db == SPOOL_DBS)
-		return;
 	struct kv_txn *txn;
 	if (kv_begin(e->kv, true, &txn))
 		return;
@@ -526,6 +572,17 @@ static void mutate_spool(struct sim_edge *e)
 		kv_abort(txn);
 	else
 		kv_commit(txn);
+}
+
+static void mutate_spool(struct sim_edge *e)
+{
+	if (e->w->mutant == MUTANT_LOST_CLOCK || e->w->mutant == MUTANT_PROUD_CLOCK)
+		mutate_wall(e);
+	unsigned db = e->w->mutant == MUTANT_LOST_DELTAS ? SPOOL_DELTA : e->w->mutant == MUTANT_LOST_STEPS ? SPOOL_STEP : SPOOL_DBS;
+	if (e->w->mutant == MUTANT_LYING_SPOOL && !e->w->no_faults)
+		sim_disk_lie(e->disk, true);
+	if (db != SPOOL_DBS)
+		sim_edge_clear_spool(e, db);
 }
 
 void sim_edge_start(struct sim_edge *e)
@@ -577,11 +634,8 @@ static void edge_down(struct sim_edge *e)
 	if (e->pipeline)
 		pipeline_close(e->pipeline);
 	e->pipeline = NULL;
-	for (size_t s = 0; s < source_count(e); s++) {
-		if (e->feeds[s].parser_made)
-			line_parser_free(&e->feeds[s].parser);
-		e->feeds[s].parser_made = false;
-	}
+	for (size_t s = 0; s < SIM_SOURCES_MAX; s++)
+		close_source(e, s);
 	e->crash_committed = e->crash_committed || sim_kv_crash_committed(e->kv);
 	kv_close(e->kv);
 	e->kv = NULL;
@@ -633,6 +687,9 @@ void sim_edge_free(struct sim_edge *e)
 	buf_free(&e->next_map);
 	sim_disk_free(e->disk);
 	sim_disk_free(e->backup);
+	for (size_t i = 0; i < e->adoption_count; i++)
+		topology_free(e->adoptions[i].topology);
+	free(e->adoptions);
 	free(e->log);
 	free(e->old);
 }

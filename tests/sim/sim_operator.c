@@ -120,6 +120,10 @@ static void answered(void *arg, enum verdict verdict, uint64_t map_version, cons
 {
 	struct sim_world *w = arg;
 	w->operator.asked = false;
+	if (w->operator.asked_for == w->operator.next)
+		w->operator.refused = verdict == VERDICT_REFUSED;
+	if (w->plan->changes[w->operator.asked_for].refused && verdict == VERDICT_OK)
+		sim_fail(w, "the cluster took a topology that no cluster may take");
 	sim_trace(w, "the change is answered: %s, map %llu %s", verdict_text(verdict), (unsigned long long)map_version, reason ? reason : "");
 }
 
@@ -131,7 +135,9 @@ static void commit(struct sim_world *w, struct sim_cloud *c, const struct sim_ch
 	m.topology.base_version = base;
 	m.topology.text_bytes = (uint32_t)ch->yaml.len;
 	m.topology.text = bytes_of(zipped.data, zipped.len);
+	sim_trace(w, "cloud %u is asked for change %u", c->pid, w->operator.next);
 	w->operator.asked = true;
+	w->operator.asked_for = w->operator.next;
 	node_ask_meta(c->node, &m, sim_cloud_time(c), answered, w);
 	buf_free(&zipped);
 }
@@ -147,11 +153,19 @@ static void ask(struct sim_world *w, struct sim_cloud *c, const struct sim_chang
 		buf_free(&raw);
 		return;
 	}
+	if (ch->refused) { /* who does not look at the difference must be told all the same */
+		commit(w, c, ch, map.version);
+		map_clear(&map);
+		buf_free(&raw);
+		return;
+	}
 	int rc = map_change(&map, (const char *)ch->yaml.data, ch->yaml.len, &next, &changes, &errors);
 	if (rc)
 		sim_trace(w, "cloud %u: the change cannot be made now: %s", c->pid, changes.count ? changes.all[changes.count - 1].text : buf_cstr(&errors));
 	else if (changes.count)
 		commit(w, c, ch, map.version);
+	else
+		w->operator.same = true;
 	if (!rc)
 		map_clear(&next);
 	map_changes_clear(&changes);
@@ -165,10 +179,10 @@ static bool apply_text(struct sim_world *w, const struct sim_change *ch)
 	struct sim_operator *o = &w->operator;
 	if (!w->newest)
 		return false; /* it is being founded */
-	if (!o->prepared)
+	if (!o->prepared && !ch->refused)
 		prepare(w, ch);
 	o->prepared = true;
-	if (in_force(w, ch))
+	if (ch->refused ? o->refused && !o->asked : o->same || in_force(w, ch))
 		return true;
 	struct sim_cloud *c = &w->clouds[sim_below(&w->fault_rand, w->cloud_count)];
 	if (!o->asked && c->up && c->sleep.paused_until_ns <= w->now_ns) {
@@ -209,7 +223,7 @@ void sim_operator_run(struct sim_world *w)
 	if (!sim_operator_done(w) && w->now_ns >= w->plan->changes[o->next].at_ns && do_deed(w, &w->plan->changes[o->next])) {
 		sim_trace(w, "done: %s", sim_deed_text(w->plan->changes[o->next].deed));
 		o->next++;
-		o->prepared = false;
+		o->prepared = o->refused = o->same = false;
 	}
 	sim_plan_event(w, SIM_OPERATE, LOOK_EVERY_NS, 0, 0);
 }

@@ -1,6 +1,7 @@
 #include "tests/sim/sim_oracle.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,17 +19,20 @@ struct kept {
 struct kept_list {
 	struct kept *at;
 	size_t count, cap;
-	struct sim_totals totals;
+	struct sim_gap *gaps;
+	size_t gap_count, gap_cap;
 };
 
 struct sim_oracle {
 	const struct sim_plan *plan;
-	struct kept_list streams[STREAMS_MAX];
+	const struct topology *last;
+	struct kept_list *streams; /* as last's */
+	struct sim_totals totals;
 };
 
 /* What a stateful step remembers of a series, naively: all of it. */
 struct series {
-	char key[256];
+	char key[320];
 	size_t step;
 	int64_t *times; /* dedupe: all timestamps that passed, in order */
 	size_t count, cap;
@@ -40,6 +44,27 @@ struct series {
 struct memory {
 	struct series *at;
 	size_t count, cap;
+};
+
+/* A version that an edge feeds. */
+struct fed {
+	const struct stream_conf *conf; /* of the topology that the edge goes by now */
+	int stream;                     /* place in the last one, or -1 */
+	int64_t since_ns;               /* INT64_MIN: it had read nothing when it heard of it */
+	struct memory memory;
+};
+
+/* One edge, as it goes through its history. */
+struct walk {
+	struct sim_oracle *o;
+	uint32_t number;               /* of the plan */
+	const struct edge_conf *edge;  /* as it is called now */
+	const struct sim_adoption *adoptions;
+	size_t adoption_count, adoption; /* the one that it goes by */
+	int64_t high_ns;               /* highest timestamp accepted; INT64_MIN: none */
+	struct fed *fed;
+	size_t fed_count;
+	size_t *first, *last;          /* by version of the last topology: adoptions by which it is fed; first > last: none */
 };
 
 /* ---- matching ------------------------------------------------------------------------------------------------ */
@@ -99,9 +124,10 @@ static bool where_all(const struct where_conf *w, size_t n, const struct sim_lin
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
 
-static struct series *series_of(struct memory *m, size_t step, const struct sim_line *l, const char *field)
+/* An edge's own tags are of its series, too. */
+static struct series *series_of(struct memory *m, size_t step, const struct sim_line *l, const struct edge_conf *e, const char *field)
 {
-	char key[256];
+	char key[sizeof(((struct series *)0)->key)];
 	size_t n = 0;
 	const char *parts[2 + SIM_TAG_KEYS] = {l->measurement, field, l->tags[0], l->tags[1], l->tags[2]};
 	for (size_t i = 0; i < 2 + SIM_TAG_KEYS; i++) {
@@ -110,6 +136,9 @@ static struct series *series_of(struct memory *m, size_t step, const struct sim_
 		memcpy(key + n, s, len);
 		n += len;
 	}
+	for (size_t i = 0; i < e->tag_count; i++)
+		n += (size_t)snprintf(key + n, sizeof(key) - n, "%s=%s;", e->tags[i].key, e->tags[i].value) + 1;
+	weir_assert(n <= sizeof(key));
 	memset(key + n, 0, sizeof(key) - n);
 	for (size_t i = 0; i < m->count; i++)
 		if (m->at[i].step == step && !memcmp(m->at[i].key, key, sizeof(key)))
@@ -169,11 +198,11 @@ static bool pass_steps(const struct stream_conf *s, struct memory *m, const stru
 			*value = *value * step->by + step->add;
 			break;
 		case STEP_DEDUPE:
-			if (!pass_dedupe(series_of(m, i, l, field), step->depth, t))
+			if (!pass_dedupe(series_of(m, i, l, e, field), step->depth, t))
 				return false;
 			break;
 		case STEP_RATE:
-			if (!pass_rate(series_of(m, i, l, field), step->per_ns, t, value))
+			if (!pass_rate(series_of(m, i, l, e, field), step->per_ns, t, value))
 				return false;
 			break;
 		case STEP_WHERE:
@@ -202,24 +231,69 @@ static void keep(struct kept_list *list, const struct stream_conf *s, const stru
 		k->distinct[i] = tag_of(l, e, s->distinct[i]);
 }
 
-static void stream_line(struct sim_oracle *o, size_t stream, struct memory *m, const struct edge_conf *e,
-    const struct sim_line *l, const struct sim_delivery *d)
+static bool takes_any(const struct stream_conf *s, const struct sim_line *l, const struct edge_conf *e, const char *field)
 {
-	const struct stream_conf *s = &o->plan->topology->streams[stream];
-	struct kept_list *list = &o->streams[stream];
-	if (!match(s->measurement, l->measurement) || !where_all(s->where, s->where_count, l, e))
-		return;
-	for (uint32_t f = 0; f < l->field_count; f++) {
-		if (!match(s->field, l->fields[f].name))
-			continue;
-		list->totals.matched++;
-		double value = l->fields[f].value;
-		int64_t t = l->has_time ? l->t_ns : d->wall_ns;
-		if (l->fields[f].type == SIM_STRING || !pass_steps(s, m, l, e, l->fields[f].name, t, &value))
-			continue;
-		list->totals.passed++;
-		keep(list, s, l, e, t, value, d->certain);
-	}
+	return match(s->measurement, l->measurement) && match(s->field, field) && where_all(s->where, s->where_count, l, e);
+}
+
+/* ---- which version takes a reading ------------------------------------------------------------------------------ */
+
+static bool is_stateful(const struct stream_conf *s)
+{
+	for (size_t i = 0; i < s->step_count; i++)
+		if (s->steps[i].type == STEP_DEDUPE || s->steps[i].type == STEP_RATE)
+			return true;
+	return false;
+}
+
+static bool is_fed(const struct stream_conf *s)
+{
+	return s->phase == STREAM_PENDING || s->phase == STREAM_CURRENT || s->phase == STREAM_CLOSING;
+}
+
+static bool same_version(const struct stream_conf *a, const struct stream_conf *b)
+{
+	return a->version == b->version && !strcmp(a->name, b->name);
+}
+
+static const struct stream_conf *version_in(const struct topology *t, const struct stream_conf *s)
+{
+	for (size_t i = 0; i < t->stream_count; i++)
+		if (same_version(&t->streams[i], s))
+			return &t->streams[i];
+	return NULL;
+}
+
+bool sim_oracle_on_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns)
+{
+	int64_t a = was->advance_ns, b = next->advance_ns, until = a / NS_PER_SEC * b; /* all are whole seconds */
+	for (int64_t t = 0; t < until; t += NS_PER_SEC)
+		if (!((t - was->offset_ns) % a) && !((t - next->offset_ns) % b))
+			return time_floor(t_ns, a, was->offset_ns) == t_ns && time_floor(t_ns, b, next->offset_ns) == t_ns;
+	return !(t_ns % was->slice_ns) && !(t_ns % next->slice_ns);
+}
+
+/* From where on it has all that the edge reads from now on. */
+static int64_t since_of(const struct walk *k, const struct topology *t, const struct stream_conf *s)
+{
+	const struct stream_conf *was = s;
+	if (k->high_ns == INT64_MIN)
+		return INT64_MIN;
+	for (size_t i = 0; i < t->stream_count && &t->streams[i] != s; i++)
+		if (!strcmp(t->streams[i].name, s->name) && t->streams[i].phase != STREAM_ENDED)
+			was = &t->streams[i];
+	int64_t at = time_floor(k->high_ns, NS_PER_SEC, 0) + NS_PER_SEC; /* the first whole second above it */
+	while (!sim_oracle_on_boundary(was, s, at))
+		at += NS_PER_SEC;
+	return at;
+}
+
+static struct fed *fed_of(const struct walk *k, const struct stream_conf *s)
+{
+	for (size_t i = 0; i < k->fed_count; i++)
+		if (same_version(k->fed[i].conf, s))
+			return &k->fed[i];
+	return NULL;
 }
 
 static void memory_free(struct memory *m)
@@ -227,12 +301,156 @@ static void memory_free(struct memory *m)
 	for (size_t i = 0; i < m->count; i++)
 		free(m->at[i].times);
 	free(m->at);
+	*m = (struct memory){0};
 }
 
-struct sim_oracle *sim_oracle_new(const struct sim_plan *plan)
+/* What was fed goes on with what its steps remember, what is new begins, what is no more is forgotten. */
+static void adopt(struct walk *k)
+{
+	const struct sim_adoption *a = &k->adoptions[k->adoption];
+	const struct topology *t = a->topology;
+	struct fed *fed = xcalloc(t->stream_count + 1, sizeof(*fed));
+	size_t n = 0;
+	for (size_t i = 0; i < t->stream_count; i++) {
+		const struct stream_conf *s = &t->streams[i];
+		if (!is_fed(s))
+			continue;
+		struct fed *was = fed_of(k, s);
+		fed[n] = (struct fed){.since_ns = was ? was->since_ns : since_of(k, t, s)};
+		if (was) {
+			fed[n].memory = was->memory;
+			was->memory = (struct memory){0};
+		}
+		const struct stream_conf *last = version_in(k->o->last, s);
+		fed[n].stream = last ? (int)(last - k->o->last->streams) : -1;
+		fed[n++].conf = s;
+	}
+	for (size_t i = 0; i < k->fed_count; i++)
+		memory_free(&k->fed[i].memory);
+	free(k->fed);
+	k->fed = fed;
+	k->fed_count = n;
+	k->edge = &t->edges[a->edge];
+}
+
+/* ---- what is missing --------------------------------------------------------------------------------------------- */
+
+/* Whether a window that the version answers holds the time. */
+static bool answers(const struct stream_conf *s, int64_t t)
+{
+	for (int64_t w = time_floor(t, s->advance_ns, s->offset_ns); w + s->size_ns > t; w -= s->advance_ns)
+		if (w >= s->from_ns && w < s->answers_until_ns)
+			return true;
+	return false;
+}
+
+static bool expects(const struct topology *t, const struct stream_conf *s, const char *edge)
+{
+	for (size_t i = 0; i < s->edge_count; i++)
+		if (!strcmp(t->edges[s->edges[i]].name, edge))
+			return true;
+	return false;
+}
+
+static enum sim_gap_kind gap_kind(const struct walk *k, size_t stream, int64_t t)
+{
+	if (k->first[stream] > k->last[stream] || k->adoption > k->last[stream])
+		return SIM_GAP_LATE;
+	if (k->adoption < k->first[stream])
+		return SIM_GAP_EARLY;
+	const struct fed *v = fed_of(k, &k->o->last->streams[stream]);
+	return v && v->conf->phase == STREAM_PENDING && t < v->since_ns ? SIM_GAP_EARLY : SIM_GAP_LOST;
+}
+
+static void note_gap(struct walk *k, size_t stream, int64_t t, enum sim_gap_kind kind)
+{
+	struct kept_list *list = &k->o->streams[stream];
+	if (list->gap_count == list->gap_cap) {
+		list->gap_cap = list->gap_cap ? 2 * list->gap_cap : 64;
+		list->gaps = xrealloc(list->gaps, list->gap_cap * sizeof(*list->gaps));
+	}
+	list->gaps[list->gap_count++] = (struct sim_gap){k->number, kind, t};
+}
+
+/* taken: by version of the last topology. */
+static void find_gaps(struct walk *k, const struct sim_line *l, const struct sim_field *f, int64_t t, const bool *taken)
+{
+	const struct topology *last = k->o->last;
+	struct memory none = {0};
+	for (size_t i = 0; i < last->stream_count; i++) {
+		const struct stream_conf *s = &last->streams[i];
+		double value = f->value;
+		if (taken[i] || s->from_ns >= s->answers_until_ns || is_stateful(s) || !takes_any(s, l, k->edge, f->name) ||
+		    !answers(s, t) || !expects(last, s, k->edge->name) || !pass_steps(s, &none, l, k->edge, f->name, t, &value))
+			continue;
+		note_gap(k, i, t, gap_kind(k, i, t));
+	}
+}
+
+/* ---- a reading ---------------------------------------------------------------------------------------------------- */
+
+/* Whether it is matched and taken by this version. Earlier ones only go through its steps. */
+static bool into_version(struct walk *k, struct fed *v, const struct sim_line *l, const struct sim_field *f, int64_t t,
+    bool certain)
+{
+	const struct stream_conf *s = v->conf;
+	double value = f->value;
+	int64_t from = s->phase == STREAM_PENDING ? v->since_ns : s->from_ns;
+	int64_t until = s->phase == STREAM_CLOSING ? s->until_ns : INT64_MAX;
+	if (t >= until)
+		return false;
+	bool passes = f->type != SIM_STRING && pass_steps(s, &v->memory, l, k->edge, f->name, t, &value);
+	if (t < from)
+		return false;
+	k->o->totals.matched++;
+	if (passes) {
+		k->o->totals.passed++;
+		if (v->stream >= 0)
+			keep(&k->o->streams[v->stream], s, l, k->edge, t, value, certain);
+	}
+	return true;
+}
+
+static void into_versions(struct walk *k, const struct sim_line *l, const struct sim_field *f, int64_t t, bool certain)
+{
+	bool taken[STREAMS_MAX] = {false};
+	for (size_t i = 0, j; i < k->fed_count; i = j) { /* versions of one stream follow each other */
+		bool any = false, bound = false;
+		for (j = i; j < k->fed_count && !strcmp(k->fed[i].conf->name, k->fed[j].conf->name); j++) {
+			struct fed *v = &k->fed[j];
+			if (!takes_any(v->conf, l, k->edge, f->name))
+				continue;
+			bool took = into_version(k, v, l, f, t, certain);
+			bound = true;
+			any = any || took;
+			if (took && v->stream >= 0)
+				taken[v->stream] = true;
+		}
+		if (bound && !any) {
+			k->o->totals.matched++;
+			k->o->totals.no_version++;
+		}
+	}
+	if (certain && f->type != SIM_STRING)
+		find_gaps(k, l, f, t, taken);
+}
+
+static void take_line(struct walk *k, const struct sim_line *l, const struct sim_delivery *d)
+{
+	int64_t t = l->has_time ? l->t_ns : d->wall_ns;
+	if (t > k->high_ns)
+		k->high_ns = t;
+	for (uint32_t f = 0; f < l->field_count; f++)
+		into_versions(k, l, &l->fields[f], t, d->certain);
+}
+
+struct sim_oracle *sim_oracle_new(const struct sim_plan *plan, const struct topology *last)
 {
 	struct sim_oracle *o = xcalloc(1, sizeof(*o));
+	weir_assert(last->stream_count <= STREAMS_MAX);
 	o->plan = plan;
+	o->last = last;
+	o->streams = xcalloc(last->stream_count + 1, sizeof(*o->streams));
 	return o;
 }
 
@@ -240,27 +458,68 @@ void sim_oracle_free(struct sim_oracle *o)
 {
 	if (!o)
 		return;
-	for (size_t i = 0; i < STREAMS_MAX; i++)
+	for (size_t i = 0; i < o->last->stream_count; i++) {
 		free(o->streams[i].at);
+		free(o->streams[i].gaps);
+	}
+	free(o->streams);
 	free(o);
 }
 
-void sim_oracle_edge(struct sim_oracle *o, uint32_t edge, const struct sim_delivery *d, size_t n)
+/* By which adoptions each version is fed. */
+static void look_ahead(struct walk *k)
 {
-	const struct topology *t = o->plan->topology;
-	for (size_t s = 0; s < t->stream_count; s++) {
-		struct memory m = {0};
-		for (size_t i = 0; i < n; i++)
-			if (d[i].accepted)
-				stream_line(o, s, &m, &t->edges[edge], &o->plan->sources[edge][d[i].source].lines[d[i].line],
-				    &d[i]);
-		memory_free(&m);
+	const struct topology *last = k->o->last;
+	k->first = xcalloc(last->stream_count + 1, sizeof(*k->first));
+	k->last = xcalloc(last->stream_count + 1, sizeof(*k->last));
+	for (size_t i = 0; i < last->stream_count; i++) {
+		k->first[i] = SIZE_MAX;
+		for (size_t a = 0; a < k->adoption_count; a++) {
+			const struct stream_conf *s = version_in(k->adoptions[a].topology, &last->streams[i]);
+			if (!s || !is_fed(s))
+				continue;
+			k->first[i] = k->first[i] == SIZE_MAX ? a : k->first[i];
+			k->last[i] = a;
+		}
 	}
 }
 
-struct sim_totals sim_oracle_totals(const struct sim_oracle *o, size_t stream)
+void sim_oracle_edge(struct sim_oracle *o, uint32_t edge, const struct sim_delivery *d, size_t n,
+    const struct sim_adoption *adoptions, size_t adoption_count)
 {
-	return o->streams[stream].totals;
+	struct walk k = {.o = o, .number = edge, .adoptions = adoptions, .adoption_count = adoption_count, .high_ns = INT64_MIN};
+	weir_assert(adoption_count && !adoptions[0].at);
+	look_ahead(&k);
+	adopt(&k);
+	for (size_t i = 0; i < n; i++) {
+		while (k.adoption + 1 < adoption_count && adoptions[k.adoption + 1].at <= i) {
+			k.adoption++;
+			adopt(&k);
+		}
+		if (d[i].accepted)
+			take_line(&k, &o->plan->sources[edge][d[i].source].lines[d[i].line], &d[i]);
+	}
+	for (size_t i = 0; i < k.fed_count; i++)
+		memory_free(&k.fed[i].memory);
+	free(k.fed);
+	free(k.first);
+	free(k.last);
+}
+
+struct sim_totals sim_oracle_totals(const struct sim_oracle *o)
+{
+	return o->totals;
+}
+
+uint64_t sim_oracle_passed(const struct sim_oracle *o, size_t stream)
+{
+	return o->streams[stream].count;
+}
+
+size_t sim_oracle_gaps(const struct sim_oracle *o, size_t stream, const struct sim_gap **ret_gaps)
+{
+	*ret_gaps = o->streams[stream].gaps;
+	return o->streams[stream].gap_count;
 }
 
 /* ---- windows ------------------------------------------------------------------------------------------------- */
@@ -408,7 +667,7 @@ void sim_oracle_cells(const struct sim_oracle *o, const struct sim_query *q, str
 		struct sim_cell *c = &ret->cells[ret->count++];
 		c->start_ns = p[i].start_ns;
 		c->group = bytes_of(ret->groups.data + p[i].group, p[i].group_len);
-		cell_numbers(c, &p[i], j - i, ret->values + i, o->plan->topology->streams[q->stream].distinct_count);
+		cell_numbers(c, &p[i], j - i, ret->values + i, o->last->streams[q->stream].distinct_count);
 	}
 	free(p);
 }

@@ -9,6 +9,7 @@
 #include "common/err.h"
 #include "common/line.h"
 #include "common/topology.h"
+#include "tests/sim/sim_change.h"
 #include "tests/sim/sim_script.h"
 
 const char *const sim_tag_keys[SIM_TAG_KEYS] = {"sensor", "site", "kind"};
@@ -30,28 +31,38 @@ static const char *pick_text(struct sim_rand *r, const char *const *list, size_t
 	return list[sim_below(r, n)];
 }
 
+void sim_plan_put_source(unsigned edge, size_t source, struct buf *out)
+{
+	buf_printf(out, "      - {type: file, name: s%zu, path: source-%u-%zu.lp, follow: true}\n", source + 1, edge, source + 1);
+}
+
+void sim_plan_put_edge(const struct sim_plan *p, struct sim_rand *r, unsigned n, size_t sources, struct buf *out)
+{
+	buf_printf(out,
+	    "  - name: edge-%u\n"
+	    "    data: run/edge-%u\n"
+	    "    tags: {gw: g%u, zone: z%u}\n"
+	    "    sources:\n",
+	    n, n, n, (n - 1) % 2);
+	for (size_t s = 0; s < sources; s++)
+		sim_plan_put_source(n, s, out);
+	buf_printf(out,
+	    "    heartbeat: %" PRId64 "ms\n    idle_after: %" PRId64 "s\n"
+	    "    flush: %" PRId64 "ms\n    max_ahead: 20s\n",
+	    p->failover ? 1000 : sim_range(r, 5, 20) * 100, sim_range(r, 4, 8),
+	    p->failover ? 200 : sim_range(r, 5, 60) * 100);
+}
+
 static void put_edges(struct sim_plan *p, struct sim_rand *r, uint32_t edges)
 {
 	buf_printf(&p->yaml, "edges:\n");
 	for (uint32_t e = 0; e < edges; e++) {
-		buf_printf(&p->yaml,
-		    "  - name: edge-%u\n"
-		    "    data: run/edge-%u\n"
-		    "    tags: {gw: g%u, zone: z%u}\n"
-		    "    sources:\n",
-		    e + 1, e + 1, e + 1, e % 2);
-		size_t sources = 1 + sim_below(r, sim_chance(r, 0.2) ? SIM_SOURCES_MAX : 2);
-		for (size_t s = 0; s < sources; s++)
-			buf_printf(&p->yaml, "      - {type: file, path: source-%u-%zu.lp, follow: true}\n", e + 1, s + 1);
-		buf_printf(&p->yaml,
-		    "    heartbeat: %" PRId64 "ms\n    idle_after: %" PRId64 "s\n"
-		    "    flush: %" PRId64 "ms\n    max_ahead: 20s\n",
-		    p->failover ? 1000 : sim_range(r, 5, 20) * 100, sim_range(r, 4, 8),
-		    p->failover ? 200 : sim_range(r, 5, 60) * 100);
+		p->source_count[e] = 1 + sim_below(r, sim_chance(r, 0.2) ? SIM_SOURCES_MAX : 2);
+		sim_plan_put_edge(p, r, e + 1, p->source_count[e], &p->yaml);
 	}
 }
 
-static void put_window(struct sim_plan *p, struct sim_rand *r)
+static void put_window(struct sim_rand *r, struct buf *out)
 {
 	static const struct {
 		int size, every, offset;
@@ -59,16 +70,16 @@ static void put_window(struct sim_plan *p, struct sim_rand *r)
 	    {5, 5, 1}, {10, 5, 1}, {12, 3, 0}, {3, 3, 0}};
 	size_t i = sim_below(r, COUNT(windows));
 	if (windows[i].size == windows[i].every && !windows[i].offset) {
-		buf_printf(&p->yaml, "    window: %ds\n", windows[i].size);
+		buf_printf(out, "    window: %ds\n", windows[i].size);
 		return;
 	}
-	buf_printf(&p->yaml, "    window: {size: %ds, every: %ds", windows[i].size, windows[i].every);
+	buf_printf(out, "    window: {size: %ds, every: %ds", windows[i].size, windows[i].every);
 	if (windows[i].offset)
-		buf_printf(&p->yaml, ", offset: %ds", windows[i].offset);
-	buf_printf(&p->yaml, "}\n");
+		buf_printf(out, ", offset: %ds", windows[i].offset);
+	buf_printf(out, "}\n");
 }
 
-static void put_steps(struct sim_plan *p, struct sim_rand *r, bool counter)
+static void put_steps(struct sim_rand *r, bool counter, struct buf *out)
 {
 	bool first = true;
 	int kinds_left = sim_chance(r, 0.4) ? 0 : (int)sim_range(r, 1, 3);
@@ -76,37 +87,37 @@ static void put_steps(struct sim_plan *p, struct sim_rand *r, bool counter)
 		kinds_left = 1;
 	for (; kinds_left > 0; kinds_left--) {
 		if (first)
-			buf_printf(&p->yaml, "    steps:\n");
+			buf_printf(out, "    steps:\n");
 		first = false;
 		switch (counter ? 3 + sim_below(r, 2) : sim_below(r, 5)) {
 		case 0:
-			buf_printf(&p->yaml, "      - range: {min: %" PRId64 ", max: %" PRId64 "}\n", sim_range(r, -50, 10),
+			buf_printf(out, "      - range: {min: %" PRId64 ", max: %" PRId64 "}\n", sim_range(r, -50, 10),
 			    sim_range(r, 60, 120));
 			break;
 		case 1:
-			buf_printf(&p->yaml, "      - scale: {by: 1.609344, add: %" PRId64 "}\n", sim_range(r, -3, 3));
+			buf_printf(out, "      - scale: {by: 1.609344, add: %" PRId64 "}\n", sim_range(r, -3, 3));
 			break;
 		case 2:
-			buf_printf(&p->yaml, "      - where: {sensor: \"[sx]*\"}\n");
+			buf_printf(out, "      - where: {sensor: \"[sx]*\"}\n");
 			break;
 		case 3:
-			buf_printf(&p->yaml, "      - dedupe: {depth: %" PRId64 "}\n", sim_range(r, 1, 8));
+			buf_printf(out, "      - dedupe: {depth: %" PRId64 "}\n", sim_range(r, 1, 8));
 			break;
 		case 4:
-			buf_printf(&p->yaml, "      - rate: {per: %s}\n", sim_chance(r, 0.5) ? "1s" : "1m");
+			buf_printf(out, "      - rate: {per: %s}\n", sim_chance(r, 0.5) ? "1s" : "1m");
 			break;
 		}
 	}
 }
 
-static void put_by(struct sim_plan *p, struct sim_rand *r)
+static void put_by(const struct sim_plan *p, struct sim_rand *r, struct buf *out)
 {
 	static const char *const by[] = {"[sensor]", "[site, sensor]", "[gw, sensor]", "[]", "[kind, site]", "[zone]",
 	    "[sensor, kind, gw]", "[sensor, missing]"};
-	buf_printf(&p->yaml, "    by: %s\n", p->failover ? by[0] : pick_text(r, by, COUNT(by)));
+	buf_printf(out, "    by: %s\n", p->failover ? by[0] : pick_text(r, by, COUNT(by)));
 }
 
-static void put_compute(struct sim_plan *p, struct sim_rand *r)
+static void put_compute(struct sim_rand *r, struct buf *out)
 {
 	static const char *const compute[] = {
 	    "[count, sum, mean, min, max, stddev, first, last, p50, p95, p99]",
@@ -116,35 +127,34 @@ static void put_compute(struct sim_plan *p, struct sim_rand *r)
 	    "[count, sum, min, max, distinct(sensor)]",
 	    "[stddev, distinct(sensor), distinct(kind), p50]",
 	};
-	buf_printf(&p->yaml, "    compute: %s\n", pick_text(r, compute, COUNT(compute)));
+	buf_printf(out, "    compute: %s\n", pick_text(r, compute, COUNT(compute)));
 }
 
-static void put_stream(struct sim_plan *p, struct sim_rand *r, unsigned n, uint32_t edges)
+void sim_plan_put_stream(const struct sim_plan *p, struct sim_rand *r, unsigned n, bool counter, uint32_t edges, struct buf *out)
 {
-	bool counter = !p->failover && sim_chance(r, 0.25);
 	static const char *const froms[] = {"{measurement: flow, field: v}", "{measurement: \"*\", field: \"v\"}",
 	    "{measurement: \"flow\", field: \"*\"}", "{measurement: \"temp room\", field: \"w*\"}",
 	    "{measurement: flow, field: v, where: {sensor: \"s*\"}}",
 	    "{measurement: \"[ft]*\", field: \"v\", where: {site: north}}"};
-	buf_printf(&p->yaml, "  - name: stream%u\n    from: %s\n", n,
+	buf_printf(out, "  - name: stream%u\n    from: %s\n", n,
 	    counter ? "{measurement: ctr, field: n}" : p->failover ? froms[1] : pick_text(r, froms, COUNT(froms)));
 	if (!p->failover)
-		put_steps(p, r, counter);
-	put_by(p, r);
-	put_window(p, r);
-	buf_printf(&p->yaml, "    lateness: %" PRId64 "ms\n", sim_chance(r, 0.2) ? 0 : sim_range(r, 1, 8) * 500);
-	put_compute(p, r);
+		put_steps(r, counter, out);
+	put_by(p, r, out);
+	put_window(r, out);
+	buf_printf(out, "    lateness: %" PRId64 "ms\n", sim_chance(r, 0.2) ? 0 : sim_range(r, 1, 8) * 500);
+	put_compute(r, out);
 	double u = sim_unit(r);
 	if (u < 0.7)
-		buf_printf(&p->yaml, "    retain: forever\n");
+		buf_printf(out, "    retain: forever\n");
 	else if (u < 0.85)
-		buf_printf(&p->yaml, "    retain: %" PRId64 "s\n    rollup: [{every: 60s, retain: forever}]\n", sim_range(r, 2, 6) * 10);
+		buf_printf(out, "    retain: %" PRId64 "s\n    rollup: [{every: 60s, retain: forever}]\n", sim_range(r, 2, 6) * 10);
 	else
-		buf_printf(&p->yaml, "    retain: %" PRId64 "s\n", sim_range(r, 20, 60));
+		buf_printf(out, "    retain: %" PRId64 "s\n", sim_range(r, 20, 60));
 	if (edges > 1 && sim_chance(r, 0.15))
-		buf_printf(&p->yaml, "    edges: [edge-1, edge-%u]\n", edges);
+		buf_printf(out, "    edges: [edge-1, edge-%u]\n", edges);
 	if (sim_chance(r, 0.15))
-		buf_printf(&p->yaml, "    max_groups: %" PRId64 "\n", sim_range(r, 4, 24));
+		buf_printf(out, "    max_groups: %" PRId64 "\n", sim_range(r, 4, 24));
 }
 
 /* Mostly three clouds with three replicas; one replica as without replication; five, and replicas that do not lie on all. */
@@ -182,7 +192,7 @@ static void put_topology(struct sim_plan *p, struct sim_rand *r, enum sim_script
 	put_edges(p, r, edges);
 	buf_printf(&p->yaml, "streams:\n");
 	for (unsigned s = 0; s < streams; s++)
-		put_stream(p, r, s + 1, edges);
+		sim_plan_put_stream(p, r, s + 1, !p->failover && sim_chance(r, 0.25), edges, &p->yaml);
 	t->rest = p->yaml;
 	p->yaml = (struct buf){0};
 	if (script != SCRIPT_NONE) {
@@ -192,6 +202,7 @@ static void put_topology(struct sim_plan *p, struct sim_rand *r, enum sim_script
 		sim_script_members(p, script, &own, t);
 	} else {
 		sim_text_put(t, &p->yaml);
+		sim_change_plan(p, t);
 	}
 }
 
@@ -246,12 +257,14 @@ static int load_topologies(struct sim_plan *p, char **ret_why)
 		add_names(p, p->topology);
 	for (uint32_t i = 0; i < p->change_count && !rc; i++) {
 		struct sim_change *c = &p->changes[i];
-		if (c->deed != SIM_APPLY_TEXT)
+		if (c->deed != SIM_APPLY_TEXT || c->refused)
 			continue;
 		rc = parse_text(&c->yaml, &c->topology, ret_why);
 		if (!rc)
 			add_names(p, c->topology);
 	}
+	if (!rc)
+		rc = sim_change_check(p, ret_why);
 	if (rc)
 		return rc;
 	sim_plan_tune(p, p->topology);
@@ -454,7 +467,7 @@ static void put_line(struct source_gen *g, struct buf *b, struct sim_line *l)
 	buf_u8(b, '\n');
 }
 
-static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand *r, bool calm, int64_t idle_after_ns)
+static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand *r, bool calm, int64_t begins_ns, int64_t idle_after_ns)
 {
 	struct source_gen g = {.rand = sim_fork(r)};
 	g.sensors = (size_t)sim_range(&g.rand, 1, COUNT(sensors));
@@ -480,6 +493,10 @@ static void gen_source(struct sim_plan *p, struct sim_source *s, struct sim_rand
 		at -= sim_range(&g.rand, 1, 40) * NS_PER_SEC; /* a backlog from before the start */
 	if (!s->steady && sim_chance(&g.rand, 0.2))
 		end = sim_range(&g.rand, 5, 50) * NS_PER_SEC;
+	if (begins_ns) {
+		at = begins_ns;
+		end = end > at + 5 * NS_PER_SEC ? end : at + 5 * NS_PER_SEC;
+	}
 	size_t cap = 0;
 	g.highest_t = INT64_MIN / 2;
 	while (at < end) {
@@ -575,8 +592,8 @@ struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 	bool calm = sim_chance(&readings, 0.3) || failover;
 	for (uint32_t e = 0; e < p->edge_count; e++) {
 		const struct edge_conf *conf = sim_plan_edge_conf(p, e);
-		for (size_t s = 0; s < conf->source_count; s++)
-			gen_source(p, &p->sources[e][s], &readings, calm, conf->idle_after_ns);
+		for (size_t s = 0; s < p->source_count[e]; s++)
+			gen_source(p, &p->sources[e][s], &readings, calm, p->source_begins_ns[e][s], conf->idle_after_ns);
 	}
 	p->scenario_edge = (uint32_t)sim_below(&world, p->topology->edge_count);
 	return p;
@@ -601,16 +618,23 @@ void sim_plan_free(struct sim_plan *p)
 	free(p);
 }
 
-bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s)
+size_t sim_plan_source(const struct source_conf *s)
 {
-	if (p->scenario != SIM_PLAIN || p->clock_jump_ns || p->bad_clock_ns || p->stall_ns)
+	size_t n = (size_t)(s->name[1] - '1');
+	weir_assert(n < SIM_SOURCES_MAX);
+	return n;
+}
+
+bool sim_plan_on_time(const struct sim_plan *p, const struct topology *t, const struct stream_conf *s)
+{
+	if (p->scenario != SIM_PLAIN || p->clock_jump_ns || p->bad_clock_ns || p->stall_ns || p->late_sources)
 		return false;
-	if (s->edge_count < p->topology->edge_count)
-		return false; /* nobody waits for the others */
-	for (uint32_t i = 0; i < s->edge_count; i++) {
-		const struct edge_conf *e = &p->topology->edges[s->edges[i]];
+	for (uint32_t i = 0; i < t->edge_count; i++) {
+		const struct edge_conf *e = &t->edges[i];
+		if (!e->gone && !stream_expects(s, i))
+			return false; /* nobody waits for it */
 		for (size_t k = 0; k < e->source_count; k++) {
-			const struct sim_source *src = &p->sources[s->edges[i]][k];
+			const struct sim_source *src = &p->sources[sim_plan_edge(p, e->name)][sim_plan_source(&e->sources[k])];
 			if (src->has_late || !src->steady || src->disorder_ns > s->lateness_ns)
 				return false;
 		}

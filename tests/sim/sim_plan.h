@@ -21,6 +21,7 @@
 #define SIM_CLOUDS_MAX 7 /* ever, in one run */
 #define SIM_NAME_MAX 16
 #define SIM_CHANGES_MAX 8
+#define SIM_STREAMS_MAX 3  /* of one topology */
 #define SIM_WALL_BASE_NS (INT64_C(2208988800) * NS_PER_SEC) /* 2040-01-01: later than any build */
 #define SIM_FAULTS_NS (60 * NS_PER_SEC)
 #define SIM_HEAL_MAX_NS (180 * NS_PER_SEC) /* after healing all must have come to rest within this */
@@ -85,6 +86,7 @@ struct sim_change {
 	struct buf yaml;           /* APPLY_TEXT */
 	struct topology *topology; /* owned: as the text alone has it, places of nodes included; else NULL */
 	bool empties;              /* APPLY_TEXT: folders of nodes that are added again are emptied first */
+	bool refused;              /* APPLY_TEXT: no cluster may take it; no topology then */
 };
 
 struct sim_plan {
@@ -98,7 +100,11 @@ struct sim_plan {
 	struct sim_change changes[SIM_CHANGES_MAX];
 	uint32_t change_count;
 	const char *change_name; /* static: what kind of changes; NULL: none */
+	/* Of each edge, all that it ever has, by number: of source sN it is N - 1. */
 	struct sim_source sources[SIM_EDGES_MAX][SIM_SOURCES_MAX];
+	size_t source_count[SIM_EDGES_MAX];
+	int64_t source_begins_ns[SIM_EDGES_MAX][SIM_SOURCES_MAX];
+	bool late_sources;         /* some begin while others have gone far: what they have to say may be late */
 	struct sim_net_conf net;
 	enum sim_scenario scenario;
 	uint32_t scenario_edge;
@@ -126,9 +132,15 @@ int sim_plan_cloud(const struct sim_plan *p, const char *name);
 int sim_plan_edge(const struct sim_plan *p, const char *name);
 /* Of the first topology that has the edge. */
 const struct edge_conf *sim_plan_edge_conf(const struct sim_plan *p, uint32_t edge);
+/* Number of a source of a topology. */
+size_t sim_plan_source(const struct source_conf *s);
+/* Blocks of a topology's text, at random: stream N (of what counters count, or of other readings); edge N (from 1) with so many sources. */
+void sim_plan_put_stream(const struct sim_plan *p, struct sim_rand *r, unsigned n, bool counter, uint32_t edges, struct buf *out);
+void sim_plan_put_edge(const struct sim_plan *p, struct sim_rand *r, unsigned n, size_t sources, struct buf *out);
+void sim_plan_put_source(unsigned edge, size_t source, struct buf *out);
 /* What a topology's text cannot say of the edges: small limits, short ticks. Of any topology of this world. */
 void sim_plan_tune(const struct sim_plan *p, struct topology *t);
-/* Whether no reading can come late to this stream: then a final window must never change. */
-bool sim_plan_on_time(const struct sim_plan *p, const struct stream_conf *s);
+/* Whether no reading can come late to this stream of the topology: then a final window must never change. */
+bool sim_plan_on_time(const struct sim_plan *p, const struct topology *t, const struct stream_conf *s);
 
 #endif

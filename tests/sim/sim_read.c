@@ -75,8 +75,8 @@ static void sweep_begin(struct sim_world *w)
 {
 	struct sim_sweep *s = &w->sweep;
 	if (!s->rows)
-		s->rows = xcalloc(SIM_STREAMS_MAX, sizeof(*s->rows));
-	for (uint32_t i = 0; i < w->topology->stream_count; i++)
+		s->rows = xcalloc(SIM_VERSIONS_MAX, sizeof(*s->rows));
+	for (uint32_t i = 0; i < w->known->stream_count; i++)
 		sim_answer_begin(w, i, &s->rows[i]);
 	memset(s->asked, 0, sizeof(s->asked));
 	memset(s->done, 0, sizeof(s->done));
@@ -86,12 +86,12 @@ static void sweep_begin(struct sim_world *w)
 static void sweep_end(struct sim_world *w)
 {
 	struct sim_sweep *s = &w->sweep;
-	for (uint32_t i = 0; i < w->topology->stream_count; i++)
+	for (uint32_t i = 0; i < w->known->stream_count; i++)
 		sim_answer_merge(w, &s->rows[i]);
 	sim_check_finals(w, s->rows);
 	bool rest = !w->failed && w->no_faults && sim_check_at_rest(w, s->rows, w->rest_why, sizeof(w->rest_why));
 	w->checks_at_rest = rest ? w->checks_at_rest + 1 : 0;
-	for (uint32_t i = 0; i < w->topology->stream_count; i++)
+	for (uint32_t i = 0; i < w->known->stream_count; i++)
 		sim_rows_free(&s->rows[i]);
 	s->under_way = false;
 	s->ended_ns = w->now_ns;
@@ -194,7 +194,7 @@ static void sweep_take(struct sim_cloud *c, uint32_t shard)
 {
 	struct sim_world *w = c->w;
 	struct sim_sweep *s = &w->sweep;
-	for (uint32_t i = 0; i < w->topology->stream_count && !w->failed; i++)
+	for (uint32_t i = 0; i < w->known->stream_count && !w->failed; i++)
 		sim_answer_add(w, c, shard, i, &s->rows[i]);
 	if (!w->failed)
 		sim_watch_follow(w, c, shard);
@@ -235,13 +235,20 @@ void sim_read_run(struct sim_cloud *c, uint64_t context)
 		return;
 	if (info.applied > w->read_floor[was.shard])
 		w->read_floor[was.shard] = info.applied;
-	if (was.sweeps && !w->sweep.done[was.shard])
+	if (was.sweeps && w->sweep.under_way && !w->sweep.done[was.shard])
 		sweep_take(c, was.shard);
+}
+
+/* Streams have changed: what was read of some shards does not go with what others will answer. */
+void sim_read_again(struct sim_world *w)
+{
+	w->sweep.under_way = false;
+	for (uint32_t i = 0; i < SIM_VERSIONS_MAX && w->sweep.rows; i++)
+		sim_rows_free(&w->sweep.rows[i]);
 }
 
 void sim_read_free(struct sim_world *w)
 {
-	for (uint32_t i = 0; i < w->topology->stream_count && w->sweep.rows; i++)
-		sim_rows_free(&w->sweep.rows[i]);
+	sim_read_again(w);
 	free(w->sweep.rows);
 }

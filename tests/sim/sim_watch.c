@@ -15,6 +15,7 @@ struct sim_told {
 	uint8_t group_len;
 	uint8_t group[GROUP_BYTES_MAX];
 	uint64_t count;
+	uint64_t times;
 };
 
 static struct sim_told *slot(struct sim_watch *t, uint32_t shard, uint32_t stream, int64_t start_ns, struct bytes group)
@@ -49,11 +50,11 @@ static void told(struct sim_world *w, uint32_t shard, uint32_t stream, const str
 	struct sim_told *s = slot(t, shard, stream, r->start_ns, r->group);
 	t->count += !s->used;
 	weir_assert(r->group.n <= GROUP_BYTES_MAX);
-	*s = (struct sim_told){true, shard, stream, r->start_ns, (uint8_t)r->group.n, {0}, r->partial.count};
+	*s = (struct sim_told){true, shard, stream, r->start_ns, (uint8_t)r->group.n, {0}, r->partial.count, s->times + 1};
 	if (r->group.n)
 		memcpy(s->group, r->group.p, r->group.n);
 	if (r->state == WINDOW_OPEN)
-		sim_fail(w, "stream %s: a watcher is told of the open window at %lld s", w->topology->streams[stream].name,
+		sim_fail(w, "stream %s: a watcher is told of the open window at %lld s", w->known->streams[stream].name,
 		    sim_seconds(r->start_ns));
 }
 
@@ -77,13 +78,38 @@ static void follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard, uin
 
 void sim_watch_follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard)
 {
-	for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
+	for (uint32_t s = 0; s < w->known->stream_count && !w->failed; s++)
 		follow(w, c, shard, s);
+}
+
+/* Closed, final, and once for each revision: no more than that. */
+static void check_row(struct sim_world *w, uint32_t shard, uint32_t stream, const struct sim_row *r)
+{
+	const struct stream_conf *s = &w->known->streams[stream];
+	const struct sim_told *t = slot(&w->watch, shard, stream, r->start_ns, r->group);
+	if (r->state != WINDOW_OPEN && (!t->used || t->count != r->partial.count))
+		sim_fail(w, "stream %s, version %u: a watcher was told of %llu readings in the window at %lld s of a group, and it holds %llu",
+		    s->name, s->version, t->used ? (unsigned long long)t->count : 0, sim_seconds(r->start_ns),
+		    (unsigned long long)r->partial.count);
+	else if (t->used && t->times > r->revision + 1)
+		sim_fail(w, "stream %s, version %u: a watcher was told %llu times of the window at %lld s of a group, whose revision is %llu", s->name,
+		    s->version, (unsigned long long)t->times, sim_seconds(r->start_ns), (unsigned long long)r->revision);
+}
+
+/* A window is one version's: that which answers it in the end. */
+static void check_told(struct sim_world *w)
+{
+	for (size_t i = 0; i < w->watch.cap && !w->failed; i++) {
+		const struct sim_told *t = &w->watch.at[i];
+		const struct stream_conf *s = &w->known->streams[t->stream];
+		if (t->used && !w->watch.other_windows[t->stream] && (t->start_ns < s->from_ns || t->start_ns >= s->answers_until_ns))
+			sim_fail(w, "stream %s, version %u: a watcher was told of the window at %lld s, which another version answers", s->name,
+			    s->version, sim_seconds(t->start_ns));
+	}
 }
 
 static void check_rows(struct sim_world *w, uint32_t shard, uint32_t stream)
 {
-	const struct stream_conf *s = &w->topology->streams[stream];
 	struct sim_rows rows;
 	grow(&w->watch);
 	sim_answer_begin(w, stream, &rows);
@@ -91,14 +117,9 @@ static void check_rows(struct sim_world *w, uint32_t shard, uint32_t stream)
 		sim_rows_free(&rows);
 		return;
 	}
-	for (size_t i = 0; i < rows.count && !w->failed; i++) {
-		const struct sim_row *r = &rows.rows[i];
-		const struct sim_told *t = slot(&w->watch, shard, stream, r->start_ns, r->group);
-		if (r->state != WINDOW_OPEN && s->retain_ns == RETAIN_FOREVER && (!t->used || t->count != r->partial.count))
-			sim_fail(w, "stream %s: a watcher was told of %llu readings in the window at %lld s of a group, and it holds %llu",
-			    s->name, t->used ? (unsigned long long)t->count : 0, sim_seconds(r->start_ns),
-			    (unsigned long long)r->partial.count);
-	}
+	bool all = sim_versions_least_retain(w, stream) == RETAIN_FOREVER && !w->watch.other_windows[stream];
+	for (size_t i = 0; i < rows.count && all && !w->failed; i++)
+		check_row(w, shard, stream, &rows.rows[i]);
 	sim_rows_free(&rows);
 }
 
@@ -107,6 +128,7 @@ void sim_watch_check(struct sim_world *w)
 	for (uint32_t shard = 0; shard < w->topology->shards && !w->failed; shard++)
 		sim_watch_follow(w, sim_answer_replica(w, shard), shard);
 	for (uint32_t shard = 0; shard < w->topology->shards; shard++)
-		for (uint32_t s = 0; s < w->topology->stream_count && !w->failed; s++)
+		for (uint32_t s = 0; s < w->known->stream_count && !w->failed; s++)
 			check_rows(w, shard, s);
+	check_told(w);
 }

@@ -20,7 +20,8 @@ const char *sim_mutant_name(enum sim_mutant m)
 	static const char *const names[MUTANTS] = {"none", "early-ack", "lying-spool", "lying-log", "lying-state", "lost-mark",
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
 	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock",
-	    "no-checksum"};
+	    "no-checksum",
+	    "early-since", "cold-steps", "endless", "reread"};
 	return names[m];
 }
 
@@ -276,6 +277,7 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	w->edge_count = plan->edge_count;
 	for (size_t i = 0; i < STREAMS_MAX; i++)
 		w->final_seen[i] = INT64_MIN;
+	sim_versions_begin(w);
 	for (uint32_t c = 0; c < w->cloud_count; c++)
 		sim_cloud_init(w, &w->clouds[c], c);
 	for (uint32_t e = 0; e < w->edge_count; e++) {
@@ -342,6 +344,17 @@ static void clear(struct sim_world *w)
 	free(w->grants);
 	free(w->finals);
 	free(w->watch.at);
+	sim_versions_free(w);
+}
+
+static void show_plan(const struct sim_plan *p)
+{
+	printf("%.*s%s\n", (int)p->yaml.len, (const char *)p->yaml.data, p->change_name ? p->change_name : "");
+	for (uint32_t i = 0; i < p->change_count; i++) {
+		const struct sim_change *c = &p->changes[i];
+		printf("--- change %u, from %.1f s on: %s%s\n%.*s", i, (double)c->at_ns / 1e9, sim_deed_text(c->deed),
+		    c->refused ? ", and must be refused" : "", (int)c->yaml.len, c->yaml.len ? (const char *)c->yaml.data : "");
+	}
 }
 
 void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool verbose, struct sim_outcome *ret)
@@ -359,7 +372,7 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool ve
 	w->mutant = mutant;
 	w->verbose = verbose;
 	if (verbose)
-		printf("%s%s\n", buf_cstr(&plan->yaml), plan->change_name ? plan->change_name : "");
+		show_plan(plan);
 	init(w, plan);
 	start(w);
 	run(w);

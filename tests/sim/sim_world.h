@@ -24,7 +24,7 @@
 #define SIM_READS_MAX 64        /* linearizable reads under way */
 #define SIM_LOST_MAX 64         /* folders lost in a run */
 #define SIM_FAILOVERS_MAX 128   /* measured in a run */
-#define SIM_STREAMS_MAX 3
+#define SIM_VERSIONS_MAX 32      /* of all streams, in a run */
 
 /* A rule of the product that the harness breaks, to show that the simulator would notice. */
 enum sim_mutant {
@@ -56,6 +56,11 @@ enum sim_mutant {
 	MUTANT_OUTBOX_CLOCK,  /* the outbox ages by the wall clocks of whoever leads */
 	/* damage */
 	MUTANT_NO_CHECKSUM,   /* a record of a state that comes to say something else is believed */
+	/* topologies */
+	MUTANT_EARLY_SINCE,   /* edges say that a new version has had all readings from the beginning */
+	MUTANT_COLD_STEPS,    /* an edge that goes over to another topology forgets what its steps remember */
+	MUTANT_ENDLESS,       /* edges feed a version beyond its last window */
+	MUTANT_REREAD,        /* an edge that goes over reads its sources from the start */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
@@ -97,6 +102,8 @@ struct sim_edge {
 	const struct topology *topology; /* held: that it goes by, or went by last */
 	uint32_t number;                 /* its own there */
 	const struct topology *next;     /* held: taken, and not in the spool yet; NULL: none */
+	struct sim_adoption *adoptions;  /* by the history that the pipeline believes in; their topologies are held */
+	size_t adoption_count;
 	struct buf next_map;
 	struct pipeline *pipeline;
 	uint32_t cloud;   /* connected to: process */
@@ -113,6 +120,7 @@ struct sim_edge {
 	size_t log_count, log_cap;
 	size_t log_whole; /* while it settles: log_count as it was */
 	size_t cut_pending, cut_durable; /* log_count at the last checkpoint begun, and at the last durable one */
+	size_t delivered; /* so much of the log the cloud has acknowledged for certain */
 	/* counted from the log */
 	uint64_t accepted, refused;
 	bool crash_committed; /* the crash hit a commit that is on the disk all the same */
@@ -215,7 +223,7 @@ struct sim_cloud {
 	uint64_t durable[SIM_GROUPS_MAX]; /* as told to the node */
 	uint64_t applied[SIM_GROUPS_MAX]; /* by jobs of this start */
 	uint64_t state_at[SIM_GROUPS_MAX]; /* the durable state's index: never falls while the folder lasts */
-	struct sim_closed closed[SIM_GROUPS_MAX][SIM_STREAMS_MAX]; /* nor do these; of group 0: meta's */
+	struct sim_closed closed[SIM_GROUPS_MAX][SIM_VERSIONS_MAX]; /* nor do these; of group 0: meta's */
 	bool serves[SIM_GROUPS_MAX];      /* leads it, as of the last tick */
 	bool refuse_next; /* a state commit found no room: the next job may rest on what was lost with it */
 	int64_t told_ns;  /* when the state writer's last message arrives */
@@ -243,6 +251,7 @@ struct sim_grant {
 /* A row once seen final. */
 struct sim_final {
 	bool used, changed;
+	bool given_up; /* seen when the version had other windows, or did not answer yet */
 	uint32_t stream;
 	int64_t start_ns;
 	uint8_t group_len;
@@ -263,6 +272,9 @@ struct sim_operator {
 	uint32_t next;  /* change */
 	bool prepared;  /* what it adds was started */
 	bool asked;     /* a node was, and has not answered yet */
+	uint32_t asked_for; /* change */
+	bool refused;   /* by the cluster */
+	bool same;      /* the cluster has it so already, in other words */
 };
 
 struct sim_told;
@@ -271,13 +283,17 @@ struct sim_told;
 struct sim_watch {
 	struct sim_told *at; /* a hash table */
 	size_t count, cap;
-	struct sim_cursor_at cursors[SIM_SHARDS_MAX][SIM_STREAMS_MAX];
+	struct sim_cursor_at cursors[SIM_SHARDS_MAX][SIM_VERSIONS_MAX];
+	bool other_windows[SIM_VERSIONS_MAX]; /* a version's windows were changed: some were told of by others than it has now */
 };
 
 struct sim_world {
 	const struct sim_plan *plan;
 	const struct topology *topology; /* that it began with: clouds are at their process' numbers, as far as it has them */
 	const struct topology *newest;   /* held: of the latest map that any node goes by; NULL: none yet */
+	const struct topology *known;    /* all versions of streams and all edges that any map had, each at one place for ever: of the latest map */
+	const struct topology **known_all; /* held: those before it, too */
+	size_t known_count;
 	struct sim_operator operator;
 	enum sim_mutant mutant;
 	bool verbose;
@@ -392,10 +408,22 @@ void sim_operator_run(struct sim_world *w); /* the SIM_OPERATE event's */
 bool sim_operator_done(const struct sim_world *w);
 const char *sim_deed_text(enum sim_deed d);
 
+/* sim_versions.c: versions of streams, by their place in sim_world.known. */
+void sim_versions_begin(struct sim_world *w);
+void sim_versions_free(struct sim_world *w);
+void sim_versions_seen(struct sim_world *w, struct bytes map, uint64_t version); /* some node has it */
+int64_t sim_versions_least_retain(const struct sim_world *w, uint32_t stream);   /* by which anything of it may have been deleted */
+bool sim_versions_always_kept(const struct sim_world *w, uint32_t stream);       /* nothing of it was, rollups included */
+bool sim_versions_on_time(const struct sim_world *w, uint32_t stream);           /* sim_plan_on_time, in all maps */
+bool sim_versions_was_ended(const struct sim_world *w, uint32_t stream);         /* the stream was removed */
+bool sim_versions_lost_edge(const struct sim_world *w);                          /* one was removed */
+
 /* sim_adopt.c: an edge's topology. */
 void sim_adopt_start(struct sim_edge *e); /* its kept map, or its file; the spool is open */
 void sim_adopt_turn(struct sim_edge *e);  /* after a tick */
 bool sim_adopt_at_rest(const struct sim_edge *e);
+void sim_adopt_settle(struct sim_edge *e); /* its log is that of the spool again */
+bool sim_edge_is_gone(const struct sim_edge *e); /* the cluster does not list it any more */
 const struct edge_conf *sim_edge_conf(const struct sim_edge *e);
 
 /* sim_edge.c */
@@ -408,6 +436,9 @@ void sim_edge_tick(struct sim_edge *e);
 void sim_edge_feed(struct sim_edge *e);
 void sim_edge_frame(struct sim_edge *e, const void *frame, size_t len);
 void sim_edge_free(struct sim_edge *e);
+void sim_edge_clear_spool(struct sim_edge *e, unsigned db); /* a mutant's */
+/* Sources of its topology that it did not have before: from their positions in the spool. from: as for pipeline_reopen. */
+void sim_edge_open_sources(struct sim_edge *e, const uint32_t *from);
 bool sim_edge_all_read(const struct sim_edge *e);
 /* Gives up the present history from `from` on: it may count, but need not. */
 void sim_edge_disown(struct sim_edge *e, size_t from);
@@ -445,6 +476,7 @@ void sim_check_sent(struct sim_edge *e, const struct msg *m);     /* a frame tha
 void sim_check_received(struct sim_edge *e, const struct msg *m); /* a frame that reaches an edge */
 void sim_check_state(struct sim_cloud *c);                  /* after a state commit */
 void sim_check_finals(struct sim_world *w, struct sim_rows *rows); /* of all streams */
+void sim_check_forget_finals(struct sim_world *w, uint32_t stream);
 bool sim_check_at_rest(struct sim_world *w, const struct sim_rows *rows, char *why, size_t why_size);
 void sim_check_end(struct sim_world *w);
 
@@ -477,6 +509,7 @@ void sim_read_asked(struct sim_cloud *c, uint64_t context); /* the SIM_READ_ASK 
 void sim_read_told(struct sim_cloud *c, uint32_t group, uint64_t context, bool ok, uint64_t index);
 void sim_read_run(struct sim_cloud *c, uint64_t context);
 void sim_read_durable(struct sim_cloud *c);
+void sim_read_again(struct sim_world *w);
 void sim_read_free(struct sim_world *w);
 
 /* sim_watch.c */
