@@ -261,7 +261,7 @@ struct gather_status *gather_status_all(struct gather *g)
 	m.status.what = "groups";
 	for (uint32_t i = 0; i < n; i++)
 		calls[i] = i == g->self || g->topology->clouds[i].state == CLOUD_GONE ?
-		    NULL : rpc_start(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS);
+		    NULL : rpc_start_if_there(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS, GATHER_STATUS_AWAY_NS);
 	for (uint32_t i = 0; i < n; i++) {
 		all[i].node = i;
 		if (calls[i])
@@ -430,7 +430,7 @@ static void start_streams(struct gather *g, uint32_t node, const bool *groups, s
 	struct msg m = {.type = MSG_STATUS};
 	m.status.what = c->what;
 	if (node != g->self)
-		c->call = rpc_start(g->rpc, node, &m, GATHER_STATUS_TIMEOUT_NS);
+		c->call = rpc_start_if_there(g->rpc, node, &m, GATHER_STATUS_TIMEOUT_NS, GATHER_STATUS_AWAY_NS);
 }
 
 int gather_streams(struct gather *g, struct serve_stream *streams, char reason[QUERY_REASON_MAX])

@@ -19,7 +19,8 @@
 #define GATHER_CUT_OFF_NS (1 * INT64_C(1000000000))
 #define GATHER_TRY_NS (2 * INT64_C(1000000000))     /* for one of several replicas that may answer */
 #define GATHER_LOOK_NS (20 * INT64_C(1000000))      /* between two looks at who leads */
-#define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview */
+#define GATHER_STATUS_TIMEOUT_NS (1500 * INT64_C(1000000))  /* until a node does, for an overview ... */
+#define GATHER_STATUS_AWAY_NS (300 * INT64_C(1000000))      /* ... and one that there is no connection with */
 
 struct gather {
 	const struct topology *topology; /* held, in a copy made by gather_pin() */

@@ -14,6 +14,7 @@ struct rpc_call {
 	uint64_t req_id;
 	uint32_t node;
 	int64_t until_ns;
+	int64_t away_ns; /* while it is not sent */
 	struct buf frame; /* to be sent; freed once it is */
 	bool sent, done;
 	int rc;
@@ -144,6 +145,11 @@ void rpc_free(struct rpc *r)
 
 struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns)
 {
+	return rpc_start_if_there(r, node, m, timeout_ns, timeout_ns);
+}
+
+struct rpc_call *rpc_start_if_there(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns, int64_t away_ns)
+{
 	weir_assert(node < CLOUDS_MAX && node != r->o.self);
 	struct rpc_call *c = xcalloc(1, sizeof(*c));
 	pthread_condattr_t attr;
@@ -152,7 +158,9 @@ struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, in
 	pthread_cond_init(&c->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	c->node = node;
-	c->until_ns = clock_mono_ns() + timeout_ns;
+	int64_t now_ns = clock_mono_ns();
+	c->until_ns = now_ns + timeout_ns;
+	c->away_ns = now_ns + (away_ns < timeout_ns ? away_ns : timeout_ns);
 
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct msg out = *m;
@@ -190,31 +198,40 @@ static void call_free(struct rpc_call *c)
 	free(c);
 }
 
+/* Under the mutex. True: the call is over. */
+static bool wait_until(struct rpc *r, struct rpc_call *c, int64_t until_ns)
+{
+	for (;;) {
+		int64_t end_ns = c->sent || c->done ? c->until_ns : c->away_ns;
+		int64_t now_ns = clock_mono_ns();
+		if (!c->done && now_ns >= end_ns)
+			call_done(c, WEIR_ETIMEOUT);
+		if (c->done)
+			return true;
+		if (now_ns >= until_ns)
+			return false;
+		end_ns = end_ns < until_ns ? end_ns : until_ns;
+		struct timespec ts = {(time_t)(end_ns / NS_PER_SEC), (long)(end_ns % NS_PER_SEC)};
+		pthread_cond_timedwait(&c->changed, &r->mutex, &ts);
+	}
+}
+
 int rpc_wait(struct rpc *r, struct rpc_call *c, int64_t ns)
 {
 	int64_t until_ns = clock_mono_ns() + ns;
-	bool last = until_ns >= c->until_ns;
-	until_ns = last ? c->until_ns : until_ns;
-	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
-	int waited = 0;
 	pthread_mutex_lock(&r->mutex);
-	while (!c->done && waited != ETIMEDOUT)
-		waited = pthread_cond_timedwait(&c->changed, &r->mutex, &ts);
-	bool over = c->done || last;
+	bool over = wait_until(r, c, until_ns);
 	pthread_mutex_unlock(&r->mutex);
 	return over ? 0 : WEIR_ETIMEOUT;
 }
 
 int rpc_finish(struct rpc *r, struct rpc_call *c, struct msg *ret_reply)
 {
-	struct timespec ts = {(time_t)(c->until_ns / NS_PER_SEC), (long)(c->until_ns % NS_PER_SEC)};
-	int waited = 0;
 	pthread_mutex_lock(&r->mutex);
-	while (!c->done && waited != ETIMEDOUT)
-		waited = pthread_cond_timedwait(&c->changed, &r->mutex, &ts);
+	wait_until(r, c, INT64_MAX);
 	unlink_call(r, c);
 	pthread_mutex_unlock(&r->mutex);
-	int rc = c->done ? c->rc : WEIR_ETIMEOUT;
+	int rc = c->rc;
 	if (!rc)
 		*ret_reply = c->reply;
 	if (rc == WEIR_ETIMEOUT)

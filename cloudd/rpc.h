@@ -44,6 +44,8 @@ void rpc_free(struct rpc *r);
 /* Any thread. `from`, cluster_id and req_id of m are filled in here; nothing of m is kept. Never NULL: what is wrong comes
  * out of rpc_finish. `node` is not the node itself. */
 struct rpc_call *rpc_start(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns);
+/* The same; but while there is no connection on which it can be sent, the call waits for away_ns only. */
+struct rpc_call *rpc_start_if_there(struct rpc *r, uint32_t node, const struct msg *m, int64_t timeout_ns, int64_t away_ns);
 /* Waits for the call to be over, but no longer than this: 0: rpc_finish will not wait. WEIR_ETIMEOUT: not yet. */
 int rpc_wait(struct rpc *r, struct rpc_call *c, int64_t ns);
 /* Waits for the answer, and ends the call. 0: *ret_reply is the caller's to msg_clear; its type is anything that the

@@ -143,6 +143,10 @@ static void *nobody_answers(void *arg)
 	struct msg a;
 	ck_assert_int_eq(rpc_finish(rpc, ask(2, 20 * NS_PER_MS), &a), WEIR_ETIMEOUT); /* not there */
 	ck_assert_int_eq(rpc_finish(rpc, ask(1, 20 * NS_PER_MS), &a), WEIR_ETIMEOUT); /* silent */
+	struct msg q = {.type = MSG_STATUS};
+	q.status.what = "groups";
+	struct rpc_call *away = rpc_start_if_there(rpc, 2, &q, 100 * LONG_NS, 20 * NS_PER_MS);
+	ck_assert_int_eq(rpc_finish(rpc, away, &a), WEIR_ETIMEOUT);
 	struct rpc_call *c = ask(2, LONG_NS);
 	ck_assert_int_eq(rpc_wait(rpc, c, NS_PER_MS), WEIR_ETIMEOUT); /* a look; the call goes on */
 	struct rpc_call *brief = ask(2, NS_PER_MS);
@@ -162,7 +166,7 @@ START_TEST(no_answer_is_told)
 	run_beside_loop(nobody_answers);
 	struct buf b = {0};
 	stats_render(stats, &b);
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "weir_test_total 2\n"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "weir_test_total 3\n"));
 	buf_free(&b);
 }
 END_TEST
