@@ -343,49 +343,51 @@ static void save_changes(void)
 /* ---- three clouds ----------------------------------------------------------------------------------------------------- */
 
 #define RECORDED_FRAMES 64 /* as many as fuzz_raft gives */
-#define RECORDED_MAX 8
+#define FIRST_FRAMES 12    /* that tell who is who */
 
 struct recorded {
 	const struct three *w;
+	bool terse; /* without what is said again and again */
 	int64_t last_ns;
 	struct buf out;
-	unsigned frames, saved;
+	unsigned frames;
 };
 
-static void save_recorded(struct recorded *r)
+static bool is_idle_talk(struct bytes frame)
 {
-	char name[32];
-	snprintf(name, sizeof(name), "recorded-%u", r->saved++);
-	save("raft", name, fuzz_bytes(&r->out));
-	buf_clear(&r->out);
-	r->frames = 0;
+	struct msg m;
+	FUZZ_CHECK(!msg_decode(frame.p, frame.n, &m));
+	bool idle = m.type != MSG_RAFT || m.raft.message_count > 0;
+	for (size_t i = 0; m.type == MSG_RAFT && i < m.raft.message_count; i++)
+		idle = idle && (m.raft.messages[i].kind == RAFT_HEARTBEAT || m.raft.messages[i].kind == RAFT_HEARTBEAT_RESULT);
+	msg_clear(&m);
+	return idle;
 }
 
 static void on_frame(void *arg, unsigned from, bool peer, struct bytes frame)
 {
 	struct recorded *r = arg;
+	if (r->frames == RECORDED_FRAMES || (r->terse && r->frames >= FIRST_FRAMES && is_idle_talk(frame)))
+		return;
 	int64_t ticks = (three_now_ns(r->w) - r->last_ns) / THREE_TICK_NS;
 	r->last_ns = three_now_ns(r->w);
-	if (r->saved == RECORDED_MAX)
-		return;
 	buf_u8(&r->out, (uint8_t)(ticks < 255 ? ticks : 255));
 	buf_u8(&r->out, (uint8_t)((from - 1) | (peer ? 2U : 0U)));
 	buf_bytes(&r->out, frame.p, frame.n);
-	if (++r->frames == RECORDED_FRAMES)
-		save_recorded(r);
+	r->frames++;
 }
 
 static void save_three(void)
 {
-	struct three *w = three_open(true);
-	struct recorded r = {.w = w, .last_ns = three_now_ns(w)};
-	three_record(w, on_frame, &r);
-	three_ticks(w, 400);
-	three_record(w, NULL, NULL);
-	if (r.frames && r.saved < RECORDED_MAX)
-		save_recorded(&r);
-	three_close(w);
-	buf_free(&r.out);
+	for (int terse = 0; terse < 2; terse++) {
+		struct three *w = three_open(true);
+		struct recorded r = {.w = w, .terse = terse, .last_ns = three_now_ns(w)};
+		three_record(w, on_frame, &r);
+		three_ticks(w, 400);
+		save("raft", terse ? "terse" : "recorded", fuzz_bytes(&r.out));
+		three_close(w);
+		buf_free(&r.out);
+	}
 }
 
 /* ---- secrets --------------------------------------------------------------------------------------------------------- */
