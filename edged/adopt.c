@@ -304,10 +304,13 @@ static void look_at_offer(struct edged *e)
 		e->next_edge = (uint32_t)edge;
 		return;
 	}
-	if (rc)
+	if (rc) {
 		pipeline_map_refused(e->pipeline, edged_time());
-	else
+	} else {
+		if (e->next)
+			drop_next(e); /* an earlier one, which has it */
 		stored(e, pipeline_remove(e->pipeline, t->map_version, edged_time()));
+	}
 	topology_free(t);
 }
 

@@ -90,7 +90,7 @@ static void on_frame(void *arg, struct bytes route, const char *who, const void 
 	if (!e->answered) {
 		e->answered = true;
 		e->told_silent = false;
-		log_info("uplink", "the cloud answers; cloud=%s", e->topology->clouds[e->cloud].name);
+		log_info("uplink", "the cloud answers; cloud=%s", e->cloud);
 	}
 	if (e->pipeline)
 		pipeline_frame(e->pipeline, frame, len, edged_time());
@@ -104,13 +104,14 @@ static void io_connect(void *arg, uint32_t cloud)
 	if (e->uplink) {
 		if (!e->told_silent)
 			log_warn("uplink", "the cloud does not answer, or cannot serve: trying the next ones, readings wait in the spool; cloud=%s next=%s",
-			    e->topology->clouds[e->cloud].name, c->name);
+			    e->cloud, c->name);
 		e->told_silent = true;
 		msgq_close(e->uplink);
 		e->uplink = NULL;
 	}
 	e->answered = false;
-	e->cloud = cloud;
+	free(e->cloud);
+	e->cloud = xstrdup(c->name);
 	log_debug("uplink", "connecting; cloud=%s address=%s", c->name, c->listen);
 	if (msgq_connect(e->msgq, c->listen, c->name, on_frame, e, &e->uplink, &why)) {
 		e->uplink = NULL;
@@ -695,6 +696,7 @@ void edged_close(struct edged *e)
 	topology_free(e->next);
 	topology_free(e->owned);
 	buf_free(&e->next_map);
+	free(e->cloud);
 	buf_free(&e->fenced_why);
 	free(e->data);
 	free(e);

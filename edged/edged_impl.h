@@ -38,7 +38,7 @@ struct edged {
 	struct keys *keys; /* NULL: security none */
 	struct msgq *msgq;
 	struct msgq_socket *uplink;
-	uint32_t cloud;    /* the one uplink connects to */
+	char *cloud;       /* name of the one that uplink connects to, maybe of the topology before; NULL: none yet */
 	bool answered;     /* it has sent something */
 	bool told_silent;  /* that no cloud answers */
 	bool fenced;       /* and it was told: */
