@@ -28,6 +28,11 @@ int ask_code(const struct ask *a, enum verdict v, const char *text, char reason[
 	snprintf(reason, QUERY_REASON_MAX, "%s on %s: %s: %s", name, node_name(a->g, (uint32_t)a->node), verdict_text(v), text);
 	if (v == VERDICT_UNAVAILABLE && !strcmp(text, serve_not_leader))
 		return WEIR_ENOTLEADER;
+	if (v == VERDICT_UNAVAILABLE && !strcmp(text, serve_later_map))
+		return WEIR_EVERSION;
+	/* This node has it, so that one is a map behind. */
+	if (v == VERDICT_REFUSED && (!strcmp(text, serve_unknown_stream) || !strcmp(text, serve_unknown_version)))
+		return WEIR_ENOTLEADER;
 	return v == VERDICT_BUSY ? WEIR_EBUSY : WEIR_ECLOSED;
 }
 

@@ -18,8 +18,8 @@ struct ask {
 	int64_t until_ns; /* of the monotonic clock */
 	struct msg m;     /* what is sent; what it points to outlives the ask */
 	enum msg_type want;
-	/* The answer of this node itself, and what another one replied (of type `want`). 0; WEIR_ENOTLEADER: it does not lead;
-	 * else the end. With the reason written on error. */
+	/* The answer of this node itself, and what another one replied (of type `want`). 0; WEIR_ENOTLEADER: it does not lead, or does
+	 * not know yet what it is asked for; else the end (WEIR_EVERSION: the asker's map is behind). With the reason written on error. */
 	int (*local)(struct ask *a, void *out, char reason[QUERY_REASON_MAX]);
 	int (*remote)(struct ask *a, const struct msg *reply, void *out, char reason[QUERY_REASON_MAX]);
 

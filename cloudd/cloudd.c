@@ -832,7 +832,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .damaged = on_serve_damaged,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
-	c->gather = (struct gather){c->t, c->self, c->serve, c->rpc, c->node, c->progress};
+	c->gather = (struct gather){c->t, c->self, c->serve, c->rpc, c->node, c->progress, 0};
 	return 0;
 }
 

@@ -39,7 +39,7 @@ static int page_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 	struct query_page *page = out;
 	struct serve_age age = {0};
 	const char *text = "";
-	enum verdict v = serve_query(a->g->serve, a->m.query.shard, a->m.query.linearizable, a->m.query.spec, &page->rows,
+	enum verdict v = serve_query(a->g->serve, a->m.query.shard, a->m.query.linearizable, a->m.query.spec, a->m.query.map_version, &page->rows,
 	    &page->more, &age, &text);
 	page->behind_entries = age.behind_entries;
 	page->age_ns = age.age_ns;
@@ -74,6 +74,7 @@ static void *page_start(void *arg, uint32_t shard, const struct rows_spec *spec,
 	    .remote = page_remote};
 	p->ask.m.query.shard = shard;
 	p->ask.m.query.linearizable = linearizable;
+	p->ask.m.query.map_version = linearizable ? g->map_version : 0;
 	p->ask.m.query.spec = bytes_of(p->spec.data, p->spec.len);
 	ask_start(&p->ask);
 	return p;

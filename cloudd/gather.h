@@ -29,6 +29,7 @@ struct gather {
 	struct rpc *rpc;
 	struct node *node;
 	struct progress *progress;
+	uint64_t map_version; /* linearizable pages are refused (WEIR_EVERSION) where the shard goes by a later map; 0: they are not */
 };
 
 /* A copy for one request: it holds the topology in force, so that all parts of the answer go by the same one. Given back with

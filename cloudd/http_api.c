@@ -337,24 +337,47 @@ static void pinned_end(void *arg)
 	free(p);
 }
 
+#define MAP_LOOK_NS (250 * NS_PER_MS)
+
+/* By the map in force here. What follows the first pages need not look at maps: all of it was acknowledged later, or is in them. */
+static int open_query(struct http_api *a, const struct query_arg *args, size_t n, struct pinned_query *p, struct query_error *error)
+{
+	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
+	p->gather = gather_pin(a->o.gather);
+	p->gather.map_version = p->gather.topology->map_version;
+	struct query_source source = gather_source(&p->gather);
+	int rc = query_args_parse(p->gather.topology, args, n, clock_wall_ns(), parsed, error);
+	if (!rc)
+		rc = query_open(p->gather.topology, &source, parsed, &p->query, error);
+	p->gather.map_version = 0;
+	free(parsed);
+	return rc;
+}
+
+/* A shard may go by a later map than this node yet, in which another version of the stream answers: what was acknowledged since is in
+ * that one only. This node is to have that map in a moment. */
 static void handle_query(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	struct query_arg args[HTTP_ARGS_MAX];
 	struct query_error error;
-	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
-	struct pinned_query *p = xcalloc(1, sizeof(*p));
-	p->gather = gather_pin(a->o.gather);
-	struct query_source source = gather_source(&p->gather);
 	size_t n = copy_args(r, args);
-	if (query_args_parse(p->gather.topology, args, n, clock_wall_ns(), parsed, &error) ||
-	    query_open(p->gather.topology, &source, parsed, &p->query, &error)) {
-		reply_query_error(r, &error);
+	int64_t until_ns = clock_mono_ns() + GATHER_TIMEOUT_NS;
+	for (;;) {
+		struct pinned_query *p = xcalloc(1, sizeof(*p));
+		int rc = open_query(a, args, n, p, &error);
+		if (!rc) {
+			http_stream(r, 200, HTTP_JSON, pinned_fill, pinned_end, p);
+			return;
+		}
+		uint64_t map_version = p->gather.topology->map_version;
 		pinned_end(p);
-	} else {
-		http_stream(r, 200, HTTP_JSON, pinned_fill, pinned_end, p);
+		int64_t left_ns = until_ns - clock_mono_ns();
+		if (rc != WEIR_EVERSION || left_ns <= 0)
+			break;
+		node_wait_map(a->o.node, map_version + 1, left_ns < MAP_LOOK_NS ? left_ns : MAP_LOOK_NS);
 	}
-	free(parsed);
+	reply_query_error(r, &error);
 }
 
 /* The watch and its place in the count. */

@@ -19,7 +19,7 @@ static void handle_query(struct serve *s, const struct msg *m, struct msg *reply
 	reply->type = MSG_QUERY_REPLY;
 	reply->query_reply.shard = m->query.shard;
 	reply->query_reply.verdict =
-	    serve_query(s, m->query.shard, m->query.linearizable, m->query.spec, body, &more, &age, &reason);
+	    serve_query(s, m->query.shard, m->query.linearizable, m->query.spec, m->query.map_version, body, &more, &age, &reason);
 	reply->query_reply.behind_entries = age.behind_entries;
 	reply->query_reply.age_ns = age.age_ns;
 	reply->query_reply.more = more;

@@ -30,6 +30,12 @@ extern const char serve_not_leader[];
 /* The reason where what is asked for includes a record that does not read, and no other replica has it. */
 extern const char serve_damaged[];
 
+/* The reason where the shard goes by a later cluster map than the asker: which versions of a stream answer may be another
+ * matter by then. Once the asker has that map it asks anew. */
+extern const char serve_later_map[];
+/* Where this node, or its topology, does not have the stream, or that version of it. */
+extern const char serve_unknown_stream[], serve_unknown_version[];
+
 struct serve;
 
 struct serve_options {
@@ -63,15 +69,15 @@ struct serve_age {
 	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads; or AGE_UNKNOWN */
 };
 
-/* Appends encoded rows. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader; not held here, the state cannot follow),
- * REFUSED (bad spec). */
-enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
+/* Appends encoded rows. map_version: 0, or by which map the spec was made. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader;
+ * serve_later_map; not held here, the state cannot follow), REFUSED (bad spec, serve_unknown_stream, serve_unknown_version). */
+enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, uint64_t map_version, struct buf *rows,
     bool *ret_more, struct serve_age *ret_age, const char **ret_reason);
 /* version 0: the one in force. Cursors are the same on all replicas. Only a leader tells rows, or calls a cursor beyond its state foreign (reset); and only
  * after a read index of this request is durable in its state: so it has all that an earlier leader told of, none later has told
  * of anything, and no window is told of again as it was before. Where there is nothing to tell no read index is asked for. A
  * replica that does not lead only moves the cursor to its end (*index = UINT64_MAX); for rows it is UNAVAILABLE
- * (serve_not_leader). */
+ * (serve_not_leader), and so is one whose node's map is behind the shard's: it cannot tell yet which windows are whose. */
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
 /* Groups held here, with digests (zero, at index 0, while the state is not whole). At most GROUPS_PER_STATUS_MAX; names are

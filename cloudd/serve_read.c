@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/map_apply.h"
 #include "cloudd/result.h"
 #include "cloudd/serve_parts.h"
 #include "common/clock.h"
@@ -10,6 +11,9 @@
 const char serve_damaged[] = "a stored record in what is asked for is damaged, and there is no other replica: ask for other "
 			     "times or groups";
 const char serve_not_leader[] = "this replica does not lead the group";
+const char serve_later_map[] = "the shard goes by a later cluster map than the node asked";
+const char serve_unknown_stream[] = "unknown stream";
+const char serve_unknown_version[] = "another version of the stream or of the protocol";
 
 enum verdict serve_verdict_of(int rc, const char **ret_reason)
 {
@@ -17,10 +21,10 @@ enum verdict serve_verdict_of(int rc, const char **ret_reason)
 	case 0:
 		return VERDICT_OK;
 	case WEIR_ENOTFOUND:
-		*ret_reason = "unknown stream";
+		*ret_reason = serve_unknown_stream;
 		return VERDICT_REFUSED;
 	case WEIR_EVERSION:
-		*ret_reason = "another version of the stream or of the protocol";
+		*ret_reason = serve_unknown_version;
 		return VERDICT_REFUSED;
 	case WEIR_ECORRUPT:
 		*ret_reason = serve_damaged;
@@ -67,6 +71,15 @@ int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct
 	}
 	*ret_txn = txn;
 	return 0;
+}
+
+/* The version of the map that the shard goes by; 0: none yet. */
+static int map_version_of(struct kv_txn *txn, uint32_t group, uint64_t *ret_version)
+{
+	struct bytes raw;
+	*ret_version = 0;
+	int rc = map_record(txn, STATE_DB_GROUP(group), &raw);
+	return rc == WEIR_ENOTFOUND ? 0 : rc ? rc : map_record_error(map_peek_version(raw, ret_version));
 }
 
 /* Where another replica has it this one gives up the group: who asks goes on as with any that leads no longer. */
@@ -118,7 +131,7 @@ static void age_of(struct serve *s, uint32_t group, const struct apply_group_inf
 }
 
 static enum verdict query(struct serve *s, const struct topology *t, uint32_t shard, bool linearizable, struct bytes spec,
-    struct buf *rows, bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
+    uint64_t map_version, struct buf *rows, bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
 {
 	uint32_t group = shard + 1;
 	struct rows_spec decoded;
@@ -138,16 +151,25 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 	rc = note_damage(s, group, rc);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
+	uint64_t shard_version = 0;
+	if (map_version)
+		rc = map_version_of(txn, group, &shard_version);
+	if (!rc && shard_version > map_version) {
+		kv_abort(txn);
+		*ret_reason = serve_later_map;
+		return VERDICT_UNAVAILABLE;
+	}
 	*ret_age = (struct serve_age){0};
 	if (!linearizable)
 		age_of(s, group, &info, ret_age);
-	rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
+	if (!rc)
+		rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
 	rc = note_damage(s, group, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
-enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, struct buf *rows,
+enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, uint64_t map_version, struct buf *rows,
     bool *ret_more, struct serve_age *ret_age, const char **ret_reason)
 {
 	if (!serve_holds(s, shard + 1)) {
@@ -155,7 +177,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 		return VERDICT_UNAVAILABLE;
 	}
 	const struct topology *t = node_topology(s->o.node);
-	enum verdict v = query(s, t, shard, linearizable, spec, rows, ret_more, ret_age, ret_reason);
+	enum verdict v = query(s, t, shard, linearizable, spec, map_version, rows, ret_more, ret_age, ret_reason);
 	topology_free(t);
 	return v;
 }
@@ -179,7 +201,12 @@ static int read_outbox(struct serve *s, const struct outbox_of *of, uint64_t *in
 	if (rc)
 		return rc;
 	*ret_beyond = *index != UINT64_MAX && *index > info.applied;
-	rc = result_outbox(of->topology, txn, of->shard, of->stream, index, n, limit, rows, ret_reset);
+	uint64_t map_version;
+	rc = map_version_of(txn, of->shard + 1, &map_version);
+	if (!rc && map_version > of->topology->map_version)
+		rc = WEIR_ENOTLEADER; /* which windows are this version's is not known here yet: rows would be passed over */
+	if (!rc)
+		rc = result_outbox(of->topology, txn, of->shard, of->stream, index, n, limit, rows, ret_reset);
 	kv_abort(txn);
 	return rc;
 }

@@ -567,6 +567,7 @@ static void put_query(const struct msg *m, Weir__Query *w)
 	w->shard = m->query.shard;
 	w->linearizable = m->query.linearizable;
 	w->spec = put_bytes(m->query.spec);
+	w->map_version = m->query.map_version;
 }
 
 static void put_query_reply(const struct msg *m, Weir__QueryReply *w)
@@ -1193,6 +1194,7 @@ static void take_query(const Weir__Query *w, struct msg *m)
 	m->query.shard = w->shard;
 	m->query.linearizable = w->linearizable;
 	m->query.spec = take_bytes(w->spec);
+	m->query.map_version = w->map_version;
 }
 
 static void take_query_reply(struct taker *t, const Weir__QueryReply *w, struct msg *m)

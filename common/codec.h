@@ -319,6 +319,7 @@ struct msg {
 			uint32_t shard;
 			bool linearizable;
 			struct bytes spec; /* cloudd/query: what is asked, and the cursor */
+			uint64_t map_version; /* refused where the shard goes by a later one; 0: whatever it goes by */
 		} query;
 		struct {
 			uint32_t shard;

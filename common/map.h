@@ -100,6 +100,9 @@ int map_encode(const struct cluster_map *m, struct buf *out);
  * text is a topology is not: map_topology() says. */
 int map_decode(struct bytes raw, struct cluster_map *ret);
 
+/* The version of an encoded map, without looking at the rest. WEIR_EVERSION, WEIR_ECORRUPT. */
+int map_peek_version(struct bytes raw, uint64_t *ret_version);
+
 /* Version 1, from a topology that was read from this text: nodes in the file's order, topology_place()'s placement, every
  * stream CURRENT from the beginning. */
 void map_first(const struct topology *t, const char *text, size_t len, struct cluster_map *ret);

@@ -272,6 +272,19 @@ static int read_map(struct rd *r, struct cluster_map *m)
 	return err ? err : rd_finish(r) || !m->text_version || m->text_version > m->version ? WEIR_ECORRUPT : 0;
 }
 
+int map_peek_version(struct bytes raw, uint64_t *ret_version)
+{
+	struct rd r = rd_init(raw.p, raw.n);
+	uint8_t format = rd_u8(&r);
+	uint64_t version = rd_u64(&r);
+	if (r.err)
+		return WEIR_ECORRUPT;
+	if (format != MAP_FORMAT)
+		return WEIR_EVERSION;
+	*ret_version = version;
+	return 0;
+}
+
 int map_decode(struct bytes raw, struct cluster_map *ret)
 {
 	struct rd r = rd_init(raw.p, raw.n);

@@ -228,7 +228,7 @@ static void put_cloud_body(const struct msg *m, struct buf *out)
 		put_info(&m->info_reply, out);
 		break;
 	case MSG_QUERY:
-		U(query, shard), B(query, linearizable), X(query, spec);
+		U(query, shard), B(query, linearizable), X(query, spec), U(query, map_version);
 		break;
 	case MSG_QUERY_REPLY:
 		U(query_reply, shard), V(query_reply), X(query_reply, rows), B(query_reply, more), S(query_reply, reason);

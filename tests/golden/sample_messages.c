@@ -139,6 +139,7 @@ static void tell_reads(const struct told *t)
 {
 	struct msg m = {.type = MSG_QUERY};
 	m.query.shard = 1, m.query.linearizable = true, m.query.spec = TEXT("spec");
+	m.query.map_version = 5;
 	tell(t, "query", m);
 	m = (struct msg){.type = MSG_QUERY_REPLY};
 	m.query_reply.shard = 1, m.query_reply.verdict = VERDICT_OK, m.query_reply.rows = TEXT("rows\0\xff"), m.query_reply.more = true;

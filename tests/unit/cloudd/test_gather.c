@@ -10,6 +10,7 @@
 #include "cloudd/metrics.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/map.h"
 #include "common/topology.h"
 #include "tests/unit/cloudd/kit.h"
 
@@ -53,9 +54,30 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all this */
 
 static unsigned late_step = UINT32_MAX; /* brings a reading of the first window, whose row was told */
 
+static unsigned map_step = UINT32_MAX; /* brings a cluster map instead */
+#define MAP_VERSION 5
+
+static void apply_map(struct kit *k)
+{
+	struct cluster_map m;
+	struct buf bytes = {0};
+	map_first(k->t, k->t->text, k->t->text_len, &m);
+	m.version = MAP_VERSION;
+	ck_assert_int_eq(map_encode(&m, &bytes), 0);
+	struct entry e = {.kind = ENTRY_MAP, .map = {k->meta_index + 1, k->meta_index, bytes_of(bytes.data, bytes.len)}};
+	ck_assert_int_eq(kit_verdict(k, GROUP, &e), VERDICT_OK);
+	k->meta_index++;
+	map_clear(&m);
+	buf_free(&bytes);
+}
+
 /* A reading in minute `step`, or what closes that window. */
 static void apply_step(struct kit *k, unsigned step)
 {
+	if (step == map_step) {
+		apply_map(k);
+		return;
+	}
 	if (step % 2) {
 		struct apply_result r = kit_advance(k, "s", (int64_t)step * 60 * SEC, (int64_t)step * 60 * SEC, NULL, 0);
 		apply_result_clear(&r);
@@ -110,10 +132,16 @@ static void on_reader(void *arg)
 	pthread_mutex_unlock(&lock);
 }
 
+static const struct topology *behind; /* what node 1 goes by for so many looks */
+static unsigned behind_for;
+
 const struct topology *node_topology(struct node *n)
 {
-	(void)n;
-	return topology_hold(t);
+	pthread_mutex_lock(&lock);
+	bool is_behind = n == &nodes[1] && behind_for;
+	behind_for -= is_behind;
+	pthread_mutex_unlock(&lock);
+	return topology_hold(is_behind ? behind : t);
 }
 
 int node_leader(struct node *n, uint32_t group)
@@ -293,9 +321,11 @@ void rpc_cancel(struct rpc *r, struct rpc_call *c)
 
 /* ---- set-up ------------------------------------------------------------------------------------------------------ */
 
+static uint64_t asked_by; /* map's version; 0: it does not matter */
+
 static struct gather gather_of(uint32_t node)
 {
-	return (struct gather){t, node, nodes[node].serve, NULL, &nodes[node], nodes[node].progress};
+	return (struct gather){t, node, nodes[node].serve, NULL, &nodes[node], nodes[node].progress, asked_by};
 }
 
 static struct topology *make_topology(unsigned replicas)
@@ -503,7 +533,7 @@ START_TEST(a_leader_that_is_not_confirmed_answers_nothing)
 	wanted.limit = 10;
 	rows_spec_encode(&wanted, &spec);
 	lead(2, 3); /* node 1's loop knows, its readers may not */
-	ck_assert_int_eq(serve_query(nodes[1].serve, 0, true, bytes_of(spec.data, spec.len), &rows, &more, &age, &why),
+	ck_assert_int_eq(serve_query(nodes[1].serve, 0, true, bytes_of(spec.data, spec.len), 0, &rows, &more, &age, &why),
 	    VERDICT_UNAVAILABLE);
 	ck_assert_ptr_eq(why, serve_not_leader);
 	uint64_t index;
@@ -560,6 +590,54 @@ START_TEST(stopping_ends_the_search_for_a_leader)
 	progress_stop(nodes[0].progress);
 	ck_assert(!ask_page(0, true, &page));
 	ck_assert_int_eq(last_rc, WEIR_ECLOSED);
+}
+END_TEST
+
+/* Which version of a stream answers may be another matter by a later map. */
+START_TEST(what_was_asked_by_an_earlier_map_is_refused)
+{
+	struct answer_page page;
+	lead(1, 2);
+	map_step = 2;
+	commit_steps(5);
+	for (uint32_t node = 0; node < 2; node++) {
+		asked_by = MAP_VERSION - 1;
+		ck_assert(!ask_page(node, true, &page));
+		ck_assert_int_eq(last_rc, WEIR_EVERSION);
+		ck_assert_msg(ask_page(2, false, &page), "%s", reason); /* it may be stale */
+		asked_by = MAP_VERSION;
+		ck_assert_msg(ask_page(node, true, &page), "%s", reason);
+		ck_assert_uint_eq(page.rows, 2);
+		asked_by = 0;
+		ck_assert_msg(ask_page(node, true, &page), "%s", reason);
+	}
+}
+END_TEST
+
+START_TEST(a_leader_that_does_not_know_the_stream_yet_is_asked_again)
+{
+	struct answer_page page;
+	struct buf text = {0}, errors = {0};
+	struct topology *other;
+	lead(1, 2);
+	commit_steps(2);
+	for (int unknown = 0; unknown < 2; unknown++) { /* the stream, or its version */
+		buf_clear(&text);
+		buf_put(&text, t->text, t->text_len);
+		char *place = strstr(buf_cstr(&text), unknown ? "name: s," : "by: [a]");
+		ck_assert_ptr_nonnull(place);
+		place[unknown ? 6 : 5] = 'z';
+		ck_assert_int_eq(topology_parse("t.yaml", text.data, text.len, &other, &errors), 0);
+		behind = other;
+		behind_for = 3;
+		nodes[1].asked = 0;
+		ck_assert_msg(ask_page(0, true, &page), "%s", reason);
+		ck_assert_uint_eq(page.rows, 1);
+		ck_assert_uint_ge(nodes[1].asked, 2);
+		topology_free(other);
+	}
+	buf_free(&text);
+	buf_free(&errors);
 }
 END_TEST
 
@@ -743,6 +821,24 @@ START_TEST(only_a_leader_tells_rows)
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), WEIR_ENOTLEADER); /* at once: it is asked again later */
 	ck_assert(!index && !n && !told.count);
 	buf_free(&rows);
+}
+END_TEST
+
+/* Which windows are whose it does not know: it would pass them over. */
+START_TEST(a_leader_whose_map_is_behind_tells_nothing_yet)
+{
+	struct told told = {0};
+	uint64_t index = 0;
+	uint32_t n = 0;
+	map_step = 2;
+	commit_steps(5);
+	lead(1, 2);
+	t->map_version = MAP_VERSION - 1;
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), WEIR_ENOTLEADER);
+	ck_assert(!index && !n && !told.count);
+	t->map_version = MAP_VERSION;
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
+	ck_assert_uint_eq(told.count, 1);
 }
 END_TEST
 
@@ -930,6 +1026,9 @@ int main(void)
 	tcase_add_test(three, a_leader_that_is_not_confirmed_answers_nothing);
 	tcase_add_test(three, where_no_leader_can_come_nobody_waits_for_one);
 	tcase_add_test(three, an_election_is_waited_for);
+	tcase_add_test(three, what_was_asked_by_an_earlier_map_is_refused);
+	tcase_add_test(three, a_leader_that_does_not_know_the_stream_yet_is_asked_again);
+	tcase_add_test(three, a_leader_whose_map_is_behind_tells_nothing_yet);
 	tcase_add_test(three, stopping_ends_the_search_for_a_leader);
 	tcase_add_test(three, what_may_be_stale_is_read_here_and_says_how_old);
 	tcase_add_test(three, an_empty_replica_says_nothing_and_another_is_asked);

@@ -180,6 +180,7 @@ static struct msg sample(enum msg_type type)
 		m.query.shard = 2;
 		m.query.linearizable = true;
 		m.query.spec = BLOB;
+		m.query.map_version = 77;
 		break;
 	case MSG_QUERY_REPLY:
 		m.query_reply.shard = 2;
@@ -402,7 +403,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		BYT(snapshot_reply.records), NUM(snapshot_reply.last), STR(snapshot_reply.reason);
 		break;
 	case MSG_QUERY:
-		NUM(query.shard), NUM(query.linearizable), BYT(query.spec);
+		NUM(query.shard), NUM(query.linearizable), BYT(query.spec), NUM(query.map_version);
 		break;
 	case MSG_QUERY_REPLY:
 		NUM(query_reply.shard), NUM(query_reply.verdict), BYT(query_reply.rows), NUM(query_reply.more);
