@@ -59,6 +59,56 @@ class States(unittest.TestCase):
             for row in c.query("cloud-3", "s", to=(T0 // NS + 10))["rows"]:
                 self.assertEqual((row["state"], row["edges"]["missing"], row["edges"]["contributed"]), ("final", [], 2))
 
+    def test_a_returner_with_days_of_backlog(self):
+        """Five days close without it; it comes with them in its spool, more is measured meanwhile, and the meta leader dies."""
+        days, step_s, hour = 5, 20, 3600 * NS
+        edges = {e: tcp_edge(flush="200ms", idle_after="1h") for e in ("edge-1", "edge-2")}
+        old = {e: [line(e, i % 9, i * step_s) for i in range(days * 86400 // step_s)] for e in edges}
+        new = {e: [line(e, i % 5, days * 86400 + i * step_s) for i in range(720)] for e in edges}
+        with Cluster(edges=edges, streams=[stream(window="1h")], cluster={"partitioned_after": "2s"}) as c:
+            c.start()
+            for e in edges:
+                send(c.tcp[e], old[e][:1])
+            c.wait_count("cloud-1", "s", 2)
+            c.edges["edge-2"].kill()
+            send(c.tcp["edge-1"], old["edge-1"][1:])
+            end = (T0 + days * 24 * hour) // hour * hour
+
+            def closed_alone():
+                rows = [r for r in c.query("cloud-2", "s", to=end // NS)["rows"] if r["group"]["k"] == "edge-1"]
+                return len(rows) == days * 24 and all(r["state"] == "provisional" for r in rows) and rows
+            alone = wait_for("days close without it", closed_alone)
+            self.assertEqual({tuple(r["edges"]["missing"]) for r in alone}, {("edge-2",)})
+            for d in c.clouds.values():
+                self.assertEqual(d.stop(), 0)
+            c.edges["edge-2"].start()
+            c.wait_healthy("edge-2")
+            send(c.tcp["edge-2"], old["edge-2"][1:])
+            # It counts anew from its start: the first reading was before.
+            wait_for("all is in its spool", lambda: edge_ledger(c, "edge-2")["accepted"] >= len(old["edge-2"]) - 1)
+            for d in c.clouds.values():
+                d.start()
+            c.wait_ready()
+            leader = c.api("cloud-1", "cluster")["meta"]["leader"]
+            for e in edges:
+                send(c.tcp[e], new[e])
+            c.clouds[leader].kill()
+            other = next(n for n in c.cloud_names if n != leader)
+            lines = [x for e in edges for x in old[e] + new[e]]
+            c.wait_count(other, "s", len(lines))
+            c.clouds[leader].start()
+            c.wait_ready()
+            expected = oracle_windows(parse_simple_lines("".join(lines)), ["k"], hour)
+            closed = {k: v for k, v in expected.items() if k[0] < end}
+
+            def final():
+                rows = c.query(other, "s", to=end // NS, state="final")["rows"]
+                return rows if len(rows) == len(closed) else None
+            rows = wait_for("all those days to be final", final)
+            for node in c.cloud_names:
+                assert_rows(c.query(node, "s", to=end // NS)["rows"], closed, ["k"], hour, ["count", "sum", "first", "last"])
+            self.assertEqual({tuple(r["edges"]["missing"]) for r in rows}, {()})
+
     def test_one_silent_edge_that_never_came(self):
         edges = {"edge-1": tcp_edge(idle_after="1h"), "edge-2": tcp_edge()}
         with Cluster(edges=edges, streams=[stream()], cluster={"partitioned_after": "2s"}) as c:
