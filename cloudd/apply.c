@@ -6,6 +6,7 @@
 
 #include "cloudd/map_apply.h"
 #include "cloudd/meta_apply.h"
+#include "cloudd/retire.h"
 #include "cloudd/shard.h"
 #include "cloudd/shard_apply.h"
 #include "cloudd/snapshot.h"
@@ -302,7 +303,7 @@ static void tell_shard(const struct group *g, struct apply_result *res)
 		return;
 	res->meta_index = g->shard->meta_index;
 	res->map_version = g->ref ? topology_of_ref(g->ref)->map_version : 0;
-	res->more = sweep_pending(g->shard);
+	res->more = sweep_pending(g->shard) || retire_pending(g->shard);
 	res->dirty = sweep_dirty(g->shard);
 }
 
@@ -329,6 +330,8 @@ static int shard_take_map(struct apply *a, struct group *g, const struct entry *
 	uint32_t number = g->shard->number;
 	rc = shard_leave_map(g->shard, topology_of_ref(ref));
 	if (!rc)
+		rc = retire_dropped(g->shard, topology_of_ref(ref));
+	if (!rc)
 		rc = map_record_put(&g->state, e->map.map);
 	unload(a, g);
 	g->ref = ref;
@@ -354,6 +357,8 @@ static int apply_to_shard(struct apply *a, struct group *g, const struct entry *
 		return rc;
 	if (stream)
 		rc = sweep_stream(g->shard, stream, &sweep);
+	if (!rc && (stream || e->kind == ENTRY_SWEEP))
+		rc = retire_turn(g->shard, &sweep);
 	g->head.meta_index = g->shard->meta_index;
 	tell_shard(g, res);
 	res->more = res->more || sweep.stopped;

@@ -56,16 +56,19 @@ static int reading_open(const struct topology *t, struct kv_txn *txn, uint32_t s
 	*ret = (struct reading){.topology = t, .stream = stream, .txn = txn, .db = STATE_DB_GROUP(shard + 1),
 	    .grid = window_grid_of(stream), .own_window = true, .own_by = true};
 	partial_spec_of(stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &ret->spec);
+	struct shard_age age = {.close_ns = WATERMARK_NONE};
 	int rc = state_readable(txn, ret->db);
 	if (!rc)
 		rc = shard_read_id(txn, ret->db, bytes_of(stream->name, strlen(stream->name)), stream->version, &ret->id);
 	if (!rc)
 		rc = shard_read_floors(txn, ret->db, ret->id, &ret->floors);
 	if (!rc)
+		rc = shard_read_age(txn, ret->db, ret->id, &age);
+	if (!rc)
 		rc = shard_read_advance(txn, ret->db, ret->id, &ret->advance);
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
-	window_levels_at(stream, close_of(ret), &ret->levels);
+	window_levels_at(stream, shard_later_ns(close_of(ret), &age), &ret->levels);
 	window_levels_raise(&ret->levels, &ret->floors);
 	return 0;
 }

@@ -6,10 +6,6 @@
 #include "cloudd/shard_apply.h"
 #include "common/err.h"
 
-#define SUB_ADVANCE 0
-#define SUB_SWEEP 1
-#define SUB_FLOORS 2
-
 static void advance_key(struct state_key *k, uint32_t id, uint8_t sub)
 {
 	state_key_id(k, STATE_ADVANCE, id);
@@ -26,7 +22,7 @@ static void put_counts(const struct shard_counts *c, struct buf *out)
 		buf_varint(out, all[i]);
 }
 
-static int get_counts(struct bytes value, struct shard_counts *ret)
+int shard_counts_decode(struct bytes value, struct shard_counts *ret)
 {
 	struct rd r = rd_init(value.p, value.n);
 	struct shard_counts c = {0};
@@ -81,7 +77,7 @@ static bool sweep_times_ok(const struct shard_sweep *s)
 	return true;
 }
 
-static int get_sweep(struct bytes value, struct shard_sweep *ret)
+int shard_sweep_decode(struct bytes value, struct shard_sweep *ret)
 {
 	struct rd r = rd_init(value.p, value.n);
 	struct shard_sweep s = {0};
@@ -183,14 +179,14 @@ int shard_read_counts_of(struct kv_txn *txn, unsigned db, uint32_t id, struct sh
 	struct bytes value;
 	state_key_id(&k, STATE_COUNTS, id);
 	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	return rc ? rc : get_counts(value, ret);
+	return rc ? rc : shard_counts_decode(value, ret);
 }
 
 int shard_read_advance(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_advance *ret)
 {
 	struct state_key k;
 	struct bytes value;
-	advance_key(&k, id, SUB_ADVANCE);
+	advance_key(&k, id, SHARD_ADVANCE_CLOSE);
 	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
 	return rc ? rc : shard_advance_decode(value, ret);
 }
@@ -199,20 +195,13 @@ int shard_read_sweep(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_
 {
 	struct state_key k;
 	struct bytes value;
-	advance_key(&k, id, SUB_SWEEP);
+	advance_key(&k, id, SHARD_ADVANCE_SWEEP);
 	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	return rc ? rc : get_sweep(value, ret);
+	return rc ? rc : shard_sweep_decode(value, ret);
 }
 
-int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret)
+int shard_floors_decode(struct bytes value, struct window_floors *ret)
 {
-	struct state_key k;
-	struct bytes value;
-	*ret = (struct window_floors){0};
-	advance_key(&k, id, SUB_FLOORS);
-	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	if (rc)
-		return rc == WEIR_ENOTFOUND ? 0 : rc;
 	struct rd r = rd_init(value.p, value.n);
 	struct window_floors f = {.count = (unsigned)rd_varint_max(&r, LEVELS_MAX)};
 	for (unsigned i = 0; i < f.count; i++) {
@@ -226,9 +215,58 @@ int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct windo
 	return 0;
 }
 
+int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret)
+{
+	struct state_key k;
+	struct bytes value;
+	*ret = (struct window_floors){0};
+	advance_key(&k, id, SHARD_ADVANCE_FLOORS);
+	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
+	if (rc)
+		return rc == WEIR_ENOTFOUND ? 0 : rc;
+	return shard_floors_decode(value, ret);
+}
+
+int shard_age_decode(struct bytes value, struct shard_age *ret)
+{
+	struct rd r = rd_init(value.p, value.n);
+	struct shard_age a;
+	a.close_ns = rd_svarint(&r);
+	a.at_ns = rd_svarint(&r);
+	if (rd_finish(&r) || window_time(a.close_ns) != a.close_ns || a.at_ns < 0)
+		return WEIR_ECORRUPT;
+	*ret = a;
+	return 0;
+}
+
+int shard_read_age(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_age *ret)
+{
+	struct state_key k;
+	struct bytes value;
+	*ret = (struct shard_age){.close_ns = WATERMARK_NONE};
+	advance_key(&k, id, SHARD_ADVANCE_AGE);
+	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
+	if (rc)
+		return rc == WEIR_ENOTFOUND ? 0 : rc;
+	return shard_age_decode(value, ret);
+}
+
 static int absent_is_fine(int rc)
 {
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
+}
+
+static int load_dropped(struct shard *sh)
+{
+	struct state_key k;
+	struct bytes value;
+	advance_key(&k, 0, SHARD_ADVANCE_DROPPED);
+	int rc = state_get(sh->state, &k, &value);
+	if (rc)
+		return absent_is_fine(rc);
+	struct rd r = rd_init(value.p, value.n);
+	sh->dropped_id = rd_u32(&r);
+	return rd_finish(&r) ? WEIR_ECORRUPT : 0;
 }
 
 static int load_stream(struct shard *sh, struct shard_stream *s)
@@ -245,13 +283,15 @@ static int load_stream(struct shard *sh, struct shard_stream *s)
 		rc = absent_is_fine(shard_read_sweep(txn, db, s->id, &s->sweep));
 	if (!rc && s->id)
 		rc = shard_read_floors(txn, db, s->id, &s->floors);
+	if (!rc && s->id)
+		rc = shard_read_age(txn, db, s->id, &s->age);
 	shard_set_levels(s);
 	return rc;
 }
 
 void shard_set_levels(struct shard_stream *s)
 {
-	window_levels_at(s->conf, shard_close_ns(s), &s->levels);
+	window_levels_at(s->conf, shard_kept_ns(s), &s->levels);
 	window_levels_raise(&s->levels, &s->floors);
 }
 
@@ -277,6 +317,21 @@ static int load_next_id(struct shard *sh)
 	return absent_is_fine(rc);
 }
 
+/* Versions of a name lie side by side: map.h. */
+static void join_versions(struct shard *sh)
+{
+	for (size_t first = 0, end; first < sh->stream_count; first = end) {
+		for (end = first + 1; end < sh->stream_count; end++) {
+			if (strcmp(sh->streams[end].conf->name, sh->streams[first].conf->name) != 0)
+				break;
+		}
+		for (size_t i = first; i < end; i++) {
+			sh->streams[i].first = first;
+			sh->streams[i].end = end;
+		}
+	}
+}
+
 int shard_load(const struct topology *t, uint32_t number, uint64_t meta_index, struct state *state,
     struct shard **ret_shard)
 {
@@ -288,14 +343,19 @@ int shard_load(const struct topology *t, uint32_t number, uint64_t meta_index, s
 	sh->stream_count = t->stream_count;
 	sh->streams = xcalloc(t->stream_count, sizeof(*sh->streams));
 	int rc = load_next_id(sh);
+	if (!rc)
+		rc = load_dropped(sh);
 	for (size_t i = 0; i < sh->stream_count && !rc; i++) {
 		struct shard_stream *s = &sh->streams[i];
 		s->conf = &t->streams[i];
 		partial_spec_of(s->conf, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &s->spec);
 		s->grid = window_grid_of(s->conf);
 		s->sweep = first_sweep();
+		s->age.close_ns = WATERMARK_NONE;
 		rc = load_stream(sh, s);
 	}
+	if (!rc)
+		join_versions(sh);
 	if (rc) {
 		shard_free(sh);
 		return rc;
@@ -328,7 +388,7 @@ static int write_stream(struct shard *sh, struct shard_stream *s)
 		rc = state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
 	}
 	if (!rc && s->sweep_changed) {
-		advance_key(&k, s->id, SUB_SWEEP);
+		advance_key(&k, s->id, SHARD_ADVANCE_SWEEP);
 		buf_clear(&sh->value);
 		put_sweep(&s->sweep, &sh->value);
 		rc = state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
@@ -336,6 +396,45 @@ static int write_stream(struct shard *sh, struct shard_stream *s)
 	if (!rc)
 		s->counts_changed = s->sweep_changed = false;
 	return rc;
+}
+
+int shard_set_age(struct shard *sh, struct shard_stream *s, const struct shard_age *age)
+{
+	struct state_key k;
+	advance_key(&k, s->id, SHARD_ADVANCE_AGE);
+	buf_clear(&sh->value);
+	buf_svarint(&sh->value, age->close_ns);
+	buf_svarint(&sh->value, age->at_ns);
+	int rc = state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
+	s->age = *age;
+	shard_set_levels(s);
+	return rc;
+}
+
+int shard_set_dropped(struct shard *sh, uint32_t id)
+{
+	struct state_key k;
+	sh->dropped_id = id;
+	advance_key(&k, 0, SHARD_ADVANCE_DROPPED);
+	if (!id)
+		return state_del(sh->state, &k);
+	buf_clear(&sh->value);
+	buf_u32(&sh->value, id);
+	return state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
+}
+
+int shard_clear_counts(struct shard *sh, uint32_t id)
+{
+	struct shard_counts c;
+	struct state_key k;
+	int rc = shard_read_counts_of(sh->state->txn, sh->state->db, id, &c);
+	if (rc || (!c.groups && !c.dirty))
+		return absent_is_fine(rc);
+	c.groups = c.dirty = 0;
+	state_key_id(&k, STATE_COUNTS, id);
+	buf_clear(&sh->value);
+	put_counts(&c, &sh->value);
+	return state_put(sh->state, &k, bytes_of(sh->value.data, sh->value.len));
 }
 
 int shard_flush(struct shard *sh)
@@ -386,7 +485,7 @@ static int keep_floors(struct shard *sh, struct shard_stream *s, const struct st
 	window_floors_of(&s->levels, next, &s->floors);
 	s->sweep.kept_close_ns = WATERMARK_NONE; /* there may be more to delete, or less */
 	s->sweep_changed = true;
-	advance_key(&k, s->id, SUB_FLOORS);
+	advance_key(&k, s->id, SHARD_ADVANCE_FLOORS);
 	buf_clear(&sh->value);
 	buf_varint(&sh->value, s->floors.count);
 	for (unsigned i = 0; i < s->floors.count; i++)

@@ -21,6 +21,15 @@
  * wild, are counted together under id 0. */
 #define SHARD_STREAM_IDS_MAX 4096
 
+/* Records of STATE_ADVANCE: id, and one of these. */
+enum shard_advance_record {
+	SHARD_ADVANCE_CLOSE,
+	SHARD_ADVANCE_SWEEP,
+	SHARD_ADVANCE_FLOORS,
+	SHARD_ADVANCE_AGE,
+	SHARD_ADVANCE_DROPPED /* of id 0 only */
+};
+
 /* STATE_COUNTS. Readings: received = merged + the three dropped. */
 struct shard_counts {
 	uint64_t received, merged, partials;
@@ -62,14 +71,22 @@ struct shard_sweep {
 	int64_t clock_at_ns;                  /* the time of the entry that moved it last */
 };
 
+/* STATE_ADVANCE, id, 3: of a version that is RETIRED (cloudd/retire): its data are kept as if close were here. */
+struct shard_age {
+	int64_t close_ns; /* WATERMARK_NONE: not begun; never falls */
+	int64_t at_ns;    /* the time of the entry that moved it last by the log's clock; 0: none did */
+};
+
 struct shard_stream {
 	const struct stream_conf *conf;
+	size_t first, end; /* all versions of its name, itself included, are streams[first .. end) of the shard */
 	struct partial_spec spec;
 	struct window_grid grid;
 	uint32_t id; /* 0: none yet */
 	struct shard_counts counts;
 	struct shard_advance advance;
-	struct window_levels levels; /* at the advance's close, and no lower than floors */
+	struct shard_age age;
+	struct window_levels levels; /* as of shard_kept_ns(), and no lower than floors */
 	struct window_floors floors;
 	struct shard_sweep sweep;
 	bool counts_changed, sweep_changed;
@@ -82,6 +99,7 @@ struct shard {
 	uint32_t number;
 	uint64_t meta_index; /* of the last advance taken */
 	uint32_t next_id;
+	uint32_t dropped_id; /* STATE_ADVANCE, 0, 4: cloudd/retire has come so far with what dropped versions left; 0: nothing to do */
 	struct shard_stream *streams; /* as the topology's */
 	size_t stream_count;
 	/* scratch, kept to save allocations */
@@ -101,8 +119,14 @@ bool shard_takes(const struct shard *sh, uint64_t meta_index, uint64_t after);
 /* Before the shard is loaded again by another map: what is in memory is written, for a window or a retain that changes; edges that
  * are no more are fenced. */
 int shard_leave_map(struct shard *sh, const struct topology *next);
-/* The levels of the stream as of its close. */
+/* The levels of the stream as of shard_kept_ns(). */
 void shard_set_levels(struct shard_stream *s);
+/* Writes it, and goes by it. */
+int shard_set_age(struct shard *sh, struct shard_stream *s, const struct shard_age *age);
+/* 0: done. */
+int shard_set_dropped(struct shard *sh, uint32_t id);
+/* The records of a version are gone, but for its counts: of groups and dirty windows it has none. */
+int shard_clear_counts(struct shard *sh, uint32_t id);
 /* Gives the stream its id if it has none. */
 int shard_stream_name(struct shard *sh, struct shard_stream *s);
 /* Counts readings of a stream that the topology does not know. */
@@ -115,6 +139,15 @@ static inline int64_t shard_final_ns(const struct shard_stream *s)
 {
 	return s->advance.meta_index ? s->advance.close.final_ns : WATERMARK_NONE;
 }
+/* What is kept of a stream is judged against this. */
+static inline int64_t shard_later_ns(int64_t close_ns, const struct shard_age *age)
+{
+	return close_ns > age->close_ns ? close_ns : age->close_ns;
+}
+static inline int64_t shard_kept_ns(const struct shard_stream *s)
+{
+	return shard_later_ns(shard_close_ns(s), &s->age);
+}
 
 /* Records, for readers on other threads too: in any transaction. WEIR_ENOTFOUND, WEIR_ECORRUPT, WEIR_EIO. */
 int shard_read_id(struct kv_txn *txn, unsigned db, struct bytes name, uint32_t version, uint32_t *ret_id);
@@ -123,6 +156,13 @@ int shard_read_advance(struct kv_txn *txn, unsigned db, uint32_t id, struct shar
 int shard_read_sweep(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_sweep *ret);
 /* STATE_ADVANCE, id, 2: none is fine. */
 int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret);
+/* STATE_ADVANCE, id, 3: none is fine. */
+int shard_read_age(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_age *ret);
+/* The values of these; WEIR_ECORRUPT. */
+int shard_counts_decode(struct bytes value, struct shard_counts *ret);
+int shard_sweep_decode(struct bytes value, struct shard_sweep *ret);
+int shard_floors_decode(struct bytes value, struct window_floors *ret);
+int shard_age_decode(struct bytes value, struct shard_age *ret);
 /* STATE_STREAM's value. */
 int shard_stream_decode(struct bytes value, struct bytes *ret_name, uint32_t *ret_version);
 

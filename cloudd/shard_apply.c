@@ -422,7 +422,7 @@ static int write_advance(struct shard *sh, struct shard_stream *s, uint64_t meta
 {
 	struct state_key k;
 	state_key_id(&k, STATE_ADVANCE, s->id);
-	state_key_u8(&k, 0);
+	state_key_u8(&k, SHARD_ADVANCE_CLOSE);
 	buf_clear(&sh->value);
 	buf_varint(&sh->value, meta_index);
 	entry_close_encode(c, &sh->value);

@@ -23,7 +23,8 @@ enum state_table {
 	STATE_PARTIAL = 'p',   /* id, level, slice start, group -> partial */
 	STATE_GROUP = 'g',     /* id, group -> start of its latest partial */
 	STATE_COUNTS = 'c',    /* id -> the ledger */
-	STATE_ADVANCE = 'w',   /* id, 0 -> last advance; id, 1 -> the sweep's cursors; id, 2 -> floors of an earlier configuration */
+	STATE_ADVANCE = 'w',   /* id, 0 -> last advance; id, 1 -> the sweep's cursors; id, 2 -> floors of an earlier configuration;
+	                        * id, 3 -> how old a RETIRED version is taken to be; 0, 4 -> the id that retiring has come to */
 	STATE_INTERVAL = 'i',  /* id, interval end -> completeness */
 	STATE_DIRTY = 'd',     /* id, level, slice start, group -> close and entry index when it was marked */
 	STATE_REVISION = 'r',  /* id, window start, group -> revision, entry index when it was raised */

@@ -603,7 +603,7 @@ static bool same_floors(const struct shard_stream *s)
 static int sweep_kept(struct sweep *w)
 {
 	struct shard_sweep *c = &w->s->sweep;
-	int64_t close = shard_close_ns(w->s);
+	int64_t close = shard_kept_ns(w->s);
 	if (c->kept_close_ns == close && !c->in_groups)
 		return DONE;
 	int rc = DONE;
@@ -659,7 +659,7 @@ bool sweep_pending(const struct shard *sh)
 {
 	for (size_t i = 0; i < sh->stream_count; i++) {
 		const struct shard_stream *s = &sh->streams[i];
-		if (is_swept(s) && (!closing_is_done(s) || s->sweep.kept_close_ns != shard_close_ns(s) || s->sweep.in_groups))
+		if (is_swept(s) && (!closing_is_done(s) || s->sweep.kept_close_ns != shard_kept_ns(s) || s->sweep.in_groups))
 			return true;
 	}
 	return false;

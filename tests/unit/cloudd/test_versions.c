@@ -418,6 +418,234 @@ START_TEST(a_rollup_that_is_added_begins_with_a_whole_period)
 }
 END_TEST
 
+/* ---- retention of what is not in force ---------------------------------------------------------------------- */
+
+static const enum state_table left[] = {STATE_PARTIAL, STATE_GROUP, STATE_DIRTY, STATE_REVISION, STATE_INTERVAL, STATE_ADVANCE};
+
+static uint64_t records(uint32_t id, enum state_table table)
+{
+	struct kv_txn *txn;
+	struct kv_cursor *c;
+	struct state_key prefix;
+	struct bytes key, value, rest;
+	uint64_t n = 0;
+	kit_commit(&k);
+	state_key_id(&prefix, table, id);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(kv_cursor_open(txn, STATE_DB_GROUP(1), &c), 0);
+	int rc = kv_cursor_seek(c, state_key_bytes(&prefix), &key, &value);
+	for (; !rc && state_key_rest(key, &prefix, &rest); rc = kv_cursor_next(c, &key, &value))
+		n++;
+	kv_cursor_close(c);
+	kv_abort(txn);
+	return n;
+}
+
+static struct shard_stream_counts sums;
+
+static void add_counts(void *arg, const struct shard_stream_counts *c)
+{
+	(void)arg;
+	sums.received += c->received;
+	sums.merged += c->merged;
+	sums.groups += c->groups;
+	sums.dropped_beyond_retain += c->dropped_beyond_retain;
+}
+
+static void sum_counts(void)
+{
+	struct kv_txn *txn;
+	kit_commit(&k);
+	sums = (struct shard_stream_counts){0};
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(shard_read_counts(txn, 1, add_counts, NULL), 0);
+	kv_abort(txn);
+}
+
+/* Version 0 is retired, and has slices of 10 s in [0, 60), of two groups; version 1 is in force from 40 on. */
+static void retire_the_first(void)
+{
+	take_map();
+	feed(0, A, 0, 60);
+	feed(0, kit_group(1, "b"), 0, 60);
+	close_to(0, 20);
+	change_to(HEAD(E123) S2);
+	feed(1, XA, 20, 60);
+	cut_at(40);
+	close_to(0, 60);
+	close_to(1, 60);
+	feed(0, A, 0, 20); /* late: revisions */
+	kit_sweep_all(&k);
+	ck_assert_int_eq(map_retire(&map, "s", version(0)->version), 0);
+	take_map();
+	kit_sweep_all(&k);
+	ck_assert_int_eq(version(0)->phase, STREAM_RETIRED);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 12);
+}
+
+START_TEST(what_a_retired_version_has_is_kept_for_retain_behind_the_stream)
+{
+	retire_the_first();
+	close_to(1, 300); /* retain is 5 m */
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 12);
+	close_to(1, 320);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 8);
+	sum_counts();
+	uint64_t before = sums.dropped_beyond_retain;
+	feed(0, A, 10, 30); /* one slice beyond, one within */
+	sum_counts();
+	ck_assert_uint_eq(sums.dropped_beyond_retain, before + 1);
+	close_to(1, 325); /* a slice is the least step */
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 8);
+	kit_reopen(&k);
+	close_to(1, 330);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 6);
+	close_to(1, 1000);
+	kit_sweep_all(&k);
+	for (size_t i = 0; i + 1 < sizeof(left) / sizeof(left[0]); i++)
+		ck_assert_msg(!records(1, left[i]), "%c", left[i]);
+}
+END_TEST
+
+/* What a reader says is kept is what the shard keeps. */
+START_TEST(a_query_goes_by_the_age_of_a_retired_version)
+{
+	retire_the_first();
+	close_to(1, 320);
+	struct rows_spec spec = kit_spec(&k, "s");
+	spec.version = version(0)->version;
+	spec.size_ns = spec.advance_ns = 10 * SEC;
+	spec.by_count = 1;
+	spec.by[0] = 0;
+	struct kv_txn *txn;
+	struct buf rows = {0};
+	struct rows_reader *r;
+	struct row *row;
+	struct partial_spec ps;
+	bool more;
+	kit_commit(&k);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(result_query(k.t, txn, 0, version(0), &spec, INT64_MAX, &rows, &more), 0);
+	kv_abort(txn);
+	partial_spec_of(version(0), topology_distinct_seed(k.t), PARTIAL_QUANTILE_CAP_CLOUD, &ps);
+	ck_assert_int_eq(rows_reader_open(bytes_of(rows.data, rows.len), &ps, &r), 0);
+	ck_assert_int_eq(rows_reader_next(r, &row), 1);
+	ck_assert_int_eq(row->start_ns, 20 * SEC);
+	rows_reader_close(r);
+	buf_free(&rows);
+}
+END_TEST
+
+/* An advance of the other stream, so much later by its proposer's clock. */
+static void pass(int64_t *now_s, int64_t seconds)
+{
+	size_t other = k.t->stream_count - 1;
+	*now_s += seconds;
+	k.time_ns = *now_s * SEC;
+	ck_assert_str_eq(version(other)->name, "other");
+	const struct stream_conf *s = version(other);
+	struct entry e = {.kind = ENTRY_ADVANCE, .time_ns = k.time_ns, .advance = {k.meta_index + 1, k.meta_index,
+	    {bytes_of(s->name, strlen(s->name)), s->version, *now_s * SEC, *now_s * SEC, 0, 0, NULL}}};
+	k.meta_index++;
+	(void)kit_apply(&k, 1, &e);
+	kit_sweep_all(&k);
+}
+
+#define OTHER "  - {name: other, from: {measurement: m, field: g}, lateness: 0s, by: [t], window: 10s, compute: [count], retain: 1h}\n"
+
+START_TEST(what_a_removed_stream_has_is_kept_for_retain_of_the_logs_time)
+{
+	int64_t now_s = 1400000000; /* years from what the stream's readings say */
+	take_map();
+	change_to(HEAD(E123) S1 OTHER);
+	feed(0, A, 0, 60);
+	close_to(0, 60);
+	change_to(HEAD(E123) OTHER);
+	ck_assert_int_eq(version(0)->phase, STREAM_ENDED);
+	pass(&now_s, 1);
+	pass(&now_s, 1000000); /* it may have late readings still */
+	ck_assert_int_eq(map_retire(&map, "s", version(0)->version), 0);
+	take_map();
+	pass(&now_s, 1000000); /* begins */
+	for (int i = 0; i < 4; i++)
+		pass(&now_s, 60);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 6); /* 240 s of 300 */
+	pass(&now_s, 59); /* not yet worth a step */
+	kit_commit(&k);
+	kit_reopen(&k);
+	pass(&now_s, -5000); /* another leader's clock, which is slow; and is set right */
+	pass(&now_s, 10);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 6);
+	pass(&now_s, 1000000); /* a jump is a step of 120 s at most: 360 s */
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 0);
+	ck_assert_uint_eq(records(1, STATE_GROUP), 0);
+}
+END_TEST
+
+START_TEST(a_removed_stream_that_never_closed_goes_by_what_it_has)
+{
+	int64_t now_s = 1400000000;
+	take_map();
+	change_to(HEAD(E123) S1 OTHER);
+	feed(0, A, 1000, 1060);
+	change_to(HEAD(E123) OTHER);
+	ck_assert_int_eq(map_retire(&map, "s", version(0)->version), 0);
+	take_map();
+	for (int i = 0; i < 5; i++)
+		pass(&now_s, 60);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 6);
+	pass(&now_s, 60); /* 300 s after the end of its latest slice */
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 0);
+	kit_reopen(&k);
+}
+END_TEST
+
+/* As the map does at MAP_VERSIONS_MAX. */
+static void drop_from_map(size_t at)
+{
+	free(map.streams[at].name);
+	free(map.streams[at].definition);
+	map.stream_count--;
+	memmove(&map.streams[at], &map.streams[at + 1], (map.stream_count - at) * sizeof(*map.streams));
+	map.version++;
+}
+
+START_TEST(of_a_version_that_the_map_drops_only_its_counts_stay)
+{
+	retire_the_first();
+	uint32_t number = version(0)->version;
+	sum_counts();
+	uint64_t received = sums.received, groups = sums.groups;
+	drop_from_map(0);
+	take_map();
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 12); /* not in the map's own entry */
+	(void)kit_sweep(&k);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 5); /* in pieces */
+	kit_commit(&k);
+	kit_reopen(&k);
+	struct apply_result res;
+	ck_assert_int_eq(apply_noop(k.a, 1, ++k.index[1], 1, &res), 0);
+	ck_assert(res.more); /* a new leader goes on */
+	kit_sweep_all(&k);
+	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++)
+		ck_assert_msg(!records(1, left[i]), "%c", left[i]);
+	ck_assert_uint_eq(records(1, STATE_STREAM), 1);
+	ck_assert_uint_eq(records(2, STATE_PARTIAL), 2); /* the others' are as they were */
+	sum_counts();
+	ck_assert_uint_eq(sums.received, received);
+	ck_assert_uint_eq(sums.groups, groups - 2);
+	/* Its number comes back: another id, and nothing of what was. */
+	change_to(HEAD(E123) S1);
+	ck_assert_uint_eq(version(0)->version, number);
+	ck_assert_int_eq(version(0)->phase, STREAM_PENDING);
+	feed(0, A, 60, 70);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 0);
+	ck_assert_uint_eq(records(3, STATE_PARTIAL), 1);
+	sum_counts();
+	ck_assert_uint_eq(sums.received, received + 1);
+}
+END_TEST
+
 START_TEST(an_edge_that_is_removed_is_fenced_and_may_come_back)
 {
 	take_map();
@@ -923,6 +1151,18 @@ static void next_map(int64_t now_s)
 	struct buf errors = {0};
 	struct cluster_map next;
 	const char *text = texts[any(4)];
+	for (size_t i = 0; i < map.stream_count; i++) {
+		if (map.streams[i].phase != STREAM_CLOSING || any(3))
+			continue;
+		ck_assert_int_eq(map_retire(&map, "s", map.streams[i].version), 0);
+		go_by();
+		return;
+	}
+	if (map.streams[0].phase == STREAM_RETIRED && !any(3)) {
+		drop_from_map(0);
+		go_by();
+		return;
+	}
 	if (last->phase == STREAM_PENDING && any(2)) {
 		ck_assert_int_eq(map_cut(&map, "s", last->version, now_s / 60 * 60 * SEC), 0);
 	} else if (!map_change(&map, text, strlen(text), &next, &changes, &errors)) {
@@ -1069,6 +1309,11 @@ int main(void)
 	tcase_add_test(c, groups_over_a_lowered_maximum_stay);
 	tcase_add_test(c, what_was_deleted_stays_so_when_more_is_to_be_kept);
 	tcase_add_test(c, a_rollup_that_is_added_begins_with_a_whole_period);
+	tcase_add_test(c, what_a_retired_version_has_is_kept_for_retain_behind_the_stream);
+	tcase_add_test(c, a_query_goes_by_the_age_of_a_retired_version);
+	tcase_add_test(c, what_a_removed_stream_has_is_kept_for_retain_of_the_logs_time);
+	tcase_add_test(c, a_removed_stream_that_never_closed_goes_by_what_it_has);
+	tcase_add_test(c, of_a_version_that_the_map_drops_only_its_counts_stay);
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
 	tcase_add_test(c, the_first_map_fences_no_edge_by_a_nodes_own_file);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
