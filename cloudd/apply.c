@@ -369,11 +369,13 @@ static int apply_raw(struct apply *a, struct group *g, uint32_t group, uint64_t 
     struct apply_result *res)
 {
 	struct entry e;
-	if (entry_decode(raw, &e)) {
+	int rc = entry_decode(raw, &e);
+	if (rc == WEIR_EVERSION)
+		return rc;
+	if (rc) {
 		skip(g, "the entry cannot be decoded", res);
 		return 0;
 	}
-	int rc = 0;
 	if (is_meta(e.kind) != (group == 0)) {
 		skip(g, "the entry is of another kind of group", res);
 	} else {

@@ -43,7 +43,7 @@ struct snapshot_head {
 struct apply_result {
 	uint32_t group;
 	uint64_t index;
-	enum entry_kind kind;  /* 0: undecodable, or not an entry of this group: skipped, counted */
+	enum entry_kind kind;  /* 0: damaged, or not an entry of this group: skipped, counted */
 	enum verdict verdict;  /* OPEN, BATCH, CLAIM, READMIT, those of the map; REFUSED where kind is 0 */
 	char *edge;
 	uint64_t epoch;        /* OPEN, BATCH: the shard's; CLAIM: granted, or stored where fenced */
@@ -69,7 +69,8 @@ void apply_close(struct apply *a); /* aborts an open transaction */
 /* Index and term of the last entry durably applied to a group (0: none). */
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
 /* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
- * later), WEIR_EIO, WEIR_EVERSION: a map that this program cannot read (stop), WEIR_ECORRUPT: a record that it needs does not read
+ * later), WEIR_EIO, WEIR_EVERSION: an entry, or a map, of a later program (abort; the group's entries end before this one until a
+ * program comes that knows it: to skip what others apply would part the replicas), WEIR_ECORRUPT: a record that it needs does not read
  * (abort: what the entry did so far must not stay; then apply_void or apply_skip). Wrong bytes inside an entry are never an error: the
  * result says. */
 int apply_entry(struct apply *a, uint32_t group, uint64_t index, uint64_t term, struct bytes raw,

@@ -89,7 +89,7 @@ static void begin_role(struct group *g)
 {
 	struct raft_status status;
 	raft_status(g->raft, &status);
-	if (g->damage || !status.leader_since || g->reported < status.leader_since)
+	if (g->damage || g->outdated.index || !status.leader_since || g->reported < status.leader_since)
 		return;
 	g->serving = true;
 	g->served_term = status.term;
@@ -100,7 +100,8 @@ static void begin_role(struct group *g)
 
 void group_touch(struct group *g)
 {
-	if (g->serving && (!raft_is_leader(g->raft) || raft_term(g->raft) != g->served_term || g->damage))
+	if (g->serving && (!raft_is_leader(g->raft) || raft_term(g->raft) != g->served_term || g->damage ||
+				  g->outdated.index))
 		end_role(g);
 	uint64_t leader = raft_leader(g->raft);
 	if (leader != g->leader_seen) {

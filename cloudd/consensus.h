@@ -207,6 +207,13 @@ void consensus_state_low(struct consensus *c, bool low);
  * Nothing happens where there is no other replica, or it is known. */
 void consensus_damaged(struct consensus *c, uint32_t group, const char *what);
 
+/* An entry of a later program than this one, where a group's entries end for this replica: to skip it would make another state of it than
+ * the others have. The log goes on, and votes; the state stays as it was before the entry, for who asks for a stale answer. */
+struct outdated {
+	uint64_t index;  /* 0: none */
+	uint8_t format, kind; /* enum entry_kind, as a later program has it; both 0: it needs something of a later program (the cluster map) */
+};
+
 /* As far as this replica knows. */
 struct group_status {
 	bool held;
@@ -222,6 +229,7 @@ struct group_status {
 	bool cut_off;            /* no majority of its places answers this node (likewise) */
 	uint32_t differs;        /* 1 + a node whose digest differs from this replica's (the node fills it in); 0: none known */
 	const char *damage;      /* why the state here was given up, until it is replaced; static; NULL: it was not */
+	struct outdated outdated; /* see there; index 0: it is not */
 	uint64_t fetched_bytes, fetch_total_bytes;
 	uint64_t committed, applied, durable; /* durable: in the state environment */
 	uint64_t last;           /* of the log */

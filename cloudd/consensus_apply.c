@@ -50,10 +50,17 @@ static void add_entry(struct group *g, struct apply_job *job, const struct raft_
 	g->handed = e->index;
 }
 
+/* Up to where entries may be applied here. */
+static uint64_t applicable(const struct group *g)
+{
+	uint64_t committed = raft_committed(g->raft);
+	return g->outdated.index && committed >= g->outdated.index ? g->outdated.index - 1 : committed;
+}
+
 static int gather_entries(struct group *g, struct apply_job *job)
 {
 	struct raft_entry entries[ENTRIES_AT_ONCE];
-	uint64_t committed = raft_committed(g->raft);
+	uint64_t committed = applicable(g);
 	size_t taken = 0, room;
 	while (g->handed < committed && (room = room_in(g->c, job, taken)) > 0) {
 		size_t count = 0;
@@ -75,6 +82,8 @@ static int gather_group(struct group *g, struct apply_job *job, int64_t mono_ns)
 	struct apply_item step;
 	if (g->damage)
 		damage_look(g, mono_ns);
+	if (g->outdated.index)
+		outdated_look(g, mono_ns);
 	if (g->void_due) {
 		g->void_due = false;
 		apply_job_add(job, &(struct apply_item){.group = g->number, .step = APPLY_VOID});
@@ -84,7 +93,7 @@ static int gather_group(struct group *g, struct apply_job *job, int64_t mono_ns)
 	if (g->is_void || g->damage)
 		return 0;
 	int rc = gather_entries(g, job);
-	if (!rc && g->handed < raft_committed(g->raft))
+	if (!rc && g->handed < applicable(g))
 		list_add(g->c, LIST_APPLY, g);
 	return rc;
 }
@@ -246,6 +255,9 @@ void consensus_job_applied(struct consensus *c, struct apply_job *job, int rc, s
 	} else if (rc == WEIR_ECORRUPT && job->corrupt) {
 		damage_met(c, &job->items[job->done]);
 		c->apply_retry_ns = now.mono_ns; /* at once: the others' entries are whole */
+	} else if (rc == WEIR_EVERSION && job->outdated) {
+		outdated_met(c, &job->items[job->done]);
+		c->apply_retry_ns = now.mono_ns;
 	} else if (rc == WEIR_EFULL) {
 		state_was_full(c, now.mono_ns);
 		c->apply_retry_ns = now.mono_ns + CONSENSUS_RETRY_MS * NS_PER_MS;

@@ -42,14 +42,14 @@ void damage_met(struct consensus *c, const struct apply_item *item)
 		g->skip = item->index;
 }
 
-static bool can_lead(const struct raft_progress_status *p, uint64_t last)
+static bool can_lead(const struct raft_progress_status *p, uint64_t last, uint64_t applied)
 {
-	return p->voter && p->active && p->state == RAFT_REPLICATE && p->applied && p->match &&
+	return p->voter && p->active && p->state == RAFT_REPLICATE && p->applied >= applied && p->match &&
 	    p->match + RAFT_PROMOTE_LAG_MAX >= last;
 }
 
-/* That another one is damaged too, nobody tells: each in turn. */
-static void hand_over(struct group *g, int64_t mono_ns)
+/* To one that has applied so far. That another one is damaged too, nobody tells: each in turn. */
+static void hand_over(struct group *g, uint64_t applied, int64_t mono_ns)
 {
 	struct raft_status s;
 	raft_status(g->raft, &s);
@@ -58,7 +58,7 @@ static void hand_over(struct group *g, int64_t mono_ns)
 	g->handover_ns = mono_ns;
 	for (uint32_t i = 0; i < s.progress_count; i++) {
 		const struct raft_progress_status *p = &s.progress[g->aside_turn++ % s.progress_count];
-		if (!can_lead(p, s.last) || raft_transfer(g->raft, p->id))
+		if (!can_lead(p, s.last, applied) || raft_transfer(g->raft, p->id))
 			continue;
 		g->c->counters.transfers++;
 		group_touch(g);
@@ -71,7 +71,7 @@ void damage_look(struct group *g, int64_t mono_ns)
 	if (g->is_void || g->dropping != DROP_NO)
 		return;
 	if (raft_is_leader(g->raft)) {
-		hand_over(g, mono_ns);
+		hand_over(g, 1, mono_ns);
 		return;
 	}
 	if (g->fetching == FETCH_INSTALLING || g->step_busy || g->ended)
@@ -80,4 +80,29 @@ void damage_look(struct group *g, int64_t mono_ns)
 	g->state_durable = 0;
 	raft_snapshot_begin(g->raft);
 	group_touch(g);
+}
+
+/* ---- entries of a later program --------------------------------------------------------------------------------- */
+
+void outdated_met(struct consensus *c, const struct apply_item *item)
+{
+	struct group *g = &c->groups[item->group];
+	bool entry = item->step == APPLY_ENTRY && item->bytes.n >= 2;
+	struct entry e;
+	g->outdated = (struct outdated){.index = item->index};
+	if (entry && entry_decode(item->bytes, &e) == WEIR_EVERSION) {
+		g->outdated.format = item->bytes.p[0];
+		g->outdated.kind = item->bytes.p[1];
+	} else if (entry) {
+		entry_clear(&e);
+	}
+	g->handover_ns = 0;
+	group_touch(g);
+}
+
+/* Who has not applied the entry may not know it either: rather no leader that serves than one after the other. */
+void outdated_look(struct group *g, int64_t mono_ns)
+{
+	if (raft_is_leader(g->raft))
+		hand_over(g, g->outdated.index, mono_ns);
 }

@@ -9,7 +9,7 @@
  *     consensus_members.c   founding, leadership where it belongs
  *     consensus_moves.c     members made what the map places
  *     consensus_place.c     another map: groups opened and dropped
- *     consensus_damage.c    a state that is not to be used any more: handed over, void, fetched anew
+ *     consensus_damage.c    a state that is not to be used any more: handed over, void, fetched anew; entries of a later program
  *     consensus_status.c    what others ask
  */
 #ifndef WEIR_CLOUDD_CONSENSUS_INTERNAL_H
@@ -96,6 +96,9 @@ struct group {
 	bool void_due;      /* VOID is to be handed to apply */
 	int64_t handover_ns; /* when leadership was last to be handed over because of it */
 	uint64_t skip;      /* no other replica has what this entry needs: it is passed over; 0: none */
+
+	/* an entry of a later program: applied is what is before it, and no snapshot is fetched, until a program starts here that knows it */
+	struct outdated outdated;
 
 	/* a snapshot */
 	struct fetch *fetch; /* made when first needed */
@@ -258,6 +261,10 @@ void snapshot_tick(struct group *g, int64_t mono_ns);
 void damage_look(struct group *g, int64_t mono_ns);
 /* An apply job met a record that does not read: item is the entry that needs it. */
 void damage_met(struct consensus *c, const struct apply_item *item);
+/* An apply job met an entry of a later program. */
+void outdated_met(struct consensus *c, const struct apply_item *item);
+/* A leader hands over to who has applied it. */
+void outdated_look(struct group *g, int64_t mono_ns);
 
 /* consensus_wire.c */
 void wire_receive(struct consensus *c, uint32_t node, const struct msg *m);

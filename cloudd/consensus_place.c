@@ -182,7 +182,7 @@ void place_tick(struct group *g, int64_t mono_ns)
 	}
 	if (needless && long_enough(g, mono_ns))
 		begin_drop(g);
-	if (g->dropping == DROP_LOG && at_rest(g) && (log_is_short(g) || g->damage)) {
+	if (g->dropping == DROP_LOG && at_rest(g) && (log_is_short(g) || g->damage || g->outdated.index)) {
 		g->dropping = g->state_durable ? DROP_STATE : DROP_EMPTIED;
 		list_add(g->c, LIST_TURN, g);
 	}

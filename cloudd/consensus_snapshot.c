@@ -59,7 +59,7 @@ static bool start_elsewhere(struct group *g, uint64_t from, int64_t mono_ns)
 void snapshot_look(struct group *g, int64_t mono_ns)
 {
 	uint64_t from, index;
-	if (g->step_busy || g->ended || g->dropping != DROP_NO || too_many_fetched(g))
+	if (g->outdated.index || g->step_busy || g->ended || g->dropping != DROP_NO || too_many_fetched(g))
 		return;
 	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
 	if (g->c->state_low && g->fetching == FETCH_NONE && !g->is_void)
@@ -214,7 +214,7 @@ static void help_oneself(struct group *g, int64_t mono_ns)
 
 void snapshot_tick(struct group *g, int64_t mono_ns)
 {
-	if (g->fetching == FETCH_NONE && g->is_void && g->dropping == DROP_NO && (g->placed || !place_settled(g, mono_ns)))
+	if (g->fetching == FETCH_NONE && g->is_void && !g->outdated.index && g->dropping == DROP_NO && (g->placed || !place_settled(g, mono_ns)))
 		help_oneself(g, mono_ns);
 	if (g->fetching == FETCH_NONE || g->step_busy || g->ended)
 		return;

@@ -114,6 +114,7 @@ void consensus_status(const struct consensus *c, uint32_t group, struct group_st
 		if (g->fetching != FETCH_NONE)
 			fetch_progress(g->fetch, &out.fetched_bytes, &out.fetch_total_bytes);
 		out.damage = g->damage;
+		out.outdated = g->outdated;
 		out.committed = s.commit;
 		out.applied = g->applied;
 		out.durable = g->state_durable;

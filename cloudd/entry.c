@@ -351,7 +351,8 @@ static void get_fields(struct rd *r, struct entry *e)
 		return;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
-		break; /* consensus' own: never in an entry's bytes */
+		fail(r, WEIR_ECORRUPT); /* consensus' own: never in an entry's bytes */
+		return;
 	}
 	fail(r, WEIR_EVERSION); /* a kind of a later version */
 }

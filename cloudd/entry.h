@@ -146,7 +146,8 @@ void entry_encode(const struct entry *e, struct buf *out);
 /* One close by itself, as it is within an entry; for records that keep one. Decoding allocates close->edges. */
 void entry_close_encode(const struct entry_close *c, struct buf *out);
 int entry_close_decode(struct rd *r, struct entry_close *ret_close);
-/* 0, WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_ETOOBIG; on error nothing to clear. Names are checked
+/* 0, WEIR_EVERSION (a format or a kind that this program does not know: of a later one), WEIR_ECORRUPT, WEIR_ETRUNCATED, WEIR_ETOOBIG;
+ * on error nothing to clear. Names are checked
  * (length, charset, edges ascending); times are not: apply keeps them in range. */
 int entry_decode(struct bytes raw, struct entry *ret_entry);
 void entry_clear(struct entry *e);

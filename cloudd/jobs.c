@@ -304,6 +304,7 @@ int apply_job_run(struct apply *a, struct apply_job *job)
 		i->bad = foreign && rc == WEIR_ECORRUPT;
 		bool entry = i->step == APPLY_ENTRY || i->step == APPLY_NOOP || i->step == APPLY_CONFIG;
 		job->corrupt = entry && rc == WEIR_ECORRUPT;
+		job->outdated = entry && rc == WEIR_EVERSION;
 		if (rc && !i->bad)
 			return rc;
 		job->done++;

@@ -103,6 +103,7 @@ struct apply_job {
 	size_t bytes;
 	bool corrupt; /* set by a run that returned WEIR_ECORRUPT: items[done] met a record of its group that does not read. */
 	              /* The transaction is aborted; the others' entries come again */
+	bool outdated; /* likewise of one that returned WEIR_EVERSION: items[done] is of a later program than this one */
 	bool quiet; /* nobody waits for what comes of it, and nothing comes next: completed with any later turn of the loop */
 };
 

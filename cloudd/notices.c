@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "cloudd/readiness.h"
+
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -9,6 +11,7 @@
 struct seen {
 	bool serving, led, fetching;
 	const char *damage;
+	uint64_t outdated; /* index of the entry */
 	uint32_t differs;
 	bool was_led; /* it had a leader once: until then it is starting */
 	int64_t fetch_ns; /* since when */
@@ -122,6 +125,21 @@ static void look_at_damage(struct notices *n, const struct group_status *groups)
 	}
 }
 
+/* Each has an entry of its own. */
+static void look_at_outdated(struct notices *n, const struct group_status *groups)
+{
+	for (uint32_t g = 0; g < topology_groups(n->topology); g++) {
+		if (!groups[g].outdated.index || n->seen[g].outdated == groups[g].outdated.index)
+			continue;
+		struct buf text = {0};
+		buf_printf(&text, "OUTDATED: nothing is applied here any more: this replica stands still ");
+		readiness_outdated(&text, &groups[g].outdated);
+		n->marked[g] = true;
+		say_marked(n, true, buf_cstr(&text));
+		buf_free(&text);
+	}
+}
+
 static void look_at_digests(struct notices *n, const struct group_status *groups)
 {
 	for (uint32_t node = 0; node < n->topology->cloud_count; node++) {
@@ -223,6 +241,7 @@ static void remember(struct seen *s, const struct group_status *g, int64_t mono_
 		s->fetch_bytes = g->fetch_total_bytes > g->fetched_bytes ? g->fetch_total_bytes : g->fetched_bytes;
 	s->serving = g->serving;
 	s->damage = g->damage;
+	s->outdated = g->outdated.index;
 	s->differs = g->differs;
 	s->fetching = g->fetching;
 	s->led = g->held && g->leader >= 0;
@@ -236,6 +255,7 @@ void notices_look(struct notices *n, const struct group_status *groups, int64_t 
 	look_at_leading(n, groups, false, "this node no longer leads");
 	look_at_leaders(n, groups);
 	look_at_damage(n, groups);
+	look_at_outdated(n, groups);
 	look_at_digests(n, groups);
 	look_at_fetches(n, groups, mono_ns);
 	look_at_members(n, groups);

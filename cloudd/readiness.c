@@ -1,12 +1,14 @@
 #include "cloudd/readiness.h"
 
 /* From fine to worst. */
-enum readiness { READY, BEGINS, UNREACHABLE, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, DAMAGED, WAITS, FORMING };
+enum readiness { READY, BEGINS, UNREACHABLE, NO_QUORUM, NO_LEADER, REPLAYING, FETCHING, DAMAGED, OUTDATED, WAITS, FORMING };
 
 static enum readiness judge(const struct group_status *g, const bool *reachable)
 {
 	if (g->role == REPLICA_FORMING)
 		return g->waits_for[0] ? FORMING : WAITS;
+	if (g->outdated.index)
+		return OUTDATED;
 	if (g->damage)
 		return DAMAGED;
 	if (g->fetching)
@@ -36,6 +38,14 @@ void readiness_group_name(struct buf *out, uint32_t group)
 		buf_printf(out, "shard %u", group - 1);
 	else
 		buf_printf(out, "the meta group");
+}
+
+void readiness_outdated(struct buf *out, const struct outdated *o)
+{
+	buf_printf(out, "before entry %llu", (unsigned long long)o->index);
+	if (o->kind || o->format)
+		buf_printf(out, " (kind %u, format %u)", o->kind, o->format);
+	buf_printf(out, ", which is of a later version of weir: upgrade cloudd on this node");
 }
 
 static void put_no_leader(const struct topology *t, uint32_t group, const char *what, const char *otherwise,
@@ -85,6 +95,11 @@ static void put_problem(const struct topology *t, uint32_t group, const struct g
 	case DAMAGED:
 		readiness_group_name(out, group);
 		buf_printf(out, " is damaged here and is had again from another replica: %s", g->damage);
+		break;
+	case OUTDATED:
+		readiness_group_name(out, group);
+		buf_printf(out, " stands still here ");
+		readiness_outdated(out, &g->outdated);
 		break;
 	case WAITS:
 		readiness_group_name(out, group);

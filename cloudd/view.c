@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -625,9 +626,25 @@ static void put_differing(struct group_writer *w, struct buf *out)
 	}
 }
 
+/* Of the groups held here that an entry of a later program stopped: its index. */
+static void put_outdated(struct group_writer *w, struct buf *out)
+{
+	struct stats_family f = {.name = "weir_cloud_outdated_entry_index",
+	    .help = "the entry of a later version of weir before which this node's replica of the group stands still, with its kind",
+	    .type = STATS_GAUGE, .labels = {"group", "kind"}};
+	stats_write_head(out, &f);
+	for (uint32_t g = 0; g < w->count; g++) {
+		const struct outdated *o = &w->groups[g].outdated;
+		char kind[8];
+		snprintf(kind, sizeof(kind), "%u", o->kind);
+		if (w->groups[g].held && o->index)
+			stats_write_u64(out, &f, (const char *const[]){group_label(w, g), kind}, o->index);
+	}
+}
+
 static void put_roles(const struct group_writer *w, struct buf *out)
 {
-	uint64_t roles[REPLICA_FORMING + 1] = {0}, without_leader = 0, without_quorum = 0, fetching = 0, damaged = 0, differ = 0;
+	uint64_t roles[REPLICA_FORMING + 1] = {0}, without_leader = 0, without_quorum = 0, fetching = 0, damaged = 0, differ = 0, outdated = 0;
 	for (uint32_t g = 0; g < w->count; g++) {
 		const struct group_status *s = &w->groups[g];
 		if (!s->held)
@@ -637,6 +654,7 @@ static void put_roles(const struct group_writer *w, struct buf *out)
 		without_quorum += !s->quorum;
 		fetching += s->fetching;
 		damaged += s->damage != NULL;
+		outdated += s->outdated.index != 0;
 		differ += s->differs != 0;
 	}
 	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups", "groups held here, by what this replica is", "role",
@@ -645,7 +663,7 @@ static void put_roles(const struct group_writer *w, struct buf *out)
 	    {"forming", roles[REPLICA_FORMING]});
 	PUT_MANY_AS(STATS_GAUGE, out, "weir_raft_groups_ailing", "groups held here with something wrong", "what",
 	    {"no_leader", without_leader}, {"no_quorum", without_quorum}, {"fetching", fetching},
-	    {"damaged", damaged}, {"differs", differ});
+	    {"damaged", damaged}, {"differs", differ}, {"outdated", outdated});
 }
 
 static void put_groups(const struct view *v, const struct group_status *groups, struct buf *out)
@@ -659,6 +677,7 @@ static void put_groups(const struct view *v, const struct group_status *groups, 
 	put_indexes(&w, out);
 	put_lags(&w, out);
 	put_differing(&w, out);
+	put_outdated(&w, out);
 	buf_free(&w.name);
 }
 

@@ -264,7 +264,7 @@ static int run_job(struct state_writer *w, struct apply_job *job)
 	}
 	if (rc == WEIR_EFULL)
 		set_low(w, true);
-	else if (!job->corrupt)
+	else if (!job->corrupt && !job->outdated)
 		w->o.io->failed(w->o.io->arg, "state", rc);
 	abort_open(w);
 	return rc;

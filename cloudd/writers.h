@@ -6,7 +6,8 @@
  * STATE_COMMIT_MAX_MS: nothing is applied meanwhile, and a longer transaction writes each page less often. An apply job is given back when it is applied, not when it is committed: the log has it.
  *
  * A failing disk (WEIR_EIO, anything but WEIR_EFULL) calls failed(), which must not return to work; but for a record that an
- * entry needs and that does not read (struct apply_job, corrupt): the transaction is aborted and the job given back. Where
+ * entry needs and that does not read, and for an entry of a later program (struct apply_job, corrupt and outdated): the transaction is
+ * aborted and the job given back. Where
  * there is no room, nothing of the log job was written, or the state's transaction was aborted: the job goes back with
  * WEIR_EFULL, and the node hands out another one later. A state commit without room is told by aborted(), and the next
  * job goes back unrun: node.h says why. Reads go on meanwhile.

@@ -44,7 +44,7 @@ static const struct counter counters[] = {
 	{"log_unread", "weir_cloud_log_unread_total", NULL, NULL, FINDING_WARNING, true,
 	    "%.0f entries of its log did not read, and were not needed", "look at the disk (smartctl, dmesg)"},
 	{"undecodable", "weir_cloud_undecodable_total", NULL, NULL, FINDING_WARNING, true,
-	    "%.0f entries were skipped because this build does not know them", "run the same build on all nodes"},
+	    "%.0f entries were skipped, by all replicas alike, because they cannot be read", "report it: no build writes such entries"},
 	{"keys_broken", "weir_cloud_keys_broken_total", NULL, NULL, FINDING_WARNING, false,
 	    "%.0f times a file in its key folder did not read", "its log names the file: copy it again (`weirctl keygen` makes them)"},
 	{"key_refused", "weir_cloud_handshakes_refused_total", "reason", "unknown_key", FINDING_WARNING, false,
@@ -170,6 +170,33 @@ static void examine_certificate(const struct doctor_node *n, int64_t now_s, stru
 		    "its HTTP certificate expires in %.0f days", left_s / DAY_S);
 }
 
+static void examine_outdated(const struct doctor_node *n, struct findings *f)
+{
+	struct prom_sample s;
+	struct names where = {0};
+	char group[LABEL_MAX], kind[LABEL_MAX];
+	const char *at = n->metrics;
+	while (prom_next(&at, &s)) {
+		struct buf text = {0};
+		if (!prom_is(&s, "weir_cloud_outdated_entry_index") || !prom_label(&s, "group", group, sizeof(group)) ||
+		    !prom_label(&s, "kind", kind, sizeof(kind)))
+			continue;
+		unsigned long number = strtoul(group, NULL, 10);
+		if (number)
+			buf_printf(&text, "shard %lu", number - 1);
+		else
+			buf_printf(&text, "the meta group");
+		buf_printf(&text, " (entry %.0f, kind %s)", s.value, kind);
+		names_add(&where, buf_cstr(&text));
+		buf_free(&text);
+	}
+	if (where.count)
+		findings_add(f, &(struct finding){FINDING_CRITICAL, .check = "outdated"}, n->name,
+		    "install on this node what the newest node runs (`cloudd --version`), and start it again: it goes on from there by itself",
+		    "its replicas stand still before entries of a later version of weir, which it does not know: %s", names_text(&where));
+	names_clear(&where);
+}
+
 static void examine_builds(const struct doctor_look *l, struct findings *f)
 {
 	char first[LABEL_MAX] = "", version[LABEL_MAX];
@@ -197,6 +224,7 @@ void doctor_examine_metrics(const struct doctor_look *before, const struct docto
 		examine_disks(n, f);
 		examine_limits(n, f);
 		examine_certificate(n, now->now_s, f);
+		examine_outdated(n, f);
 		for (size_t k = 0; k < sizeof(counters) / sizeof(counters[0]); k++)
 			examine_counter(&counters[k], same_node(before, n->name), n, f);
 	}

@@ -211,7 +211,7 @@ static void close_node(struct kit_node *n)
 	snapshots_free(n->snapshots);
 	if (n->apply)
 		apply_close(n->apply);
-	struct kit_node fresh = {.number = n->number, .starts = n->starts, .disk = n->disk};
+	struct kit_node fresh = {.number = n->number, .starts = n->starts, .disk = n->disk, .newer = n->newer};
 	memcpy(fresh.led_term, n->led_term, sizeof(fresh.led_term));
 	*n = fresh;
 }
@@ -287,14 +287,29 @@ void kit_run_log(uint32_t node)
 	kit_give_back_log(node, log_job_run(kit.nodes[node].disk.log, kit.nodes[node].log_job));
 }
 
+/* As a program does that knows more kinds. */
+static void know_later(struct apply_job *job)
+{
+	static struct buf sweep;
+	if (!sweep.len)
+		entry_encode(&(struct entry){.kind = ENTRY_SWEEP}, &sweep);
+	for (size_t i = 0; i < job->count; i++) {
+		struct apply_item *item = &job->items[i];
+		if (item->step == APPLY_ENTRY && item->bytes.n > 1 && item->bytes.p[1] == KIT_LATER_KIND)
+			item->bytes = bytes_of(sweep.data, sweep.len);
+	}
+}
+
 void kit_run_apply(uint32_t node)
 {
 	struct kit_node *n = &kit.nodes[node];
 	struct apply_job *job = n->apply_job;
 	ck_assert_ptr_nonnull(job);
 	n->apply_job = NULL;
+	if (n->newer)
+		know_later(job);
 	int rc = apply_job_run(n->apply, job);
-	if (job->corrupt)
+	if (job->corrupt || job->outdated)
 		apply_abort(n->apply);
 	consensus_job_applied(n->c, job, rc, kit_time());
 }

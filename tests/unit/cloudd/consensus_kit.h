@@ -17,6 +17,8 @@
 #define KIT_SHARDS 2
 #define KIT_GROUPS (KIT_SHARDS + 1)
 
+#define KIT_LATER_KIND 77 /* of entries: of a later program */
+
 struct kit_node {
 	uint32_t number;
 	bool up;
@@ -28,6 +30,7 @@ struct kit_node {
 	struct log_job *log_job;
 	struct apply_job *apply_job;
 	bool hold_log, hold_apply; /* jobs are not run */
+	bool newer; /* knows entries of KIT_LATER_KIND, which do what a sweep does */
 	/* what it was told */
 	uint64_t committed[KIT_GROUPS], applied[KIT_GROUPS], reloaded[KIT_GROUPS];
 	uint64_t applied_term[KIT_GROUPS];

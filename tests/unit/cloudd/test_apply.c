@@ -194,9 +194,26 @@ START_TEST(what_cannot_be_decoded_is_refused_whole)
 }
 END_TEST
 
+/* Nothing of it is applied, nor is it passed over: replicas that know it do something. */
+START_TEST(an_entry_of_a_later_program_is_not_skipped)
+{
+	static const char *const later[] = {"\x01\x63 what", "\x02\x02 what"};
+	kit_open(&k, "e1", 1);
+	kit_commit(&k);
+	for (size_t i = 0; i < 2; i++) {
+		struct apply_result res;
+		uint64_t term;
+		ck_assert_int_eq(apply_entry(k.a, i ? 1 : 0, k.index[i ? 1 : 0] + 1, 1, bytes_of(later[i], strlen(later[i])), &res), WEIR_EVERSION);
+		apply_abort(k.a);
+		ck_assert_uint_eq(apply_applied(k.a, 1, &term), k.index[1]);
+	}
+	kit_open(&k, "e1", 2); /* by a program that knows it, say */
+}
+END_TEST
+
 START_TEST(entries_that_cannot_be_read_are_skipped)
 {
-	struct apply_result res = kit_apply_raw(&k, 1, TEXT("\x01\x63 what"));
+	struct apply_result res = kit_apply_raw(&k, 1, TEXT("\x01\x02 what"));
 	ck_assert_int_eq(res.kind, 0);
 	ck_assert_ptr_nonnull(res.reason);
 	struct entry e = {.kind = ENTRY_READMIT, .readmit = {TEXT("e1"), 0}};
@@ -608,6 +625,7 @@ int main(void)
 	tcase_add_test(tc, verdicts_by_epoch_and_number);
 	tcase_add_test(tc, a_batch_is_merged_once_into_its_windows);
 	tcase_add_test(tc, what_cannot_be_decoded_is_refused_whole);
+	tcase_add_test(tc, an_entry_of_a_later_program_is_not_skipped);
 	tcase_add_test(tc, entries_that_cannot_be_read_are_skipped);
 	tcase_add_test(tc, unknown_streams_are_counted_and_acknowledged);
 	tcase_add_test(tc, other_parts_slices_and_groups_are_invalid);

@@ -357,6 +357,96 @@ START_TEST(with_nobody_to_ask_an_entry_is_passed_over)
 }
 END_TEST
 
+/* ---- entries of a later program ------------------------------------------------------------------------------------- */
+
+static uint64_t propose_later(uint32_t node, uint32_t group)
+{
+	uint64_t index;
+	struct entry e = {.kind = (enum entry_kind)KIT_LATER_KIND};
+	ck_assert_int_eq(consensus_propose(kit.nodes[node].c, group, &e, &index), 0);
+	kit_settle();
+	return index;
+}
+
+START_TEST(an_entry_of_a_later_program_ends_what_is_applied_here)
+{
+	uint32_t leader = kit_leader(1), f = (leader + 1) % 3, other = (leader + 2) % 3;
+	kit.nodes[leader].newer = kit.nodes[other].newer = true;
+	uint64_t before = kit_propose(leader, 1), index = propose_later(leader, 1), last = kit_propose(leader, 1);
+	kit_await(leader, 1, last);
+	kit_ticks(5);
+	struct group_status s = kit_status(f, 1);
+	ck_assert_uint_eq(index, before + 1);
+	ck_assert_uint_eq(s.outdated.index, index);
+	ck_assert_uint_eq(s.outdated.kind, KIT_LATER_KIND);
+	ck_assert_uint_eq(s.outdated.format, ENTRY_FORMAT);
+	ck_assert_uint_eq(s.applied, before); /* all that is before it, and nothing behind */
+	ck_assert_uint_eq(kit.nodes[f].applied[1], before);
+	ck_assert_uint_eq(s.last, last);
+	ck_assert_ptr_null(consensus_failed(kit.nodes[f].c));
+	kit_await(f, 2, kit_propose(kit_leader(2), 2)); /* other groups go on */
+	/* Its log counts: with it there is a majority. */
+	kit_stop(other);
+	last = kit_propose(leader, 1);
+	kit_await(leader, 1, last);
+	kit_open(other);
+	kit_commit_state(f);
+	kit_restart(f); /* the same program */
+	kit_ticks(60);
+	ck_assert_uint_eq(kit_status(f, 1).outdated.index, index);
+	ck_assert_uint_eq(kit_status(f, 1).applied, before);
+	ck_assert(!kit.nodes[f].leads[1]);
+	kit.nodes[f].newer = true;
+	kit_restart(f);
+	kit_await(f, 1, last);
+	ck_assert_uint_eq(kit_status(f, 1).outdated.index, 0);
+	kit_ticks(20);
+	kit_expect_equal(1);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[f].c)->snapshots_fetched, 0);
+}
+END_TEST
+
+/* An older program leads what a newer one had led before. */
+START_TEST(who_does_not_know_an_entry_leads_no_more)
+{
+	uint32_t leader = kit_leader(1);
+	for (uint32_t i = 0; i < 3; i++)
+		kit.nodes[i].newer = i != leader;
+	uint64_t index = propose_later(leader, 1);
+	kit_ticks(2);
+	ck_assert(!kit.nodes[leader].leads[1]);
+	size_t ticks = kit.ticks;
+	uint32_t next = kit_leader(1);
+	ck_assert_uint_ne(next, leader);
+	ck_assert_uint_lt(kit.ticks - ticks, 2 * CONSENSUS_ELECTION_TICKS);
+	uint64_t last = kit_propose(next, 1);
+	kit_await(next, 1, last);
+	kit_ticks(400); /* it is the preferred one, maybe: it is not handed back to */
+	ck_assert(!kit.nodes[leader].leads[1]);
+	ck_assert_uint_eq(kit_status(leader, 1).applied, index - 1);
+}
+END_TEST
+
+START_TEST(nobody_serves_what_nobody_knows)
+{
+	uint32_t leader = kit_leader(1);
+	uint64_t index = propose_later(leader, 1);
+	kit_ticks(100);
+	uint64_t transfers = 0;
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert(!kit.nodes[i].leads[1]);
+		ck_assert_uint_eq(kit_status(i, 1).outdated.index, index);
+		transfers += consensus_counters(kit.nodes[i].c)->transfers;
+	}
+	ck_assert_uint_eq(transfers, 0); /* nobody is better */
+	uint32_t newer = (leader + 1) % 3;
+	kit.nodes[newer].newer = true;
+	kit_restart(newer);
+	ck_assert_uint_eq(kit_leader(1), newer);
+	kit_await(newer, 1, kit_propose(newer, 1));
+}
+END_TEST
+
 /* ---- digests ---------------------------------------------------------------------------------------------------------- */
 
 #define E APPLY_DIGEST_EVERY
@@ -448,6 +538,9 @@ int main(void)
 	tcase_add_test(tc, a_bad_term_or_vote_is_another_members);
 	tcase_add_test(tc, a_bad_cluster_id_is_learnt_again);
 	tcase_add_test(tc, both_may_be_lost);
+	tcase_add_test(tc, an_entry_of_a_later_program_ends_what_is_applied_here);
+	tcase_add_test(tc, who_does_not_know_an_entry_leads_no_more);
+	tcase_add_test(tc, nobody_serves_what_nobody_knows);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("one");
 	tcase_add_checked_fixture(tc, one, kit_free);

@@ -128,6 +128,8 @@ START_TEST(what_is_not_ours_is_refused)
 {
 	ck_assert_int_eq(decode_changed(&samples[0], 0, 2), WEIR_EVERSION);
 	ck_assert_int_eq(decode_changed(&samples[3], 1, 77), WEIR_EVERSION);
+	ck_assert_int_eq(decode_changed(&samples[3], 1, ENTRY_NOOP), WEIR_ECORRUPT); /* no version writes these */
+	ck_assert_int_eq(decode_changed(&samples[3], 1, ENTRY_CONFIG), WEIR_ECORRUPT);
 	struct entry e = samples[6];
 	e.readmit.edge = TEXT("");
 	ck_assert_int_eq(decode_changed(&e, 0, ENTRY_FORMAT), WEIR_ECORRUPT);

@@ -83,6 +83,16 @@ START_TEST(a_group_that_loses_its_leader_is_a_warning)
 }
 END_TEST
 
+START_TEST(an_entry_of_a_later_version_is_told_once)
+{
+	groups[2].outdated = (struct outdated){55, 1, 77};
+	ck_assert_str_eq(look(1), "OUTDATED: nothing is applied here any more: this replica stands still before entry 55 (kind 77, format 1), which is of "
+	                          "a later version of weir: upgrade cloudd on this node; shards=1 count=1\n");
+	ck_assert_uint_eq(warnings, 1);
+	ck_assert_str_eq(look(2), "");
+}
+END_TEST
+
 START_TEST(a_fetch_says_bytes_and_seconds)
 {
 	groups[2].fetching = groups[3].fetching = true;
@@ -128,6 +138,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, leadership_that_begins_or_ends_is_one_line);
 	tcase_add_test(tc, a_group_that_loses_its_leader_is_a_warning);
+	tcase_add_test(tc, an_entry_of_a_later_version_is_told_once);
 	tcase_add_test(tc, a_fetch_says_bytes_and_seconds);
 	tcase_add_test(tc, a_replica_is_replaced_when_the_new_one_votes);
 	suite_add_tcase(s, tc);

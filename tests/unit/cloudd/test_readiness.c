@@ -111,6 +111,19 @@ START_TEST(the_least_ready_comes_first)
 }
 END_TEST
 
+START_TEST(an_entry_of_a_later_version_is_said_with_what_to_do)
+{
+	groups[3].fetching = true;
+	groups[2].replaying = true; /* it never ends */
+	groups[2].outdated = (struct outdated){123, 1, 77};
+	ck_assert_str_eq(why(), "shard 1 stands still here before entry 123 (kind 77, format 1), which is of a later version of weir: "
+	                        "upgrade cloudd on this node (2 of the 5 groups here are not ready)");
+	groups[3].fetching = false;
+	groups[2].outdated = (struct outdated){123, 0, 0};
+	ck_assert_str_eq(why(), "shard 1 stands still here before entry 123, which is of a later version of weir: upgrade cloudd on this node");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/readiness");
@@ -122,6 +135,7 @@ int main(void)
 	tcase_add_test(tc, a_leader_that_is_not_heard_or_has_no_majority_is_said);
 	tcase_add_test(tc, a_leader_that_does_not_answer_is_said);
 	tcase_add_test(tc, the_least_ready_comes_first);
+	tcase_add_test(tc, an_entry_of_a_later_version_is_said_with_what_to_do);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

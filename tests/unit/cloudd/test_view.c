@@ -145,6 +145,7 @@ START_TEST(metrics_tell_of_each_group)
 	    "weir_raft_follower_lag_entries{group=\"1\",node=\"cloud-2\"} 0",
 	    "weir_raft_follower_lag_entries{group=\"1\",node=\"cloud-3\"} 5", "weir_raft_elections_total 4",
 	    "weir_cloud_snapshots_fetched_total 2", "weir_raft_frames_total{result=\"lost\"} 6",
+	    "weir_raft_groups_ailing{what=\"outdated\"} 1", "weir_cloud_outdated_entry_index{group=\"2\",kind=\"77\"} 123",
 	    "weir_raft_groups_ailing{what=\"damaged\"} 1", "weir_raft_groups_ailing{what=\"differs\"} 1",
 	    "weir_cloud_digest_differs{group=\"1\",node=\"cloud-3\"} 1"};
 	struct kit k;
@@ -157,6 +158,8 @@ START_TEST(metrics_tell_of_each_group)
 	statuses[1].differs = 1 + 2;
 	statuses[3].differs = 1 + 2; /* not held */
 	statuses[2].damage = "flipped";
+	statuses[2].outdated = (struct outdated){123, 1, 77};
+	statuses[3].outdated = (struct outdated){123, 1, 77}; /* not held */
 	view_put(v, &counters, statuses, NULL);
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
 	buf_printf(&out, "\n");

@@ -237,6 +237,14 @@ START_TEST(disks_that_are_full_or_damaged)
 }
 END_TEST
 
+START_TEST(a_node_that_is_older_than_its_log)
+{
+	add_metrics(&l.nodes[1], "weir_cloud_outdated_entry_index{group=\"0\",kind=\"77\"} 12\nweir_cloud_outdated_entry_index{group=\"3\",kind=\"9\"} 5\n");
+	examine(false);
+	expect("outdated", FINDING_CRITICAL, "cloud-2", "the meta group (entry 12, kind 77), shard 2 (entry 5, kind 9)");
+}
+END_TEST
+
 START_TEST(counters_warn_while_they_rise)
 {
 	const char *once = "weir_cloud_handshakes_refused_total{reason=\"unknown_key\"} 4\n"
@@ -403,6 +411,7 @@ int main(void)
 	tcase_add_test(tc, replicas_that_are_behind_rebuilt_or_move);
 	tcase_add_test(tc, states_that_differ);
 	tcase_add_test(tc, disks_that_are_full_or_damaged);
+	tcase_add_test(tc, a_node_that_is_older_than_its_log);
 	tcase_add_test(tc, counters_warn_while_they_rise);
 	tcase_add_test(tc, limits_and_certificates);
 	tcase_add_test(tc, edges_that_ail);
