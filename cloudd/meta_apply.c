@@ -38,33 +38,19 @@ static int apply_create(struct state *s, const struct entry *e, struct apply_res
 
 /* ---- CLAIM, READMIT ---------------------------------------------------------------------------------------- */
 
-enum edge_flag {
-	EDGE_READMIT = 1,     /* asked for, not taken yet */
-	EDGE_RESUMED = 2,     /* what the last grant said */
-	EDGE_READMITTED = 4,
-	EDGE_ALL_FLAGS = 7,
-};
-
-struct edge_record {
-	uint64_t epoch; /* 0: never granted */
-	uint8_t claim[CLAIM_BYTES];
-	uint8_t first_claim[CLAIM_BYTES]; /* of the present spool, when it was new: until a grant it has no other */
-	unsigned flags;
-};
-
 static void edge_key(struct state_key *k, struct bytes name)
 {
 	state_key_start(k, STATE_META_EDGE);
 	state_key_bytes_of(k, name);
 }
 
-static int edge_decode(struct bytes value, struct edge_record *ret)
+int meta_edge_decode(struct bytes value, struct meta_edge_record *ret)
 {
 	struct rd r = rd_init(value.p, value.n);
-	struct edge_record e = {.epoch = rd_u64(&r)};
+	struct meta_edge_record e = {.epoch = rd_u64(&r)};
 	const uint8_t *claim = rd_raw(&r, CLAIM_BYTES), *first_claim = rd_raw(&r, CLAIM_BYTES);
 	e.flags = rd_u8(&r);
-	if (rd_finish(&r) || e.flags & ~(unsigned)EDGE_ALL_FLAGS)
+	if (rd_finish(&r) || e.flags & ~(unsigned)META_EDGE_ALL_FLAGS)
 		return WEIR_ECORRUPT;
 	memcpy(e.claim, claim, CLAIM_BYTES);
 	memcpy(e.first_claim, first_claim, CLAIM_BYTES);
@@ -72,19 +58,19 @@ static int edge_decode(struct bytes value, struct edge_record *ret)
 	return 0;
 }
 
-static int edge_read(struct state *s, struct bytes name, struct edge_record *ret)
+static int edge_read(struct state *s, struct bytes name, struct meta_edge_record *ret)
 {
 	struct state_key k;
 	struct bytes value;
-	*ret = (struct edge_record){0};
+	*ret = (struct meta_edge_record){0};
 	edge_key(&k, name);
 	int rc = state_get(s, &k, &value);
 	if (rc)
 		return rc == WEIR_ENOTFOUND ? 0 : rc;
-	return edge_decode(value, ret);
+	return meta_edge_decode(value, ret);
 }
 
-static int edge_write(struct state *s, struct bytes name, const struct edge_record *e)
+static int edge_write(struct state *s, struct bytes name, const struct meta_edge_record *e)
 {
 	struct state_key k;
 	struct buf value = {0};
@@ -98,15 +84,15 @@ static int edge_write(struct state *s, struct bytes name, const struct edge_reco
 
 /* Decides on a claim; true: edge holds a new grant. A spool without an epoch is a new one, unless its claim is that under
  * which the present spool was new: then it is a copy from that time, and what it holds may be counted already. */
-static bool grant(struct edge_record *edge, const struct entry *e)
+static bool grant(struct meta_edge_record *edge, const struct entry *e)
 {
 	unsigned flags;
-	if (edge->flags & EDGE_READMIT)
-		flags = EDGE_RESUMED | EDGE_READMITTED; /* whatever epoch the spool has */
+	if (edge->flags & META_EDGE_READMIT)
+		flags = META_EDGE_RESUMED | META_EDGE_READMITTED; /* whatever epoch the spool has */
 	else if (edge->epoch == e->claim.epoch)
 		flags = 0;
 	else if (e->claim.empty && !e->claim.epoch && memcmp(edge->first_claim, e->claim.claim.p, CLAIM_BYTES))
-		flags = EDGE_RESUMED;
+		flags = META_EDGE_RESUMED;
 	else
 		return false;
 	edge->epoch = (edge->epoch > e->claim.epoch ? edge->epoch : e->claim.epoch) + 1;
@@ -121,11 +107,11 @@ static bool grant(struct edge_record *edge, const struct entry *e)
  * readmission comes first: an edge that is fenced may well repeat the claim it was once granted. */
 static int apply_claim(struct state *s, const struct entry *e, struct apply_result *res)
 {
-	struct edge_record edge;
+	struct meta_edge_record edge;
 	int rc = edge_read(s, e->claim.edge, &edge);
 	if (rc)
 		return rc;
-	bool repeated = edge.epoch && !(edge.flags & EDGE_READMIT) && !memcmp(edge.claim, e->claim.claim.p, CLAIM_BYTES);
+	bool repeated = edge.epoch && !(edge.flags & META_EDGE_READMIT) && !memcmp(edge.claim, e->claim.claim.p, CLAIM_BYTES);
 	memcpy(res->claim, e->claim.claim.p, CLAIM_BYTES);
 	if (!repeated && e->claim.epoch == UINT64_MAX)
 		answer(res, VERDICT_REFUSED, "no epoch comes after this one");
@@ -135,8 +121,8 @@ static int apply_claim(struct state *s, const struct entry *e, struct apply_resu
 		answer(res, VERDICT_FENCED, "another holder of this edge's name was admitted after this spool was written");
 	res->epoch = edge.epoch;
 	if (res->verdict == VERDICT_OK) {
-		res->resume = edge.flags & EDGE_RESUMED;
-		res->readmitted = edge.flags & EDGE_READMITTED;
+		res->resume = edge.flags & META_EDGE_RESUMED;
+		res->readmitted = edge.flags & META_EDGE_READMITTED;
 	}
 	return rc;
 }
@@ -145,7 +131,7 @@ static int apply_claim(struct state *s, const struct entry *e, struct apply_resu
  * has read since. */
 static int apply_readmit(struct state *s, const struct entry *e, struct apply_result *res)
 {
-	struct edge_record edge;
+	struct meta_edge_record edge;
 	int rc = edge_read(s, e->readmit.edge, &edge);
 	if (rc)
 		return rc;
@@ -154,14 +140,14 @@ static int apply_readmit(struct state *s, const struct entry *e, struct apply_re
 		answer(res, VERDICT_DUPLICATE, "it was let in since it was fenced: nothing was changed");
 		return 0;
 	}
-	edge.flags |= EDGE_READMIT;
+	edge.flags |= META_EDGE_READMIT;
 	return edge_write(s, e->readmit.edge, &edge);
 }
 
 int meta_remove_edge(struct state *s, const char *name)
 {
 	struct bytes edge_name = bytes_of(name, strlen(name));
-	struct edge_record edge;
+	struct meta_edge_record edge;
 	int rc = edge_read(s, edge_name, &edge);
 	if (rc || !edge.epoch || edge.epoch == UINT64_MAX)
 		return rc;
@@ -523,13 +509,13 @@ static int read_cluster(struct kv_txn *txn, struct meta_state *m)
 
 static int add_edge(struct meta_state *m, struct bytes rest, struct bytes value)
 {
-	struct edge_record r;
-	if (edge_decode(value, &r))
+	struct meta_edge_record r;
+	if (meta_edge_decode(value, &r))
 		return WEIR_ECORRUPT;
 	m->edges = xrealloc(m->edges, (m->edge_count + 1) * sizeof(*m->edges));
 	struct meta_edge *e = &m->edges[m->edge_count++];
 	*e = (struct meta_edge){.name = xstrndup((const char *)rest.p, rest.n), .epoch = r.epoch,
-	    .readmit = r.flags & EDGE_READMIT, .readmitted = r.flags & EDGE_READMITTED};
+	    .readmit = r.flags & META_EDGE_READMIT, .readmitted = r.flags & META_EDGE_READMITTED};
 	memcpy(e->claim, r.claim, CLAIM_BYTES);
 	return 0;
 }

@@ -24,6 +24,22 @@ int meta_remove_edge(struct state *s, const char *name);
 /* The stream's version is not in the map any more. */
 int meta_forget_close(struct state *s, const char *stream, uint32_t version);
 
+/* STATE_META_EDGE. */
+enum meta_edge_flag {
+	META_EDGE_READMIT = 1, /* asked for, not taken yet */
+	META_EDGE_RESUMED = 2, /* what the last grant said */
+	META_EDGE_READMITTED = 4,
+	META_EDGE_ALL_FLAGS = 7,
+};
+
+struct meta_edge_record {
+	uint64_t epoch; /* 0: never granted */
+	uint8_t claim[CLAIM_BYTES];
+	uint8_t first_claim[CLAIM_BYTES]; /* of the present spool, when it was new: until a grant it has no other */
+	unsigned flags;
+};
+int meta_edge_decode(struct bytes value, struct meta_edge_record *ret); /* WEIR_ECORRUPT */
+
 /* The closes of *e are changed to what was stored: none of their values ever falls. */
 int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint64_t index, struct apply_result *res);
 

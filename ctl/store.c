@@ -4,16 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/dump.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/kv_check.h"
+#include "common/partial_json.h"
 #include "ctl/ctl.h"
+#include "edged/dump.h"
 
 enum owner { OWNER_UNKNOWN, OWNER_CLOUD, OWNER_EDGE };
 
 struct store {
 	bool json;
 	const char *only; /* database; NULL: all */
+	bool hex;         /* values as they are */
+	struct dump *dump; /* what was learnt of a cloudd's records; NULL: only checked */
 	uint64_t printed, damaged;
 	bool groups, batches; /* databases that tell whose it is */
 	uint64_t bytes;
@@ -34,12 +39,9 @@ static void put_text(struct buf *b, struct bytes s)
 	buf_printf(b, "\"");
 }
 
-static void put_hex(struct buf *b, struct bytes s)
+static bool is_spool(const char *db)
 {
-	buf_printf(b, "\"");
-	for (size_t i = 0; i < s.n; i++)
-		buf_printf(b, "%02x", s.p[i]);
-	buf_printf(b, "\"");
+	return !strcmp(db, "batch") || !strcmp(db, "delta") || !strcmp(db, "step") || !strcmp(db, "mark");
 }
 
 static void note_db(struct store *s, const char *name)
@@ -58,7 +60,30 @@ static int check_record(void *arg, unsigned db, const char *name, struct bytes k
 }
 
 /* Keys are numbers and texts in turn: both ways to read them are given. */
-static int dump_record(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
+static void put_raw(struct store *s, struct bytes key, struct bytes value)
+{
+	buf_printf(&s->out, ", \"key_text\": ");
+	put_text(&s->out, key);
+	buf_printf(&s->out, ", \"bytes\": %zu, \"value\": ", value.n);
+	hex_json(&s->out, value);
+}
+
+/* What does not decode, though it is as it was written, is given as it is, with the reason. */
+static void put_decoded(struct store *s, const char *name, struct bytes key, struct bytes value)
+{
+	const char *why = "";
+	buf_printf(&s->out, ", \"bytes\": %zu", value.n);
+	bool fine = is_spool(name) ? spool_dump_record(name, key, value, &s->out, &why)
+				   : dump_record(s->dump, name, key, value, &s->out, &why);
+	if (fine)
+		return;
+	buf_printf(&s->out, ", \"unreadable\": ");
+	put_text(&s->out, bytes_of(why, strlen(why)));
+	buf_printf(&s->out, ", \"raw\": ");
+	hex_json(&s->out, value);
+}
+
+static int dump_one(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value)
 {
 	struct store *s = arg;
 	check_record(arg, db, name, key, value);
@@ -67,15 +92,26 @@ static int dump_record(void *arg, unsigned db, const char *name, struct bytes ke
 	buf_printf(&s->out, "{\"db\": ");
 	put_text(&s->out, bytes_of(name, strlen(name)));
 	buf_printf(&s->out, ", \"key\": ");
-	put_hex(&s->out, key);
-	buf_printf(&s->out, ", \"key_text\": ");
-	put_text(&s->out, key);
-	buf_printf(&s->out, ", \"bytes\": %zu, \"value\": ", value.n);
-	put_hex(&s->out, value);
+	hex_json(&s->out, key);
+	if (s->hex)
+		put_raw(s, key, value);
+	else
+		put_decoded(s, name, key, value);
 	buf_printf(&s->out, "}\n");
 	s->printed++;
 	ctl_print(&s->out);
 	return 0;
+}
+
+/* What the lost record, or the first of the lost ones, was. */
+static void say_lost(struct store *s, const struct kv_damage *d)
+{
+	if (!s->dump || s->hex || !d->low.n || !d->db[0])
+		return;
+	if (is_spool(d->db))
+		(void)spool_dump_key(d->db, d->low, &s->out);
+	else
+		(void)dump_key(s->dump, d->db, d->low, &s->out);
 }
 
 static void say_damage(void *arg, const struct kv_damage *d)
@@ -89,14 +125,15 @@ static void say_damage(void *arg, const struct kv_damage *d)
 		buf_printf(&s->out, ", \"page\": %llu, \"db\": ", (unsigned long long)d->page);
 		put_text(&s->out, bytes_of(d->db, strlen(d->db)));
 		buf_printf(&s->out, ", \"record\": %s, \"key\": ", d->record ? "true" : "false");
-		put_hex(&s->out, d->low);
+		hex_json(&s->out, d->low);
+		say_lost(s, d);
 		buf_printf(&s->out, "}\n");
 	} else {
 		buf_printf(&s->out, "%s; page %llu%s%s", d->what, (unsigned long long)d->page, d->db[0] ? ", database " : "",
 		    d->db);
 		if (d->low.n) {
 			buf_printf(&s->out, d->record ? ", key " : ", keys from ");
-			put_hex(&s->out, d->low);
+			hex_json(&s->out, d->low);
 		}
 		buf_printf(&s->out, "\n");
 	}
@@ -127,10 +164,9 @@ static void say_result(const struct store *s, const struct kv_check_result *r, d
 	printf("; %.2f s\n", seconds);
 }
 
-static int look(struct ctl *ctl, const char *path, const char *only, bool dump)
+static int look(const char *path, struct store *s)
 {
-	struct store s = {.json = dump || ctl->format == FORMAT_JSON, .only = only};
-	struct kv_check_options o = {.path = path, .arg = &s, .record = dump ? dump_record : check_record, .damage = say_damage};
+	struct kv_check_options o = {.path = path, .arg = s, .record = s->dump ? dump_one : check_record, .damage = say_damage};
 	struct kv_check_result r;
 	char *why = NULL;
 	int64_t began_ns = clock_mono_ns();
@@ -138,21 +174,50 @@ static int look(struct ctl *ctl, const char *path, const char *only, bool dump)
 	double seconds = (double)(clock_mono_ns() - began_ns) / NS_PER_SEC;
 	if (rc)
 		ctl_error("%s", why ? why : err_text(rc));
-	else if (!dump)
-		say_result(&s, &r, seconds);
-	buf_free(&s.out);
+	else if (!s->dump)
+		say_result(s, &r, seconds);
+	buf_free(&s->out);
 	free(why);
-	return rc || s.damaged ? EXIT_FAILED : EXIT_FINE;
+	return rc || s->damaged ? EXIT_FAILED : EXIT_FINE;
 }
 
 static int run_store_check(struct ctl *ctl, const struct args *args)
 {
-	return look(ctl, args->words[0], NULL, false);
+	struct store s = {.json = ctl->format == FORMAT_JSON};
+	return look(args->words[0], &s);
+}
+
+#define DB_NAME_MAX 32
+
+/* The database of a group's number. */
+static bool group_db(const char *text, char room[DB_NAME_MAX])
+{
+	char *end;
+	errno = 0;
+	unsigned long n = strtoul(text, &end, 10);
+	if (errno || *text < '0' || *text > '9' || *end || n > SHARDS_MAX)
+		return false;
+	snprintf(room, DB_NAME_MAX, "group-%03lu", n);
+	return true;
 }
 
 static int run_store_dump(struct ctl *ctl, const struct args *args)
 {
-	return look(ctl, args->words[0], args_get(args, "db"), true);
+	char room[DB_NAME_MAX];
+	const char *group = args_get(args, "group");
+	struct store s = {.json = true, .only = args_get(args, "db"), .hex = args_get(args, "hex")};
+	(void)ctl;
+	if (group && s.only)
+		return ctl_bad_use(&command_store_dump, "--group and --db exclude each other");
+	if (group && !group_db(group, room))
+		return ctl_bad_use(&command_store_dump, "--group: \"%s\" is not a group's number (0: the meta group; shard s is group s + 1)",
+		    group);
+	if (group)
+		s.only = room;
+	s.dump = dump_new();
+	int code = look(args->words[0], &s);
+	dump_free(s.dump);
+	return code;
 }
 
 const struct command command_store_check = {
@@ -164,11 +229,17 @@ const struct command command_store_check = {
 	.words_min = 1, .words_max = 1, .offline = true, .run = run_store_check};
 
 static const struct arg_option dump_options[] = {
-	{"db", 0, "NAME", false, "only this database (group-001, batch ...)"},
+	{"group", 0, "N", false, "only this group of a cloudd: 0 is the meta group, shard s is group s + 1"},
+	{"db", 0, "NAME", false, "only this database (group-001, node; batch, delta, step, mark)"},
+	{"hex", 0, NULL, false, "values as hexadecimal text, not what they say"},
 };
 
 const struct command command_store_dump = {
 	.name = "store dump", .words = "PATH", .summary = "print the records of a daemon that is stopped",
-	.help = "One JSON object for each record, in the order of keys; of what does not read, where it is. See store check.\n\n"
-		"  weirctl store dump run/edge-1/spool --db mark\n",
-	.options = dump_options, .option_count = 1, .words_min = 1, .words_max = 1, .offline = true, .run = run_store_dump};
+	.help = "One JSON object for each record, in the order of keys: its database, its key, what it is (`what`) and what it says: entries of\n"
+		"the log with their batches, partials, maps, marks. Of what is damaged, where it was, what it was and why it does not read; a\n"
+		"record that is whole and that this version does not know has `unreadable` and its bytes. Nothing is changed. See store check.\n\n"
+		"  weirctl store dump run/edge-1/spool --db mark\n"
+		"  weirctl store dump run/cloud-1/log --group 0\n"
+		"  weirctl store dump run/cloud-1/state --group 3 | jq 'select(.what == \"partial\")'\n",
+	.options = dump_options, .option_count = 3, .words_min = 1, .words_max = 1, .offline = true, .run = run_store_dump};

@@ -380,7 +380,7 @@ static void numbers_encode(const struct spool_numbers *n, struct buf *out)
 	buf_varint(out, n->hole_end);
 }
 
-static int numbers_decode(struct bytes raw, struct spool_numbers *ret)
+int spool_numbers_decode(struct bytes raw, struct spool_numbers *ret)
 {
 	struct rd r = rd_init(raw.p, raw.n);
 	if (rd_u8(&r) != SHARD_FORMAT)
@@ -1047,7 +1047,7 @@ static int load_numbers(struct spool *sp)
 		snprintf(key, sizeof(key), "shard/%u", i);
 		struct bytes raw = spool_mark(sp, key);
 		sh->now = (struct spool_numbers){.low = 1, .next = 1, .resume = sp->lost};
-		int rc = raw.n && !sp->lost ? numbers_decode(raw, &sh->now) : 0;
+		int rc = raw.n && !sp->lost ? spool_numbers_decode(raw, &sh->now) : 0;
 		if (rc < 0)
 			return rc;
 		sh->committed = sh->now;

@@ -56,6 +56,9 @@ struct spool_numbers {
 	uint64_t hole, hole_end; /* while rewriting */
 };
 
+/* The value of a mark shard/N: WEIR_EVERSION, WEIR_ECORRUPT, WEIR_ETRUNCATED. */
+int spool_numbers_decode(struct bytes raw, struct spool_numbers *ret);
+
 struct spool_shard {
 	struct spool_numbers now;       /* as changed by the open checkpoint; else equal to committed */
 	struct spool_numbers committed;

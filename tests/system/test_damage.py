@@ -115,6 +115,42 @@ def held(c, node, metric, **labels):
 
 
 class Offline(unittest.TestCase):
+    def check_dump(self, c, name, folder):
+        """Each record says what it is and decodes; with --hex it is as it lies there; --group gives one group's."""
+        records = json.loads(c.ctl("-o", "json", "store", "check", folder).stdout)["records"]
+        self.assertGreater(records, 0)
+        plain = [json.loads(line) for line in c.ctl("store", "dump", folder).stdout.splitlines()]
+        raw = [json.loads(line) for line in c.ctl("store", "dump", folder, "--hex").stdout.splitlines()]
+        self.assertEqual([len(plain), len(raw)], [records, records])
+        self.assertEqual([(r["db"], r["key"], r["bytes"]) for r in plain], [(r["db"], r["key"], r["bytes"]) for r in raw])
+        for r in plain:
+            self.assertIn("what", r)
+            self.assertNotIn("unreadable", r)
+        for r in raw:
+            self.assertEqual(len(r["value"]), 2 * r["bytes"])
+        if name.startswith("cloud"):
+            of_group = [json.loads(line) for line in c.ctl("store", "dump", folder, "--group", "1").stdout.splitlines()]
+            self.assertEqual(of_group, [r for r in plain if r["db"] == "group-001"])
+        return plain
+
+    def check_contents(self, dumps):
+        log, state, spool = (dumps[n] for n in ("cloud-1/log", "cloud-1/state", "edge-1/spool"))
+        entries = [r["entry"] for r in log if r["what"] == "entry" and r["kind"] == "data"]
+        for kind in ("create", "claim", "topology", "close", "open", "batch", "advance", "map"):
+            self.assertIn(kind, entries)
+        batched = sum(p["partial"]["count"] for r in log if r.get("entry") == "batch" for p in r["batch"]["partials"])
+        stored = sum(r["partial"]["count"] for r in state if r["what"] == "partial")
+        self.assertEqual([batched, stored], [200, 200])
+        partial = next(r for r in state if r["what"] == "partial")
+        self.assertEqual([partial["stream"], partial["level"], len(partial["group"])], ["s", 0, 1])
+        self.assertTrue(partial["start"].endswith("Z"))
+        what = {r["what"] for r in state}
+        self.assertLessEqual({"head", "map", "stream", "counts", "advance", "edge", "meta_edge", "cluster_id", "close", "layout"}, what)
+        marks = {r["mark"]: r for r in spool if r["what"] == "mark"}
+        self.assertEqual(marks["ledger"]["accepted"], 200)
+        self.assertEqual(marks["epoch"]["number"], 1)
+        self.assertIn("next", marks["shard/0"])
+
     def test_stores_are_checked_and_dumped(self):
         """weirctl store, of both kinds of daemons; and an edge whose spool's pages are damaged says so, and starts."""
         with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()], cluster={"shards": 1, "replicas": 1}) as c:
@@ -128,16 +164,21 @@ class Offline(unittest.TestCase):
                 self.assertEqual(r.returncode, 1)
                 self.assertIn("in use by a daemon", r.stderr)
             c.stop()
+            dumps = {}
             for name, folder in folders.items():
                 r = c.ctl("store", "check", folder)
                 self.assertRegex(r.stdout, "edged.*fine" if "spool" in name else "cloudd.*fine")
-                r = c.ctl("-o", "json", "store", "check", folder)
-                records = json.loads(r.stdout)["records"]
-                dump = [json.loads(line) for line in c.ctl("store", "dump", folder).stdout.splitlines()]
-                self.assertEqual(len(dump), records)
-                self.assertGreater(records, 0)
-            marks = c.ctl("store", "dump", folders["edge-1/spool"], "--db", "mark").stdout
+                dumps[name] = self.check_dump(c, name, folder)
+            self.check_contents(dumps)
+            marks = c.ctl("store", "dump", folders["edge-1/spool"], "--db", "mark", "--hex").stdout
             self.assertIn('"key_text": "epoch"', marks)
+            self.assertEqual(c.ctl("store", "dump", folders["cloud-1/log"], "--group", "x", check=False).returncode, 2)
+            key = next(r["key"] for r in dumps["cloud-1/state"] if r["what"] == "partial")
+            edit("spoil", folders["cloud-1/state"], 1, 2, key)
+            r = c.ctl("store", "dump", folders["cloud-1/state"], check=False)
+            lost = [x for x in map(json.loads, r.stdout.splitlines()) if "damaged" in x]
+            self.assertEqual([(r.returncode, x["db"], x["key"], x["what"], x["stream"]) for x in lost],
+                             [(1, "group-001", key, "partial", "s")])
             spool = os.path.join(folders["edge-1/spool"], "data.mdb")
             with open(spool, "r+b") as f:
                 for page in (0, 1):  # the root of the list of databases
