@@ -569,6 +569,7 @@ static void update_links(struct stats *s, const struct msgq_counters *z)
 	for (int r = 0; r < MSGQ_REFUSALS; r++)
 		stats_set_counter(metrics_cell(s, METRICS_ZMQ_REFUSED, msgq_refusal_text((enum msgq_refusal)r)), z->handshakes_refused[r]);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_CUT, NULL), z->unfinished);
+	stats_set_counter(metrics_cell(s, METRICS_ZMQ_ENDED, NULL), z->ended);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_SHUT, "limit"), z->shut);
 	stats_set_counter(metrics_cell(s, METRICS_ZMQ_SHUT, "descriptors"), z->accept_failed);
 	stats_set(metrics_cell(s, METRICS_KEYS, NULL), (double)z->keys);

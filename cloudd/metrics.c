@@ -26,6 +26,8 @@ static const struct stats_family table[METRICS_FAMILIES] = {
 	STATS_COUNTER, {"reason"}},
     [METRICS_ZMQ_CUT] = {"weir_cloud_zmq_connections_cut_total", "Connections cut because a message of theirs did not end",
 	STATS_COUNTER, {NULL}},
+    [METRICS_ZMQ_ENDED] = {"weir_cloud_zmq_connections_ended_total", "Connections cut when keys changed: their key was removed, or they had "
+	"not spoken yet", STATS_COUNTER, {NULL}},
     [METRICS_ZMQ_SHUT] = {"weir_cloud_zmq_shut_total", "Times that new connections had to wait", STATS_COUNTER, {"reason"}},
     [METRICS_KEYS] = {"weir_cloud_keys", "Public keys that are allowed", STATS_GAUGE, {NULL}},
     [METRICS_KEYS_BROKEN] = {"weir_cloud_keys_broken_total", "Key files found broken", STATS_COUNTER, {NULL}},

@@ -29,7 +29,6 @@
 #define DEALER_RCVHWM 1024
 #define DEALER_SNDHWM 128
 #define ROUTE_MAX 255
-#define ROUTE_BYTES 5 /* of a ROUTER's own making: a zero and a number */
 /* One socket's share of a turn. */
 #define TURN_FRAMES_MAX 256
 #define TURN_BYTES_MAX (8 * 1024 * 1024)
@@ -401,14 +400,16 @@ static void skip_parts(struct msgq_socket *s)
 
 /* Whose frame it is, by the key that its connection was authenticated with: "" without keys, NULL where the key is nobody's any
  * more. The identity frame of a ROUTER would not do: the first one after a look at ZMQ_EVENTS has no properties. */
-static const char *sender_of(const struct msgq_socket *s, zmq_msg_t *frame)
+static const char *sender_of(struct msgq_socket *s, struct bytes route, zmq_msg_t *frame)
 {
 	if (!s->m->keys)
 		return "";
 	if (!s->router)
 		return s->peer; /* the handshake has shown it */
 	const char *user = zmq_msg_gets(frame, "User-Id"), *key = zmq_msg_gets(frame, "Weir-Key");
-	return user && key && keys_owns(s->m->keys, user, key) ? user : NULL;
+	const char *who = user && key && keys_owns(s->m->keys, user, key) ? user : NULL;
+	msgq_door_knows(s, zmq_msg_get(frame, ZMQ_SRCFD), route, who, key);
+	return who;
 }
 
 /* The frame behind a route, or alone. Adds its bytes to *bytes. */
@@ -429,7 +430,7 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 		msgq_count(&s->m->refused_route, 1);
 		return;
 	}
-	const char *who = sender_of(s, frame);
+	const char *who = sender_of(s, route, frame);
 	if (!who) {
 		msgq_count(&s->m->refused_key, 1);
 		s->fn(s->arg, route, NULL, NULL, 0);
@@ -600,6 +601,7 @@ void msgq_counters(const struct msgq *m, struct msgq_counters *ret)
 	    .accepted = get(&m->accepted),
 	    .authenticated = get(&m->authenticated),
 	    .unfinished = get(&m->unfinished),
+	    .ended = get(&m->ended),
 	    .accept_failed = get(&m->accept_failed),
 	    .shut = get(&m->shut),
 	    .connections = get(&m->connections),

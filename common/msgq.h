@@ -9,8 +9,10 @@
  * Keys (common/keys). Without, addresses are tcp:// on loopback only, and nobody is known. With keys every link is CURVE:
  * a ROUTER lets in who holds the secret of a key in somebody's .pub, and tells with each frame whose; a DEALER talks to nobody
  * but the holder of a key in its peer's .pub. The folder is looked at once a second: a key that is no longer there is
- * refused from its next frame on, also on a connection that stands; a new own key is taken up at once (connections break
- * off and come back); of several keys of a peer the newest is tried first, then the others, in turn.
+ * refused from its next frame on, and a connection that stands with it is cut soon after; one that has not spoken yet is cut with any
+ * change of keys, as nobody knows whose it is, and comes back if it may. A new own key is taken up at once (connections break
+ * off and come back); of several keys of a peer the newest is tried first, then the others, in turn; a peer that has refused our
+ * key is asked again some seconds later.
  *
  * Strangers. Who has not finished the handshake within HANDSHAKE_MS is dropped, and none of its bytes comes here. So many
  * connections are open at most as `peers` allows, and as the limit on open files leaves after a reserve: above it the kernel
@@ -45,7 +47,7 @@ struct msgq_options {
 };
 
 /* Frame, route and who live for the call. who: the name of the sender by its key, "" without keys; NULL, and no frame: its
- * key is no longer allowed (it may be told so). Sockets may be closed within it, this one included. */
+ * key is no longer allowed: it may be told so, and nothing else be done. Else sockets may be closed within it, this one included. */
 typedef void msgq_frame_fn(void *arg, struct bytes route, const char *who, const void *frame, size_t len);
 
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq);
@@ -98,6 +100,7 @@ struct msgq_counters {
 	uint64_t accepted, authenticated; /* connections; handshakes that were finished */
 	uint64_t handshakes_refused[MSGQ_REFUSALS];
 	uint64_t unfinished;    /* connections cut: over MSGQ_UNFINISHED_MAX */
+	uint64_t ended;         /* connections cut: when keys changed, those with a key that is nobody's any more, or that had not spoken */
 	uint64_t accept_failed; /* no descriptor for a connection */
 	uint64_t shut;          /* times that new connections had to wait at the limit */
 	uint64_t connections;   /* gauge: open at the ROUTERs */

@@ -125,6 +125,7 @@ static void handle_disconnected(struct msgq_socket *s, int fd)
 		refused(s, MSGQ_NO_HANDSHAKE);
 	if (c->spoke)
 		d->succeeded--;
+	free(c->who);
 	*c = (struct door_connection){0};
 	d->open--;
 	/* One handshake may be told as failed twice: no more can be on their way out than have not succeeded. */
@@ -271,8 +272,51 @@ static void look_at(struct msgq_socket *s, int fd, struct door_connection *c)
 	c->suspect = true;
 }
 
+/* ---- keys that are removed ----------------------------------------------------------------------------------------- */
+
+/* Told now, and cut half a second later: what it is told has left by then. */
+#define DOOMED_LOOKS 3
+
+void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	if (!c || !c->open || c->doomed)
+		return;
+	if (!who) {
+		c->doomed = DOOMED_LOOKS;
+	} else if (!c->who) {
+		c->who = xstrdup(who);
+		snprintf(c->key.text, sizeof(c->key.text), "%s", key);
+		memcpy(c->route, route.p, sizeof(c->route));
+	}
+}
+
+void msgq_door_keys(struct msgq_socket *s)
+{
+	for (size_t fd = 0; fd < s->door.connection_count; fd++) {
+		struct door_connection *c = &s->door.connections[fd];
+		if (!c->open || c->doomed || (c->who && keys_owns(s->m->keys, c->who, c->key.text)))
+			continue;
+		c->doomed = DOOMED_LOOKS;
+		if (c->who)
+			s->fn(s->arg, bytes_of(c->route, sizeof(c->route)), NULL, NULL, 0);
+	}
+}
+
+static void cut_doomed(struct msgq_socket *s)
+{
+	for (size_t fd = 0; fd < s->door.connection_count; fd++) {
+		struct door_connection *c = &s->door.connections[fd];
+		if (!c->open || !c->doomed || --c->doomed)
+			continue;
+		msgq_count(&s->m->ended, 1);
+		shutdown((int)fd, SHUT_RDWR); /* should it be another's by now, that one connects again */
+	}
+}
+
 void msgq_door_look(struct msgq_socket *s)
 {
+	cut_doomed(s);
 	for (size_t n = 0; n < s->door.connection_count && n < LOOKS_MAX; n++) {
 		s->door.next = (s->door.next + 1) % s->door.connection_count;
 		if (s->door.connections[s->door.next].open)
@@ -412,6 +456,8 @@ void msgq_door_close(struct msgq_socket *s)
 	}
 	if (s->door.fd >= 0)
 		close(s->door.fd);
+	for (size_t fd = 0; fd < s->door.connection_count; fd++)
+		free(s->door.connections[fd].who);
 	free(s->door.connections);
 	atomic_fetch_sub_explicit(&s->m->connections, s->door.open, memory_order_relaxed);
 }

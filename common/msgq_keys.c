@@ -15,8 +15,9 @@
 #define ZAP_TURN_MAX 256
 #define ENFORCE_DOMAIN 93 /* ZMQ_ZAP_ENFORCE_DOMAIN: the header has it for drafts only, the library always */
 #define KEY_PROPERTY "Weir-Key"
-/* How long a key of several is tried: longer and longer, the link may be slow. */
+/* How long a key is tried: longer and longer, the link may be slow. A single one: that is for who was not let in when it tried first. */
 #define TRY_MIN_MS 500
+#define TRY_ALONE_MIN_MS 2000
 #define TRY_MAX_MS 8000
 
 /* ---- the handshake's questions --------------------------------------------------------------------------------- */
@@ -180,20 +181,24 @@ static void connect_again(struct msgq_socket *s)
 	(void)msgq_dealer_open(s); /* no descriptor for it: at the next look */
 }
 
-/* The key after the one in use; false: there is no other. */
-static bool next_key(struct msgq_socket *s)
+/* The key after the one in use; the same where there is no other. */
+static void next_key(struct msgq_socket *s)
 {
 	const struct key_text *keys;
 	size_t n = keys_of(s->m->keys, s->peer, &keys), at = 0;
-	if (n < 2)
-		return false;
 	while (at < n && strcmp(keys[at].text, s->peer_key.text) != 0)
 		at++;
 	s->peer_key = keys[(at + 1) % n];
-	return true;
 }
 
-/* Several keys: which of them the peer has is found out by trying. */
+static int64_t try_min_ms(const struct msgq_socket *s)
+{
+	const struct key_text *keys;
+	return keys_of(s->m->keys, s->peer, &keys) > 1 ? TRY_MIN_MS : TRY_ALONE_MIN_MS;
+}
+
+/* Several keys: which of them the peer has is found out by trying. And libzmq does not try again after a handshake that the other side
+ * refused: maybe it has the own .pub by now. The key is in the peer's .pub. */
 static void try_keys(struct msgq_socket *s, int64_t now_ns)
 {
 	if (msgq_can_send(s)) {
@@ -203,11 +208,12 @@ static void try_keys(struct msgq_socket *s, int64_t now_ns)
 	}
 	if (!s->unable_ns)
 		s->unable_ns = now_ns;
-	int64_t limit_ms = TRY_MIN_MS;
+	int64_t limit_ms = try_min_ms(s);
 	for (unsigned i = 0; i < s->tries / 2 + s->answered * 2U && limit_ms < TRY_MAX_MS; i++)
 		limit_ms *= 2;
-	if (now_ns - s->unable_ns < limit_ms * NS_PER_MS || !next_key(s))
+	if (now_ns - s->unable_ns < limit_ms * NS_PER_MS)
 		return;
+	next_key(s);
 	s->tries++;
 	connect_again(s);
 }
@@ -241,6 +247,8 @@ void msgq_keys_look(struct msgq *m)
 		} else if (change.own) {
 			msgq_keys_set(s);
 			msgq_door_again(s);
+		} else if (change.others) {
+			msgq_door_keys(s);
 		}
 	}
 }

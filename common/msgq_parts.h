@@ -10,6 +10,7 @@
 #include "common/msgq.h"
 
 #define ENDPOINT_MAX 320
+#define ROUTE_BYTES 5 /* of a ROUTER's own making: a zero and a number */
 
 typedef atomic_uint_fast64_t msgq_counter;
 
@@ -27,7 +28,7 @@ struct msgq {
 	struct loop_timer *look;    /* every LOOK_MS: keys, doors */
 	unsigned looks;
 	msgq_counter received, received_bytes, sent, sent_bytes, bad_shape, refused_busy, refused_gone, refused_key, refused_route,
-	    accepted, authenticated, handshakes_refused[MSGQ_REFUSALS], unfinished, accept_failed, shut, connections, connections_max, keys_allowed,
+	    accepted, authenticated, handshakes_refused[MSGQ_REFUSALS], unfinished, ended, accept_failed, shut, connections, connections_max, keys_allowed,
 	    keys_broken;
 };
 #define LOOK_MS 250
@@ -38,7 +39,11 @@ struct door_connection {
 	bool open, spoke;
 	bool heard;         /* since the last look */
 	bool suspect;       /* at the last look it was over MSGQ_UNFINISHED_MAX */
+	unsigned doomed;    /* looks until it is cut, as its key is nobody's any more; 0: it is not */
 	uint64_t bytes;     /* received by the kernel when it was last heard */
+	char *who;          /* with keys, once it has spoken: whose key it has; */
+	struct key_text key;
+	uint8_t route[ROUTE_BYTES];
 };
 
 /* The listening socket of a ROUTER and what is connected through it. */
@@ -100,6 +105,10 @@ int msgq_door_open(struct msgq_socket *s, char **ret_why);
 void msgq_door_close(struct msgq_socket *s);
 /* A frame came through the connection with this descriptor (-1: not known). */
 void msgq_door_heard(struct msgq_socket *s, int fd);
+/* It was who's, by this key; who NULL: by one that is nobody's any more. */
+void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key);
+/* The keys are others: who has none any more is told so, by the socket's fn, and cut off soon. */
+void msgq_door_keys(struct msgq_socket *s);
 /* Listens with the options as they are now: who is connected is cut off. */
 void msgq_door_again(struct msgq_socket *s);
 void msgq_door_look(struct msgq_socket *s);

@@ -286,27 +286,93 @@ START_TEST(idle_strangers_wait_at_the_limit)
 }
 END_TEST
 
+/* Sends without end until the key is known to be gone. */
+static void talk_until_refused(void)
+{
+	while (!refused) {
+		(void)msgq_send(client, "still here", 10);
+		loop_turn(loop, true);
+	}
+}
+
 START_TEST(a_removed_key_is_refused_on_a_session_that_stands)
 {
 	say_and_hear();
 	drop("edge-1.pub");
-	while (!refused) {
-		say("still here");
+	talk_until_refused();
+	uint64_t received = counters().received, then = got_from[1];
+	while (!counters().ended) {
+		(void)msgq_send(client, "still here", 10);
 		loop_turn(loop, true);
 	}
-	uint64_t received = counters().received, then = got_from[1];
-	say("still here");
-	unsigned before = refused;
-	while (refused == before)
-		loop_turn(loop, true);
 	ck_assert_uint_eq(counters().received, received);
 	ck_assert_uint_eq(got_from[1], then);
-	ck_assert_uint_ge(counters().refused_key, 2);
-	put("edge-1.pub", pub[1].text, ""); /* and back */
-	while (got_from[1] == then) {
-		say("back");
+}
+END_TEST
+
+/* What is sent into a connection that is being cut is lost. */
+static void say_until_heard(struct msgq_socket *s)
+{
+	unsigned before = answers;
+	while (answers == before) {
+		(void)msgq_send(s, "hello", 5);
 		loop_turn(loop, true);
 	}
+}
+
+/* It is told why, though it says nothing; those whose keys stand notice nothing. */
+START_TEST(a_connection_whose_key_is_removed_is_cut)
+{
+	void *b = stranger(&pub[0], &pub[2], &sec[2]);
+	say_and_hear();
+	connect_and_say(b);
+	while (!got_from[2] || !readable(b))
+		loop_turn(loop, true);
+	ck_assert_uint_eq(counters().connections, 2);
+	unsigned before = answers;
+	drop("edge-1.pub");
+	while (counters().connections != 1)
+		loop_turn(loop, true);
+	ck_assert_uint_eq(refused, 1);
+	ck_assert_uint_eq(answers, before + 1);
+	ck_assert_uint_eq(counters().ended, 1);
+	uint64_t then = got_from[2];
+	ck_assert_int_eq(zmq_send(b, "fine", 4, 0), 4);
+	while (got_from[2] == then)
+		loop_turn(loop, true);
+	turn_until_refused(MSGQ_UNKNOWN_KEY, 1); /* it tried again */
+	put("edge-1.pub", pub[1].text, ""); /* and is let in again, by itself */
+	say_until_heard(client);
+	zmq_close(b);
+}
+END_TEST
+
+/* Of who has not said a word nobody knows the key. */
+START_TEST(a_silent_connection_is_cut_when_keys_change)
+{
+	while (!msgq_can_send(client) || counters().authenticated != 1)
+		loop_turn(loop, true);
+	drop("edge-2.pub");
+	while (counters().ended != 1)
+		loop_turn(loop, true);
+	say_until_heard(client);
+	ck_assert_uint_eq(refused, 0);
+}
+END_TEST
+
+/* libzmq itself does not try again after that. */
+START_TEST(who_was_refused_comes_again)
+{
+	drop("edge-1.pub");
+	while (counters().keys != 2)
+		loop_turn(loop, true);
+	char *why;
+	struct msgq_socket *s;
+	ck_assert_int_eq(msgq_connect(client_q, msgq_endpoint(server), "cloud", on_client, NULL, &s, &why), 0);
+	turn_until_refused(MSGQ_UNKNOWN_KEY, 2); /* this one, and the other that was connected */
+	put("edge-1.pub", pub[1].text, "");
+	say_until_heard(s);
+	say_until_heard(client);
 }
 END_TEST
 
@@ -480,6 +546,9 @@ int main(void)
 	tcase_add_test(tc, silence_is_dropped_after_the_handshakes_time);
 	tcase_add_test(tc, idle_strangers_wait_at_the_limit);
 	tcase_add_test(tc, a_removed_key_is_refused_on_a_session_that_stands);
+	tcase_add_test(tc, a_connection_whose_key_is_removed_is_cut);
+	tcase_add_test(tc, a_silent_connection_is_cut_when_keys_change);
+	tcase_add_test(tc, who_was_refused_comes_again);
 	tcase_add_test(tc, a_client_rotates_its_key);
 	tcase_add_test(tc, a_server_rotates_its_key);
 	tcase_add_test(tc, all_keys_of_a_peer_are_tried);
