@@ -352,7 +352,7 @@ static int start_behind_state(struct group *g, uint64_t applied, uint64_t term, 
 	clear_contents(s);
 	set_base(g, applied, term, config);
 	g->disk_last = g->removed = applied;
-	if (g->c->node_record_dirty && topology_replicas(g->c->topology, g->number) == 1)
+	if (g->placed && g->c->node_record_dirty && topology_replicas(g->c->topology, g->number) == 1)
 		be_alone(g);
 	if (term > g->disk.term) {
 		g->disk.term = term;
@@ -521,6 +521,22 @@ static struct consensus *make(const struct topology *t, uint32_t self, struct kv
 	return c;
 }
 
+/* Left of groups that the map does not place here any more, and whose log was lost: held, so that they are dropped as any other. Else
+ * they would be taken for new ones when they are placed here again, above a state that is there. */
+static void hold_left_states(struct consensus *c, const struct apply *apply)
+{
+	for (uint32_t i = 0; c->topology->map_version && i < c->group_count; i++) {
+		struct group *g = &c->groups[i];
+		struct bytes config;
+		bool is_void;
+		apply_group_start(apply, i, &config, &is_void);
+		if (g->held || (!is_void && !apply_applied(apply, i, NULL)))
+			continue;
+		g->held = true;
+		c->held_count++;
+	}
+}
+
 int consensus_open(const struct topology *t, uint32_t self, struct kv *log, struct apply *apply,
     const uint8_t random[16], const struct consensus_io *io, struct consensus **ret_consensus, char **ret_why)
 {
@@ -536,6 +552,8 @@ int consensus_open(const struct topology *t, uint32_t self, struct kv *log, stru
 		rc = load_hard_states(c, txn, &why);
 	if (!rc)
 		rc = take_place(c, random, &why);
+	if (!rc)
+		hold_left_states(c, apply);
 	for (uint32_t i = 0; !rc && i < c->group_count; i++) {
 		if (c->groups[i].held)
 			rc = group_load(&c->groups[i], txn, apply, &why);

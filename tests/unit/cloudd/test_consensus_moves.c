@@ -419,6 +419,34 @@ START_TEST(a_crash_in_the_middle_of_a_drop)
 }
 END_TEST
 
+/* Emptied states, and one that is not dropped yet, of groups whose log is gone: none is taken for a group that begins. */
+START_TEST(what_a_lost_log_leaves_behind_is_dropped)
+{
+	struct cloud_disk *disk = &kit.nodes[2].disk;
+	place_all("013");
+	tell_all();
+	work_until_settled();
+	if (_i) {
+		work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+		expect_dropped(2);
+	}
+	kit_commit_state(2);
+	kit_stop(2);
+	cloud_disk_close(disk);
+	cloud_disk_lose(disk->log_path);
+	cloud_disk_open(disk);
+	kit.nodes[2].starts++; /* another number */
+	start_by_map(2);
+	work((CONSENSUS_DROP_MS / 1000 + 6) * SECOND);
+	expect_dropped(2);
+	place_all("012");
+	tell_all();
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+END_TEST
+
 /* Who is gone in the map serves nothing, asks nobody. */
 START_TEST(who_is_gone_drops_all_at_once)
 {
@@ -539,6 +567,7 @@ int main(void)
 	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
 	tcase_add_test(tc, a_dropped_group_comes_back);
 	tcase_add_loop_test(tc, a_crash_in_the_middle_of_a_drop, 0, 24);
+	tcase_add_loop_test(tc, what_a_lost_log_leaves_behind_is_dropped, 0, 2);
 	tcase_add_test(tc, who_is_gone_drops_all_at_once);
 	tcase_add_test(tc, a_slot_is_used_again);
 	tcase_add_test(tc, a_later_map_founds_nothing);
