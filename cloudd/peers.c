@@ -1,11 +1,13 @@
 #include "cloudd/peers.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/err.h"
 
 struct peer_node {
+	char *name; /* "" where it is gone */
 	bool asked, answered;
 	int64_t answered_ns;
 	uint64_t req_id; /* of its questions */
@@ -17,11 +19,20 @@ struct peers {
 	struct peer_node nodes[CLOUDS_MAX];
 };
 
+/* Nobody waits for one that is gone. */
+static void begin(struct peer_node *n, const struct cloud_conf *c)
+{
+	free(n->name);
+	*n = (struct peer_node){.name = xstrdup(c->name), .answered = c->state == CLOUD_GONE};
+}
+
 struct peers *peers_new(const struct topology *t, uint32_t self)
 {
 	struct peers *p = xcalloc(1, sizeof(*p));
 	p->self = self;
 	p->count = (uint32_t)t->cloud_count;
+	for (uint32_t i = 0; i < p->count; i++)
+		begin(&p->nodes[i], &t->clouds[i]);
 	return p;
 }
 
@@ -30,13 +41,17 @@ void peers_set_topology(struct peers *p, const struct topology *t)
 	weir_assert(t->cloud_count >= p->count && t->cloud_count <= CLOUDS_MAX);
 	p->count = (uint32_t)t->cloud_count;
 	for (uint32_t i = 0; i < p->count; i++) {
-		if (t->clouds[i].state == CLOUD_GONE)
-			p->nodes[i] = (struct peer_node){.answered = true}; /* nobody waits for it */
+		if (!p->nodes[i].name || strcmp(p->nodes[i].name, t->clouds[i].name) != 0 || t->clouds[i].state == CLOUD_GONE)
+			begin(&p->nodes[i], &t->clouds[i]);
 	}
 }
 
 void peers_free(struct peers *p)
 {
+	if (!p)
+		return;
+	for (uint32_t i = 0; i < CLOUDS_MAX; i++)
+		free(p->nodes[i].name);
 	free(p);
 }
 

@@ -21,7 +21,7 @@ struct peers;
 
 struct peers *peers_new(const struct topology *t, uint32_t self);
 void peers_free(struct peers *p);
-/* Nodes that are gone are forgotten; new ones are unknown. */
+/* Nodes that are gone are forgotten; new ones are unknown, also at a place that another one had. */
 void peers_set_topology(struct peers *p, const struct topology *t);
 /* It asked under this id. True: it has restarted since it was heard first. */
 bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id);

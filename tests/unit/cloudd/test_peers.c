@@ -1,4 +1,6 @@
 #include <check.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cloudd/peers.h"
 #include "common/clock.h"
@@ -55,6 +57,56 @@ START_TEST(all_others_have_answered)
 }
 END_TEST
 
+static void rename_cloud(struct topology *in, uint32_t cloud, const char *name, enum cloud_state state)
+{
+	free(in->clouds[cloud].name);
+	in->clouds[cloud].name = strdup(name);
+	in->clouds[cloud].state = state;
+}
+
+START_TEST(nobody_waits_for_who_is_gone)
+{
+	struct topology *next = cloud_topology(4, 4);
+	rename_cloud(next, 2, "", CLOUD_GONE);
+	struct peers *late = peers_new(next, 1); /* a start by a map that has lost nodes */
+	peers_answered(late, 0, 5);
+	peers_answered(late, 3, 5);
+	ck_assert(peers_all_answered(late));
+	peers_free(late);
+	peers_answered(p, 0, 5);
+	peers_set_topology(p, next);
+	ck_assert(!peers_all_answered(p)); /* a new one */
+	peers_answered(p, 3, 5);
+	ck_assert(peers_all_answered(p));
+	topology_free(next);
+}
+END_TEST
+
+START_TEST(what_was_known_of_a_node_is_not_of_who_has_its_place_now)
+{
+	struct topology *next = cloud_topology(3, 4);
+	for (uint32_t i = 0; i < 3; i += 2) {
+		peers_asked(p, i, 70);
+		peers_answered(p, i, 5);
+		peers_cluster(p, i, PEER_CLUSTER_OTHER);
+	}
+	rename_cloud(next, 0, "", CLOUD_GONE);
+	rename_cloud(next, 2, "cloud-9", CLOUD_MEMBER); /* the map between was never seen */
+	peers_set_topology(p, next);
+	ck_assert(!peers_is_other(p, 0) && !peers_is_other(p, 2));
+	ck_assert(!peers_all_answered(p));
+	ck_assert_int_eq(peers_heard_ns(p, 2), 0);
+	ck_assert(!peers_reachable(p, 2, 6));
+	ck_assert(!peers_asked(p, 2, 71));
+	peers_answered(p, 2, 7);
+	rename_cloud(next, 0, "cloud-7", CLOUD_MEMBER);
+	peers_set_topology(p, next);
+	ck_assert(!peers_all_answered(p));
+	ck_assert(peers_reachable(p, 2, 8)); /* as before */
+	topology_free(next);
+}
+END_TEST
+
 START_TEST(one_node_of_the_same_cluster_proves_that_the_other_is_the_stranger)
 {
 	ck_assert_int_eq(peers_foreign(p), -1);
@@ -80,6 +132,8 @@ int main(void)
 	tcase_add_test(tc, a_node_can_be_reached_while_it_answered_lately);
 	tcase_add_test(tc, another_id_in_its_questions_is_a_restart);
 	tcase_add_test(tc, all_others_have_answered);
+	tcase_add_test(tc, nobody_waits_for_who_is_gone);
+	tcase_add_test(tc, what_was_known_of_a_node_is_not_of_who_has_its_place_now);
 	tcase_add_test(tc, one_node_of_the_same_cluster_proves_that_the_other_is_the_stranger);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
