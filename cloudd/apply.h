@@ -39,7 +39,7 @@ struct snapshot_head {
 	uint64_t meta_index, skipped;
 };
 
-/* What applying one entry answers; plain values but for `edge`, which is owned (free with apply_result_clear). */
+/* What applying one entry answers; plain values but for what is owned (free with apply_result_clear). */
 struct apply_result {
 	uint32_t group;
 	uint64_t index;
@@ -54,6 +54,7 @@ struct apply_result {
 	uint64_t meta_index;   /* shard: of the last advance taken, be it this entry or not */
 	uint64_t map_version;  /* TOPOLOGY, NODE, CUT, REVOKE: of the map that is there now; shard: of the map that it goes by; 0: none */
 	struct buf map;        /* one of those that made a new map: its bytes, owned */
+	struct buf removed;    /* likewise, of edges that it has no more: name (buf_str), epoch now; those that ever had one; owned */
 	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
 	bool digested;         /* index is a multiple of APPLY_DIGEST_EVERY: */

@@ -173,7 +173,19 @@ static int next_map(const struct topology *t, const struct cluster_map *m, const
 
 /* ---- what follows from it ---------------------------------------------------------------------------------- */
 
-static int remove_edges(struct state *s, const struct cluster_map *was, const struct cluster_map *next)
+static int remove_edge(struct state *s, const char *name, struct apply_result *res)
+{
+	uint64_t epoch;
+	int rc = meta_remove_edge(s, name, &epoch);
+	if (rc || !epoch)
+		return rc;
+	buf_str(&res->removed, name);
+	buf_u64(&res->removed, epoch);
+	return 0;
+}
+
+static int remove_edges(struct state *s, const struct cluster_map *was, const struct cluster_map *next,
+    struct apply_result *res)
 {
 	struct topology *a, *b = NULL;
 	struct buf errors = {0};
@@ -184,7 +196,7 @@ static int remove_edges(struct state *s, const struct cluster_map *was, const st
 		rc = map_record_error(topology_parse("topology", next->text, next->text_len, &b, &errors));
 		for (size_t i = 0; i < a->edge_count && !rc; i++) {
 			if (topology_edge(b, a->edges[i].name) < 0)
-				rc = meta_remove_edge(s, a->edges[i].name);
+				rc = remove_edge(s, a->edges[i].name, res);
 		}
 		topology_free(a);
 		topology_free(b);
@@ -224,7 +236,7 @@ static int keep_map(struct state *s, const struct cluster_map *was, const struct
 	if (!rc)
 		rc = meta_queue_map(s, META_INDEX(index, 0), bytes_of(res->map.data, res->map.len));
 	if (!rc && was->version)
-		rc = remove_edges(s, was, next);
+		rc = remove_edges(s, was, next, res);
 	if (!rc)
 		rc = forget_versions(s, was, next);
 	res->map_version = next->version;

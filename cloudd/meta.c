@@ -73,7 +73,7 @@ struct meta {
 	bool mapping; /* the first map was proposed in this time */
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct meta_row *rows;
-	struct meta_edge *others; /* committed, of edges that the topology does not have: one may be added again */
+	struct meta_edge *others; /* committed, of edges that the topology never had in this start: one may be added again */
 	size_t other_count;
 	struct stream_row *streams;
 	struct pending pending;
@@ -230,34 +230,89 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	free_stream(&was);
 }
 
-static void load_edge(struct meta_row *row, const struct meta_edge *from)
+/* What is committed of an edge, wherever it is kept. */
+struct committed {
+	uint64_t *epoch;
+	uint8_t *claim;
+	bool *readmit, *readmitted;
+};
+
+static struct committed in_row(struct meta_row *row)
 {
-	row->epoch = from->epoch;
-	memcpy(row->claim, from->claim, CLAIM_BYTES);
-	row->readmit = from->readmit;
-	row->readmitted = from->readmitted;
+	return (struct committed){&row->epoch, row->claim, &row->readmit, &row->readmitted};
 }
 
-/* An edge that was not here; it may have been of the cluster before. */
-static void add_edge(struct meta *m, struct meta_row *row, const char *name)
+static struct committed in_other(struct meta_edge *other)
 {
-	row->heard_ns = m->now_ns;
-	row->reported = false;
+	return (struct committed){&other->epoch, other->claim, &other->readmit, &other->readmitted};
+}
+
+/* Also of one that is gone. */
+static struct meta_row *any_row_of(struct meta *m, const char *name)
+{
+	int found = topology_edge(m->topology, name);
+	for (size_t i = 0; found < 0 && i < m->topology->edge_count; i++) {
+		if (m->topology->edges[i].gone && !strcmp(m->topology->edges[i].name, name))
+			found = (int)i;
+	}
+	return found < 0 ? NULL : &m->rows[found];
+}
+
+static struct meta_edge *add_other(struct meta *m, const char *name)
+{
+	m->others = xrealloc(m->others, (m->other_count + 1) * sizeof(*m->others));
+	m->others[m->other_count] = (struct meta_edge){.name = xstrdup(name)};
+	return &m->others[m->other_count++];
+}
+
+static struct meta_edge *other_of(struct meta *m, const char *name)
+{
 	for (size_t i = 0; i < m->other_count; i++) {
-		if (!strcmp(m->others[i].name, name) && m->others[i].epoch > row->epoch)
-			load_edge(row, &m->others[i]);
+		if (!strcmp(m->others[i].name, name))
+			return &m->others[i];
+	}
+	return add_other(m, name);
+}
+
+/* This node's topology may be ahead of what is applied here, or behind: an edge's row is there from when the topology first has it, and
+ * what is committed before is kept among the others. */
+static struct committed committed_of(struct meta *m, const char *name)
+{
+	struct meta_row *row = any_row_of(m, name);
+	return row ? in_row(row) : in_other(other_of(m, name));
+}
+
+/* Each edge once, when nothing is known. */
+static void load_edge(struct meta *m, const struct meta_edge *from)
+{
+	struct meta_row *row = any_row_of(m, from->name);
+	struct committed c = row ? in_row(row) : in_other(add_other(m, from->name));
+	*c.epoch = from->epoch;
+	memcpy(c.claim, from->claim, CLAIM_BYTES);
+	*c.readmit = from->readmit;
+	*c.readmitted = from->readmitted;
+}
+
+/* An edge that was not here; it may have been of the cluster before, or what is committed of it came before the topology. */
+static void add_edge(struct meta *m, uint32_t edge, const char *name)
+{
+	struct meta_row *row = &m->rows[edge];
+	*row = (struct meta_row){.heard_ns = m->now_ns};
+	for (size_t i = 0; i < m->other_count; i++) {
+		if (strcmp(m->others[i].name, name) != 0)
+			continue;
+		row->epoch = m->others[i].epoch;
+		memcpy(row->claim, m->others[i].claim, CLAIM_BYTES);
+		row->readmit = m->others[i].readmit;
+		row->readmitted = m->others[i].readmitted;
 	}
 }
 
-/* As apply did with what is committed of it (meta_remove_edge). */
-static void remove_edge(struct meta_row *row)
+/* One that was gone: what is committed of it is here still. */
+static void return_edge(struct meta *m, struct meta_row *row)
 {
-	if (!row->epoch || row->epoch == UINT64_MAX)
-		return;
-	row->epoch++;
-	row->readmit = row->readmitted = false;
-	for (size_t i = 0; i < CLAIM_BYTES; i++)
-		row->claim[i] = (uint8_t)~row->claim[i];
+	row->heard_ns = m->now_ns;
+	row->reported = false;
 }
 
 void meta_set_topology(struct meta *m, const struct topology *t)
@@ -268,15 +323,11 @@ void meta_set_topology(struct meta *m, const struct topology *t)
 	m->rows = xrealloc(m->rows, (t->edge_count + 1) * sizeof(*m->rows));
 	m->clocks = xrealloc(m->clocks, (t->edge_count + 1) * sizeof(*m->clocks));
 	for (size_t i = 0; i < edges; i++) {
-		if (t->edges[i].gone && !m->topology->edges[i].gone)
-			remove_edge(&m->rows[i]);
-		else if (!t->edges[i].gone && m->topology->edges[i].gone)
-			add_edge(m, &m->rows[i], t->edges[i].name);
+		if (!t->edges[i].gone && m->topology->edges[i].gone)
+			return_edge(m, &m->rows[i]);
 	}
-	for (size_t i = edges; i < t->edge_count; i++) {
-		m->rows[i] = (struct meta_row){0};
-		add_edge(m, &m->rows[i], t->edges[i].name);
-	}
+	for (size_t i = edges; i < t->edge_count; i++)
+		add_edge(m, (uint32_t)i, t->edges[i].name);
 	m->streams = xrealloc(m->streams, (t->stream_count + 1) * sizeof(*m->streams));
 	for (size_t i = 0; i < streams; i++)
 		remake_stream(&m->streams[i], t, &t->streams[i], edges, m->now_ns);
@@ -287,12 +338,6 @@ void meta_set_topology(struct meta *m, const struct topology *t)
 	}
 	m->topology = t;
 	pthread_mutex_unlock(&m->lock);
-}
-
-static struct meta_row *row_of(struct meta *m, const char *edge)
-{
-	int i = topology_edge(m->topology, edge);
-	return i < 0 ? NULL : &m->rows[i];
 }
 
 static struct stream_row *stream_of(struct meta *m, const char *name, size_t len, uint32_t version)
@@ -362,16 +407,8 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 	forget_others(m);
 	m->created = state.created;
 	memcpy(m->id, state.cluster_id, CLUSTER_ID_BYTES);
-	for (size_t i = 0; i < state.edge_count; i++) {
-		struct meta_row *row = row_of(m, state.edges[i].name);
-		if (row) {
-			load_edge(row, &state.edges[i]);
-			continue;
-		}
-		m->others = xrealloc(m->others, (m->other_count + 1) * sizeof(*m->others));
-		m->others[m->other_count] = state.edges[i];
-		m->others[m->other_count++].name = xstrdup(state.edges[i].name);
-	}
+	for (size_t i = 0; i < state.edge_count; i++)
+		load_edge(m, &state.edges[i]);
 	for (size_t i = 0; i < state.stream_count; i++)
 		load_stream(m, &state.streams[i]);
 	m->newest = state.newest > m->newest ? state.newest : m->newest;
@@ -1036,11 +1073,39 @@ static void close_applied(struct meta *m, uint64_t index, const struct entry *e,
 	buf_free(&advance);
 }
 
+/* As apply did with its record (meta_remove_edge). */
+static void edge_removed(struct meta *m, const char *name, uint64_t epoch)
+{
+	struct committed c = committed_of(m, name);
+	for (size_t i = 0; epoch != *c.epoch && i < CLAIM_BYTES; i++)
+		c.claim[i] = (uint8_t)~c.claim[i];
+	*c.epoch = epoch;
+	*c.readmit = *c.readmitted = false;
+}
+
+static void edges_removed(struct meta *m, struct bytes removed)
+{
+	struct rd r = rd_init(removed.p, removed.n);
+	pthread_mutex_lock(&m->lock);
+	while (rd_left(&r)) {
+		char *name = rd_str(&r, NAME_MAX_BYTES);
+		uint64_t epoch = rd_u64(&r);
+		if (r.err) {
+			free(name);
+			break;
+		}
+		edge_removed(m, name, epoch);
+		free(name);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* A map goes to the shards among the advances. */
 static void map_applied(struct meta *m, const struct apply_result *r, struct meta_time now)
 {
 	if (!r->map.len)
 		return;
+	edges_removed(m, bytes_of(r->removed.data, r->removed.len));
 	struct entry e = {.kind = ENTRY_MAP};
 	e.map.meta_index = META_INDEX(r->index, 0);
 	e.map.after = m->newest;
@@ -1096,12 +1161,12 @@ static void measure_lag(struct meta *m)
 
 static void claim_applied(struct meta *m, const struct apply_result *r, struct meta_time now)
 {
-	struct meta_row *row = r->edge ? row_of(m, r->edge) : NULL;
-	if (!row)
+	struct meta_row *row = r->edge ? any_row_of(m, r->edge) : NULL;
+	if (!r->edge)
 		return;
 	if (r->verdict != VERDICT_OK) {
 		m->counters.fenced += m->leads;
-		if (r->verdict == VERDICT_FENCED) {
+		if (r->verdict == VERDICT_FENCED && row) {
 			note_fenced(m, row, now.mono_ns);
 			row->fenced_epoch = r->epoch;
 		}
@@ -1109,25 +1174,26 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 	}
 	m->counters.claims += m->leads;
 	pthread_mutex_lock(&m->lock);
-	if (r->epoch > row->epoch) {
-		row->epoch = r->epoch;
-		row->readmitted = r->readmitted;
-		memcpy(row->claim, r->claim, CLAIM_BYTES);
-		row->heard_ns = now.mono_ns; /* a new holder, alive */
+	struct committed c = committed_of(m, r->edge);
+	if (r->epoch > *c.epoch) {
+		*c.epoch = r->epoch;
+		*c.readmitted = r->readmitted;
+		memcpy(c.claim, r->claim, CLAIM_BYTES);
+		if (row)
+			row->heard_ns = now.mono_ns; /* a new holder, alive */
 	}
 	if (r->readmitted)
-		row->readmit = false;
+		*c.readmit = false;
 	pthread_mutex_unlock(&m->lock);
 }
 
 static void readmit_applied(struct meta *m, const struct apply_result *r)
 {
-	struct meta_row *row = r->edge ? row_of(m, r->edge) : NULL;
 	m->counters.readmits += m->leads;
-	if (!row || r->verdict != VERDICT_OK)
+	if (!r->edge || r->verdict != VERDICT_OK)
 		return;
 	pthread_mutex_lock(&m->lock);
-	row->readmit = true;
+	*committed_of(m, r->edge).readmit = true;
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -1206,11 +1272,12 @@ static void propose_create(struct meta *m, struct meta_time now)
 	m->creating = true;
 }
 
-/* A cluster that begins, or one from before there were maps, goes by the file of who leads the meta group. */
-static void propose_first_map(struct meta *m, struct meta_time now)
+/* A cluster that begins, or one from before there were maps, goes by the file of who leads the meta group. True: the map is there, or on
+ * its way: what is proposed from now on comes after it. */
+static bool propose_first_map(struct meta *m, struct meta_time now)
 {
 	if (m->mapping || m->topology->map_version || !m->topology->text)
-		return;
+		return true;
 	struct buf packed = {0};
 	map_text_pack(m->topology->text, m->topology->text_len, &packed);
 	struct entry e = {.kind = ENTRY_TOPOLOGY, .time_ns = now.wall_ns};
@@ -1223,6 +1290,7 @@ static void propose_first_map(struct meta *m, struct meta_time now)
 		m->mapping = true;
 	}
 	buf_free(&packed);
+	return m->mapping;
 }
 
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now)
@@ -1236,9 +1304,10 @@ int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_ti
 	propose_create(m, now);
 	if (!m->created)
 		return 0;
-	propose_first_map(m, now);
-	propose_close(m, now);
-	propose_cuts(m, now);
+	if (propose_first_map(m, now)) {
+		propose_close(m, now);
+		propose_cuts(m, now);
+	}
 	int rc = spread_tick(m->spread, state, durable >= m->close_index, now.mono_ns);
 	propose_taken(m, now);
 	measure_lag(m);

@@ -144,14 +144,15 @@ static int apply_readmit(struct state *s, const struct entry *e, struct apply_re
 	return edge_write(s, e->readmit.edge, &edge);
 }
 
-int meta_remove_edge(struct state *s, const char *name)
+int meta_remove_edge(struct state *s, const char *name, uint64_t *ret_epoch)
 {
 	struct bytes edge_name = bytes_of(name, strlen(name));
 	struct meta_edge_record edge;
 	int rc = edge_read(s, edge_name, &edge);
+	*ret_epoch = rc ? 0 : edge.epoch;
 	if (rc || !edge.epoch || edge.epoch == UINT64_MAX)
 		return rc;
-	edge.epoch++;
+	*ret_epoch = ++edge.epoch;
 	edge.flags = 0;
 	for (size_t i = 0; i < CLAIM_BYTES; i++)
 		edge.claim[i] = (uint8_t)~edge.claim[i]; /* nor does a claim that was granted get its grant again */

@@ -19,8 +19,9 @@
 
 /* For cloudd/map_apply. A map in the queue is never replaced or dropped: each shard takes it. */
 int meta_queue_map(struct state *s, uint64_t meta_index, struct bytes map);
-/* The edge is not in the topology any more: no holder of its name is admitted with what it has. Its record stays. */
-int meta_remove_edge(struct state *s, const char *name);
+/* The edge is not in the topology any more: no holder of its name is admitted with what it has. Its record stays; *ret_epoch: as it is
+ * now; 0: it never had one. */
+int meta_remove_edge(struct state *s, const char *name, uint64_t *ret_epoch);
 /* The stream's version is not in the map any more. */
 int meta_forget_close(struct state *s, const char *stream, uint32_t version);
 

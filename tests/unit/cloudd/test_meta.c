@@ -1,10 +1,14 @@
 /* The meta group's replicas as leadership moves between them: what a follower knows, what a new leader starts from, what the end of
  * leadership answers. Two replicas, each on a state environment of its own; the log is a list. */
 #include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cloudd/meta.h"
 #include "common/clock.h"
+#include "common/err.h"
+#include "common/map.h"
 #include "tests/unit/cloudd/cloud_disk.h"
 #include "tests/unit/cloudd/cloud_topology.h"
 
@@ -38,6 +42,7 @@ struct world {
 	} sent[SENT_MAX];
 	size_t sent_count;
 	uint64_t report_seq;
+	enum entry_kind busy; /* the log does not take these; 0: it takes all */
 };
 static struct world w;
 
@@ -45,6 +50,8 @@ static int on_propose(void *arg, uint32_t group, const struct entry *e, bool own
 {
 	(void)arg, (void)own;
 	ck_assert_uint_eq(group, 0);
+	if (e->kind == w.busy)
+		return WEIR_EBUSY;
 	ck_assert_uint_lt(w.last + 1, LOG_MAX);
 	entry_encode(e, &w.log[++w.last]);
 	*ret_index = w.last;
@@ -596,6 +603,150 @@ START_TEST(a_revocation_is_asked_for_committed_and_counted)
 }
 END_TEST
 
+static uint64_t first_of(enum entry_kind kind)
+{
+	for (uint64_t i = 1; i <= w.last; i++) {
+		if (kind_of(i) == kind)
+			return i;
+	}
+	return UINT64_MAX;
+}
+
+/* Shards would go by a close that their replicas' files, not the map, give a meaning to. */
+START_TEST(nothing_is_closed_before_the_first_map)
+{
+	w.busy = ENTRY_TOPOLOGY;
+	begin();
+	ck_assert_int_eq(report(0, 2 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_uint_eq(first_of(ENTRY_CLOSE), UINT64_MAX);
+	w.busy = 0;
+	settle(0);
+	ck_assert_uint_lt(first_of(ENTRY_TOPOLOGY), first_of(ENTRY_CLOSE));
+	ck_assert_uint_ne(first_of(ENTRY_CLOSE), UINT64_MAX);
+}
+END_TEST
+
+/* ---- edges that leave and come back ------------------------------------------------------------------------------- */
+
+static char *without_a(void)
+{
+	static const char line[] = "  - {name: a, data: edge-a, sources: [{type: stdin}]}\n";
+	char *text = xstrdup(w.t->text), *at = strstr(text, line);
+	ck_assert_ptr_nonnull(at);
+	memmove(at, at + strlen(line), strlen(at + strlen(line)) + 1);
+	at = strstr(text, "edges: [a]");
+	ck_assert_ptr_nonnull(at);
+	at[strlen("edges: [")] = 'b';
+	return text;
+}
+
+static void log_topology(const char *text)
+{
+	struct buf packed = {0};
+	map_text_pack(text, strlen(text), &packed);
+	struct entry e = {.kind = ENTRY_TOPOLOGY};
+	e.topology.text_bytes = (uint32_t)strlen(text);
+	e.topology.text = bytes_of(packed.data, packed.len);
+	entry_encode(&e, &w.log[++w.last]);
+	buf_free(&packed);
+}
+
+static void log_claim(uint64_t epoch, const char claim[CLAIM_BYTES + 1])
+{
+	struct entry e = {.kind = ENTRY_CLAIM};
+	e.claim.edge = bytes_of("a", 1);
+	e.claim.epoch = epoch;
+	e.claim.claim = bytes_of(claim, CLAIM_BYTES);
+	entry_encode(&e, &w.log[++w.last]);
+}
+
+static void expect_epoch(uint32_t replica, uint64_t epoch)
+{
+	struct buf json = {0};
+	char wanted[64];
+	meta_lead(w.replicas[replica].meta, w.now);
+	meta_edges_json(w.replicas[replica].meta, &json);
+	meta_stop(w.replicas[replica].meta);
+	snprintf(wanted, sizeof(wanted), "{\"name\":\"a\",\"state\":\"joining\",\"epoch\":%u,", (unsigned)epoch);
+	ck_assert_msg(strstr(buf_cstr(&json), wanted) != NULL, "%s", buf_cstr(&json));
+	buf_free(&json);
+}
+
+/* Replica 1 goes by later maps before it has applied what is committed: what it knows of edges is what is committed, all the same. */
+START_TEST(an_edge_that_left_has_the_epoch_that_is_committed)
+{
+	struct topology *gone = cloud_topology_of(3, SHARDS, 3), *back = cloud_topology_of(3, SHARDS, 3);
+	char *text = without_a();
+	gone->edges[0].gone = true;
+	begin();
+	settle(0);
+	meta_stop(w.replicas[0].meta);
+	log_claim(1, "another claim of "); /* epoch 2, then 3 */
+	log_topology(text);
+	log_topology(w.t->text);
+	log_claim(3, "a third claim of "); /* 4, then 5 */
+	log_topology(text);
+	if (_i >= 1)
+		meta_set_topology(w.replicas[1].meta, gone);
+	if (_i >= 2)
+		meta_set_topology(w.replicas[1].meta, back);
+	catch_up(0);
+	catch_up(1);
+	meta_set_topology(w.replicas[1].meta, gone);
+	log_topology(w.t->text);
+	catch_up(1);
+	meta_set_topology(w.replicas[1].meta, back);
+	expect_epoch(0, 5);
+	expect_epoch(1, 5);
+	if (_i == 3) { /* and what is read anew says the same */
+		load(&w.replicas[1]);
+		expect_epoch(1, 5);
+	}
+	meta_set_topology(w.replicas[1].meta, w.t);
+	topology_free(gone);
+	topology_free(back);
+	free(text);
+}
+END_TEST
+
+/* The same of one that this start's topology never had. */
+START_TEST(an_edge_that_comes_later_has_the_epoch_that_is_committed)
+{
+	struct replica *r = &w.replicas[1];
+	struct topology *before = cloud_topology_of(3, SHARDS, 3), *all = NULL;
+	struct buf errors = {0};
+	char *text = without_a();
+	uint8_t random[CLUSTER_ID_BYTES] = {8};
+	begin();
+	settle(0);
+	meta_stop(w.replicas[0].meta);
+	meta_free(r->meta);
+	topology_free(before);
+	ck_assert_int_eq(topology_parse("test.yaml", text, strlen(text), &before, &errors), 0);
+	r->meta = meta_new(before, &(struct meta_io){r, on_propose, on_answer, on_advance}, random);
+	load(r);
+	log_claim(1, "another claim of ");
+	log_topology(text);
+	log_topology(w.t->text);
+	catch_up(0);
+	catch_up(1);
+	struct cluster_map m;
+	map_first(w.t, w.t->text, w.t->text_len, &m);
+	ck_assert_int_eq(map_topology(&m, "test.yaml", before, &all, &errors), 0);
+	meta_set_topology(r->meta, all);
+	expect_epoch(0, 3);
+	expect_epoch(1, 3);
+	meta_free(r->meta);
+	r->meta = meta_new(w.t, &(struct meta_io){r, on_propose, on_answer, on_advance}, random);
+	map_clear(&m);
+	buf_free(&errors);
+	topology_free(before);
+	topology_free(all);
+	free(text);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/meta");
@@ -614,6 +765,9 @@ int main(void)
 	tcase_add_test(tc, one_who_was_readmitted_and_is_fenced_again_is_readmitted_again);
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
+	tcase_add_test(tc, nothing_is_closed_before_the_first_map);
+	tcase_add_loop_test(tc, an_edge_that_left_has_the_epoch_that_is_committed, 0, 4);
+	tcase_add_test(tc, an_edge_that_comes_later_has_the_epoch_that_is_committed);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
