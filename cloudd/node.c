@@ -9,6 +9,7 @@
 #include "cloudd/ingress.h"
 #include "cloudd/leader.h"
 #include "cloudd/meta.h"
+#include "cloudd/pace.h"
 #include "cloudd/peers.h"
 #include "cloudd/readiness.h"
 #include "cloudd/route.h"
@@ -56,6 +57,7 @@ struct node {
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool told_full;          /* what the others were told of the disks */
 	bool led_changed;        /* something began or ceased to be led here, and the others were not told yet */
+	struct pace *pace;       /* of maps that are given out */
 	struct registry registry;
 	int64_t *heard;          /* by node; for the registry */
 	uint64_t *settled;       /* by group; likewise */
@@ -351,7 +353,23 @@ static void adopt_cluster_id(struct node *n)
 	}
 }
 
-/* A stream whose close cannot be an entry would never close: said at the start, not found out later. */
+/* A cluster would serve nothing whose first map cannot be an entry: said at the start, not found out later. */
+static int check_map_size(const struct topology *t, char **ret_why)
+{
+	struct cluster_map map;
+	struct buf encoded = {0};
+	if (t->map_version || !t->text)
+		return 0;
+	map_first(t, t->text, t->text_len, &map);
+	int rc = map_encode(&map, &encoded);
+	if (rc)
+		*ret_why = xasprintf("the topology is too large for a cluster map (%u KiB compressed)", MAP_BYTES_MAX / 1024);
+	map_clear(&map);
+	buf_free(&encoded);
+	return rc;
+}
+
+/* Nor would a stream close whose close cannot be one. */
 static int check_close_sizes(const struct topology *t, char **ret_why)
 {
 	const size_t per_edge = 1 + 1 + 10 + 10; /* state, name's length, two times */
@@ -403,12 +421,15 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->told = xcalloc(DIGESTS_TOLD_MAX, sizeof(*n->told));
 	n->differs = xcalloc(topology_groups(t), sizeof(*n->differs));
 	n->peers = peers_new(t, self);
+	n->pace = pace_new();
 	n->leaders = xcalloc(t->shards, sizeof(struct leader *));
 	n->view = view_new(t, self);
 	n->ingress = ingress_new(t, n->name, &(struct ingress_io){n, reply});
 	/* Ids of this start are above those of an earlier one: its late replies match nothing. */
 	n->route = route_new(t, n->name, (uint64_t)now.wall_ns, &(struct route_io){n, send_request, answer});
 	int rc = check_close_sizes(t, ret_why);
+	if (!rc)
+		rc = check_map_size(t, ret_why);
 	if (!rc)
 		rc = consensus_open(t, self, log, apply, random,
 		    &(struct consensus_io){n, log_write, apply_job, send_consensus, committed, applied, role, read_index, reloaded,
@@ -445,6 +466,7 @@ void node_close(struct node *n)
 	free(n->told);
 	free(n->differs);
 	peers_free(n->peers);
+	pace_free(n->pace);
 	view_free(n->view);
 	free(n->led_by);
 	free(n->unled_ns);
@@ -562,32 +584,56 @@ static int place_in(const struct cluster_map *m, const char *name)
 	return -1;
 }
 
+/* What is known of the nodes of a file holds for the map's: they have the same slots, this one too. */
+static bool same_slots(const struct cluster_map *m, const struct topology *file)
+{
+	bool same = m->node_count >= file->cloud_count;
+	for (size_t i = 0; same && i < file->cloud_count; i++)
+		same = !strcmp(m->nodes[i].name, file->clouds[i].name);
+	return same;
+}
+
+/* Whoever sent it: it may be of another cluster while this node does not know its own one's id. */
+static bool is_of_cluster(const struct node *n, const struct topology *t)
+{
+	return !strcmp(t->cluster, n->topology->cluster) && t->shards == n->topology->shards;
+}
+
+/* A node that goes by its file has another place, or sees others at other places: it begins again by the map. */
+static void take_map(struct node *n, const struct cluster_map *map, const struct topology *t, struct bytes raw)
+{
+	if (!n->topology->map_version && !same_slots(map, n->topology)) {
+		n->io.mapped(n->io.arg, NULL, raw);
+		return;
+	}
+	if (t->cloud_count < n->topology->cloud_count) { /* slots only come */
+		n->counters.maps_bad++;
+		return;
+	}
+	keep_map(n, raw);
+	set_topology(n, t);
+	n->io.mapped(n->io.arg, t, raw);
+}
+
 /* What cannot be used here (of a later program, maybe) is counted, and the map before stays in force. */
 static void learn_map(struct node *n, struct bytes raw)
 {
 	struct cluster_map map;
-	struct topology *t;
+	struct topology *t = NULL;
 	struct buf errors = {0};
 	if (map_decode(raw, &map)) {
 		n->counters.maps_bad++;
 		return;
 	}
-	int place = place_in(&map, n->name);
-	n->unlisted = !n->topology->map_version && place < 0;
-	if (n->unlisted) {
-		/* Started before it was added: it goes by its file, and founds nothing as others have a map, until it has a place. */
-	} else if (!n->topology->map_version && place >= 0 && place != (int)n->self) {
-		n->io.mapped(n->io.arg, NULL, raw);
-	} else if (map.version > n->topology->map_version) {
-		if (map_topology(&map, n->topology->path, n->topology, &t, &errors)) {
+	n->unlisted = !n->topology->map_version && place_in(&map, n->name) < 0;
+	/* Unlisted: started before it was added. It goes by its file, and founds nothing as others have a map, until it has a place. */
+	if (!n->unlisted && map.version > n->topology->map_version) {
+		if (map_topology(&map, n->topology->path, n->topology, &t, &errors) || !is_of_cluster(n, t))
 			n->counters.maps_bad++;
-		} else {
-			keep_map(n, raw);
-			set_topology(n, t);
-			n->io.mapped(n->io.arg, t, raw);
-			topology_free(t);
-		}
+		else
+			take_map(n, &map, t, raw);
 	}
+	topology_free(t);
 	buf_free(&errors);
 	map_clear(&map);
 }
@@ -603,14 +649,21 @@ static void ask_map(struct node *n, uint32_t node, uint64_t version)
 	send_msg(n, node, &m);
 }
 
-/* To nodes and edges alike: whoever may talk to this node may know of the cluster. */
+/* To nodes and edges alike: whoever may talk to this node may know of the cluster. Nodes do not wait for edges. */
 static void handle_map(struct node *n, struct bytes route, const struct msg *m)
 {
 	struct msg r = {.type = MSG_MAP_REPLY, .req_id = m->req_id};
+	size_t bytes = sender(n, m) >= 0 ? 0 : n->map.len;
 	r.map_reply.verdict = VERDICT_OK;
 	r.map_reply.version = n->topology->map_version;
-	if (m->map.version < n->topology->map_version)
+	if (m->map.version >= n->topology->map_version) {
+		/* it has it */
+	} else if (pace_may(n->pace, m->from, n->topology->map_version, bytes, n->now.mono_ns)) {
 		r.map_reply.map = bytes_of(n->map.data, n->map.len);
+	} else {
+		r.map_reply.verdict = VERDICT_BUSY;
+		n->counters.maps_busy++;
+	}
 	ingress_send(n->ingress, route, &r);
 }
 
@@ -1050,6 +1103,8 @@ static void put_not_ready(const struct node *n, struct buf *out)
 	int foreign = peers_foreign(n->peers);
 	if (consensus_failed(n->consensus))
 		buf_printf(out, "%s", consensus_failed(n->consensus));
+	else if (consensus_removed(n->consensus) && topology_cloud(n->topology, n->name) >= 0)
+		buf_printf(out, "this node was removed and added again, at another place: start it with an empty data folder");
 	else if (consensus_removed(n->consensus))
 		buf_printf(out, "removed from the cluster: this node serves nothing, and may be stopped");
 	else if (n->unlisted)

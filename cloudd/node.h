@@ -65,9 +65,9 @@ struct node_io {
 	void (*committed)(void *arg, uint32_t group, uint64_t index);
 	/* What came of node_read: reads that have seen what is applied up to `index` are linearizable. */
 	void (*read)(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index);
-	/* A later map is in force, durable wherever this node learnt it from; t holds as long as the node. NULL: the map has another
-	 * place for this node than it was opened at: to be opened again there. May come from node_open(). To be kept for the next
-	 * start: losing it costs a question. */
+	/* A later map is in force, durable wherever this node learnt it from; t holds as long as the node. NULL: the map has other
+	 * places for nodes, maybe for this one, than the file that it was opened with: to be opened again by the map; it is told so
+	 * again until it is. May come from node_open(). To be kept for the next start: losing it costs a question. */
 	void (*mapped)(void *arg, const struct topology *t, struct bytes map);
 };
 

@@ -405,6 +405,8 @@ static void put_wire(struct buf *out, const struct view_counters *c)
 	    {"foreign_node", c->node.frames_refused}, {"misrouted", c->node.misrouted},
 	    {"foreign_cluster", c->ingress.refused_cluster}, {"unknown_edge", c->ingress.refused_edge},
 	    {"routing_id", c->ingress.refused_route}, {"busy", c->ingress.busy});
+	PUT_MANY(out, "weir_cloud_maps_refused_total", "cluster maps that came and cannot be used here; that were asked for too often",
+	    "reason", {"unusable", c->node.maps_bad}, {"busy", c->node.maps_busy});
 	PUT_MANY(out, "weir_cloud_replies_total", "replies by whether the peer could take them", "result",
 	    {"sent", c->ingress.replies}, {"lost", c->ingress.replies_lost});
 	put_one(out, "weir_cloud_sessions", "edges connected lately", STATS_GAUGE, c->ingress.sessions);

@@ -30,6 +30,7 @@ struct node_counters {
 	uint64_t frames_refused;    /* from another cluster, or not from a node of this one */
 	uint64_t frames_served;     /* queries and status asked by other nodes */
 	uint64_t maps_bad;          /* cluster maps that cannot be used here */
+	uint64_t maps_busy;         /* asked for too often, or by too many at once (cloudd/pace.h): told to ask again */
 	uint64_t misrouted;         /* forwarded to us, and not ours either */
 };
 

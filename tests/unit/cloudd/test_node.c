@@ -7,6 +7,7 @@
 
 #include "cloudd/gather.h"
 #include "cloudd/meta.h"
+#include "cloudd/pace.h"
 #include "cloudd/peers.h"
 #include "cloudd/route.h"
 #include "cloudd/snapshot.h"
@@ -14,6 +15,7 @@
 #include "cloudd/serve.h"
 #include "common/batch.h"
 #include "common/clock.h"
+#include "common/map.h"
 #include "tests/unit/cloudd/cloud_disk.h"
 #include "tests/unit/cloudd/cloud_topology.h"
 
@@ -69,6 +71,7 @@ struct world {
 	size_t replies;
 	/* of readmit() */
 	int readmits;
+	unsigned begin_again;      /* nodes that were told to be opened by another map */
 	enum verdict readmit_verdict;
 	uint8_t id[CLUSTER_ID_BYTES];
 	struct buf body;
@@ -233,8 +236,8 @@ static void commit_state(struct cloud *c)
 static void on_mapped(void *arg, const struct topology *t, struct bytes map)
 {
 	(void)arg;
-	(void)t;
-	(void)map;
+	ck_assert_uint_gt(map.n, 0);
+	w.begin_again += !t;
 }
 
 static int try_start(uint32_t i, char **ret_why)
@@ -898,6 +901,97 @@ START_TEST(maps_that_follow_each_other_are_learnt_at_once)
 	run(50 * NS_PER_MS);
 	for (uint32_t node = 0; node < 3; node++)
 		ck_assert(!listens(node, "a") && !listens(node, "b") && listens(node, "c"));
+}
+END_TEST
+
+/* Once in a while; the other edges are answered. */
+START_TEST(who_asks_for_the_map_without_end_is_not_given_it_each_time)
+{
+	size_t given = 0;
+	for (int i = 0; i < 50; i++) {
+		ck_assert(listens(1, "a"));
+		ck_assert_uint_eq(w.last.map_reply.version, 1);
+		ck_assert_int_eq(w.last.map_reply.verdict, w.last.map_reply.map.n ? VERDICT_OK : VERDICT_BUSY);
+		given += w.last.map_reply.map.n > 0;
+	}
+	ck_assert_uint_eq(given, 1);
+	ck_assert(listens(1, "b") && w.last.map_reply.map.n);
+	run(PACE_EVERY_MS * NS_PER_MS);
+	ck_assert(listens(1, "a") && w.last.map_reply.map.n);
+}
+END_TEST
+
+/* To node 2, as if it came from node 1. */
+static void give_map(const struct topology *t, uint64_t version)
+{
+	struct cluster_map map;
+	struct buf bytes = {0}, frame = {0};
+	map_first(t, t->text, t->text_len, &map);
+	map.version = version;
+	ck_assert_int_eq(map_encode(&map, &bytes), 0);
+	struct msg m = {.type = MSG_MAP_REPLY, .from = "cloud-2", .req_id = 1};
+	m.map_reply.verdict = VERDICT_OK;
+	m.map_reply.version = version;
+	m.map_reply.map = bytes_of(bytes.data, bytes.len);
+	ck_assert_int_eq(msg_encode(&m, &frame), 0);
+	node_peer_frame(w.clouds[2].node, 1, frame.data, frame.len, now());
+	node_flush(w.clouds[2].node, now());
+	buf_free(&bytes);
+	buf_free(&frame);
+	map_clear(&map);
+}
+
+static uint64_t map_version(uint32_t node)
+{
+	const struct topology *t = node_topology(w.clouds[node].node);
+	uint64_t version = t->map_version;
+	topology_free(t);
+	return version;
+}
+
+START_TEST(a_map_of_another_cluster_changes_nothing)
+{
+	struct topology *others[] = {cloud_topology_of(2, SHARDS, 1), cloud_topology_of(3, SHARDS - 1, 1)};
+	for (size_t i = 0; i < 2; i++) {
+		give_map(others[i], 9);
+		ck_assert_uint_eq(map_version(2), 1);
+		topology_free(others[i]);
+	}
+	run(S); /* it is fine */
+	char *why = NULL;
+	ck_assert_msg(node_ready(w.clouds[2].node, &why), "%s", why);
+	ck_assert_uint_eq(w.begin_again, 0);
+}
+END_TEST
+
+/* Its file has a node that the cluster has not, or not yet; or has them in another order. */
+START_TEST(a_node_begins_again_by_a_map_that_has_other_places_than_its_file)
+{
+	struct topology *more = cloud_topology_of(3, SHARDS, 1), *others = cloud_topology_of(4, SHARDS, 1);
+	w = (struct world){.t = cloud_topology_of(4, SHARDS, 1), .count = 3, .now_ns = 100 * S};
+	start(2);
+	run(S);
+	ck_assert_uint_eq(map_version(2), 0);
+	give_map(more, 4);
+	ck_assert_uint_eq(w.begin_again, 1);
+	ck_assert_uint_eq(map_version(2), 0);
+	char *name = others->clouds[0].name;
+	others->clouds[0].name = others->clouds[1].name;
+	others->clouds[1].name = name;
+	give_map(others, 4); /* parsed from the text: in that order */
+	ck_assert_uint_eq(w.begin_again, 2);
+	name = others->clouds[0].name;
+	others->clouds[0].name = others->clouds[1].name;
+	others->clouds[1].name = name;
+	struct topology *shards = cloud_topology_of(5, SHARDS + 1, 1);
+	give_map(shards, 4); /* of a cluster that this node's file is not of: it would begin again for ever */
+	ck_assert_uint_eq(w.begin_again, 2);
+	give_map(others, 4);
+	ck_assert_uint_eq(map_version(2), 4);
+	ck_assert_uint_eq(w.begin_again, 2);
+	topology_free(shards);
+	topology_free(others);
+	topology_free(more);
 }
 END_TEST
 
@@ -1981,6 +2075,8 @@ int main(void)
 	tcase_add_test(tc, readmission_is_the_way_back_from_any_node);
 	tcase_add_test(tc, a_revoked_edge_is_refused_everywhere_until_it_is_allowed);
 	tcase_add_test(tc, maps_that_follow_each_other_are_learnt_at_once);
+	tcase_add_test(tc, who_asks_for_the_map_without_end_is_not_given_it_each_time);
+	tcase_add_test(tc, a_map_of_another_cluster_changes_nothing);
 	tcase_add_test(tc, any_node_takes_batches_for_any_shard);
 	tcase_add_test(tc, nothing_is_acknowledged_before_it_is_in_the_log_and_applied);
 	tcase_add_test(tc, what_is_in_the_log_survives_and_is_not_merged_twice);
@@ -2027,6 +2123,7 @@ int main(void)
 	suite_add_tcase(s, one);
 	TCase *none = tcase_create("none");
 	tcase_add_checked_fixture(none, NULL, teardown);
+	tcase_add_test(none, a_node_begins_again_by_a_map_that_has_other_places_than_its_file);
 	tcase_add_test(none, a_node_without_the_meta_node_is_not_ready);
 	tcase_add_test(none, a_cluster_begins_when_every_node_was_there_once);
 	suite_add_tcase(s, none);
