@@ -93,6 +93,8 @@ struct cloudd {
 	uint32_t self;
 	struct buf map;  /* kept from an earlier start; empty: none */
 	bool open_again;
+	bool map_lost;   /* the map in force could not be kept */
+	bool cut_off;    /* a link to a node could not be opened */
 	struct loop *loop;
 	struct loop_async *wake;
 	struct loop_timer *tick, *second, *maintain;
@@ -385,34 +387,56 @@ static unsigned peers_of(const struct topology *t)
 	return (unsigned)(t->edge_count + CONNECTIONS_PER_NODE * t->cloud_count);
 }
 
+/* Of one kind of links. Once one is cut off, no more is said until all are fine. */
+static void note_links(struct cloudd *c, int rc, char **why, bool *failed)
+{
+	if (rc && !c->cut_off)
+		log_error("cloudd", "cannot connect to a node of the cluster, which is tried again: %s", *why ? *why : err_text(rc));
+	c->cut_off = c->cut_off || rc;
+	*failed = *failed || rc;
+	free(*why);
+	*why = NULL;
+}
+
+/* Those that cannot be opened now (no descriptor is left, say) are tried again each second. */
 static void connect_nodes(struct cloudd *c, const struct topology *t)
 {
 	char *why = NULL;
-	msgq_expect(c->msgq, peers_of(t));
-	int rc = links_set_topology(c->links, t, &why);
-	if (!rc)
-		rc = links_set_topology(c->bulk, t, &why);
-	if (!rc)
-		rc = rpc_set_topology(c->rpc, t, &why);
-	if (rc)
-		log_error("cloudd", "cannot connect to a node of the cluster: %s", why);
-	free(why);
+	bool failed = false;
+	note_links(c, links_set_topology(c->links, t, &why), &why, &failed);
+	note_links(c, links_set_topology(c->bulk, t, &why), &why, &failed);
+	note_links(c, rpc_set_topology(c->rpc, t, &why), &why, &failed);
+	if (!failed && c->cut_off)
+		log_info("cloudd", "no link to a node of the cluster is missing any more");
+	c->cut_off = failed;
+}
+
+/* The node has another place than its file says, and begins again by the map that is kept. Without it, it would begin by its file. */
+static void begin_again(struct cloudd *c, bool kept)
+{
+	if (!kept)
+		return;
+	c->open_again = true;
+	loop_stop(c->loop);
 }
 
 static void io_mapped(void *arg, const struct topology *t, struct bytes map)
 {
 	struct cloudd *c = arg;
-	if (map_file_write(c->o.data, map))
+	bool kept = !map_file_write(c->o.data, map);
+	if (!kept && !c->map_lost)
 		log_warn("cloudd", "the cluster map cannot be kept for the next start, which will ask for it; data=%s", c->o.data);
+	c->map_lost = !kept;
 	if (!t) {
-		c->open_again = true;
-		loop_stop(c->loop);
+		begin_again(c, kept);
 		return;
 	}
 	log_info("cloudd", "the cluster has a new map; version=%llu", (unsigned long long)t->map_version);
 	notices_set_topology(c->notices, t);
-	if (c->links) /* else it is starting */
+	if (c->rpc) { /* else it is starting */
+		msgq_expect(c->msgq, peers_of(t));
 		connect_nodes(c, t);
+	}
 	topology_free(c->t);
 	c->t = topology_hold(t);
 }
@@ -472,6 +496,8 @@ static void on_second(void *arg)
 	node_group_statuses(c->node, c->statuses);
 	notices_look(c->notices, c->statuses, mono_ns);
 	snapshots_tick(c->snapshots, mono_ns);
+	if (c->cut_off)
+		connect_nodes(c, c->t);
 }
 
 static void on_maintain(void *arg)
@@ -999,6 +1025,7 @@ static void stop_readers(struct cloudd *c)
 	c->serve = NULL;
 	snapshots_free(c->snapshots);
 	rpc_free(c->rpc);
+	c->rpc = NULL;
 }
 
 static void close_sockets(struct cloudd *c)
