@@ -3,9 +3,10 @@
  *   who              who holds the key of the connection; "" without keys: then everybody is who the frame says
  *   a cloud node     may send everything, as itself: requests of edges that it forwards, too
  *   an edge          may send the requests of edges, as itself and about itself
- *   anybody else     nothing
+ *   anybody else     whose key is here, though the topology has no such name: may ask, as itself, who this is and for the map, so that a
+ *                    node that was removed finds that out, and one that is not added yet that it is to be; nothing else
  *
- * An edge that was revoked is heard through nobody. */
+ * An edge that was revoked is heard through nobody, whether the topology has it or not. */
 #ifndef WEIR_CLOUDD_ALLOW_H
 #define WEIR_CLOUDD_ALLOW_H
 

@@ -146,6 +146,10 @@ static void mark_revoked(const struct cluster_map *m, struct topology *t)
 {
 	for (size_t i = 0; i < t->edge_count; i++)
 		t->edges[i].revoked = map_is_revoked(m, t->edges[i].name);
+	t->revoked = xcalloc(m->revoked_count, sizeof(*t->revoked));
+	t->revoked_count = m->revoked_count;
+	for (size_t i = 0; i < m->revoked_count; i++)
+		t->revoked[i] = xstrdup(m->revoked[i]);
 }
 
 /* ---- streams ---------------------------------------------------------------------------------------------- */

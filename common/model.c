@@ -91,7 +91,26 @@ void topology_free(const struct topology *held)
 	for (size_t i = 0; i < t->stream_count; i++)
 		stream_conf_clear(&t->streams[i]);
 	free(t->streams);
+	for (size_t i = 0; i < t->revoked_count; i++)
+		free(t->revoked[i]);
+	free(t->revoked);
 	free(t);
+}
+
+bool topology_revoked(const struct topology *t, const char *name)
+{
+	size_t low = 0, high = t->revoked_count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(t->revoked[mid], name);
+		if (c == 0)
+			return true;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
 }
 
 int topology_cloud(const struct topology *t, const char *name)

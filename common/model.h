@@ -196,6 +196,8 @@ struct topology {
 	uint32_t *edges_by_name; /* indexes into edges (gone ones, too) in the order of their names; NULL: lookups scan */
 	struct stream_conf *streams;
 	size_t stream_count;
+	char **revoked;          /* names of edges that the cluster map has revoked, in this topology or not; ascending */
+	size_t revoked_count;
 };
 
 /* Gives back one hold; the last one frees. NULL is fine. Any thread. */
@@ -208,6 +210,8 @@ int topology_cloud(const struct topology *t, const char *name);
 int topology_edge(const struct topology *t, const char *name);
 int topology_stream(const struct topology *t, const char *name); /* the current version, else the pending or the last one */
 int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version);
+/* Whether nothing is to be heard of that name, be it an edge of this topology or not. */
+bool topology_revoked(const struct topology *t, const char *name);
 bool stream_expects(const struct stream_conf *s, uint32_t edge);
 
 const char *stream_phase_text(enum stream_phase p); /* "current", "pending", "closing", "ended", "retired" */

@@ -95,6 +95,8 @@ def prepare(c, name):
         json.dump(spec, f, indent=1)
     c.clouds[name] = daemon
     c.cloud_names.append(name)
+    if c.is_secure():
+        subprocess.run([WEIRCTL, "keygen", "--config", daemon.config], check=True, capture_output=True, cwd=c.dir)
 
 
 def add(c, name):
@@ -102,8 +104,9 @@ def add(c, name):
     prepare(c, name)
     asked = next(n for n in live(c) if n != name)
     began = time.monotonic()
-    ctl = subprocess.Popen([WEIRCTL, "--url", c.url(asked), "node", "add", name, "--listen", f"tcp://127.0.0.1:{c.zmq[name]}",
-                            "--http", f"127.0.0.1:{c.http[name]}", "--yes"],
+    trust = ["--ca-file", c.ca_file, "--token-file", c.token_file] if c.is_secure() else []
+    ctl = subprocess.Popen([WEIRCTL, "--url", c.url(asked), *trust, "node", "add", name, "--listen",
+                            f"tcp://127.0.0.1:{c.zmq[name]}", "--http", f"127.0.0.1:{c.http[name]}", "--yes"],
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=c.dir)
     try:
         wait_for(f"{name} in the map", lambda: ctl.poll() is not None or any(
@@ -214,6 +217,14 @@ class MembersComeAndGo(unittest.TestCase):
         """More replicas than nodes: each has one of all, until there are more."""
         with Cluster(clouds=1, edges=file_edges(1), streams=[stream()], cluster=dict(THREE, shards=4)) as c:
             self.steps(c, [("add", "cloud-2"), ("add", "cloud-3"), ("remove", "cloud-3"), ("remove", "cloud-2")], 3)
+
+    def test_with_keys_on_every_link(self):
+        """Its .pub is there before it is added; a name that is no longer of the cluster has no key any more, and no connection."""
+        with Cluster(edges=file_edges(1), streams=[stream()], cluster=dict(THREE, shards=4), security=True) as c:
+            self.steps(c, [("add", "cloud-4"), ("remove", "cloud-1")], 3)
+            os.unlink(os.path.join(c.keys, "cloud-1.pub"))
+            for name in c.cloud_names:
+                wait_for("its key to be nobody's", lambda n=name: metric_sum(c.metrics(n), "weir_cloud_keys") == 4)
 
     def test_removed_without_being_there(self):
         """A node that is gone for good leaves too; one that was away when it was removed learns so when it is back."""

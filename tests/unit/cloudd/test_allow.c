@@ -90,11 +90,15 @@ START_TEST(others_say_nothing)
 {
 	ck_assert_int_eq(ask("x", MSG_HELLO, "x", "x"), ALLOW_NOT_KNOWN);
 	ck_assert_int_eq(ask("x", MSG_INFO, "c1", NULL), ALLOW_NOT_KNOWN);
+	for (int type = MSG_NONE; type <= MSG_ERROR; type++) /* but ask where it stands */
+		ck_assert_int_eq(ask("x", (enum msg_type)type, "x", "x"),
+		    type == MSG_INFO || type == MSG_MAP ? ALLOW : ALLOW_NOT_KNOWN);
 	ck_assert_int_eq(ask(NULL, MSG_HELLO, "e1", "e1"), ALLOW_NOT_KEY);
 	t->edges[0].gone = true;
 	ck_assert_int_eq(ask("e1", MSG_HELLO, "e1", "e1"), ALLOW_NOT_KNOWN);
 	t->clouds[1].state = CLOUD_GONE;
-	ck_assert_int_eq(ask("c2", MSG_INFO, "c2", NULL), ALLOW_NOT_KNOWN);
+	ck_assert_int_eq(ask("c2", MSG_RAFT, "c2", NULL), ALLOW_NOT_KNOWN);
+	ck_assert_int_eq(ask("c2", MSG_INFO, "c2", NULL), ALLOW);
 	t->clouds[1].state = CLOUD_LEAVING;
 	ck_assert_int_eq(ask("c2", MSG_INFO, "c2", NULL), ALLOW);
 }
@@ -110,6 +114,14 @@ START_TEST(a_revoked_edge_is_heard_through_nobody)
 		ck_assert_int_eq(ask("e2", edges_say[i], "e2", "e2"), ALLOW);
 	}
 	ck_assert_int_eq(ask("e1", MSG_MAP, "e1", NULL), ALLOW_NOT_REVOKED);
+	char *left[] = {"b", "left"};
+	t->revoked = left; /* and is not in the topology any more */
+	t->revoked_count = 2;
+	ck_assert_int_eq(ask("left", MSG_MAP, "left", NULL), ALLOW_NOT_REVOKED);
+	ck_assert_int_eq(ask("", MSG_MAP, "left", NULL), ALLOW_NOT_REVOKED);
+	ck_assert_int_eq(ask("lef", MSG_MAP, "lef", NULL), ALLOW);
+	t->revoked_count = 0;
+	t->revoked = NULL;
 	ck_assert_int_eq(ask("c1", MSG_RAFT, "c1", NULL), ALLOW);
 }
 END_TEST

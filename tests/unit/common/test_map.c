@@ -421,6 +421,7 @@ START_TEST(a_revocation_outlives_the_edge_until_it_is_allowed)
 	before = t;
 	t = topology_of(&m, before);
 	ck_assert(t->edges[1].gone);
+	ck_assert(topology_revoked(t, "e2") && !topology_revoked(t, "e1") && !topology_revoked(t, "e20"));
 	topology_free(before);
 	struct map_changes told = change(&m, two);
 	ck_told(&told, 0, MAP_ADDED, "edge", "e2", "is revoked still; weirctl edge allow lets it in");
