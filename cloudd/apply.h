@@ -157,6 +157,8 @@ struct meta_state {
 	struct meta_stream *streams; /* by (name, version) */
 	size_t stream_count;
 	uint64_t newest; /* meta index of the newest advance or map that was ever queued */
+	uint32_t *took;  /* shards that have taken any of them; ascending */
+	size_t took_count;
 };
 int meta_read(struct kv_txn *txn, struct meta_state *ret);
 void meta_state_clear(struct meta_state *m);

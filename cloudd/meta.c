@@ -84,6 +84,7 @@ struct meta {
 	int64_t close_due_ns, cut_due_ns;
 	uint32_t close_turn;   /* the stream that comes first in the next close */
 	uint64_t *taken;       /* by shard: last proposed */
+	bool *took;            /* by shard: it is committed that it has taken something, so it had a leader once */
 	int64_t *taken_due_ns;
 	struct clock_watch clock; /* this node's */
 	int64_t *clocks;          /* scratch, an edge each and this node's */
@@ -157,6 +158,7 @@ struct meta *meta_new(const struct topology *t, const struct meta_io *io, const 
 	for (size_t i = 0; i < t->stream_count; i++)
 		make_stream(&m->streams[i], t, &t->streams[i]);
 	m->taken = xcalloc(t->shards, sizeof(*m->taken));
+	m->took = xcalloc(t->shards, sizeof(*m->took));
 	m->taken_due_ns = xcalloc(t->shards, sizeof(*m->taken_due_ns));
 	m->clocks = xcalloc(t->edge_count + 1, sizeof(*m->clocks));
 	m->fleet_ahead_ns = FLEET_TIME_UNKNOWN;
@@ -196,6 +198,7 @@ void meta_free(struct meta *m)
 	free(m->rows);
 	free(m->streams);
 	free(m->taken);
+	free(m->took);
 	free(m->taken_due_ns);
 	free(m->clocks);
 	pending_free(&m->pending);
@@ -411,6 +414,12 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 		load_edge(m, &state.edges[i]);
 	for (size_t i = 0; i < state.stream_count; i++)
 		load_stream(m, &state.streams[i]);
+	for (uint32_t i = 0; i < m->topology->shards; i++)
+		m->took[i] = false;
+	for (size_t i = 0; i < state.took_count; i++) {
+		if (state.took[i] < m->topology->shards)
+			m->took[state.took[i]] = true;
+	}
 	m->newest = state.newest > m->newest ? state.newest : m->newest;
 	pthread_mutex_unlock(&m->lock);
 	meta_state_clear(&state);
@@ -1227,6 +1236,10 @@ static void entry_applied(struct meta *m, const struct apply_result *r, struct b
 		if (e.kind == ENTRY_CLOSE)
 			close_applied(m, r->index, &e, now);
 		entry_clear(&e);
+	} else if (r->kind == ENTRY_TAKEN && r->verdict == VERDICT_OK && !entry_decode(raw, &e)) {
+		if (e.kind == ENTRY_TAKEN && e.taken.shard < m->topology->shards)
+			m->took[e.taken.shard] = true;
+		entry_clear(&e);
 	}
 }
 
@@ -1319,6 +1332,11 @@ bool meta_cluster_id(const struct meta *m, uint8_t ret_id[CLUSTER_ID_BYTES])
 	if (m->created)
 		memcpy(ret_id, m->id, CLUSTER_ID_BYTES);
 	return m->created;
+}
+
+bool meta_took(const struct meta *m, uint32_t shard)
+{
+	return m->took[shard];
 }
 
 const struct meta_counters *meta_counters(const struct meta *m)

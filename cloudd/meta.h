@@ -95,6 +95,8 @@ int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_ti
 
 /* Once created. */
 bool meta_cluster_id(const struct meta *m, uint8_t ret_id[CLUSTER_ID_BYTES]);
+/* Whether it is committed that the shard has taken an advance or a map: it was founded. */
+bool meta_took(const struct meta *m, uint32_t shard);
 const struct meta_counters *meta_counters(const struct meta *m);
 const struct spread_counters *meta_spread_counters(const struct meta *m);
 

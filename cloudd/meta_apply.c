@@ -580,10 +580,11 @@ static int add_queued(struct meta_state *m, struct bytes rest, struct bytes valu
 /* What all shards have taken is no longer queued. */
 static int add_taken(struct meta_state *m, struct bytes rest, struct bytes value)
 {
-	struct rd r = rd_init(value.p, value.n);
-	(void)rest;
+	struct rd r = rd_init(value.p, value.n), k = rd_init(rest.p, rest.n);
 	note_newest(m, rd_u64(&r));
-	return rd_finish(&r) ? WEIR_ECORRUPT : 0;
+	m->took = xrealloc(m->took, (m->took_count + 1) * sizeof(*m->took));
+	m->took[m->took_count++] = rd_be32(&k);
+	return rd_finish(&r) || rd_finish(&k) ? WEIR_ECORRUPT : 0;
 }
 
 int meta_read(struct kv_txn *txn, struct meta_state *ret)
@@ -620,6 +621,7 @@ void meta_state_clear(struct meta_state *m)
 		free(m->streams[i].name);
 	}
 	free(m->streams);
+	free(m->took);
 	*m = (struct meta_state){0};
 }
 

@@ -61,6 +61,7 @@ struct node {
 	struct registry registry;
 	int64_t *heard;          /* by node; for the registry */
 	uint64_t *settled;       /* by group; likewise */
+	bool *founded;           /* by group; likewise */
 	int *led_by;             /* by group: the node that led it at the last tick, or -1 */
 	int64_t *unled_ns;       /* likewise: monotonic, since when no leader is known that answers; 0: one is */
 	struct digests *digests;
@@ -416,6 +417,7 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	n->statuses = xcalloc(topology_groups(t), sizeof(*n->statuses));
 	n->heard = xcalloc(CLOUDS_MAX, sizeof(*n->heard));
 	n->settled = xcalloc(topology_groups(t), sizeof(*n->settled));
+	n->founded = xcalloc(topology_groups(t), sizeof(*n->founded));
 	n->reachable = xcalloc(t->cloud_count, sizeof(*n->reachable));
 	n->digests = digests_new(topology_groups(t));
 	n->told = xcalloc(DIGESTS_TOLD_MAX, sizeof(*n->told));
@@ -472,6 +474,7 @@ void node_close(struct node *n)
 	free(n->unled_ns);
 	free(n->heard);
 	free(n->settled);
+	free(n->founded);
 	free(n->statuses);
 	free(n->reachable);
 	buf_free(&n->why);
@@ -1215,8 +1218,10 @@ static void tick_registry(struct node *n)
 		n->heard[i] = peers_heard_ns(n->peers, i);
 	for (uint32_t g = 0; g < topology_groups(t); g++)
 		n->settled[g] = consensus_settled(n->consensus, g);
+	for (uint32_t s = 0; s < t->shards; s++)
+		n->founded[s + 1] = meta_took(n->meta, s);
 	struct registry_facts f = {.topology = t, .self = n->self, .mono_ns = n->now.mono_ns, .heard_ns = n->heard,
-	    .leaders = n->led_by, .settled = n->settled};
+	    .leaders = n->led_by, .founded = n->founded, .settled = n->settled};
 	if (registry_next(&n->registry, &f, &event))
 		meta_node(n->meta, &event, meta_now(n));
 }

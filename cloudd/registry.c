@@ -30,7 +30,7 @@ static void look(struct registry *r, const struct registry_facts *f)
 		r->member[i] = member;
 	}
 	for (uint32_t g = 0; g < topology_groups(f->topology); g++)
-		r->led[g] = r->led[g] || f->leaders[g] >= 0;
+		r->led[g] = r->led[g] || f->leaders[g] >= 0 || f->founded[g];
 }
 
 /* How long it was silent. */

@@ -27,7 +27,7 @@ struct registry {
 	int64_t looked_ns;
 	uint64_t asked_version; /* of the map to which an event was given last */
 	int64_t asked_ns;
-	bool led[SHARDS_MAX + 1]; /* by group: it was led at some time */
+	bool led[SHARDS_MAX + 1]; /* by group: it was led at some time, since this leader began or before */
 };
 
 struct registry_facts {
@@ -36,6 +36,7 @@ struct registry_facts {
 	int64_t mono_ns;
 	const int64_t *heard_ns;  /* by node: monotonic, when it answered last in this start; 0: not yet */
 	const int *leaders;       /* by group: who leads and serves it; -1: nobody that is known */
+	const bool *founded;      /* by group: it is committed that it had a leader once; what only its leaders knew is not */
 	const uint64_t *settled;  /* by group: consensus_settled() */
 };
 
@@ -49,7 +50,7 @@ void registry_lead(struct registry *r, int64_t mono_ns);
 /* At each tick while it leads. True: *ret_event is to be proposed. */
 bool registry_next(struct registry *r, const struct registry_facts *f, struct registry_event *ret_event);
 /* Every group of the cluster has been founded: until then its first map must not change, because only that one is founded. As far as
- * registry_next() has seen. */
+ * registry_next() has seen: a leader of it, now or since this one began, or that it is committed that there was one. */
 bool registry_formed(const struct registry *r, const struct topology *t);
 
 #endif

@@ -612,6 +612,22 @@ static uint64_t first_of(enum entry_kind kind)
 	return UINT64_MAX;
 }
 
+/* Whoever led it, and whoever leads the meta group by then. */
+START_TEST(which_shards_have_taken_something_is_committed)
+{
+	begin();
+	settle(0);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert(!meta_took(w.replicas[i].meta, 2));
+	meta_advance_reply(w.replicas[0].meta, 2, VERDICT_OK, META_INDEX(first_of(ENTRY_TOPOLOGY), 0), w.now);
+	settle(0);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert(meta_took(w.replicas[i].meta, 2) && !meta_took(w.replicas[i].meta, 1));
+	load(&w.replicas[1]);
+	ck_assert(meta_took(w.replicas[1].meta, 2) && !meta_took(w.replicas[1].meta, 1));
+}
+END_TEST
+
 /* Shards would go by a close that their replicas' files, not the map, give a meaning to. */
 START_TEST(nothing_is_closed_before_the_first_map)
 {
@@ -766,6 +782,7 @@ int main(void)
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);
+	tcase_add_test(tc, which_shards_have_taken_something_is_committed);
 	tcase_add_loop_test(tc, an_edge_that_left_has_the_epoch_that_is_committed, 0, 4);
 	tcase_add_test(tc, an_edge_that_comes_later_has_the_epoch_that_is_committed);
 	suite_add_tcase(s, tc);

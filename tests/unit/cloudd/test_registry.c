@@ -13,6 +13,7 @@ static struct registry r;
 static int64_t heard[NODES], now;
 static int leaders[GROUPS];
 static uint64_t settled[GROUPS];
+static bool founded[GROUPS];
 
 static void setup(void)
 {
@@ -25,6 +26,7 @@ static void setup(void)
 	for (uint32_t g = 0; g < GROUPS; g++) {
 		leaders[g] = 0;
 		settled[g] = 2;
+		founded[g] = false;
 	}
 	registry_lead(&r, now);
 }
@@ -36,7 +38,8 @@ static void teardown(void)
 
 static bool next(struct registry_event *ret)
 {
-	struct registry_facts f = {.topology = t, .mono_ns = now, .heard_ns = heard, .leaders = leaders, .settled = settled};
+	struct registry_facts f = {.topology = t, .mono_ns = now, .heard_ns = heard, .leaders = leaders, .founded = founded,
+	    .settled = settled};
 	return registry_next(&r, &f, ret);
 }
 
@@ -180,6 +183,20 @@ START_TEST(nothing_changes_before_all_groups_were_led)
 }
 END_TEST
 
+/* Two of five nodes are gone, a shard has no quorum, and who leads the meta group has never heard of a leader of it. */
+START_TEST(a_group_that_was_led_before_this_leader_began_is_founded)
+{
+	struct registry_event e;
+	t->map_version = 1;
+	leaders[2] = -1;
+	founded[2] = true;
+	ck_assert(!pass(59, 1 << 2, &e));
+	ck_assert(registry_formed(&r, t));
+	ck_assert(pass(1, 1 << 2, &e));
+	expect(e, 2, NODE_EVENT_DEAD);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("registry");
@@ -193,6 +210,7 @@ int main(void)
 	tcase_add_test(tc, a_leaving_node_is_gone_once_nothing_is_there);
 	tcase_add_test(tc, one_event_at_a_time_and_again_when_nothing_came_of_it);
 	tcase_add_test(tc, nothing_changes_before_all_groups_were_led);
+	tcase_add_test(tc, a_group_that_was_led_before_this_leader_began_is_founded);
 	suite_add_tcase(s, tc);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
