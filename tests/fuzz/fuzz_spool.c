@@ -1,5 +1,6 @@
 /* Records of a spool, as they come out from behind their checksums. The edge starts from them or says why not; one that
  * starts keeps its ledger, whatever it finds, and goes on with a cloud that knows it or not. */
+#include "tests/fuzz/dumps.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/golden/sample.h"
 #include "tests/sim/sim_kv.h"
@@ -22,7 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct sample s;
 	sample_copy(fuzz_sample(), &s);
 	sim_disk_free(s.spool);
-	kv_close(fuzz_database(data, len, SPOOL_DBS, &s.spool));
+	struct kv *spool = fuzz_database(data, len, SPOOL_DBS, &s.spool);
+	dumps_spool(spool);
+	kv_close(spool);
 	struct sample_world *w = sample_open(&s);
 	if (w) {
 		check_ledger(sample_edge(w));

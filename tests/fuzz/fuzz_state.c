@@ -2,6 +2,7 @@
  * What they make of them is an error or an answer. */
 #include <stdlib.h>
 
+#include "tests/fuzz/dumps.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/reads.h"
 
@@ -12,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	char *why = NULL;
 	uint32_t shards = fuzz_topology()->shards;
 	struct kv *kv = fuzz_database(data, len, STATE_DBS(shards), &disk);
+	dumps_cloud(kv, shards);
 	reads_fix_digest(kv, shards + 1);
 	reads_all(kv);
 	if (!apply_open(fuzz_topology(), kv, &a, &why)) {

@@ -137,8 +137,12 @@ static bool run_jobs(struct cloud *c)
 	c->apply_job = NULL;
 	if (l)
 		node_log_written(c->node, l, log_job_run(c->log, l), time_of(c->w));
-	if (a)
-		node_applied(c->node, a, apply_job_run(c->apply, a), time_of(c->w));
+	if (a) {
+		int rc = apply_job_run(c->apply, a);
+		if (rc)
+			apply_abort(c->apply);
+		node_applied(c->node, a, rc, time_of(c->w));
+	}
 	return l || a;
 }
 

@@ -264,8 +264,12 @@ static bool run_jobs(struct sample_world *w)
 	w->apply_job = NULL;
 	if (l)
 		node_log_written(w->node, l, log_job_run(w->log, l), cloud_time(w));
-	if (a)
-		node_applied(w->node, a, apply_job_run(w->apply, a), cloud_time(w));
+	if (a) {
+		int rc = apply_job_run(w->apply, a);
+		if (rc)
+			apply_abort(w->apply);
+		node_applied(w->node, a, rc, cloud_time(w));
+	}
 	if (a && apply_uncommitted(w->apply)) {
 		if (apply_commit(w->apply)) {
 			apply_abort(w->apply);

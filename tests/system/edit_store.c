@@ -3,15 +3,19 @@
  *     edit_store diverge FOLDER SHARDS GROUP   a record more in a group's state, with all checksums and the digest right: only
  *                                              other replicas can tell
  *     edit_store spoil FOLDER SHARDS DB KEYHEX a record that does not match its checksum
+ *     edit_store later FOLDER SHARDS GROUP     an entry more in a group's log, of a kind that a later version has; says its index
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cloudd/apply.h"
+#include "cloudd/entry.h"
+#include "cloudd/node.h"
 #include "cloudd/state.h"
 #include "common/err.h"
 #include "common/kv.h"
+#include "raft/raft.h"
 
 static int diverge(struct kv_txn *txn, uint32_t group)
 {
@@ -42,6 +46,41 @@ static int spoil(struct kv_txn *txn, unsigned db, const char *hex)
 	return rc;
 }
 
+#define LATER_KIND 77
+
+static int later(struct kv_txn *txn, uint32_t group)
+{
+	struct kv_cursor *c;
+	struct bytes key, value;
+	struct buf k = {0}, v = {0};
+	int rc = kv_cursor_open(txn, LOG_DB_GROUP(group), &c);
+	if (rc)
+		return rc;
+	rc = kv_cursor_last(c, &key, &value);
+	if (!rc) {
+		struct rd r = rd_init(key.p, key.n);
+		uint64_t index = rd_be64(&r) + 1;
+		buf_be64(&k, index);
+		buf_put(&v, value.p, 8); /* the term */
+		buf_u8(&v, RAFT_ENTRY_DATA);
+		entry_encode(&(struct entry){.kind = (enum entry_kind)LATER_KIND}, &v);
+		printf("%llu\n", (unsigned long long)index);
+	}
+	kv_cursor_close(c);
+	if (!rc)
+		rc = kv_append(txn, LOG_DB_GROUP(group), bytes_of(k.data, k.len), bytes_of(v.data, v.len));
+	buf_free(&k);
+	buf_free(&v);
+	return rc;
+}
+
+static int change(struct kv_txn *txn, const char *how, unsigned number, const char *key)
+{
+	if (!strcmp(how, "diverge"))
+		return diverge(txn, number);
+	return !strcmp(how, "later") ? later(txn, number) : spoil(txn, number, key);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 5)
@@ -61,8 +100,7 @@ int main(int argc, char **argv)
 	}
 	rc = kv_begin(kv, true, &txn);
 	if (!rc) {
-		unsigned db = (unsigned)strtoul(argv[4], NULL, 10);
-		rc = !strcmp(argv[1], "diverge") ? diverge(txn, db) : spoil(txn, db, argc > 5 ? argv[5] : "");
+		rc = change(txn, argv[1], (unsigned)strtoul(argv[4], NULL, 10), argc > 5 ? argv[5] : "");
 		if (rc)
 			kv_abort(txn);
 		else

@@ -108,6 +108,7 @@ def edit(*args):
     r = subprocess.run([EDIT, *[str(a) for a in args]], capture_output=True, text=True)
     if r.returncode:
         raise AssertionError(f"{args}: {r.stderr}")
+    return r.stdout
 
 
 def held(c, node, metric, **labels):
@@ -151,6 +152,32 @@ class Offline(unittest.TestCase):
         self.assertEqual(marks["epoch"]["number"], 1)
         self.assertIn("next", marks["shard/0"])
 
+    def check_an_older_node(self, c, log):
+        """An entry of a kind that only a later version knows: the shard stands still there, and that is told everywhere."""
+        index = int(edit("later", log, 1, 1))
+        r = c.ctl("store", "dump", log, "--group", "1")
+        last = json.loads(r.stdout.splitlines()[-1])
+        self.assertEqual([last["index"], last["entry_kind"], last["unreadable"]], [index, 77, "an entry of a later version of weir"])
+        node = c.clouds["cloud-1"]
+        node.start()
+        c.wait_healthy("cloud-1")
+        said = f"shard 0 stands still here before entry {index} (kind 77, format 1), which is of a later version of weir: upgrade cloudd"
+
+        def not_ready():
+            try:
+                c.get("cloud-1", "/readyz")
+            except Exception as e:
+                return said in str(e)
+        wait_for("it is told", not_ready)
+        self.assertEqual(metric_sum(c.metrics("cloud-1"), "weir_cloud_outdated_entry_index", group="1", kind="77"), index)
+        findings = json.loads(c.ctl("-o", "json", "doctor", check=False).stdout)["findings"]
+        found = [f for f in findings if f["check"] == "outdated"]
+        self.assertEqual([(f["about"], f["severity"]) for f in found], [("cloud-1", "critical")])
+        wait_for("the log says so", lambda: f"OUTDATED: nothing is applied here any more: this replica stands still before entry {index}" in node.log())
+        rows = c.api("cloud-1", "query", stream="s", stale="ok")["rows"]
+        self.assertEqual(sum(row["values"]["count"] for row in rows), 200)
+        node.stop()
+
     def test_stores_are_checked_and_dumped(self):
         """weirctl store, of both kinds of daemons; and an edge whose spool's pages are damaged says so, and starts."""
         with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()], cluster={"shards": 1, "replicas": 1}) as c:
@@ -174,11 +201,15 @@ class Offline(unittest.TestCase):
             self.assertIn('"key_text": "epoch"', marks)
             self.assertEqual(c.ctl("store", "dump", folders["cloud-1/log"], "--group", "x", check=False).returncode, 2)
             key = next(r["key"] for r in dumps["cloud-1/state"] if r["what"] == "partial")
+            state = os.path.join(folders["cloud-1/state"], "data.mdb")
+            shutil.copy(state, state + ".before")
             edit("spoil", folders["cloud-1/state"], 1, 2, key)
             r = c.ctl("store", "dump", folders["cloud-1/state"], check=False)
             lost = [x for x in map(json.loads, r.stdout.splitlines()) if "damaged" in x]
             self.assertEqual([(r.returncode, x["db"], x["key"], x["what"], x["stream"]) for x in lost],
                              [(1, "group-001", key, "partial", "s")])
+            os.replace(state + ".before", state)
+            self.check_an_older_node(c, folders["cloud-1/log"])
             spool = os.path.join(folders["edge-1/spool"], "data.mdb")
             with open(spool, "r+b") as f:
                 for page in (0, 1):  # the root of the list of databases

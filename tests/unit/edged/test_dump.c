@@ -24,7 +24,7 @@ static json_t *told(const char *db, struct bytes key, struct bytes value, bool *
 	*ret_fine = spool_dump_record(db, key, value, &out, &why);
 	buf_printf(&out, "}");
 	ck_assert(*ret_fine || (why && *why));
-	json_t *j = json_loads(buf_cstr(&out), JSON_REJECT_DUPLICATES, &error);
+	json_t *j = json_loads(buf_cstr(&out), JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 	ck_assert_msg(j != NULL, "%s: %s", error.text, buf_cstr(&out));
 	buf_free(&out);
 	return j;
