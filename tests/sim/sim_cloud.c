@@ -366,10 +366,50 @@ void sim_cloud_log_done(struct sim_cloud *c, void *job, int rc)
 		sim_plan_event(c->w, SIM_LOG_RUN, job_delay(c), c->pid, c->life);
 }
 
+#define ROOM_BYTES 4000 /* as STATE_ROOM_BYTES of cloudd/writers.h */
+
+static void set_low(struct sim_cloud *c, bool low)
+{
+	if (low == c->low)
+		return;
+	sim_trace(c->w, "cloud %u: its state is %s room", c->pid, low ? "short of" : "no longer short of");
+	c->low = low;
+	state_tells(c, SIM_STATE_LOW, NULL, low);
+}
+
+static void look_for_room(struct sim_cloud *c)
+{
+	set_low(c, apply_take_room(c->apply, c->low ? 2 * ROOM_BYTES : ROOM_BYTES) != 0);
+}
+
+static void tell_durable(struct sim_cloud *c)
+{
+	uint32_t shards = c->w->topology->shards;
+	uint64_t *durable = xcalloc(shards + 1, sizeof(*durable)), term;
+	for (uint32_t g = 0; g <= shards; g++)
+		durable[g] = apply_applied(c->apply, g, &term);
+	state_tells(c, SIM_STATE_DURABLE, durable, 0);
+	sim_check_state(c);
+}
+
+/* A job's own commit, before it is given back. */
+static int commit_alone(struct sim_cloud *c)
+{
+	int rc = apply_commit(c->apply);
+	if (rc && rc != WEIR_EFULL && !sim_kv_dead(c->state))
+		sim_fail(c->w, "cloud %u: state commit: %s", c->pid, err_text(rc));
+	return rc;
+}
+
 void sim_cloud_apply_run(struct sim_cloud *c)
 {
 	struct sim_world *w = c->w;
 	struct apply_job *job = c->apply_jobs[c->apply_first];
+	look_for_room(c);
+	if (c->low)
+		sim_cloud_state_commit(c);
+	if (!c->up || w->failed)
+		return;
 	sim_group_applies(c, job);
 	c->apply_first = (c->apply_first + 1) % SIM_JOBS_MAX;
 	c->apply_count--;
@@ -377,6 +417,11 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 	c->refuse_next = false;
 	if (rc && rc != WEIR_EFULL && !job->corrupt && !sim_kv_dead(c->state))
 		sim_fail(w, "cloud %u: apply job: %s", c->pid, err_text(rc));
+	if (rc == WEIR_EFULL || (!rc && apply_take_room(c->apply, 0)))
+		set_low(c, true);
+	bool alone = !rc && c->low && apply_uncommitted(c->apply);
+	if (alone)
+		rc = commit_alone(c);
 	if (sim_kv_dead(c->state)) {
 		cloud_died(c);
 		return;
@@ -388,6 +433,8 @@ void sim_cloud_apply_run(struct sim_cloud *c)
 		sim_plan_event(w, SIM_STATE_COMMIT, sim_range(&w->disk_rand, 0, STATE_COMMIT_MAX_NS), c->pid, c->life);
 	}
 	state_tells(c, SIM_APPLY_DONE, job, rc);
+	if (alone && !rc)
+		tell_durable(c);
 }
 
 void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc)
@@ -430,11 +477,13 @@ void sim_cloud_state_commit(struct sim_cloud *c)
 		sim_fail(w, "cloud %u: state commit: %s", c->pid, err_text(rc));
 		return;
 	}
-	uint64_t *durable = xcalloc(w->topology->shards + 1, sizeof(*durable)), term;
-	for (uint32_t g = 0; g <= w->topology->shards; g++)
-		durable[g] = apply_applied(c->apply, g, &term);
-	state_tells(c, SIM_STATE_DURABLE, durable, 0);
-	sim_check_state(c);
+	tell_durable(c);
+}
+
+void sim_cloud_low_told(struct sim_cloud *c, bool low)
+{
+	node_state_low(c->node, low, sim_cloud_time(c));
+	after_call(c);
 }
 
 void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *durable)
@@ -466,6 +515,8 @@ void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool pee
 
 void sim_cloud_tick(struct sim_cloud *c)
 {
+	if (c->low)
+		look_for_room(c);
 	node_tick(c->node, sim_cloud_time(c));
 	snapshots_tick(c->snapshots, sim_cloud_time(c).mono_ns);
 	for (uint32_t g = 0; g <= c->w->topology->shards; g++)
@@ -684,7 +735,7 @@ void sim_cloud_start(struct sim_cloud *c)
 	c->life++;
 	c->reopens = false;
 	c->log_first = c->log_count = c->apply_first = c->apply_count = 0;
-	c->log_busy = c->apply_busy = c->commit_planned = c->refuse_next = false;
+	c->log_busy = c->apply_busy = c->commit_planned = c->refuse_next = c->low = false;
 	memset(c->peer_conn, 0, sizeof(c->peer_conn));
 	memset(c->bulk_conn, 0, sizeof(c->bulk_conn));
 	memset(c->seen, 0, sizeof(c->seen));

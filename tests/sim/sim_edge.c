@@ -200,6 +200,7 @@ static void edge_committed(void *arg)
 	if (zombie(e))
 		return;
 	e->cut_durable = e->cut_pending;
+	e->committed_wall_ns = sim_edge_time(e).wall_ns;
 	e->clock_kept = e->clock_kept || (is_right(e->skew_ns) && !e->clock_ever_wrong);
 }
 
@@ -594,7 +595,8 @@ void sim_edge_start(struct sim_edge *e)
 	e->conn = 0;
 	e->kv = sim_kv_open(e->disk, sim_u64(&w->disk_rand));
 	mutate_spool(e);
-	e->clock_ever_wrong = e->clock_ever_wrong || !is_right(e->skew_ns);
+	/* One that was right but for a second, and is set by that second, is earlier than the last commit for as long. */
+	e->clock_ever_wrong = e->clock_ever_wrong || !is_right(e->skew_ns) || sim_edge_time(e).wall_ns < e->committed_wall_ns;
 	if (!w->no_faults && w->plan->edge_crash_ns && sim_chance(&w->fault_rand, 0.1))
 		sim_kv_crash_after(e->kv, sim_below(&w->fault_rand, 30)); /* again, while it recovers */
 	uint8_t random[16];

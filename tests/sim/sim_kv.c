@@ -644,6 +644,19 @@ static void sim_close(struct kv *kv)
 	free(k);
 }
 
+static int sim_take_room(struct kv *kv, uint64_t bytes)
+{
+	const struct sim_disk *d = kv_of(kv)->disk;
+	return d->v.used + bytes > d->size ? WEIR_EFULL : 0;
+}
+
+static uint64_t sim_txn_bytes(struct kv_txn *txn)
+{
+	const struct sim_txn *t = txn_of(txn);
+	uint64_t used = t->kv->disk->v.used;
+	return t->v.used > used ? t->v.used - used : 0;
+}
+
 static const struct kv_ops sim_ops = {
     .begin = sim_begin,
     .commit = sim_commit,
@@ -658,6 +671,8 @@ static const struct kv_ops sim_ops = {
     .cursor_edge = sim_cursor_edge,
     .cursor_close = sim_cursor_close,
     .used_bytes = sim_used_bytes,
+    .take_room = sim_take_room,
+    .txn_bytes = sim_txn_bytes,
     .size_bytes = sim_size_bytes,
     .close = sim_close,
 };

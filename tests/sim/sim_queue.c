@@ -8,7 +8,7 @@ const char *sim_event_text(enum sim_event_type t)
 {
 	static const char *const texts[SIM_EVENT_TYPES] = {"edge_tick", "edge_feed", "edge_start", "node_tick",
 	    "node_start", "log_run", "log_done", "apply_run", "apply_done", "state_commit", "state_durable",
-	    "state_aborted", "read_ask", "read_run", "reads", "frame", "fault", "fault_end",
+	    "state_aborted", "state_low", "read_ask", "read_run", "reads", "frame", "fault", "fault_end",
 	    "scenario", "heal", "check", "operate"};
 	return texts[t];
 }

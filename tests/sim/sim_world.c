@@ -130,6 +130,9 @@ static void cloud_event(struct sim_world *w, const struct sim_event *ev)
 	case SIM_STATE_ABORTED:
 		sim_cloud_state_told(c, ev->type == SIM_STATE_ABORTED, ev->ptr);
 		break;
+	case SIM_STATE_LOW:
+		sim_cloud_low_told(c, ev->arg != 0);
+		break;
 	case SIM_READ_ASK:
 		sim_cloud_read(c, ev->arg);
 		break;
@@ -208,6 +211,7 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	case SIM_APPLY_DONE:
 	case SIM_STATE_COMMIT:
 	case SIM_STATE_ABORTED:
+	case SIM_STATE_LOW:
 	case SIM_READ_ASK:
 	case SIM_READ_RUN:
 		cloud_event(w, ev);

@@ -113,6 +113,7 @@ struct sim_edge {
 	struct sim_sleep sleep;
 	bool clock_kept;       /* a commit was made while the clock was right, and had been at every start */
 	bool clock_ever_wrong; /* at a start */
+	int64_t committed_wall_ns; /* what its clock showed at the last commit */
 	int64_t stalled_until_ns;
 	struct sim_feed feeds[SIM_SOURCES_MAX];
 	/* the history that the pipeline believes in */
@@ -226,6 +227,7 @@ struct sim_cloud {
 	struct sim_closed closed[SIM_GROUPS_MAX][SIM_VERSIONS_MAX]; /* nor do these; of group 0: meta's */
 	bool serves[SIM_GROUPS_MAX];      /* leads it, as of the last tick */
 	bool refuse_next; /* a state commit found no room: the next job may rest on what was lost with it */
+	bool low;         /* the state is short of room, as its writer finds */
 	int64_t told_ns;  /* when the state writer's last message arrives */
 };
 
@@ -455,6 +457,7 @@ void sim_cloud_apply_run(struct sim_cloud *c);
 void sim_cloud_apply_done(struct sim_cloud *c, void *job, int rc);
 void sim_cloud_state_commit(struct sim_cloud *c);
 void sim_cloud_state_told(struct sim_cloud *c, bool aborted, const uint64_t *durable);
+void sim_cloud_low_told(struct sim_cloud *c, bool low);
 void sim_cloud_frame(struct sim_cloud *c, uint64_t conn, uint32_t from, bool peer, const void *frame, size_t len);
 void sim_cloud_free(struct sim_cloud *c);
 void sim_cloud_read(struct sim_cloud *c, uint64_t context);
