@@ -144,7 +144,7 @@ static int propose(struct consensus *c, uint32_t group, const struct entry *e, b
 		return WEIR_ECLOSED;
 	if (!g->serving)
 		return WEIR_ENOTLEADER;
-	if (!members_have_room(g)) {
+	if (e->kind != ENTRY_SWEEP && !members_have_room(g)) {
 		c->counters.no_room++;
 		return WEIR_EFULL;
 	}
