@@ -238,7 +238,8 @@ static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char
 {
 	if (u->state == UPLINK_GRANTED) /* a newer epoch is being stored: this is about the one before */
 		return;
-	if (u->state == UPLINK_READY)
+	bool first = u->state == UPLINK_READY;
+	if (first)
 		u->claim_stored = false;
 	u->state = UPLINK_FENCED;
 	u->fence = kind;
@@ -250,7 +251,8 @@ static void fence(struct uplink *u, enum fence kind, int64_t mono_ns, const char
 		n = REASON_MAX - 1;
 	memcpy(u->reason, text, n);
 	u->reason[n] = 0;
-	u->hello_ns = mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
+	/* At once where the meta group may not know of it: whoever is asked what is wrong does then. */
+	u->hello_ns = first && kind == FENCE_EPOCH ? mono_ns : mono_ns + UPLINK_FENCED_RETRY_MS * NS_PER_MS;
 	lanes_reset(u);
 }
 

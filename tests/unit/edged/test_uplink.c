@@ -798,10 +798,16 @@ START_TEST(a_restored_backup_of_the_same_epoch_is_found_out_by_its_numbers)
 			rig_ticks(r, 1, 1000);
 		}
 		r->cloud.deaf = false;
-		rig_ticks(r, 12, 1000);
+		for (int i = 0; i < 12 && !pipeline_fenced(r->p, NULL); i++)
+			rig_tick(r, 1000);
 		ck_assert(pipeline_fenced(r->p, NULL));
-		rig_ticks(r, UPLINK_FENCED_RETRY_MS / 1000 + 1, 1000);
+		rig_ticks(r, 2, 1000);
 		ck_assert(r->cloud.last_hello_fenced); /* the meta group has granted its epoch, and knows of nothing */
+		uint64_t hellos = r->cloud.hellos;
+		rig_ticks(r, UPLINK_FENCED_RETRY_MS / 1000 - 3, 1000);
+		ck_assert_uint_eq(r->cloud.hellos, hellos);
+		rig_ticks(r, 3, 1000);
+		ck_assert_uint_eq(r->cloud.hellos, hellos + 1);
 		ck_assert_uint_eq(rig_ledger(r).dropped, 0);
 		uint64_t held = rig_ledger(r).aggregated - 8;
 		ck_assert_uint_eq(held, 8 * (uint64_t)more); /* all of it still here: 8 were acknowledged before the backup */
