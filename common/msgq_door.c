@@ -303,11 +303,12 @@ void msgq_door_keys(struct msgq_socket *s)
 	}
 }
 
+/* Not while there is more to be received: libzmq does not survive the end of a connection whose input it has stopped (msgq.c). */
 static void cut_doomed(struct msgq_socket *s)
 {
 	for (size_t fd = 0; fd < s->door.connection_count; fd++) {
 		struct door_connection *c = &s->door.connections[fd];
-		if (!c->open || !c->doomed || --c->doomed)
+		if (!c->open || !c->doomed || (c->doomed == 1 && !s->emptied) || --c->doomed)
 			continue;
 		msgq_count(&s->m->ended, 1);
 		shutdown((int)fd, SHUT_RDWR); /* should it be another's by now, that one connects again */
