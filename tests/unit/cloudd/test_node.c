@@ -135,7 +135,7 @@ static bool on_send_node(void *arg, uint32_t node, const void *frame, size_t len
 {
 	uint32_t self = index_of(arg);
 	ck_assert_uint_ne(node, self);
-	if (w.cut[self] || w.cut[node] || w.mute[self])
+	if (node >= w.count || w.cut[self] || w.cut[node] || w.mute[self])
 		return true; /* swallowed: nobody knows */
 	if (lost())
 		return true;
