@@ -81,6 +81,7 @@ struct group {
 	uint64_t writing_bytes;
 	bool in_job, raft_writing;   /* part of the job under way; raft_written is due */
 	bool next_record;            /* the job writes `next` */
+	bool base_moved;             /* at open: disk's base is not written yet, and what lies below it is still there */
 	uint64_t unread;             /* at open: the last entry that does not read, and need not */
 	bool reset_due;              /* at open: what the log holds is older than the state; disk's base is not written yet */
 

@@ -20,7 +20,7 @@ static void take_part(struct group *g)
 	g->next_last = g->next_kept = g->disk_last;
 	g->removing = g->removed;
 	g->writing_bytes = 0;
-	g->next_record = false;
+	g->next_record = g->base_moved;
 	c->job_groups[c->job_group_count++] = g->number;
 }
 
@@ -269,7 +269,7 @@ static void group_written(struct group *g)
 	g->disk = g->next;
 	g->disk_last = g->next_last;
 	g->removed = g->removing;
-	g->reset_due = false;
+	g->reset_due = g->base_moved = false;
 	if (!g->has) {
 		g->has = true;
 		c->unfounded--;

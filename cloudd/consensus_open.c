@@ -455,6 +455,7 @@ static int scan_group(struct group *g, struct kv_cursor *cursor, const struct ap
 		return rc;
 	clear_contents(out);
 	set_base(g, applied, term, config);
+	g->base_moved = true;
 	g->log_bytes = 0;
 	g->c->counters.log_unread = unread; /* they are counted by the second look */
 	return scan_entries(g, cursor, applied, out, ret_why);

@@ -218,6 +218,34 @@ START_TEST(a_bad_entry_that_is_applied_is_not_needed)
 }
 END_TEST
 
+/* The log begins behind the bad entry since the start. Before what lies there is removed its beginning must be written: else the next
+ * start finds a gap. */
+START_TEST(what_is_left_with_a_bad_entry_is_removed_together_with_the_old_beginning)
+{
+	uint32_t leader = kit_leader(1), f = (leader + 1) % 3;
+	uint64_t last = 0;
+	for (int i = 0; i < 5; i++)
+		last = kit_propose(leader, 1);
+	kit_await(f, 1, last);
+	kit_commit_state(f);
+	damage_entry(f, 1, last - 2);
+	kit_restart(f);
+	kit.nodes[f].hold_log = true;
+	last = kit_propose(kit_leader(1), 1);
+	for (int i = 0; i < 100 && !kit.nodes[f].log_job; i++)
+		kit_ticks(1);
+	kit_give_back_log(f, WEIR_EFULL); /* all that can be removed is, then */
+	kit.nodes[f].hold_log = false;
+	kit_await(f, 1, last);
+	ck_assert_uint_le(kit_log_entries(f, 1), 2);
+	kit_restart(f); /* nothing was durable in the state meanwhile */
+	last = kit_propose(kit_leader(1), 1);
+	kit_await(f, 1, last);
+	kit_expect_equal(1);
+	ck_assert_uint_eq(consensus_counters(kit.nodes[f].c)->snapshots_fetched, 0);
+}
+END_TEST
+
 static void reopen_with_another_log(uint32_t node)
 {
 	struct kit_node *n = &kit.nodes[node];
@@ -534,6 +562,7 @@ int main(void)
 	tcase_add_test(tc, a_state_that_was_given_up_is_not_read_after_a_restart);
 	tcase_add_test(tc, a_source_that_is_damaged_too_is_not_the_only_one);
 	tcase_add_test(tc, a_bad_entry_that_is_applied_is_not_needed);
+	tcase_add_test(tc, what_is_left_with_a_bad_entry_is_removed_together_with_the_old_beginning);
 	tcase_add_test(tc, a_log_with_a_hole_is_another_members_with_the_same_state);
 	tcase_add_test(tc, a_bad_term_or_vote_is_another_members);
 	tcase_add_test(tc, a_bad_cluster_id_is_learnt_again);
