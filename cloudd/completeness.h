@@ -30,7 +30,7 @@ int completeness_trim(struct state *s, uint32_t id, int64_t horizon_ns, uint64_t
  * point into the transaction's memory, `now` or the topology. An edge that has been feeding this version since after the window's
  * start has what came before in another one: it is missing here, for good (elsewhere). */
 /* Whether an edge feeds the version only since after `start_ns`. */
-bool completeness_elsewhere(const struct entry_close *now, int64_t start_ns);
+bool completeness_elsewhere(const struct entry_close *now, int64_t start_ns, int64_t end_ns);
 int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct topology *t,
     const struct stream_conf *stream, const struct entry_close *now, bool own, int64_t start_ns, int64_t end_ns,
     struct rows_edges *ret);

@@ -11,7 +11,8 @@
 #define EDGE_HAS_WATERMARK 0x08
 #define EDGE_HAS_FLUSHED 0x10
 #define EDGE_HAS_SINCE 0x20
-#define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED | EDGE_HAS_SINCE)
+#define EDGE_CAME_LATE 0x40
+#define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED | EDGE_HAS_SINCE | EDGE_CAME_LATE)
 #define EDGE_BYTES_MIN 3 /* flags, name's length, a character */
 
 const char *edge_state_text(enum edge_state s)
@@ -62,6 +63,8 @@ static void put_edge(struct buf *out, const struct entry_edge *e, int64_t base)
 		flags |= EDGE_HAS_FLUSHED;
 	if (e->since_ns != WATERMARK_NONE)
 		flags |= EDGE_HAS_SINCE;
+	if (e->came_late)
+		flags |= EDGE_CAME_LATE;
 	buf_u8(out, (uint8_t)flags);
 	put_bytes(out, e->name);
 	if (flags & EDGE_HAS_WATERMARK)
@@ -70,6 +73,8 @@ static void put_edge(struct buf *out, const struct entry_edge *e, int64_t base)
 		buf_svarint(out, less(e->flushed_end_ns, base));
 	if (flags & EDGE_HAS_SINCE)
 		buf_svarint(out, less(e->since_ns, base));
+	if (e->came_late)
+		buf_svarint(out, less(e->final_ns, base));
 }
 
 void entry_close_encode(const struct entry_close *c, struct buf *out)
@@ -239,6 +244,9 @@ static struct entry_edge get_edge(struct rd *r, int64_t base)
 		e.flushed_end_ns = plus(base, rd_svarint(r));
 	if (flags & EDGE_HAS_SINCE)
 		e.since_ns = plus(base, rd_svarint(r));
+	e.came_late = flags & EDGE_CAME_LATE;
+	if (e.came_late)
+		e.final_ns = plus(base, rd_svarint(r));
 	return e;
 }
 

@@ -882,7 +882,7 @@ static void build_close(const struct meta *m, const struct stream_row *s, int64_
 	};
 	for (uint32_t i = 0; i < s->edge_count; i++)
 		ret->edges[i] = (struct entry_edge){edge_name(m, s->edges[i]), s->next[i].state, s->next[i].watermark_ns,
-		    s->next[i].flushed_end_ns, since_of(s, i)};
+		    s->next[i].flushed_end_ns, since_of(s, i), false, 0};
 }
 
 static bool looks_due(const struct stream_row *s, int64_t mono_ns)

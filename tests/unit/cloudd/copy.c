@@ -82,8 +82,8 @@ void copy_fill_shard(struct kit *k, unsigned round, unsigned groups)
 {
 	int64_t start = (int64_t)(round + 1) * 100 * SEC;
 	const struct entry_edge edges[] = {
-	    {bytes_of("e1", 2), EDGE_LIVE, start + 20 * SEC, WATERMARK_NONE, WATERMARK_NONE},
-	    {bytes_of("e2", 2), round % 2 ? EDGE_IDLE : EDGE_PARTITIONED, start, WATERMARK_NONE, WATERMARK_NONE}};
+	    {bytes_of("e1", 2), EDGE_LIVE, start + 20 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	    {bytes_of("e2", 2), round % 2 ? EDGE_IDLE : EDGE_PARTITIONED, start, WATERMARK_NONE, WATERMARK_NONE, false, 0}};
 	send_groups(k, 0, groups, start + SEC, "s");
 	send_groups(k, 0, 2, start + SEC, "t");
 	kit_advance(k, "s", start + 20 * SEC, start, edges, 2);
@@ -114,7 +114,7 @@ void copy_fill_meta(struct kit *k, unsigned round, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		snprintf(names[i], sizeof(names[i]), "an-edge-far-away-%05u", i);
 		edges[i] = (struct entry_edge){bytes_of(names[i], strlen(names[i])), EDGE_IDLE, (int64_t)round * SEC,
-		    (int64_t)round * SEC, WATERMARK_NONE};
+		    (int64_t)round * SEC, WATERMARK_NONE, false, 0};
 	}
 	close_stream(k, "s", (int64_t)(round + 1) * 100 * SEC, edges, count);
 	close_stream(k, "t", (int64_t)(round + 1) * 100 * SEC, edges, 1);

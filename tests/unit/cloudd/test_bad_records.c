@@ -46,7 +46,7 @@ static void fill(struct kit *k)
 
 static int advance(struct kit *k, int64_t close_ns)
 {
-	struct entry_edge edge = {bytes_of("e1", 2), EDGE_LIVE, close_ns, WATERMARK_NONE, WATERMARK_NONE};
+	struct entry_edge edge = {bytes_of("e1", 2), EDGE_LIVE, close_ns, WATERMARK_NONE, WATERMARK_NONE, false, 0};
 	struct entry e = {.kind = ENTRY_ADVANCE, .advance = {.meta_index = k->meta_index + 1000, .after = k->meta_index,
 	    .close = {bytes_of("s", 1), kit_stream(k, "s")->version, close_ns, close_ns, 1, 1, &edge}}};
 	return apply(k, 1, &e);

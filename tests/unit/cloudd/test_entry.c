@@ -10,9 +10,9 @@
 static const uint8_t id[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
 static struct entry_edge edges[] = {
-	{{(const uint8_t *)"a", 1}, EDGE_LIVE, 1000, WATERMARK_NONE, WATERMARK_NONE},
-	{{(const uint8_t *)"b", 1}, EDGE_IDLE, WATERMARK_NONE, INT64_MAX, 12},
-	{{(const uint8_t *)"b2", 2}, EDGE_PARTITIONED, INT64_MIN + 1, 7, INT64_MAX},
+	{{(const uint8_t *)"a", 1}, EDGE_LIVE, 1000, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	{{(const uint8_t *)"b", 1}, EDGE_IDLE, WATERMARK_NONE, INT64_MAX, 12, true, -7},
+	{{(const uint8_t *)"b2", 2}, EDGE_PARTITIONED, INT64_MIN + 1, 7, INT64_MAX, true, INT64_MAX},
 };
 
 static const struct entry samples[] = {
@@ -86,6 +86,7 @@ START_TEST(an_advance_keeps_its_fields)
 		ck_assert(c->edges[i].watermark_ns == edges[i].watermark_ns);
 		ck_assert(c->edges[i].flushed_end_ns == edges[i].flushed_end_ns);
 		ck_assert(c->edges[i].since_ns == edges[i].since_ns);
+		ck_assert(c->edges[i].came_late == edges[i].came_late && c->edges[i].final_ns == edges[i].final_ns);
 	}
 	entry_clear(&e);
 	buf_free(&b);

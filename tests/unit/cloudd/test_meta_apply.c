@@ -199,7 +199,7 @@ END_TEST
 
 static struct entry_edge edge(const char *name, enum edge_state state, int64_t watermark_ns)
 {
-	return (struct entry_edge){bytes_of(name, 2), state, watermark_ns, WATERMARK_NONE, WATERMARK_NONE};
+	return (struct entry_edge){bytes_of(name, 2), state, watermark_ns, WATERMARK_NONE, WATERMARK_NONE, false, 0};
 }
 
 static struct entry_close close_of(const char *stream, int64_t close_ns, int64_t final_ns, struct entry_edge *edges,

@@ -328,7 +328,7 @@ END_TEST
 
 START_TEST(revisions_and_intervals_go_with_their_windows)
 {
-	struct entry_edge idle = {bytes_of("e1", 2), EDGE_IDLE, WATERMARK_NONE, WATERMARK_NONE, WATERMARK_NONE};
+	struct entry_edge idle = {bytes_of("e1", 2), EDGE_IDLE, WATERMARK_NONE, WATERMARK_NONE, WATERMARK_NONE, false, 0};
 	put("brief", A, 5 * SEC);
 	kit_advance(&k, "brief", 20 * SEC, 20 * SEC, NULL, 0);
 	kit_advance(&k, "brief", 30 * SEC, 30 * SEC, &idle, 1);

@@ -690,8 +690,8 @@ START_TEST(an_edge_that_fed_another_version_is_missing_for_good)
 	take_map();
 	feed(0, A, 0, 40);
 	struct entry_edge edges[] = {
-	    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE},
-	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 15 * SEC}};
+	    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 15 * SEC, false, 0}};
 	(void)advance_by(0, 30, edges, 2);
 	kit_sweep_all(&k);
 	struct rows_spec spec = kit_spec(&k, "s");
@@ -712,6 +712,34 @@ START_TEST(an_edge_that_fed_another_version_is_missing_for_good)
 	r = kit_query(&k, &spec);
 	ck_assert_uint_eq(r.count, 1);
 	ck_assert_int_eq(r.rows[0].start_ns, 20 * SEC);
+	kit_rows_clear(&r);
+}
+END_TEST
+
+START_TEST(windows_that_were_final_before_an_edge_came_stay_so)
+{
+	take_map();
+	feed(0, A, 0, 40);
+	struct entry_edge edges[] = {
+	    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 25 * SEC, true, 40 * SEC}}; /* who proposes cannot say so */
+	(void)advance_by(0, 10, edges, 1);
+	(void)advance_by(0, 20, edges, 2);
+	(void)advance_by(0, 30, edges, 2);
+	kit_sweep_all(&k);
+	struct rows_spec spec = kit_spec(&k, "s");
+	struct kit_rows r = kit_query(&k, &spec);
+	ck_assert_uint_eq(r.count, 4);
+	ck_assert_int_eq(r.rows[0].state, WINDOW_FINAL);
+	ck_assert_uint_eq(r.rows[0].edges.missing_count, 0);
+	ck_assert_int_eq(r.rows[1].state, WINDOW_PROVISIONAL);
+	ck_assert_int_eq(r.rows[2].state, WINDOW_PROVISIONAL);
+	ck_assert_uint_eq(r.rows[2].edges.missing_count, 1);
+	kit_rows_clear(&r);
+	spec.only_final = true;
+	r = kit_query(&k, &spec);
+	ck_assert_uint_eq(r.count, 1);
+	ck_assert_int_eq(r.rows[0].start_ns, 0);
 	kit_rows_clear(&r);
 }
 END_TEST
@@ -1317,6 +1345,7 @@ int main(void)
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
 	tcase_add_test(c, the_first_map_fences_no_edge_by_a_nodes_own_file);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
+	tcase_add_test(c, windows_that_were_final_before_an_edge_came_stay_so);
 	tcase_add_test(c, an_answer_goes_over_versions);
 	tcase_add_test(c, a_watch_tells_of_each_version_in_its_own_terms);
 	tcase_add_test(c, pages_go_over_versions);
