@@ -412,7 +412,8 @@ static void add_change(struct editor *e, int64_t at_ns)
 void sim_change_plan(struct sim_plan *p, const struct sim_text *t)
 {
 	struct sim_rand r = {sim_mix(p->seed ^ UINT64_C(0x7e0b0))};
-	if (p->failover || !sim_chance(&r, CHANGED))
+	/* Copies of edges and their readmission have an own history, which nobody keeps with each topology. */
+	if (p->failover || p->scenario != SIM_PLAIN || !sim_chance(&r, CHANGED))
 		return;
 	struct editor e = {.plan = p, .rand = &r, .text = *t};
 	struct buf rest = {0};
@@ -422,7 +423,6 @@ void sim_change_plan(struct sim_plan *p, const struct sim_text *t)
 	buf_free(&rest);
 	e.streams = (unsigned)e.doc.stream_count;
 	e.edges = (unsigned)e.doc.edge_count;
-	p->scenario = SIM_PLAIN; /* copies and their readmission have an own history, which nobody keeps with each topology */
 	p->change_name = "streams, edges and sources";
 	int64_t at_ns = sim_range(&r, 4, 25) * NS_PER_SEC;
 	for (int64_t n = sim_range(&r, 1, 4); n > 0; n--) {

@@ -391,10 +391,7 @@ static void after_call(struct sim_edge *e)
 
 void sim_edge_feed(struct sim_edge *e)
 {
-	/* Who adds an edge lets it speak to the cluster before it reads: what it had read by its file alone might be of streams that the
-	 * cluster does not call so any more. */
-	bool waits = e->file != e->w->topology && !e->topology->map_version;
-	for (uint32_t i = 0; i < source_count(e) && !waits && !e->w->failed; i++)
+	for (uint32_t i = 0; i < source_count(e) && !e->w->failed; i++)
 		if (!e->paused && e->w->now_ns >= e->stalled_until_ns)
 			feed_source(e, i);
 	if (e->w->failed)

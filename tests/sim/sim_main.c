@@ -42,7 +42,7 @@ struct worker {
 };
 
 struct totals {
-	uint64_t passed, failed, events, crashes, lines, rows, frames, reads, snapshots, leaders, wipes;
+	uint64_t passed, failed, events, crashes, lines, rows, frames, reads, snapshots, leaders, wipes, maps, cuts;
 	uint32_t *failover_ms;
 	size_t failovers;
 };
@@ -177,6 +177,8 @@ static void take_report(const struct options *o, struct worker *w, struct totals
 	t->snapshots += r->outcome.snapshots;
 	t->leaders += r->outcome.leaders;
 	t->wipes += r->outcome.wipes;
+	t->maps += r->outcome.maps;
+	t->cuts += r->outcome.cuts;
 	t->failover_ms = xrealloc(t->failover_ms, (t->failovers + r->outcome.failovers + 1) * sizeof(*t->failover_ms));
 	memcpy(t->failover_ms + t->failovers, r->outcome.failover_ms, r->outcome.failovers * sizeof(*t->failover_ms));
 	t->failovers += r->outcome.failovers;
@@ -287,8 +289,10 @@ static int run_seeds(const struct options *o)
 	double start = seconds_now();
 	struct totals t = run_many(o, false);
 	printf("sim: %" PRIu64 " events, %" PRIu64 " frames, %" PRIu64 " crashes, %" PRIu64 " lines, %" PRIu64
-	       " rows read, %" PRIu64 " reads, %" PRIu64 " leaders, %" PRIu64 " snapshots, %" PRIu64 " folders lost, %.1f s\n",
-	    t.events, t.frames, t.crashes, t.lines, t.rows, t.reads, t.leaders, t.snapshots, t.wipes, seconds_now() - start);
+	       " rows read, %" PRIu64 " reads, %" PRIu64 " leaders, %" PRIu64 " snapshots, %" PRIu64
+	       " folders lost, %" PRIu64 " maps, %" PRIu64 " streams cut over, %.1f s\n",
+	    t.events, t.frames, t.crashes, t.lines, t.rows, t.reads, t.leaders, t.snapshots, t.wipes, t.maps, t.cuts,
+	    seconds_now() - start);
 	if (o->figures)
 		show_failovers(&t);
 	free(t.failover_ms);

@@ -377,6 +377,9 @@ static void find_gaps(struct walk *k, const struct sim_line *l, const struct sim
 {
 	const struct topology *last = k->o->last;
 	struct memory none = {0};
+	/* What an edge that is new read by its file, before it had spoken to the cluster, windows that were final did not wait for. */
+	if (!k->adoptions[k->adoption].topology->map_version && topology_edge(k->o->plan->topology, k->edge->name) < 0)
+		return;
 	for (size_t i = 0; i < last->stream_count; i++) {
 		const struct stream_conf *s = &last->streams[i];
 		double value = f->value;

@@ -98,8 +98,10 @@ static void compare(struct sim_world *w, uint32_t stream, const struct topology 
 		    s->name, was->version, was->name);
 	if (!was || w->failed)
 		return;
-	if (was->phase == STREAM_PENDING && s->phase == STREAM_CURRENT)
+	if (was->phase == STREAM_PENDING && s->phase == STREAM_CURRENT) {
+		w->cuts++;
 		check_cut(w, before, t, s);
+	}
 	if (was->phase != STREAM_PENDING && answers_any(was) && was->from_ns != s->from_ns)
 		sim_fail(w, "map %llu: version %u of stream %s began to answer at %lld s, and now at %lld s", (unsigned long long)t->map_version,
 		    s->version, s->name, sim_seconds(was->from_ns), sim_seconds(s->from_ns));
@@ -133,6 +135,7 @@ void sim_versions_seen(struct sim_world *w, struct bytes map, uint64_t version)
 		return;
 	if (t->stream_count > SIM_VERSIONS_MAX)
 		sim_fail(w, "over %d versions of streams", SIM_VERSIONS_MAX);
+	w->maps++;
 	show(w, t);
 	for (size_t i = 0; i < t->stream_count && !w->failed; i++) {
 		compare(w, (uint32_t)i, w->known, t);

@@ -393,6 +393,8 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool ve
 	ret->snapshots = w->snapshots;
 	ret->leaders = w->leaders;
 	ret->wipes = w->wipes;
+	ret->maps = w->maps;
+	ret->cuts = w->cuts;
 	ret->failovers = w->failover.count;
 	memcpy(ret->failover_ms, w->failover.ms, sizeof(ret->failover_ms));
 	ret->virtual_ns = w->now_ns;

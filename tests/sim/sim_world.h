@@ -339,6 +339,7 @@ struct sim_world {
 	unsigned checks_at_rest;
 	bool done;
 	/* figures */
+	uint64_t maps, cuts; /* of versions of streams */
 	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked, answered, snapshots, leaders, wipes;
 	bool failed;
 	char reason[SIM_REASON_MAX];
@@ -348,7 +349,7 @@ struct sim_outcome {
 	bool failed;
 	char reason[SIM_REASON_MAX];
 	uint64_t trace;
-	uint64_t events, crashes, frames, batches, lines, rows, reads, snapshots, leaders, wipes;
+	uint64_t events, crashes, frames, batches, lines, rows, reads, snapshots, leaders, wipes, maps, cuts;
 	uint32_t failover_ms[SIM_FAILOVERS_MAX];
 	size_t failovers;
 	int64_t virtual_ns;
