@@ -569,6 +569,8 @@ static void check_stream(struct sim_world *w, const struct sim_oracle *o, uint32
 	int64_t close_ns = stream_close(w, s->name), retain_ns = sim_versions_least_retain(w, stream);
 	if (retain_ns != RETAIN_FOREVER && close_ns != WATERMARK_NONE)
 		own.from_ns = close_ns - retain_ns + 2 * s->size_ns;
+	if (retain_ns != RETAIN_FOREVER && sim_versions_was_ended(w, stream))
+		own.from_ns = INT64_MAX; /* it ages by the logs' clocks from then on */
 	if (own.strict == BOUNDED && (n->overflowed[stream] || n->dropped[stream]))
 		return;
 	struct rows_spec spec = own_spec(w, stream);
@@ -579,7 +581,7 @@ static void check_stream(struct sim_world *w, const struct sim_oracle *o, uint32
 	struct expectation whole = own;
 	if (kept)
 		whole.from_ns = INT64_MIN;
-	else if (own.from_ns != INT64_MIN)
+	else if (own.from_ns != INT64_MIN && own.from_ns != INT64_MAX)
 		whole.from_ns += 24 * s->slice_ns;
 	for (int i = 0; i < 2 && !w->failed && own.strict != TOTALS; i++) {
 		spec = other_spec(w, stream, &r);
