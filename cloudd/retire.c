@@ -17,6 +17,12 @@ static bool is_over(const struct shard_stream *s)
 	return s->id && s->conf->phase == STREAM_RETIRED;
 }
 
+/* One that waits, or was given up, may have read what the stream never had. */
+static bool ever_answered(const struct stream_conf *c)
+{
+	return c->from_ns < c->answers_until_ns;
+}
+
 /* The highest close of the stream's versions; *ret_lives: one of them is in force, or will be. */
 static int64_t latest_close(const struct shard *sh, const struct shard_stream *s, bool *ret_lives)
 {
@@ -25,7 +31,8 @@ static int64_t latest_close(const struct shard *sh, const struct shard_stream *s
 	for (size_t i = s->first; i < s->end; i++) {
 		const struct shard_stream *v = &sh->streams[i];
 		*ret_lives |= v->conf->phase == STREAM_CURRENT || v->conf->phase == STREAM_PENDING;
-		close_ns = later(close_ns, shard_close_ns(v));
+		if (ever_answered(v->conf))
+			close_ns = later(close_ns, shard_close_ns(v));
 	}
 	return close_ns;
 }

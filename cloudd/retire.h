@@ -3,7 +3,7 @@
  * `retain` is behind the stream's watermark (semantics.md 3.6, 4.1), and the close of a version stands still once it is done. So a
  * RETIRED one has an age, which takes the place of its close where that is later:
  *
- *     the stream lives on in another version    the highest close of any version of the name
+ *     the stream lives on in another version    the highest close of any version that is or was in force
  *     the stream was removed                    where it was then, and on with the log's own clock: what its edges said last is the
  *                                               latest that is known of its event time, which may be years from anybody's clock
  *

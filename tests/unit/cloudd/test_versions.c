@@ -507,6 +507,22 @@ START_TEST(what_a_retired_version_has_is_kept_for_retain_behind_the_stream)
 }
 END_TEST
 
+/* It may have read what the stream never had: another field, of another time. */
+START_TEST(a_version_that_never_answers_makes_nothing_older)
+{
+	retire_the_first();
+	change_to(HEAD(E123) S("by: [t], window: 30s, compute: [count, sum], retain: 5m"));
+	ck_assert_int_eq(version(2)->phase, STREAM_PENDING);
+	close_to(2, 5000);
+	close_to(1, 200);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 12);
+	change_to(HEAD(E123) S2); /* given up */
+	ck_assert_int_eq(version(2)->phase, STREAM_RETIRED);
+	close_to(1, 250);
+	ck_assert_uint_eq(records(1, STATE_PARTIAL), 12);
+}
+END_TEST
+
 /* What a reader says is kept is what the shard keeps. */
 START_TEST(a_query_goes_by_the_age_of_a_retired_version)
 {
@@ -1338,6 +1354,7 @@ int main(void)
 	tcase_add_test(c, what_was_deleted_stays_so_when_more_is_to_be_kept);
 	tcase_add_test(c, a_rollup_that_is_added_begins_with_a_whole_period);
 	tcase_add_test(c, what_a_retired_version_has_is_kept_for_retain_behind_the_stream);
+	tcase_add_test(c, a_version_that_never_answers_makes_nothing_older);
 	tcase_add_test(c, a_query_goes_by_the_age_of_a_retired_version);
 	tcase_add_test(c, what_a_removed_stream_has_is_kept_for_retain_of_the_logs_time);
 	tcase_add_test(c, a_removed_stream_that_never_closed_goes_by_what_it_has);
