@@ -339,6 +339,8 @@ static bool make_room(struct change *c, const char *name)
 			oldest = i;
 	}
 	if (count >= MAP_VERSIONS_MAX && oldest != SIZE_MAX) {
+		tell(c, MAP_REMOVED, "stream", name, "its oldest retired version goes, with all that it has: %d versions are kept",
+		    MAP_VERSIONS_MAX);
 		drop_stream(m, oldest);
 		count--;
 	}

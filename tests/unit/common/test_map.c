@@ -1043,7 +1043,12 @@ START_TEST(the_oldest_retired_version_makes_room)
 	map_changes_clear(&told);
 	ck_assert_int_eq(map_retire(&m, "speed", m.streams[3].version), 0);
 	ck_assert_int_eq(map_retire(&m, "speed", a), 0);
-	quietly(&m, STREAMS(SPEED));
+	ck_assert_int_eq(change_err(&m, STREAMS(SPEED), &next, &told), 0);
+	ck_assert_int_eq(told.all[0].kind, MAP_REMOVED); /* not without a word */
+	ck_assert_ptr_nonnull(strstr(told.all[0].text, "oldest retired version goes"));
+	map_changes_clear(&told);
+	map_clear(&m);
+	m = next;
 	ck_assert_uint_eq(m.stream_count, MAP_VERSIONS_MAX);
 	ck_assert_uint_ne(m.streams[0].version, a);
 	nth(&m, 2, "speed", STREAM_RETIRED);
