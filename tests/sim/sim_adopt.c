@@ -163,7 +163,7 @@ static void go_over(struct sim_edge *e)
 void sim_adopt_turn(struct sim_edge *e)
 {
 	struct sim_world *w = e->w;
-	if (!w->plan->change_count || w->failed || sim_kv_dead(e->kv))
+	if (!w->plan->change_count || w->mutant == MUTANT_DEAF_EDGE || w->failed || sim_kv_dead(e->kv))
 		return;
 	look_at_offer(e);
 	if (!e->next || w->failed || sim_kv_dead(e->kv))

@@ -33,12 +33,31 @@ static int64_t job_delay(struct sim_cloud *c)
 	return sim_range(&w->disk_rand, 50000, max);
 }
 
+/* A mutant: whoever leads a group says that its members are those that the map places. */
+static void settle_early(const struct sim_world *w, const void *frame, size_t len, struct buf *ret_changed)
+{
+	struct msg m;
+	if (w->mutant != MUTANT_EAGER_SETTLED || msg_decode(frame, len, &m))
+		return;
+	struct msg_info *info = m.type == MSG_INFO ? &m.info : m.type == MSG_INFO_REPLY ? &m.info_reply : NULL;
+	for (size_t i = 0; info && i < info->lead_count; i++)
+		info->leads[i].settled = info->map_version;
+	if (info && msg_encode(&m, ret_changed))
+		buf_clear(ret_changed);
+	msg_clear(&m);
+}
+
 /* ---- what the node asks for ------------------------------------------------------------------------------------ */
 
 static bool cloud_reply(void *arg, struct bytes route, const void *frame, size_t len)
 {
 	struct sim_cloud *c = arg;
-	return !zombie(c) && sim_net_to_dealer(c->w, c->pid, route, frame, len);
+	struct buf changed = {0};
+	settle_early(c->w, frame, len, &changed);
+	bool sent = !zombie(c) &&
+	    sim_net_to_dealer(c->w, c->pid, route, changed.len ? changed.data : frame, changed.len ? changed.len : len);
+	buf_free(&changed);
+	return sent;
 }
 
 /* A mutant's network: the follower has said that it has the entries, and they never reached it. */
@@ -112,7 +131,11 @@ static bool send_to_node(struct sim_cloud *c, uint64_t *conns, uint32_t node, co
 		sim_group_sent(c, (uint32_t)pid, &m);
 	if (!conns[pid])
 		conns[pid] = sim_net_connect(c->w, c->pid, (uint32_t)pid);
-	bool sent = tamper(c, (uint32_t)pid, &m) || sim_net_to_router(c->w, &conns[pid], frame, len);
+	struct buf changed = {0};
+	settle_early(c->w, frame, len, &changed);
+	bool sent = tamper(c, (uint32_t)pid, &m) ||
+	    sim_net_to_router(c->w, &conns[pid], changed.len ? changed.data : frame, changed.len ? changed.len : len);
+	buf_free(&changed);
 	msg_clear(&m);
 	return sent;
 }
@@ -266,7 +289,7 @@ static bool use_map(struct sim_cloud *c)
 	return slot >= 0;
 }
 
-/* Who starts without a map needs a file that names somebody who is still there. */
+/* Who begins with nothing needs a file that names somebody who is still there. */
 static void take_latest_file(struct sim_cloud *c)
 {
 	const struct sim_plan *p = c->w->plan;
@@ -280,14 +303,13 @@ static void find_place(struct sim_cloud *c)
 	if (c->w->plan->change_count && use_map(c))
 		return;
 	buf_clear(&c->map);
-	take_latest_file(c);
 	go_by(c, c->file, (uint32_t)sim_slot_of(c->w, c->file, c->pid));
 }
 
 static void cloud_mapped(void *arg, const struct topology *t, struct bytes map)
 {
 	struct sim_cloud *c = arg;
-	if (zombie(c))
+	if (zombie(c) || (!t && c->w->mutant == MUTANT_NO_REOPEN))
 		return;
 	buf_clear(&c->map);
 	buf_put(&c->map, map.p, map.n);
@@ -756,8 +778,8 @@ void sim_cloud_start(struct sim_cloud *c)
 	if (rc == WEIR_ECORRUPT && c->damaged)
 		rc = open_again(c, &why);
 	sim_trace(w, "cloud %u starts: %s", c->pid, rc ? why : "fine");
-	/* A new folder on a full disk: it says so and ends, and is started again. */
-	bool unmade = rc == WEIR_EFULL && (!sim_disk_used(c->log_disk) || !sim_disk_used(c->state_disk));
+	/* A new folder, or a damaged one, on a full disk: it says so and ends, and is started again. */
+	bool unmade = rc == WEIR_EFULL && (c->damaged || !sim_disk_used(c->log_disk) || !sim_disk_used(c->state_disk));
 	bool foreign = rc == WEIR_EINVAL && w->plan->change_count && sim_group_is_out(c);
 	if (rc && !unmade && !foreign && !sim_kv_dead(c->log) && !sim_kv_dead(c->state))
 		sim_fail(w, "cloud %u does not open: %s", c->pid, why);
@@ -830,6 +852,7 @@ void sim_cloud_wipe(struct sim_cloud *c)
 	w->lost[w->lost_count++] = c->member;
 	c->member = 0;
 	buf_clear(&c->map);
+	take_latest_file(c);
 	make_disks(c);
 	if (w->mutant == MUTANT_OLD_NUMBER)
 		keep_number(log, c->log_disk);

@@ -380,29 +380,53 @@ bool sim_group_is_out(const struct sim_cloud *c)
 	return true;
 }
 
-/* As below. Where members change, two voters would have to be there both, so there must be three at least; and what is not
- * committed yet may be of fewer. */
+/* Every other node that the cluster counts on runs, and they reach each other. */
+static bool all_there(const struct sim_world *w, const struct sim_cloud *but)
+{
+	for (uint32_t i = 0; i < w->cloud_count; i++) {
+		const struct sim_cloud *c = &w->clouds[i];
+		for (uint32_t k = 0; k < w->cloud_count; k++)
+			if (w->blocked[i][k])
+				return false;
+		if (c != but && c->wanted && (!c->up || c->sleep.paused_until_ns > w->now_ns))
+			return false;
+	}
+	return true;
+}
+
+static bool has_slot(const struct raft_config *config, uint32_t slot)
+{
+	for (uint32_t i = 0; i < config->count; i++)
+		if (of_slot(config->members[i].id, slot))
+			return true;
+	return false;
+}
+
+/* Three voters or more, where the map places them, and none of them but maybe the one at `slot` is lost. */
+static bool is_whole(const struct sim_world *w, uint32_t group, const struct raft_config *config, uint32_t slot)
+{
+	const struct topology *t = sim_topology(w);
+	bool whole = config->count >= 3 && config->count == topology_replicas(t, group);
+	for (uint32_t i = 0; i < config->count && whole; i++) {
+		const struct raft_member *m = &config->members[i];
+		uint32_t at = (uint32_t)(m->id & ((UINT64_C(1) << CONSENSUS_NODE_BITS) - 1));
+		whole = m->voter && topology_rank(t, group, at) >= 0 && (at == slot || !is_lost(w, m->id));
+	}
+	return whole;
+}
+
+/* As below, where members change: a voter that is replaced and away goes before its successor comes, and then two voters would have to
+ * be there both. So none is lost while that is under way, in what is committed or only written. */
 static bool may_wipe_of_changing(const struct sim_world *w, const struct sim_cloud *c)
 {
 	for (uint32_t g = 0; g <= w->topology->shards; g++) {
 		struct raft_config config;
-		uint32_t others = 0;
 		if (!config_of(&w->groups[g], &config) || w->groups[g].config_written > w->groups[g].count)
 			return false;
-		bool own = false;
-		for (uint32_t i = 0; i < config.count; i++)
-			own = own || of_slot(config.members[i].id, c->slot);
-		for (uint32_t i = 0; own && i < config.count; i++) {
-			if (of_slot(config.members[i].id, c->slot))
-				continue;
-			if (is_lost(w, config.members[i].id))
-				return false;
-			others += config.members[i].voter;
-		}
-		if (own && others < 2)
+		if (has_slot(&config, c->slot) && !is_whole(w, g, &config, c->slot))
 			return false;
 	}
-	return w->lost_count < SIM_LOST_MAX;
+	return w->lost_count < SIM_LOST_MAX && all_there(w, c);
 }
 
 /* Raft survives the loss of a folder when every other voter's is there: what was committed is on a majority of them all, and

@@ -22,6 +22,7 @@ struct options {
 	unsigned jobs;
 	enum sim_mutant mutant;
 	bool one, verbose, all_mutants;
+	bool members; /* only seeds whose nodes come and go */
 	bool figures; /* worlds where only clouds are killed, to measure how long that is felt */
 };
 
@@ -53,7 +54,7 @@ static void usage(FILE *f)
 	    "sim: edges and clouds under a seeded clock, network and disk\n"
 	    "\n"
 	    "  sim --seed N [--verbose] [--mutant NAME]   one seed, exactly as it ever ran\n"
-	    "  sim --seeds A..B [--jobs N] [--mutant NAME]\n"
+	    "  sim --seeds A..B [--jobs N] [--mutant NAME] [--members]   --members: only those whose nodes come and go\n"
 	    "  sim --mutants [--seeds A..B] [--jobs N]    each mutant must be found within the seeds\n"
 	    "  sim --figures [--seeds A..B] [--jobs N]    only clouds are killed: from there to the next acknowledgement of each\n"
 	    "                                             shard that it led\n"
@@ -110,6 +111,8 @@ static _Noreturn void work(int fd, uint64_t first, const struct options *o)
 {
 	for (uint64_t seed = first; seed <= o->last; seed += o->jobs) {
 		struct report r = {.seed = seed};
+		if (o->members && !sim_plan_members(seed))
+			continue;
 		put_report(fd, &r);
 		sim_world_run(seed, o->mutant, o->figures, false, &r.outcome);
 		/* Some seeds prove that they can be replayed. */
@@ -333,7 +336,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
 	    {"jobs", required_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'}, {"mutant", required_argument, NULL, 'm'},
-	    {"mutants", no_argument, NULL, 'M'}, {"figures", no_argument, NULL, 'F'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	    {"mutants", no_argument, NULL, 'M'}, {"figures", no_argument, NULL, 'F'}, {"members", no_argument, NULL, 'C'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.first = 1, .last = 100, .jobs = 2};
 	int c;
 	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
@@ -360,6 +363,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'F':
 			o->figures = true;
+			break;
+		case 'C':
+			o->members = true;
 			break;
 		case 'M':
 			o->all_mutants = true;

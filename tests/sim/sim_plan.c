@@ -571,6 +571,18 @@ static void gen_failover(struct sim_plan *p, struct sim_rand *r)
 	p->scenario = SIM_PLAIN;
 }
 
+/* Which changes a seed has, before anything else of it is known. */
+static enum sim_script script_of(uint64_t seed)
+{
+	struct sim_rand r = {sim_mix(seed ^ UINT64_C(0x5c819))};
+	return sim_script_pick(&r);
+}
+
+bool sim_plan_members(uint64_t seed)
+{
+	return script_of(seed) != SCRIPT_NONE;
+}
+
 struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 {
 	struct sim_plan *p = xcalloc(1, sizeof(*p));
@@ -581,9 +593,8 @@ struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 	gen_world(p, &world);
 	if (failover)
 		gen_failover(p, &world);
-	struct sim_rand scripts = {sim_mix(seed ^ UINT64_C(0x5c819))};
 	struct sim_text first = {0};
-	put_topology(p, &text, sim_script_pick(p, &scripts), &first);
+	put_topology(p, &text, failover ? SCRIPT_NONE : script_of(seed), &first);
 	buf_free(&first.rest);
 	if (load_topologies(p, ret_why)) {
 		sim_plan_free(p);

@@ -127,6 +127,8 @@ struct sim_plan {
  * failover: a world for figures: three healthy clouds, one of them killed now and then, and sources that never rest. */
 struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why);
 void sim_plan_free(struct sim_plan *p);
+/* Whether nodes come and go in a seed. */
+bool sim_plan_members(uint64_t seed);
 /* Process numbers; -1: none. */
 int sim_plan_cloud(const struct sim_plan *p, const char *name);
 int sim_plan_edge(const struct sim_plan *p, const char *name);

@@ -16,7 +16,7 @@ struct sim_text {
 void sim_text_put(const struct sim_text *t, struct buf *out);
 /* Which kind of changes a seed has: most have none. */
 enum sim_script { SCRIPT_NONE, SCRIPT_GROW_SHRINK, SCRIPT_FIRST_THREE, SCRIPT_REPLACE, SCRIPT_LEAVE_DOWN, SCRIPT_RETURN, SCRIPT_DEAD, SCRIPTS };
-enum sim_script sim_script_pick(const struct sim_plan *p, struct sim_rand *r);
+enum sim_script sim_script_pick(struct sim_rand *r);
 /* The cluster that such a script begins with. */
 void sim_script_begin(enum sim_script s, struct sim_rand *r, struct sim_text *t);
 /* Appends the changes; t: the topology that the world begins with, and in the end the last one. */

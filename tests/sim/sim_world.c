@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "raft/raft.h"
 
 uint64_t sim_keep_entries, sim_truncate_min;
 int64_t sim_outbox_step_max_ns;
@@ -21,7 +22,7 @@ const char *sim_mutant_name(enum sim_mutant m)
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
 	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock",
 	    "no-checksum",
-	    "early-since", "cold-steps", "endless", "reread"};
+	    "early-since", "cold-steps", "endless", "reread", "no-reopen", "deaf-edge", "eager-settled"};
 	return names[m];
 }
 
@@ -246,9 +247,35 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	}
 }
 
-/* For --verbose: what the edges say of themselves. */
+/* For --verbose: what the clouds and edges say of themselves. */
+static void dump_group(struct sim_world *w, uint32_t group)
+{
+	struct raft_config config = {0};
+	bool has = sim_group_config(w, group, &config);
+	printf("--- group %u: %zu entries committed; members, of them voters *:", group, w->groups[group].count);
+	for (uint32_t i = 0; has && i < config.count; i++)
+		printf(" %llx%s", (unsigned long long)config.members[i].id, config.members[i].voter ? "*" : "");
+	printf("; configuration written at %llu; placed at", (unsigned long long)w->groups[group].config_written);
+	for (uint32_t r = 0; r < sim_replicas(w, group); r++)
+		printf(" %u", sim_replica(w, group, r));
+	printf("\n");
+	for (uint32_t i = 0; i < w->cloud_count; i++) {
+		struct group_status s[SIM_GROUPS_MAX];
+		if (!w->clouds[i].up)
+			continue;
+		node_group_statuses(w->clouds[i].node, s);
+		printf("cloud %u, member %llx, map %llu: %s role %d term %llu leader %d committed %llu applied %llu last %llu%s%s\n", i,
+		    (unsigned long long)w->clouds[i].member, (unsigned long long)w->clouds[i].topology->map_version,
+		    s[group].held ? "held" : "not held", s[group].role, (unsigned long long)s[group].term, s[group].leader,
+		    (unsigned long long)s[group].committed, (unsigned long long)s[group].applied, (unsigned long long)s[group].last,
+		    s[group].fetching ? " fetching" : "", s[group].waits_for);
+	}
+}
+
 static void dump(struct sim_world *w)
 {
+	for (uint32_t g = 0; g <= w->topology->shards && w->verbose; g++)
+		dump_group(w, g);
 	for (uint32_t i = 0; i < w->edge_count && w->verbose; i++) {
 		struct buf b = {0};
 		if (!w->edges[i].up || !w->edges[i].pipeline)

@@ -61,6 +61,10 @@ enum sim_mutant {
 	MUTANT_COLD_STEPS,    /* an edge that goes over to another topology forgets what its steps remember */
 	MUTANT_ENDLESS,       /* edges feed a version beyond its last window */
 	MUTANT_REREAD,        /* an edge that goes over reads its sources from the start */
+	/* membership */
+	MUTANT_NO_REOPEN,     /* a node that is listed at another place goes on where it is */
+	MUTANT_DEAF_EDGE,     /* edges take no map */
+	MUTANT_EAGER_SETTLED, /* leaders say that their group's members are the places before they are */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
