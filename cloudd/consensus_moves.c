@@ -46,6 +46,13 @@ static bool is_active(const struct group *g, const struct raft_status *s, uint64
 	return id == g->c->member || (p && p->active && !is_superseded(g, id));
 }
 
+/* It has answered this leader: who begins to lead takes everybody for active until an election timeout has passed. */
+static bool is_there(const struct group *g, const struct raft_status *s, uint64_t id)
+{
+	const struct raft_progress_status *p = moves_progress(s, id);
+	return is_active(g, s, id) && (!p || p->state != RAFT_PROBE);
+}
+
 /* The present number of that rank's node; RAFT_NOBODY: not known in this start. */
 static uint64_t target(const struct group *g, uint32_t rank)
 {
@@ -97,7 +104,7 @@ static bool can_go(const struct group *g, const struct raft_status *s, uint64_t 
 		if (!m->voter || m->id == id)
 			continue;
 		voters++;
-		active += is_active(g, s, m->id);
+		active += is_there(g, s, m->id);
 	}
 	return active > voters / 2;
 }
@@ -125,7 +132,7 @@ static uint64_t extra_voter(const struct group *g, const struct raft_status *s)
 		const struct raft_member *m = &s->config.members[i];
 		if (!m->voter || !is_extra(g, m->id))
 			continue;
-		int good = m->id == g->c->member ? 0 : is_active(g, s, m->id) ? 1 : 2;
+		int good = m->id == g->c->member ? 0 : is_there(g, s, m->id) ? 1 : 2;
 		if (good > best) {
 			found = m->id;
 			best = good;
@@ -161,7 +168,7 @@ static enum step promote(struct group *g, const struct raft_status *s)
 {
 	uint64_t extra = extra_voter(g, s);
 	bool full = count_voters(s) >= topology_replicas(g->c->topology, g->number);
-	bool first = full && extra != RAFT_NOBODY && !is_active(g, s, extra);
+	bool first = full && extra != RAFT_NOBODY && !is_there(g, s, extra);
 	for (uint32_t i = 0; i < s->config.count; i++) {
 		const struct raft_member *m = &s->config.members[i];
 		if (m->voter || !moves_caught_up(s, m->id) || (full && has_twin(g, s, m->id)))

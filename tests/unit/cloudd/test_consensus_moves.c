@@ -324,6 +324,28 @@ START_TEST(a_new_leader_knows_no_number)
 }
 END_TEST
 
+/* Who begins to lead has heard of nobody yet: a voter that is lost is none to rely on when another one is to go. */
+START_TEST(a_new_leader_counts_on_nobody_who_has_not_answered)
+{
+	work(SECOND);
+	lose_folder(2);
+	kit_stop(0);
+	start_by_map(0);
+	for (size_t i = 0; !kit.nodes[0].leads[1]; i++) {
+		ck_assert_uint_lt(i, 20 * SECOND);
+		work(1);
+	}
+	place_all("02");
+	tell_all();
+	work(3 * SECOND);
+	start_by_map(2);
+	work(SECOND);
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+END_TEST
+
 /* It went by the map in which it had a place when it went away: it hears of the later one only afterwards. */
 START_TEST(who_was_away_drops_nothing_before_it_knows_the_map)
 {
@@ -563,6 +585,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_folder_is_lost_twice, 0, 20);
 	tcase_add_loop_test(tc, a_folder_is_lost_twice_and_another_one_was_away, 0, 40);
 	tcase_add_loop_test(tc, a_new_leader_knows_no_number, 1, 24);
+	tcase_add_test(tc, a_new_leader_counts_on_nobody_who_has_not_answered);
 	tcase_add_test(tc, who_was_away_drops_nothing_before_it_knows_the_map);
 	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
 	tcase_add_test(tc, a_dropped_group_comes_back);
