@@ -506,9 +506,18 @@ static int sender(const struct node *n, const struct msg *m)
 	return node == (int)n->self ? -1 : node;
 }
 
+/* A node whose consensus has failed is as good as down, and says nothing of itself: so that it is not taken for one that is there, and is
+ * replaced after a while as any dead one. */
+static bool is_mute(const struct node *n)
+{
+	return consensus_failed(n->consensus) != NULL;
+}
+
 static void ask_others(struct node *n)
 {
 	bool settled = !n->why.len && peers_all_answered(n->peers);
+	if (is_mute(n))
+		return;
 	if (!n->led_changed && n->told_full == consensus_full(n->consensus) && n->now.mono_ns < n->ask_due_ns)
 		return;
 	for (uint32_t g = 0; g < topology_groups(n->topology); g++)
@@ -852,6 +861,8 @@ static void handle_info(struct node *n, struct bytes route, const struct msg *m)
 			route_node_restarted(n->route, (uint32_t)node);
 		take_info(n, (uint32_t)node, &m->info, m->cluster_id, false);
 	}
+	if (is_mute(n))
+		return;
 	struct msg r = {.type = MSG_INFO_REPLY, .req_id = m->req_id};
 	consensus_info(n->consensus, &r.info_reply);
 	r.info_reply.cluster = n->topology->cluster;

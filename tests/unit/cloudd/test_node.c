@@ -15,6 +15,7 @@
 #include "cloudd/serve.h"
 #include "common/batch.h"
 #include "common/clock.h"
+#include "common/err.h"
 #include "common/map.h"
 #include "tests/unit/cloudd/cloud_disk.h"
 #include "tests/unit/cloudd/cloud_topology.h"
@@ -64,6 +65,7 @@ struct world {
 	unsigned drop_every;       /* one of so many frames between nodes, on average; 0: none */
 	unsigned drops;
 	bool hold_disks;           /* jobs are not run */
+	bool broken[NODES_MAX];    /* this node's log cannot be written */
 	/* the last reply to an edge */
 	struct msg last;
 	struct buf last_frame;
@@ -209,7 +211,7 @@ static bool run_jobs(struct cloud *c)
 	if (c->log_job && !w.hold_disks) {
 		struct log_job *job = c->log_job;
 		c->log_job = NULL;
-		node_log_written(c->node, job, log_job_run(c->disk.log, job), now());
+		node_log_written(c->node, job, w.broken[index_of(c)] ? WEIR_EINVAL : log_job_run(c->disk.log, job), now());
 		ran = true;
 	}
 	if (c->apply_job && !w.hold_disks) {
@@ -1094,6 +1096,44 @@ START_TEST(a_node_that_is_down_is_unavailable_until_it_is_back)
 	run(4 * S);
 	ck_assert_uint_eq(w.replies, before + 1);
 	ck_assert_int_eq(w.last.hello_reply.verdict, VERDICT_UNAVAILABLE);
+}
+END_TEST
+
+/* Frames that a node sends when another one asks it who it is, and at its next tick. */
+static size_t says_of_itself(uint32_t node)
+{
+	struct msg m = {.type = MSG_INFO, .from = "cloud-1", .req_id = 1, .cluster_id = bytes_of(w.id, CLUSTER_ID_BYTES)};
+	struct buf frame = {0};
+	m.info.cluster = "plant";
+	ck_assert_int_eq(msg_encode(&m, &frame), 0);
+	pump();
+	size_t before = w.tail;
+	node_frame(w.clouds[node].node, bytes_of("n0", 2), "", frame.data, frame.len, now());
+	w.now_ns += S;
+	node_tick(w.clouds[node].node, now());
+	size_t said = w.tail - before;
+	pump();
+	buf_free(&frame);
+	return said;
+}
+
+/* It would be taken for one that is there, and never be replaced. */
+START_TEST(a_node_that_cannot_go_on_says_nothing_of_itself)
+{
+	join("a");
+	ck_assert_uint_ge(says_of_itself(2), 3); /* an answer, a question to each other node */
+	w.broken[2] = true;
+	struct msg m = {.type = MSG_OPEN};
+	m.open.edge = "a";
+	m.open.epoch = m.open.low = m.open.high = 1;
+	m.open.shard = 2;
+	edge_sends(2, "a", &m);
+	run(S);
+	char *why = NULL;
+	ck_assert(!node_ready(w.clouds[2].node, &why));
+	free(why);
+	ck_assert_uint_eq(says_of_itself(2), 0);
+	ck_assert_uint_ge(says_of_itself(1), 3);
 }
 END_TEST
 
@@ -2082,6 +2122,7 @@ int main(void)
 	tcase_add_test(tc, what_is_in_the_log_survives_and_is_not_merged_twice);
 	tcase_add_test(tc, an_old_copy_of_a_spool_is_fenced_by_the_shard);
 	tcase_add_test(tc, a_node_that_is_down_is_unavailable_until_it_is_back);
+	tcase_add_test(tc, a_node_that_cannot_go_on_says_nothing_of_itself);
 	tcase_add_test(tc, a_node_that_is_cut_off_catches_up);
 	tcase_add_test(tc, a_forwarded_frame_is_never_forwarded_again);
 	tcase_add_test(tc, close_reaches_every_shard_and_the_queue_empties);
