@@ -2013,6 +2013,27 @@ START_TEST(an_election_is_over_before_anybody_gives_up)
 }
 END_TEST
 
+/* The others hear of it with the next tick, not with the next round of questions, and edges are refused at once. */
+START_TEST(who_has_no_room_says_so_at_once_and_edges_are_refused)
+{
+	join("a");
+	ck_assert_int_eq(open_shard(0, "a", 1, 0, 1, 0), VERDICT_OK);
+	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
+	run(3 * S);
+	int leader = node_leader(w.clouds[0].node, 1);
+	ck_assert_int_ge(leader, 0);
+	for (int low = 1; low >= 0; low--) {
+		for (int i = 0; i < 3; i++) {
+			if (i != leader)
+				node_state_low(w.clouds[i].node, low > 0, now());
+		}
+		run(2 * NODE_TICK_MS * NS_PER_MS);
+		ck_assert_int_eq(node_leader(w.clouds[0].node, 1), leader);
+		ck_assert_int_eq(batch(0, "a", 1, 0, 2), low ? VERDICT_BUSY : VERDICT_OK);
+	}
+}
+END_TEST
+
 START_TEST(a_node_that_lost_its_disks_comes_back_as_a_new_replica)
 {
 	join("a");
@@ -2155,6 +2176,7 @@ int main(void)
 	tcase_add_test(replicated, a_node_that_is_cut_off_knows_that_nobody_will_lead);
 	tcase_add_test(replicated, an_election_is_over_before_anybody_gives_up);
 	tcase_add_test(replicated, a_node_that_lost_its_disks_comes_back_as_a_new_replica);
+	tcase_add_test(replicated, who_has_no_room_says_so_at_once_and_edges_are_refused);
 	tcase_add_test(replicated, only_a_leader_confirms_reads);
 	tcase_add_test(replicated, frames_lost_between_replicas_are_made_good);
 	suite_add_tcase(s, replicated);
