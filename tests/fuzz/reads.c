@@ -180,10 +180,16 @@ static void write_batch(struct apply *a, uint32_t shard, const struct stream_con
 	buf_free(&body);
 }
 
+static struct entry_edge edge_of(const char *name, enum edge_state state, int64_t watermark_ns, int64_t flushed_end_ns)
+{
+	return (struct entry_edge){.name = bytes_of(name, strlen(name)), .state = state, .watermark_ns = watermark_ns,
+	    .flushed_end_ns = flushed_end_ns, .since_ns = WATERMARK_NONE};
+}
+
 static void write_advance(struct apply *a, uint32_t shard, const struct stream_conf *s)
 {
-	struct entry_edge edges[] = {{bytes_of("a", 1), EDGE_LIVE, CLOSE_NS, WATERMARK_NONE, WATERMARK_NONE},
-	    {bytes_of("b", 1), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE, WATERMARK_NONE}};
+	struct entry_edge edges[] = {edge_of("a", EDGE_LIVE, CLOSE_NS, WATERMARK_NONE),
+	    edge_of("b", EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE)};
 	struct entry e = {.kind = ENTRY_ADVANCE, .time_ns = CLOSE_NS, .advance = {.meta_index = UINT64_C(1) << 40,
 	    .close = {.stream = bytes_of(s->name, strlen(s->name)), .version = s->version, .close_ns = CLOSE_NS,
 	    .final_ns = WATERMARK_NONE, .expected = 2, .edge_count = 2, .edges = edges}}};
@@ -225,7 +231,7 @@ static void change_map(struct apply *a)
 static void write_meta(struct apply *a)
 {
 	const struct stream_conf *s = &fuzz_topology()->streams[0];
-	struct entry_edge edges[] = {{bytes_of("a", 1), EDGE_IDLE, CLOSE_NS, CLOSE_NS, WATERMARK_NONE}, {bytes_of("b", 1), EDGE_LIVE, CLOSE_NS, WATERMARK_NONE, WATERMARK_NONE}};
+	struct entry_edge edges[] = {edge_of("a", EDGE_IDLE, CLOSE_NS, CLOSE_NS), edge_of("b", EDGE_LIVE, CLOSE_NS, WATERMARK_NONE)};
 	struct entry_close close = {bytes_of(s->name, strlen(s->name)), s->version, CLOSE_NS, CLOSE_NS, 2, 2, edges};
 	struct entry entries[] = {
 	    {.kind = ENTRY_CREATE, .create = {bytes_of("0123456789abcdef", CLUSTER_ID_BYTES)}},
