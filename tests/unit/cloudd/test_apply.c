@@ -486,7 +486,7 @@ START_TEST(consensus_entries_say_what_any_entry_says)
 	struct kit_batch b = kit_batch(&k);
 	kit_add(&b, "s", A, 5 * SEC, 1);
 	kit_send(&k, &b);
-	const struct entry_edge edges[] = {{TEXT("e1"), EDGE_LIVE, 20 * SEC, WATERMARK_NONE, WATERMARK_NONE}};
+	const struct entry_edge edges[] = {{TEXT("e1"), EDGE_LIVE, 20 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0}};
 	kit_advance(&k, "s", 20 * SEC, 20 * SEC, edges, 1);
 	kit_sweep_all(&k);
 	ck_assert_int_eq(apply_noop(k.a, 1, ++k.index[1], 2, &res), 0);
@@ -550,7 +550,7 @@ static void make_history(struct buf entries[STEPS])
 			const struct stream_conf *s = kit_stream(&k, any(3) ? "s" : "all");
 			for (uint32_t j = 0; j < 3; j++)
 				edges[j] = (struct entry_edge){bytes_of(edge_names[j], 2), (enum edge_state)any(6),
-				    close + (int64_t)any(50) * SEC, WATERMARK_NONE, WATERMARK_NONE};
+				    close + (int64_t)any(50) * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0};
 			e = (struct entry){.kind = ENTRY_ADVANCE, .advance = {meta + 1, meta,
 			    {bytes_of(s->name, strlen(s->name)), s->version, close, close - (int64_t)any(300) * SEC, 3, 3, edges}}};
 			meta++;

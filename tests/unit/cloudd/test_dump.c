@@ -119,8 +119,8 @@ static void fill(void)
 {
 	struct buf raw = {0}, packed = {0};
 	uint8_t id[CLUSTER_ID_BYTES] = {1, 2, 3};
-	struct entry_edge edges[] = {{text_bytes("e1"), EDGE_IDLE, 20 * SEC, 20 * SEC, WATERMARK_NONE},
-	    {text_bytes("e2"), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE, 5 * SEC}};
+	struct entry_edge edges[] = {{text_bytes("e1"), EDGE_IDLE, 20 * SEC, 20 * SEC, WATERMARK_NONE, false, 0},
+	    {text_bytes("e2"), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE, 5 * SEC, false, 0}};
 	struct entry_close c = {text_bytes("s"), kit_stream(&k, "s")->version, 20 * SEC, 10 * SEC, 2, 2, edges};
 	apply(0, (struct entry){.kind = ENTRY_CREATE, .create = {bytes_of(id, sizeof(id))}});
 	apply(0, (struct entry){.kind = ENTRY_CLAIM, .claim = {text_bytes("e1"), 0, bytes_of(id, CLAIM_BYTES), true}});
@@ -299,7 +299,7 @@ START_TEST(every_kind_of_entry_says_what_it_holds)
 {
 	struct buf raw = {0}, packed = {0};
 	uint8_t id[CLUSTER_ID_BYTES] = {1};
-	struct entry_edge edge = {text_bytes("e1"), EDGE_LIVE, 20 * SEC, WATERMARK_NONE, WATERMARK_NONE};
+	struct entry_edge edge = {text_bytes("e1"), EDGE_LIVE, 20 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0};
 	struct entry_close c = {text_bytes("s"), 9, 20 * SEC, 10 * SEC, 1, 1, &edge};
 	struct kit_batch b = kit_batch(&k);
 	kit_add(&b, "s", kit_group(1, "a"), 1 * SEC, 4);

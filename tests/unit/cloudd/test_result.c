@@ -372,7 +372,7 @@ static void put(int64_t t_ns)
 static struct entry_edge edge(const char *name, enum edge_state state, int64_t watermark_s)
 {
 	return (struct entry_edge){bytes_of(name, 2), state, watermark_s < 0 ? WATERMARK_NONE : watermark_s * SEC,
-	    WATERMARK_NONE, WATERMARK_NONE};
+	    WATERMARK_NONE, WATERMARK_NONE, false, 0};
 }
 
 static void move_close(int64_t close_s, int64_t final_s, struct entry_edge e1, struct entry_edge e2,
