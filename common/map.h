@@ -28,7 +28,8 @@
  * its name is used again, up to where the new one takes over: the new one is PENDING over it. A PENDING version that is given up
  * is RETIRED with nothing to answer. All other changes of a stream (window on the same slices, lateness, functions on
  * the same parts, retain, further rollups, edges, max_groups) make no new version: they are in force from the entry on. Other periods of
- * a rollup that is there, fewer rollups, or another offset of windows where there are any, do: what is stored is made of them.
+ * a rollup that is there, fewer rollups, or another offset of windows where there are any, do: what is stored is made of them. And so do
+ * windows none of which begins where the version took over: what is between there and the first one would be nobody's.
  *
  * Revoked edges. A name in `revoked` is heard by no node, whatever key it has (cloudd/allow.h), until it is allowed again: that it leaves
  * the topology, and comes back, changes nothing. */

@@ -392,6 +392,14 @@ static bool goes_on(const struct stream_conf *was, const struct stream_conf *nex
 	return !was->rollup_count || was->offset_ns == next->offset_ns;
 }
 
+/* A version that took over at a time which is in the middle of one of the new windows: that one would begin before it, and be nobody's. */
+static bool windows_fit(const struct map_stream *s, const struct stream_conf *was, const struct stream_conf *next)
+{
+	bool same = was->size_ns == next->size_ns && was->advance_ns == next->advance_ns && was->offset_ns == next->offset_ns;
+	bool always = s->phase != STREAM_CURRENT || s->from_ns < TIME_MIN_NS;
+	return same || always || time_floor(s->from_ns, next->advance_ns, next->offset_ns) == s->from_ns;
+}
+
 static bool current_goes_on(const struct change *c, const struct map_stream *current, const struct stream_conf *next)
 {
 	struct stream_conf was;
@@ -400,7 +408,7 @@ static bool current_goes_on(const struct change *c, const struct map_stream *cur
 	buf_free(&errors);
 	if (!fine)
 		return false;
-	fine = goes_on(&was, next);
+	fine = goes_on(&was, next) && windows_fit(current, &was, next);
 	stream_conf_clear(&was);
 	return fine;
 }
@@ -428,6 +436,13 @@ static void replace_version(struct change *c, const struct stream_conf *s, struc
 	buf_printf(text, "%sa new version, cut over at a boundary of %s", text->len ? "; " : "", step);
 }
 
+/* The text goes back to what the version in force can go on with: none need take over. */
+static bool is_taken_back(struct change *c, const struct stream_conf *s)
+{
+	const struct map_stream *current = in_phase(&c->out, s->name, STREAM_CURRENT);
+	return current && in_phase(&c->out, s->name, STREAM_PENDING) && current_goes_on(c, current, s);
+}
+
 static void change_stream(struct change *c, const struct stream_conf *s)
 {
 	const struct map_stream *live = in_phase(&c->out, s->name, STREAM_PENDING);
@@ -441,7 +456,8 @@ static void change_stream(struct change *c, const struct stream_conf *s)
 		differ_stream(c, was, s, &text);
 	if (!known)
 		add_version(c, s, STREAM_CURRENT);
-	else if (!live || !was || live->fingerprint != s->version || !goes_on(was, s))
+	else if (!live || !was || live->fingerprint != s->version || !goes_on(was, s) || !windows_fit(live, was, s) ||
+		 is_taken_back(c, s))
 		replace_version(c, s, &text);
 	if (!live)
 		tell(c, MAP_ADDED, "stream", s->name, "%s", known ? "follows what was called so before" : "");

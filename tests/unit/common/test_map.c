@@ -974,6 +974,33 @@ START_TEST(back_after_the_cut_is_a_third_version)
 }
 END_TEST
 
+#define SPEED_BY_2M "  - {name: speed, from: {measurement: traffic, field: speed}, by: [site, sensor], window: {size: 3m, every: 2m}}\n"
+
+/* What lies between the cut and the first new window after it would be in no window that is answered. */
+START_TEST(windows_that_do_not_fit_the_cut_make_a_version)
+{
+	for (int minute = 3; minute <= 4; minute++) {
+		struct cluster_map m = first(STREAMS(SPEED));
+		quietly(&m, STREAMS(SPEED_BY));
+		ck_assert_int_eq(map_cut(&m, "speed", m.streams[1].version, minute * 60 * NS_PER_SEC), 0);
+		quietly(&m, STREAMS(SPEED_BY_2M));
+		ck_assert_uint_eq(m.stream_count, minute == 3 ? 3 : 2);
+		if (minute == 3) {
+			ck_assert_uint_eq(nth(&m, 2, "speed", STREAM_PENDING)->fingerprint, m.streams[1].fingerprint);
+			quietly(&m, STREAMS(SPEED_BY)); /* taken back before the cut */
+			nth(&m, 2, "speed", STREAM_RETIRED);
+		}
+		nth(&m, 1, "speed", STREAM_CURRENT);
+		ck_assert_uint_eq(m.stream_count, minute == 3 ? 3 : 2);
+		map_clear(&m);
+	}
+	struct cluster_map m = first(STREAMS(SPEED_BY)); /* from the beginning on all fit */
+	quietly(&m, STREAMS(SPEED_BY_2M));
+	ck_assert_uint_eq(m.stream_count, 1);
+	map_clear(&m);
+}
+END_TEST
+
 START_TEST(a_stream_is_removed_and_comes_back)
 {
 	struct cluster_map m = first(STREAMS(SPEED LOAD));
@@ -1163,6 +1190,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_pending_version_that_changes_again_is_replaced);
 	tcase_add_test(c, back_before_the_cut_is_no_change_of_version);
 	tcase_add_test(c, back_after_the_cut_is_a_third_version);
+	tcase_add_test(c, windows_that_do_not_fit_the_cut_make_a_version);
 	tcase_add_test(c, a_stream_is_removed_and_comes_back);
 	tcase_add_test(c, a_stream_that_is_removed_ends_all_its_versions);
 	tcase_add_test(c, a_new_stream_is_current_at_once);
