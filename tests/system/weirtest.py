@@ -228,8 +228,9 @@ class Cluster:
         return contextlib.nullcontext()
 
     def write_config(self):
-        with open(self.config, "w") as f:
+        with open(self.config + ".new", "w") as f:
             json.dump(self.spec, f, indent=1)  # JSON is YAML
+        os.replace(self.config + ".new", self.config)  # a daemon that starts reads one or the other
 
     def keygen(self, *args):
         """weirctl keygen, for all or as args say."""
