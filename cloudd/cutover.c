@@ -91,6 +91,8 @@ static bool has_ended(const struct stream_conf *s, const struct cutover_stream *
 {
 	for (size_t i = 0; i < s->edge_count; i++) {
 		const struct cutover_edge *e = &known->edges[i];
+		if (!e->ended)
+			return false;
 		if (e->never_read)
 			continue;
 		if (e->state != EDGE_IDLE)

@@ -24,6 +24,7 @@ struct cutover_edge {
 	int64_t since_ns;       /* WATERMARK_NONE: all there ever were */
 	bool never_read;        /* it is heard, and has never read anything for this version */
 	int64_t flushed_end_ns; /* or WATERMARK_NONE */
+	bool ended;             /* it is heard, does not feed this version any more, and has delivered it: nothing more will come */
 };
 
 /* One version; edges as stream_conf.edges. */

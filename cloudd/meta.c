@@ -733,7 +733,8 @@ static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, i
 			m->rows[edge].beyond = true;
 		s->fed[s->place_of[edge]] = (struct cutover_edge){.since_known = r->since_known,
 		    .since_ns = r->since_ns,
-		    .never_read = r->watermark_ns == WATERMARK_NONE && r->flushed_end_ns == WATERMARK_NONE && !r->unsent};
+		    .never_read = r->watermark_ns == WATERMARK_NONE && r->flushed_end_ns == WATERMARK_NONE && !r->unsent,
+		    .ended = !r->since_known && !r->unsent};
 		s->dirty = true;
 	}
 }
@@ -989,7 +990,8 @@ static void describe(const struct meta *m, struct stream_row *s, int64_t mono_ns
 		uint32_t place = s->place_of[s->conf->edges[i]];
 		edges[i] = s->fed[place];
 		edges[i].state = s->conf->phase == STREAM_PENDING ? s->next[place].state : s->committed[place].state;
-		edges[i].flushed_end_ns = s->committed[place].flushed_end_ns;
+		int64_t committed_ns = s->committed[place].flushed_end_ns, heard_ns = s->heard[place].flushed_end_ns;
+		edges[i].flushed_end_ns = heard_ns > committed_ns ? heard_ns : committed_ns;
 	}
 }
 

@@ -27,7 +27,7 @@ static void version(unsigned i, enum stream_phase phase)
 	if (phase == STREAM_PENDING)
 		confs[i].from_ns = INT64_MAX;
 	for (unsigned e = 0; e < EDGES; e++)
-		edges[i][e] = (struct cutover_edge){EDGE_LIVE, false, NONE, false, NONE};
+		edges[i][e] = (struct cutover_edge){EDGE_LIVE, false, NONE, false, NONE, false};
 	known[i] = (struct cutover_stream){NONE, NONE, edges[i]};
 	t.streams = confs;
 	t.stream_count = i + 1;
@@ -145,7 +145,7 @@ START_TEST(other_streams_do_not_matter)
 	since(1, 0, NONE);
 	since(1, 1, NONE);
 	ck_cut(1, NONE);
-	edges[1][1] = (struct cutover_edge){EDGE_PARTITIONED, false, NONE, false, NONE};
+	edges[1][1] = (struct cutover_edge){EDGE_PARTITIONED, false, NONE, false, NONE, false};
 	ck_cut(1, NONE); /* nothing is before it that anybody could have fed */
 }
 END_TEST
@@ -190,13 +190,16 @@ START_TEST(an_ended_stream_is_done_when_all_is_delivered)
 	edges[0][0].state = EDGE_IDLE;
 	edges[0][0].flushed_end_ns = 3 * MIN;
 	edges[0][1].never_read = true;
+	edges[0][0].ended = edges[0][1].ended = true;
 	ck_assert_uint_eq(look(), 0); /* not final yet */
 	known[0].final_ns = 3 * MIN;
 	ck_retired(0);
-	edges[0][1] = (struct cutover_edge){EDGE_PARTITIONED, false, NONE, false, NONE};
+	edges[0][1] = (struct cutover_edge){EDGE_PARTITIONED, false, NONE, false, NONE, true};
 	ck_assert_uint_eq(look(), 0); /* it may have some */
 	edges[0][1].state = EDGE_IDLE;
 	ck_retired(0);
+	edges[0][1].ended = false; /* idle as far as is known: it may not have heard that the stream is gone, and go on */
+	ck_assert_uint_eq(look(), 0);
 }
 END_TEST
 
