@@ -73,9 +73,10 @@ static void show_report(const struct sim_edge *e, const struct msg *m)
 	printf("%9.3f   edge %u reports, epoch %llu seq %llu:", (double)e->w->now_ns / 1e9, e->pid,
 	    (unsigned long long)m->report.epoch, (unsigned long long)m->report.seq);
 	for (size_t i = 0; i < m->report.stream_count; i++)
-		printf(" %s %s%s %.3f", m->report.streams[i].name, phases[m->report.streams[i].phase],
-		    m->report.streams[i].unsent ? " unsent" : "",
-		    (double)(m->report.streams[i].watermark_ns - SIM_WALL_BASE_NS) / 1e9);
+		printf(" %s/%u %s%s %.3f flushed %.3f", m->report.streams[i].name, m->report.streams[i].version,
+		    phases[m->report.streams[i].phase], m->report.streams[i].unsent ? " unsent" : "",
+		    (double)(m->report.streams[i].watermark_ns - SIM_WALL_BASE_NS) / 1e9,
+		    (double)(m->report.streams[i].flushed_end_ns - SIM_WALL_BASE_NS) / 1e9);
 	printf("\n");
 }
 
@@ -587,6 +588,8 @@ static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, cha
 		size_t open = 0;
 		/* An edge that is new may have readings, by its file, for what the cluster has retired. */
 		bool strays = conf->phase == STREAM_RETIRED && w->plan->late_sources;
+		/* One that lost its disk does not know any more up to where it had filled windows, and may never read again. */
+		strays = strays || w->plan->scenario == SIM_EMPTY;
 		for (size_t i = 0; i < rows->count && expects_all(w, conf) && !strays; i++) {
 			enum window_state least = rows->rows[i].start_ns < since_ns ? WINDOW_PROVISIONAL : WINDOW_FINAL;
 			open += rows->rows[i].state < least && rows->rows[i].start_ns < sim_wall_ns(w);

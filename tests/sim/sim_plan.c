@@ -550,7 +550,7 @@ static void gen_world(struct sim_plan *p, struct sim_rand *r)
 	p->suspend_ns = sim_chance(r, 0.3) ? sim_range(r, 5, 30) * NS_PER_SEC : 0;
 	p->damage_ns = sim_chance(r, 0.35) ? sim_range(r, 2, 20) * NS_PER_SEC : 0;
 	double u = sim_unit(r);
-	p->scenario = u < 0.8 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
+	p->scenario = u < 0.77 ? SIM_PLAIN : u < 0.86 ? SIM_CLONE : u < 0.91 ? SIM_RESTORE : u < 0.95 ? SIM_EMPTY : SIM_READMIT;
 }
 
 /* Only clouds are killed, and everything else is well: how long until acknowledgements go on? */
