@@ -12,7 +12,7 @@ import subprocess
 import time
 import unittest
 
-from weirtest import CLOUDD, EDGED, WEIRCTL, Cluster, alone, metric_sum, parse_metrics, wait_for
+from weirtest import CLOUDD, EDGED, WEIRCTL, Cluster, alone, metric_sum, parse_metrics, slow, wait_for
 
 STREAMS = [{"name": "s", "from": {"measurement": "m", "field": "v"}, "by": ["k"], "window": "1s", "lateness": "1s",
             "compute": ["count"], "retain": "forever"}]
@@ -94,8 +94,8 @@ class Holder:
             self.socket = None
 
 
-@alone
 class SlowClients(unittest.TestCase):
+    @alone
     def test_256_held_connections_keep_nobody_out(self):
         with Cluster(clouds=1, streams=STREAMS) as c:
             c.start()
@@ -210,7 +210,7 @@ def count_garbage(c, node, prefix, get_metrics=None):
     return metric_sum(m, f"{prefix}_http_requests_total") + metric_sum(m, f"{prefix}_http_connections_ended_total")
 
 
-@alone
+@slow
 class Garbage(unittest.TestCase):
     def check(self, c, node, prefix, daemon, port, count, get_metrics=None):
         throw_many(port, 400, 1)  # what is allocated once is

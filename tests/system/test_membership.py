@@ -12,7 +12,7 @@ import unittest
 from test_failover import THREE, cluster_of, live
 from test_faults import T0, stream
 from weirtest import (CLOUDD, NS, WEIRCTL, ApiError, Cluster, Daemon, assert_rows, edge_ledger, free_port, metric_sum,
-                      oracle_windows, parse_simple_lines, wait_for, alone)
+                      oracle_windows, parse_simple_lines, wait_for, slow)
 
 COLUMNS = ["count", "sum", "min", "max", "first", "last", "mean"]
 
@@ -208,7 +208,7 @@ class MembersComeAndGo(unittest.TestCase):
             self.assertNotIn("FENCED", e.log())
         expect_exact(self, c, lines)
 
-    @alone
+    @slow
     def test_three_to_five_and_back(self):
         """Those that were there first go: what they held is on others then, the meta group too."""
         with Cluster(edges=file_edges(4), streams=[stream(edges=[f"edge-{i + 1}" for i in range(4)])], cluster=THREE) as c:

@@ -17,7 +17,7 @@ try:
 except ImportError:
     zmq = None
 
-from weirtest import NS, Cluster, alone, metric_sum, wait_for
+from weirtest import NS, Cluster, alone, metric_sum, slow, wait_for
 
 MIB = 1 << 20
 T0 = 1_700_000_000 * NS
@@ -210,7 +210,7 @@ class Strangers(unittest.TestCase):
                 s.close()
 
 
-@alone
+@slow
 class Revoked(unittest.TestCase):
     """`weirctl edge revoke` and `allow`, under traffic, in a cluster of three."""
 
