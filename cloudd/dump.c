@@ -169,6 +169,8 @@ static void put_edges(const struct entry_close *c, struct buf *out)
 			put_time(out, "flushed_end", e->flushed_end_ns);
 		if (e->since_ns != WATERMARK_NONE)
 			put_time(out, "since", e->since_ns);
+		if (e->came_late)
+			put_time(out, "final_before", e->final_ns);
 		buf_printf(out, "}");
 	}
 	buf_printf(out, "]");

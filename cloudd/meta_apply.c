@@ -236,6 +236,23 @@ static bool same_list(const struct entry_close *a, const struct entry_close *b)
 	return same;
 }
 
+/* Whether it is heard of an edge for the first time since when it has had its readings in this version. Shards hold on to what was final
+ * then (entry.h, came_late): each must have come so far, or they would not say the same of a window. */
+static bool tells_since(const struct entry_close *c, const struct entry_close *before)
+{
+	uint32_t b = 0;
+	for (uint32_t i = 0; i < c->edge_count; i++) {
+		const struct entry_edge *e = &c->edges[i];
+		while (b < before->edge_count && order(before->edges[b].name, e->name) < 0)
+			b++;
+		bool known = b < before->edge_count && !order(before->edges[b].name, e->name) &&
+		    before->edges[b].since_ns != WATERMARK_NONE;
+		if (e->since_ns != WATERMARK_NONE && !known)
+			return true;
+	}
+	return false;
+}
+
 static void queue_key(struct state_key *k, uint64_t meta_index)
 {
 	state_key_start(k, STATE_QUEUE);
@@ -271,7 +288,7 @@ static int apply_one_close(struct state *s, uint64_t meta_index, struct entry_cl
 		return rc;
 	}
 	temper(c, &before.close);
-	if (before.meta_index && same_list(c, &before.close)) {
+	if (before.meta_index && same_list(c, &before.close) && !tells_since(c, &before.close)) {
 		struct state_key k;
 		queue_key(&k, before.meta_index);
 		rc = state_del(s, &k);

@@ -327,6 +327,27 @@ START_TEST(advances_of_one_list_are_one)
 }
 END_TEST
 
+/* What a shard keeps final from then on must not depend on which advances it came to take. */
+START_TEST(an_advance_before_one_that_tells_of_a_since_stays)
+{
+	struct entry_edge edges[] = {edge("e1", EDGE_LIVE, 100), edge("e2", EDGE_IDLE, WATERMARK_NONE)};
+	struct entry_close c = close_of("s", 100, 100, edges, 2);
+	struct entry e = {.kind = ENTRY_CLOSE, .closes = {1, &c}};
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+	c.close_ns = c.final_ns = 110;
+	edges[1].since_ns = 200;
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
+	struct advances a = queued(0);
+	ck_assert_uint_eq(a.count, 2);
+	ck_assert(a.close_ns[0] == 100 && a.close_ns[1] == 110 && a.after[1] == a.meta_index[0]);
+	c.close_ns = c.final_ns = 120;
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK); /* nothing new: it takes the place of the one before, and of no other */
+	a = queued(0);
+	ck_assert_uint_eq(a.count, 2);
+	ck_assert(a.close_ns[0] == 100 && a.close_ns[1] == 120);
+}
+END_TEST
+
 /* Read from any place, each names the one before it: also where the place itself is no longer, or not yet, queued. */
 START_TEST(the_queue_is_read_from_any_place)
 {
@@ -445,6 +466,7 @@ int main(void)
 	tcase_add_test(tc, each_stream_of_a_close_is_an_advance_of_its_own);
 	tcase_add_test(tc, the_queue_waits_for_every_shard);
 	tcase_add_test(tc, advances_of_one_list_are_one);
+	tcase_add_test(tc, an_advance_before_one_that_tells_of_a_since_stays);
 	tcase_add_test(tc, the_queue_is_read_from_any_place);
 	tcase_add_test(tc, the_queue_is_bounded);
 	tcase_add_test(tc, an_edge_is_revoked_and_allowed_again);
