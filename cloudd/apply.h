@@ -70,7 +70,7 @@ void apply_close(struct apply *a); /* aborts an open transaction */
 /* Index and term of the last entry durably applied to a group (0: none). */
 uint64_t apply_applied(const struct apply *a, uint32_t group, uint64_t *ret_term);
 /* Begins a transaction if none is open, applies. Negative: WEIR_EFULL (no room: abort, serve reads only, try again
- * later), WEIR_EIO, WEIR_EVERSION: an entry, or a map, of a later program (abort; the group's entries end before this one until a
+ * later), WEIR_EIO, WEIR_EVERSION: an entry, a map or a topology of a later program (abort; the group's entries end before this one until a
  * program comes that knows it: to skip what others apply would part the replicas), WEIR_ECORRUPT: a record that it needs does not read
  * (abort: what the entry did so far must not stay; then apply_void or apply_skip). Wrong bytes inside an entry are never an error: the
  * result says. */

@@ -45,7 +45,9 @@ static int read_map(const struct state *s, struct cluster_map *ret)
 	return map_record_error(map_decode(raw, ret));
 }
 
-/* ---- the next map: 0, or WEIR_EINVAL with the verdict set -------------------------------------------------- */
+/* ---- the next map: 0; WEIR_EINVAL with the verdict set; WEIR_EVERSION ---------------------------------------- */
+
+/* Who leads proposes only what is a topology to it: one that does not read here is of a later program, and goes into its map. */
 
 static int first_map(const struct topology *t, const char *text, size_t len, struct cluster_map *ret,
     struct apply_result *res)
@@ -55,7 +57,7 @@ static int first_map(const struct topology *t, const char *text, size_t len, str
 	int err = topology_parse("topology", text, len, &first, &errors);
 	buf_free(&errors);
 	if (err)
-		return refuse(res, "it is no topology");
+		return WEIR_EVERSION;
 	bool ours = first->shards == t->shards && !strcmp(first->cluster, t->cluster);
 	if (ours)
 		map_first(first, text, len, ret);
@@ -72,9 +74,10 @@ static int changed_map(const struct cluster_map *m, const char *text, size_t len
 	bool refused = told.refused;
 	map_changes_clear(&told);
 	buf_free(&errors);
+	if (err && !refused && err != WEIR_ETOOBIG)
+		return WEIR_EVERSION;
 	if (err)
-		return refuse(res, refused ? "it changes what cannot be changed" :
-			      err == WEIR_ETOOBIG ? "the cluster map would be over its limits" : "it is no topology");
+		return refuse(res, refused ? "it changes what cannot be changed" : "the cluster map would be over its limits");
 	if (ret->version != m->version && placement_plan(ret)) {
 		map_clear(ret);
 		return refuse(res, "its nodes cannot be placed");
@@ -250,10 +253,13 @@ int map_apply(struct state *s, const struct topology *t, const struct entry *e, 
 	if (rc)
 		return rc;
 	res->map_version = m.version;
-	if (!next_map(t, &m, e, &next, res)) {
+	rc = next_map(t, &m, e, &next, res);
+	if (!rc) {
 		if (next.version != m.version)
 			rc = keep_map(s, &m, &next, index, res);
 		map_clear(&next);
+	} else if (rc == WEIR_EINVAL) {
+		rc = 0; /* the result says why not */
 	}
 	map_clear(&m);
 	return rc;

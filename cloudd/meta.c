@@ -14,6 +14,7 @@
 #include "common/err.h"
 #include "common/json.h"
 #include "common/map.h"
+#include "common/topology.h"
 
 #define META_GROUP 0
 #define NOT_EXPECTED UINT32_MAX
@@ -644,12 +645,32 @@ void meta_revoke(struct meta *m, const struct origin *o, const struct msg *msg, 
 	propose_for(m, o, &e);
 }
 
+/* What does not read, apply takes for a later program's. */
+static bool is_topology(const struct bytes *packed, uint32_t text_bytes)
+{
+	char *text;
+	struct topology *t = NULL;
+	struct buf errors = {0};
+	if (map_text_unpack(*packed, text_bytes, &text))
+		return false;
+	bool fine = !topology_parse("topology", text, text_bytes, &t, &errors);
+	topology_free(t);
+	buf_free(&errors);
+	free(text);
+	return fine;
+}
+
 void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now)
 {
 	if (!ready(m, o))
 		return;
 	if (msg->topology.dry_run) { /* who looks at a difference asks against which map */
 		m->io.answer(m->io.arg, o, &(struct answer){.verdict = VERDICT_OK, .map_version = m->topology->map_version});
+		return;
+	}
+	if (!is_topology(&msg->topology.text, msg->topology.text_bytes)) {
+		answer(m, o, VERDICT_REFUSED, 0,
+		    "to the node that leads the meta group it is no valid topology; is it of an earlier version than what you asked?");
 		return;
 	}
 	struct entry e = {.kind = ENTRY_TOPOLOGY, .time_ns = now.wall_ns};

@@ -83,7 +83,7 @@ void meta_revoke(struct meta *m, const struct origin *o, const struct msg *msg, 
 /* While it leads and the cluster is created: proposes what has become of a node. */
 void meta_node(struct meta *m, const struct registry_event *e, struct meta_time now);
 bool meta_leads(const struct meta *m);
-/* MSG_TOPOLOGY: commits it (no dry run). */
+/* MSG_TOPOLOGY: commits it (no dry run), if it is a topology to this program. */
 void meta_topology(struct meta *m, const struct origin *o, const struct msg *msg, struct meta_time now);
 void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, uint64_t meta_index, struct meta_time now);
 

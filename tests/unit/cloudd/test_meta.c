@@ -603,6 +603,31 @@ START_TEST(a_revocation_is_asked_for_committed_and_counted)
 }
 END_TEST
 
+START_TEST(what_is_no_topology_to_the_leader_is_not_proposed)
+{
+	static const char *const wrong[] = {"version: 1\n", "later: true\n"};
+	struct origin o = {.type = MSG_TOPOLOGY, .req_id = 6, .edge = ORIGIN_NO_EDGE};
+	begin();
+	settle(0);
+	for (int i = 0; i < 3; i++) {
+		struct buf packed = {0};
+		struct msg m = {.type = MSG_TOPOLOGY};
+		uint64_t last = w.last;
+		const char *text = i < 2 ? wrong[i] : w.t->text;
+		map_text_pack(text, strlen(text), &packed);
+		m.topology.text = bytes_of(packed.data, packed.len);
+		m.topology.text_bytes = (uint32_t)strlen(text) + (i == 1); /* or it does not unpack */
+		meta_topology(w.replicas[0].meta, &o, &m, w.now);
+		buf_free(&packed);
+		ck_assert_uint_eq(w.last, last + (i == 2));
+		if (i == 2)
+			continue;
+		const struct answer *a = &w.answers[w.answer_count - 1].a;
+		ck_assert(a->verdict == VERDICT_REFUSED && a->reason);
+	}
+}
+END_TEST
+
 static uint64_t first_of(enum entry_kind kind)
 {
 	for (uint64_t i = 1; i <= w.last; i++) {
@@ -781,6 +806,7 @@ int main(void)
 	tcase_add_test(tc, one_who_was_readmitted_and_is_fenced_again_is_readmitted_again);
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
+	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);
 	tcase_add_test(tc, which_shards_have_taken_something_is_committed);
 	tcase_add_loop_test(tc, an_edge_that_left_has_the_epoch_that_is_committed, 0, 4);

@@ -997,6 +997,22 @@ static void ck_text(uint64_t base, const char *text, enum verdict verdict, uint6
 	apply_result_clear(&res);
 }
 
+/* Whoever proposed it can read it: another program's map has it. */
+static void ck_stands_still(uint64_t base, const char *text)
+{
+	struct buf packed = {0}, raw = {0};
+	struct apply_result res;
+	map_text_pack(text, strlen(text), &packed);
+	struct entry e = {.kind = ENTRY_TOPOLOGY,
+	    .topology = {base, (uint32_t)strlen(text), bytes_of(packed.data, packed.len)}};
+	entry_encode(&e, &raw);
+	kit_commit(&k);
+	ck_assert_int_eq(apply_entry(k.a, 0, k.index[0] + 1, 1, bytes_of(raw.data, raw.len), &res), WEIR_EVERSION);
+	apply_abort(k.a);
+	buf_free(&packed);
+	buf_free(&raw);
+}
+
 static struct cluster_map meta_map(void)
 {
 	struct kv_txn *txn;
@@ -1014,7 +1030,6 @@ static struct cluster_map meta_map(void)
 START_TEST(the_first_text_begins_the_map)
 {
 	ck_text(3, text_of_first, VERDICT_REFUSED, 0); /* there is no version 3 */
-	ck_text(0, "version: 1\n", VERDICT_REFUSED, 0);
 	ck_text(ENTRY_BASE_FIRST, text_of_first, VERDICT_OK, 1);
 	struct cluster_map m = meta_map();
 	struct buf a = {0}, b = {0};
@@ -1027,6 +1042,17 @@ START_TEST(the_first_text_begins_the_map)
 	map_clear(&m);
 	ck_text(ENTRY_BASE_FIRST, HEAD(E123) S2, VERDICT_REFUSED, 1); /* another leader was first */
 	ck_text(0, text_of_first, VERDICT_OK, 1);                    /* an equal one changes nothing */
+}
+END_TEST
+
+START_TEST(a_topology_of_a_later_program_is_not_passed_over)
+{
+	ck_stands_still(0, "version: 1\n");
+	ck_stands_still(ENTRY_BASE_FIRST, HEAD(E123) S1 "later: true\n");
+	ck_text(0, text_of_first, VERDICT_OK, 1);
+	ck_stands_still(0, HEAD(E123) S("by: [t], window: 10s, compute: [count, sum], later: true"));
+	ck_text(7, HEAD(E123) S("later: true"), VERDICT_REFUSED, 1); /* by any program */
+	ck_text(1, HEAD(E123) S2, VERDICT_OK, 2);
 }
 END_TEST
 
@@ -1369,6 +1395,7 @@ int main(void)
 	tcase_add_test(c, one_version_may_be_asked_for);
 	tcase_add_test(c, a_window_must_suit_the_versions_asked_for);
 	tcase_add_test(c, the_first_text_begins_the_map);
+	tcase_add_test(c, a_topology_of_a_later_program_is_not_passed_over);
 	tcase_add_test(c, a_text_for_another_cluster_begins_nothing);
 	tcase_add_test(c, a_change_is_made_against_a_version);
 	tcase_add_test(c, an_edge_that_is_removed_is_admitted_anew_only);
