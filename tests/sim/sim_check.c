@@ -588,11 +588,11 @@ static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, cha
 		size_t open = 0;
 		/* An edge that is new may have readings, by its file, for what the cluster has retired. */
 		bool strays = conf->phase == STREAM_RETIRED && w->plan->late_sources;
-		/* One that lost its disk does not know any more up to where it had filled windows, and may never read again. */
-		strays = strays || w->plan->scenario == SIM_EMPTY;
 		for (size_t i = 0; i < rows->count && expects_all(w, conf) && !strays; i++) {
-			enum window_state least = rows->rows[i].start_ns < since_ns ? WINDOW_PROVISIONAL : WINDOW_FINAL;
-			open += rows->rows[i].state < least && rows->rows[i].start_ns < sim_wall_ns(w);
+			enum window_state state = rows->rows[i].state, least = rows->rows[i].start_ns < since_ns ? WINDOW_PROVISIONAL : WINDOW_FINAL;
+			/* One that lost its disk does not know any more up to where it had filled windows, and may never read again. */
+			if (w->plan->scenario != SIM_EMPTY || state != WINDOW_OPEN)
+				open += state < least && rows->rows[i].start_ns < sim_wall_ns(w);
 		}
 		bool same = rows->close_ns == rows->final_ns || conf->phase == STREAM_RETIRED;
 		if (open || !same || !settled)
