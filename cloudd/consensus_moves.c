@@ -46,11 +46,12 @@ static bool is_active(const struct group *g, const struct raft_status *s, uint64
 	return id == g->c->member || (p && p->active && !is_superseded(g, id));
 }
 
-/* It has answered this leader: who begins to lead takes everybody for active until an election timeout has passed. */
+/* It has taken something of this leader: who begins to lead takes everybody for active until an election timeout has passed, and means to
+ * send a state to who has said nothing, too, once its log has gone on far enough. */
 static bool is_there(const struct group *g, const struct raft_status *s, uint64_t id)
 {
 	const struct raft_progress_status *p = moves_progress(s, id);
-	return is_active(g, s, id) && (!p || p->state != RAFT_PROBE);
+	return is_active(g, s, id) && (!p || (p->state != RAFT_PROBE && p->match));
 }
 
 /* The present number of that rank's node; RAFT_NOBODY: not known in this start. */

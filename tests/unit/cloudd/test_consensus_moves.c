@@ -346,6 +346,38 @@ START_TEST(a_new_leader_counts_on_nobody_who_has_not_answered)
 }
 END_TEST
 
+/* Nor of what is to be sent to it: the log goes on so fast that a state is, before the leader can know that it is not there. */
+START_TEST(a_new_leader_counts_on_nobody_who_is_only_sent_a_state)
+{
+	uint64_t index;
+	work(SECOND);
+	lose_folder(2);
+	kit_stop(0);
+	start_by_map(0);
+	for (size_t i = 0; !kit.nodes[0].leads[1]; i++) {
+		ck_assert_uint_lt(i, 20 * SECOND);
+		work(1);
+	}
+	uint64_t led = kit_status(0, 1).last;
+	for (size_t i = 0; i < 100; i++) {
+		ck_assert_int_eq(kit_try_propose(0, 1, 200 * 1024, &index), 0);
+		kit_settle();
+		if (i % 4 == 3)
+			kit_commit_state(0);
+	}
+	kit_settle();
+	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + led); /* where node 2 might have been is gone */
+	place_all("02");
+	tell_all();
+	work(3 * SECOND);
+	start_by_map(2);
+	work(SECOND);
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		expect_members(g);
+}
+END_TEST
+
 /* It went by the map in which it had a place when it went away: it hears of the later one only afterwards. */
 START_TEST(who_was_away_drops_nothing_before_it_knows_the_map)
 {
@@ -586,6 +618,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_folder_is_lost_twice_and_another_one_was_away, 0, 40);
 	tcase_add_loop_test(tc, a_new_leader_knows_no_number, 1, 24);
 	tcase_add_test(tc, a_new_leader_counts_on_nobody_who_has_not_answered);
+	tcase_add_test(tc, a_new_leader_counts_on_nobody_who_is_only_sent_a_state);
 	tcase_add_test(tc, who_was_away_drops_nothing_before_it_knows_the_map);
 	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
 	tcase_add_test(tc, a_dropped_group_comes_back);
