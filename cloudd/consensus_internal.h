@@ -297,6 +297,8 @@ bool place_settled(const struct group *g, int64_t mono_ns);
 /* consensus_members.c */
 /* A new entry of the group could be applied by a majority: this node has room, and not so many of the voters heard say that they have none. */
 bool members_have_room(const struct group *g);
+/* Another member's node has said that it has no room. */
+bool members_full(const struct consensus *c, uint64_t id);
 /* The number of a node as known now; RAFT_NOBODY: not known. */
 uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);

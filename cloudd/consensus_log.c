@@ -118,7 +118,8 @@ static uint64_t entries_in(const struct group *g, uint64_t bytes)
 	return bytes / (size ? size : 1);
 }
 
-/* A follower fetches this leader's state: what was written since must be there when it has it, or it fetches for ever. */
+/* A follower fetches this leader's state: what was written since must be there when it has it, or it fetches for ever. Not one that has no
+ * room: it begins only when it has, maybe in days, and what is kept for it would fill this disk, too. */
 static bool is_fetched(const struct group *g)
 {
 	struct raft_status status;
@@ -126,7 +127,8 @@ static bool is_fetched(const struct group *g)
 		return false;
 	raft_status(g->raft, &status);
 	for (uint32_t i = 0; i < status.progress_count; i++) {
-		if (status.progress[i].state == RAFT_SNAPSHOT && status.progress[i].active)
+		const struct raft_progress_status *p = &status.progress[i];
+		if (p->state == RAFT_SNAPSHOT && p->active && !members_full(g->c, p->id))
 			return true;
 	}
 	return false;

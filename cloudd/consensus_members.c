@@ -133,7 +133,7 @@ void members_founded(struct group *g)
 
 /* ---- balance -------------------------------------------------------------------------------------------------------- */
 
-static bool is_full(const struct consensus *c, uint64_t id)
+bool members_full(const struct consensus *c, uint64_t id)
 {
 	const struct peer *p = &c->peers[node_of(id) % CLOUDS_MAX];
 	return p->member == id && p->full;
@@ -146,7 +146,7 @@ static uint64_t better_leader(const struct group *g, const struct raft_status *s
 	for (uint32_t r = 0; r < g->rank; r++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, r));
 		const struct raft_progress_status *p = moves_progress(s, id);
-		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && moves_caught_up(s, id) && !is_full(g->c, id))
+		if (p && p->voter && p->active && p->state == RAFT_REPLICATE && moves_caught_up(s, id) && !members_full(g->c, id))
 			return id;
 	}
 	return RAFT_NOBODY;
@@ -194,8 +194,8 @@ bool members_have_room(const struct group *g)
 	for (uint32_t i = 0; i < s.progress_count; i++) {
 		const struct raft_progress_status *p = &s.progress[i];
 		voters += p->voter;
-		able += p->voter && p->active && !is_full(c, p->id);
-		full += p->voter && is_full(c, p->id);
+		able += p->voter && p->active && !members_full(c, p->id);
+		full += p->voter && members_full(c, p->id);
 	}
 	return !full || able > voters / 2;
 }
@@ -217,7 +217,7 @@ static void step_aside(struct group *g, const struct raft_status *s, int64_t mon
 	for (uint32_t i = 0; i < replicas; i++) {
 		uint64_t id = member_of(g->c, topology_replica(t, g->number, g->aside_turn++ % replicas));
 		const struct raft_progress_status *p = moves_progress(s, id);
-		if (!p || !p->voter || is_full(g->c, id) || !moves_caught_up(s, id) || raft_transfer(g->raft, id))
+		if (!p || !p->voter || members_full(g->c, id) || !moves_caught_up(s, id) || raft_transfer(g->raft, id))
 			continue;
 		g->aside_ns = mono_ns;
 		g->c->counters.transfers++;

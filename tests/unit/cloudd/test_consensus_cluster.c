@@ -793,6 +793,23 @@ START_TEST(without_room_no_state_is_fetched)
 }
 END_TEST
 
+/* Nobody knows when it will: what is kept for those who fetch would fill the leader's disk, too. */
+START_TEST(nothing_is_kept_for_who_has_no_room_to_fetch)
+{
+	fall_behind();
+	kit_open(2);
+	consensus_state_low(kit.nodes[2].c, true);
+	kit_ticks(10 * SECOND);
+	fall_further();
+	uint64_t last = fall_further();
+	kit_ticks(2);
+	ck_assert_uint_gt(kit_status(0, 1).last, kit_log_entries(0, 1) + 120);
+	consensus_state_low(kit.nodes[2].c, false);
+	kit_await(2, 1, last);
+	kit_expect_equal(1);
+}
+END_TEST
+
 START_TEST(a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over)
 {
 	uint64_t last = fall_behind();
@@ -1174,6 +1191,7 @@ int main(void)
 	tcase_add_test(tc, a_crash_between_the_states_commit_and_the_logs_is_mended);
 	tcase_add_test(tc, a_log_that_contradicts_a_snapshot_is_not_shortened_up_to_it);
 	tcase_add_test(tc, without_room_no_state_is_fetched);
+	tcase_add_test(tc, nothing_is_kept_for_who_has_no_room_to_fetch);
 	tcase_add_test(tc, a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, a_state_commit_without_room_at_the_end_of_a_snapshot_starts_it_over);
 	tcase_add_test(tc, who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader);
