@@ -181,14 +181,14 @@ static enum step promote(struct group *g, const struct raft_status *s)
 	return STEP_NONE;
 }
 
-/* To the first-ranked voter that follows closely, by whom this one is removed then. */
+/* To the first-ranked voter that follows closely and has room, by whom this one is removed then. */
 static enum step hand_over(struct group *g, const struct raft_status *s)
 {
 	if (s->transfer_to)
 		return STEP_WAITS;
 	for (uint32_t r = 0; r < topology_replicas(g->c->topology, g->number); r++) {
 		const struct raft_member *m = holder(g, s, r);
-		if (!m || !m->voter || !moves_caught_up(s, m->id) || raft_transfer(g->raft, m->id))
+		if (!m || !m->voter || members_full(g->c, m->id) || !moves_caught_up(s, m->id) || raft_transfer(g->raft, m->id))
 			continue;
 		g->c->counters.transfers++;
 		group_touch(g);

@@ -378,6 +378,27 @@ START_TEST(a_new_leader_counts_on_nobody_who_is_only_sent_a_state)
 }
 END_TEST
 
+/* Its place is taken by others, and the first of them is full: the next one it is. */
+START_TEST(who_has_no_place_hands_over_to_one_with_room)
+{
+	uint64_t before[KIT_GROUPS];
+	work(SECOND);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert(kit.nodes[0].leads[g]);
+		before[g] = kit.nodes[1].led_term[g];
+	}
+	consensus_state_low(kit.nodes[1].c, true);
+	kit_infos();
+	place_all("123");
+	tell_all();
+	work_until_settled();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_eq(kit.nodes[1].led_term[g], before[g]);
+		expect_members(g);
+	}
+}
+END_TEST
+
 /* It went by the map in which it had a place when it went away: it hears of the later one only afterwards. */
 START_TEST(who_was_away_drops_nothing_before_it_knows_the_map)
 {
@@ -619,6 +640,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_new_leader_knows_no_number, 1, 24);
 	tcase_add_test(tc, a_new_leader_counts_on_nobody_who_has_not_answered);
 	tcase_add_test(tc, a_new_leader_counts_on_nobody_who_is_only_sent_a_state);
+	tcase_add_test(tc, who_has_no_place_hands_over_to_one_with_room);
 	tcase_add_test(tc, who_was_away_drops_nothing_before_it_knows_the_map);
 	tcase_add_test(tc, a_member_drops_nothing_before_its_leader_is_settled);
 	tcase_add_test(tc, a_dropped_group_comes_back);
