@@ -62,8 +62,10 @@ void snapshot_look(struct group *g, int64_t mono_ns)
 	if (g->outdated.index || g->step_busy || g->ended || g->dropping != DROP_NO || too_many_fetched(g))
 		return;
 	bool wanted = raft_snapshot_wanted(g->raft, &from, &index);
-	if (g->c->state_low && g->fetching == FETCH_NONE && !g->is_void)
+	if (g->c->state_low && g->fetching != FETCH_INSTALLING && !g->is_void) {
+		g->fetching = FETCH_NONE;
 		return; /* what is there can still be read; for another there is no room */
+	}
 	if (wanted && g->ask_others && g->fetching == FETCH_NONE)
 		g->ask_others = !start_elsewhere(g, from, mono_ns);
 	else if (wanted && g->fetching != FETCH_NONE && g->elsewhere)

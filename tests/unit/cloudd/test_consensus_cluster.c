@@ -787,6 +787,15 @@ START_TEST(without_room_no_state_is_fetched)
 	kit_ticks(10 * SECOND);
 	ck_assert_uint_eq(kit.bulk_frames, 0);
 	ck_assert(!kit_status(2, 1).fetching);
+	/* nor where it was asked for while there was room */
+	kit.chunks_max = 0;
+	consensus_state_low(kit.nodes[2].c, false);
+	ticks_until_fetching();
+	consensus_state_low(kit.nodes[2].c, true);
+	kit.chunks_max = SIZE_MAX;
+	kit_ticks(10 * SECOND);
+	ck_assert(!kit_status(2, 1).fetching);
+	ck_assert_uint_gt(consensus_durable(kit.nodes[2].c, 1), 0);
 	consensus_state_low(kit.nodes[2].c, false);
 	kit_await(2, 1, last);
 	ck_assert_uint_ge(kit.nodes[2].reloaded[1], 1);
