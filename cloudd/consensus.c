@@ -136,6 +136,15 @@ static int propose_error(int rc)
 	return WEIR_ECLOSED;
 }
 
+static bool has_room(const struct group *g, enum entry_kind kind)
+{
+	if (kind == ENTRY_SWEEP)
+		return true; /* it may make some */
+	if (kind == ENTRY_NODE)
+		return !consensus_full(g->c); /* others with room may come instead of who is dead */
+	return members_have_room(g);
+}
+
 static int propose(struct consensus *c, uint32_t group, const struct entry *e, bool own, uint64_t *ret_index)
 {
 	weir_assert(consensus_holds(c, group));
@@ -144,7 +153,7 @@ static int propose(struct consensus *c, uint32_t group, const struct entry *e, b
 		return WEIR_ECLOSED;
 	if (!g->serving)
 		return WEIR_ENOTLEADER;
-	if (e->kind != ENTRY_SWEEP && !members_have_room(g)) {
+	if (!has_room(g, e->kind)) {
 		c->counters.no_room++;
 		return WEIR_EFULL;
 	}

@@ -44,7 +44,7 @@
  *
  * Full disks. A node whose log found no room, or whose state is short of it (consensus_state_low) takes no proposals but sweeps, which
  * may make room (a shard has one under way at a time), and tells the others (info.full). Neither does a leader that has room, but has no majority of voters with room and heard: what it would log, too
- * few could apply. A full leader hands over to a voter with room that has caught up, at once where its state is short, after
+ * few could apply; but that a node is dead or back (ENTRY_NODE, one each few seconds), so that another one, with room, takes a place. A full leader hands over to a voter with room that has caught up, at once where its state is short, after
  * CONSENSUS_ASIDE_MS where its log is, which may make its own room; nobody hands over to one that is full. Where all are, the leader goes on to answer reads:
  * what it told of is, or can be made, durable (cloudd/writers.h). A full replica begins to fetch no state while it has one.
  * Log (a job returns WEIR_EFULL): nothing was written; what waits stays. Each CONSENSUS_RETRY_MS

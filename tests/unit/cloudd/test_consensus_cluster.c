@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cloudd/jobs.h"
+#include "cloudd/placement.h"
 #include "common/clock.h"
 #include "raft/raft.h"
 #include "tests/unit/cloudd/consensus_kit.h"
@@ -624,6 +625,12 @@ START_TEST(who_is_away_counts_with_those_who_are_full)
 	kit_ticks(4 * SECOND);
 	ck_assert(kit.nodes[0].leads[1]);
 	ck_assert_int_eq(kit_try_propose(0, 1, 0, &index), WEIR_EFULL);
+	/* But that it is dead: who comes instead may have room. */
+	struct entry dead = {.kind = ENTRY_NODE, .node = {.event = NODE_EVENT_DEAD}};
+	ck_assert_uint_eq(kit_leader(0), 0);
+	ck_assert_int_eq(kit_try_propose(0, 0, 0, &index), WEIR_EFULL);
+	ck_assert_int_eq(consensus_propose_own(kit.nodes[0].c, 0, &dead, &index), 0);
+	kit_await(0, 0, index);
 	lead_without_room(1, false);
 	index = kit_propose(0, 1);
 	kit_await(0, 1, index);
