@@ -451,8 +451,8 @@ static int scan_group(struct group *g, struct kv_cursor *cursor, const struct ap
 	if (config.n > sizeof(g->disk.config) || !config.n || raft_config_decode(config.p, config.n, &decoded))
 		applied = 0;
 	int rc = scan_entries(g, cursor, applied, out, ret_why);
-	if (rc || g->unread <= g->disk.base_index)
-		return rc;
+	if (rc || g->unread <= g->disk.base_index || applied > g->disk_last)
+		return rc; /* a log that ends before the state is begun anew by join_state() */
 	clear_contents(out);
 	set_base(g, applied, term, config);
 	g->base_moved = true;

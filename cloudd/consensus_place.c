@@ -43,7 +43,7 @@ static void close_group(struct group *g)
 {
 	struct consensus *c = g->c;
 	struct group left = {.c = c, .number = g->number, .rank = g->rank, .has = g->has, .disk = g->disk,
-	    .disk_last = g->disk_last, .announced = UINT64_MAX, .said_term = g->said_term,
+	    .disk_last = g->disk_last, .base_moved = g->base_moved, .announced = UINT64_MAX, .said_term = g->said_term,
 	    .said_settled = g->said_settled, .said_leader = g->said_leader, .said_ns = g->said_ns};
 	memcpy(left.listed, g->listed, sizeof(left.listed));
 	c->unfounded -= !g->has;
@@ -152,7 +152,7 @@ static bool long_enough(struct group *g, int64_t mono_ns)
 
 static bool at_rest(const struct group *g)
 {
-	return !g->in_job && !g->step_busy && !g->ended && !g->void_due && g->applied == g->handed;
+	return !g->in_job && !g->reset_due && !g->step_busy && !g->ended && !g->void_due && g->applied == g->handed;
 }
 
 /* Up to what the state holds durably the log is gone, and nothing above is committed. */

@@ -246,6 +246,38 @@ START_TEST(what_is_left_with_a_bad_entry_is_removed_together_with_the_old_beginn
 }
 END_TEST
 
+static void remove_entry(uint32_t node, uint32_t group, uint64_t index)
+{
+	struct kv_txn *txn;
+	struct buf key = {0};
+	buf_be64(&key, index);
+	ck_assert_int_eq(kv_begin(kit.nodes[node].disk.log, true, &txn), 0);
+	ck_assert_int_eq(kv_del(txn, LOG_DB_GROUP(group), bytes_of(key.data, key.len)), 0);
+	ck_assert_int_eq(kv_commit(txn), 0);
+	buf_free(&key);
+}
+
+/* A snapshot was installed, and the log was to be emptied next: that an entry of it does not read is no reason for another number. */
+START_TEST(a_bad_entry_of_a_log_that_ends_before_the_state_is_not_needed)
+{
+	uint32_t leader = kit_leader(1), f = (leader + 1) % 3;
+	uint64_t last = 0, member = consensus_member(kit.nodes[f].c);
+	for (int i = 0; i < 5; i++)
+		last = kit_propose(leader, 1);
+	kit_await(f, 1, last);
+	kit_commit_state(f);
+	kit_stop(f);
+	remove_entry(f, 1, last);
+	damage_entry(f, 1, last - 2);
+	kit_open(f);
+	ck_assert_uint_eq(consensus_member(kit.nodes[f].c), member);
+	kit_await(f, 1, kit_propose(kit_leader(1), 1));
+	kit_restart(f);
+	kit_await(f, 1, kit_propose(kit_leader(1), 1));
+	kit_expect_equal(1);
+}
+END_TEST
+
 static void reopen_with_another_log(uint32_t node)
 {
 	struct kit_node *n = &kit.nodes[node];
@@ -563,6 +595,7 @@ int main(void)
 	tcase_add_test(tc, a_source_that_is_damaged_too_is_not_the_only_one);
 	tcase_add_test(tc, a_bad_entry_that_is_applied_is_not_needed);
 	tcase_add_test(tc, what_is_left_with_a_bad_entry_is_removed_together_with_the_old_beginning);
+	tcase_add_test(tc, a_bad_entry_of_a_log_that_ends_before_the_state_is_not_needed);
 	tcase_add_test(tc, a_log_with_a_hole_is_another_members_with_the_same_state);
 	tcase_add_test(tc, a_bad_term_or_vote_is_another_members);
 	tcase_add_test(tc, a_bad_cluster_id_is_learnt_again);
