@@ -219,19 +219,17 @@ static int write_job(struct kv *log, const struct log_job *job)
 
 /* What a transaction freed can be used by the next but one, and one that fails does not count. So where there is room
  * that cannot be used yet, something small is written: whose log this is, once more. */
-static void let_room_ripen(struct kv *log)
+static int let_room_ripen(struct kv *log)
 {
 	struct bytes key = bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), value;
 	struct kv_txn *txn;
-	if (kv_begin(log, true, &txn))
-		return;
-	int rc = kv_get(txn, LOG_DB_NODE, key, &value);
-	if (!rc)
-		rc = kv_put(txn, LOG_DB_NODE, key, value);
+	int rc = kv_begin(log, true, &txn);
 	if (rc)
-		kv_abort(txn);
-	else
-		(void)kv_commit(txn); /* full too: as before */
+		return rc;
+	if (!kv_get(txn, LOG_DB_NODE, key, &value) && !kv_put(txn, LOG_DB_NODE, key, value))
+		return kv_commit(txn);
+	kv_abort(txn);
+	return 0;
 }
 
 int log_job_run(struct kv *log, struct log_job *job)
@@ -241,9 +239,10 @@ int log_job_run(struct kv *log, struct log_job *job)
 	if (rc)
 		return rc;
 	rc = write_job(log, job);
-	if (rc == WEIR_EFULL)
-		let_room_ripen(log);
-	return rc;
+	if (rc != WEIR_EFULL)
+		return rc;
+	int ripened = let_room_ripen(log); /* full too: as before; but a disk that fails there has failed */
+	return ripened ? ripened : rc;
 }
 
 struct apply_job *apply_job_new(void)

@@ -107,6 +107,18 @@ __attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t off
 	return -1;
 }
 
+/* The disk does not sync while this is set. */
+static atomic_bool sync_fails;
+
+int fdatasync(int fd);
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fdatasync, fd);
+	errno = EIO;
+	return -1;
+}
+
 static void wake(void *arg)
 {
 	(void)arg;
@@ -392,6 +404,26 @@ START_TEST(a_full_log_without_anything_to_truncate_takes_what_there_is_room_for)
 }
 END_TEST
 
+/* What is written so that freed room can be used is a write as any other: where its sync fails, nothing can be trusted. */
+START_TEST(a_sync_that_fails_while_a_log_is_full_is_told)
+{
+	static const uint8_t small[1000], large[700 * 1024];
+	char *path;
+	struct kv *log = open_log(&path, 2 * 1024 * 1024);
+	struct log_job *j = log_job_new();
+	log_job_record(j, bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), bytes_of(small, 10));
+	ck_assert_int_eq(run_and_free(log, j), 0);
+	uint64_t last = fill_log(log, 0, bytes_of(small, sizeof(small)));
+	ck_assert_int_eq(run_and_free(log, truncating(1, last)), 0);
+	sync_fails = true;
+	ck_assert_int_eq(run_and_free(log, log_job_of(last + 1, last + 1, bytes_of(large, sizeof(large)))), WEIR_EIO);
+	sync_fails = false;
+	kv_close(log);
+	remove_env(path);
+	free(path);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/writers");
@@ -406,6 +438,7 @@ int main(void)
 	tcase_add_test(tc, the_log_is_written_whole_or_not_at_all);
 	tcase_add_test(tc, a_full_log_can_be_truncated);
 	tcase_add_test(tc, a_full_log_without_anything_to_truncate_takes_what_there_is_room_for);
+	tcase_add_test(tc, a_sync_that_fails_while_a_log_is_full_is_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
