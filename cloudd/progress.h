@@ -1,6 +1,7 @@
-/* How far each group is committed (its log) and durable (its state): what linearizable readers wait for.
+/* How far each group is committed (its log) and durable (its state).
  *
- * A reader takes the committed index when its request arrives and waits until a committed state transaction covers it.
+ * A linearizable reader asks for a read index, which says what the leader has told of (consensus.h), and waits until a committed state
+ * transaction covers it.
  * That it waits makes the state writer commit as soon as the index is applied, instead of after its usual delay. Every
  * call is thread-safe. */
 #ifndef WEIR_CLOUDD_PROGRESS_H

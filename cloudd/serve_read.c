@@ -97,6 +97,12 @@ static int note_damage(struct serve *s, uint32_t group, int rc)
 
 /* ---- linearizable ------------------------------------------------------------------------------------------------ */
 
+static uint64_t committed_of(struct serve *s, uint32_t group, const struct group_status *status)
+{
+	uint64_t committed = progress_committed(s->o.progress, group);
+	return status->committed > committed ? status->committed : committed;
+}
+
 static enum verdict wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason)
 {
 	int64_t until_ns = clock_mono_ns() + SERVE_WAIT_NS;
@@ -123,9 +129,7 @@ static void age_of(struct serve *s, uint32_t group, const struct apply_group_inf
 {
 	struct group_status status;
 	node_group_status(s->o.node, group, &status);
-	uint64_t committed = progress_committed(s->o.progress, group);
-	if (status.committed > committed)
-		committed = status.committed;
+	uint64_t committed = committed_of(s, group, &status);
 	ret->behind_entries = committed > info->applied ? committed - info->applied : 0;
 	ret->age_ns = (int64_t)(status.heard_ns < AGE_UNKNOWN ? status.heard_ns : AGE_UNKNOWN);
 }
@@ -226,6 +230,21 @@ static int look_outbox(struct serve *s, const struct outbox_of *of, uint64_t ind
 	return rc == WEIR_ECLOSED ? 0 : rc; /* nothing is durable yet */
 }
 
+/* Another replica may have told of a place (gather_outbox_end()) that this leader, which has told of less, has committed and not applied
+ * yet: it is none of another history. */
+static enum verdict wait_for_place(struct serve *s, uint32_t group, uint64_t index, int64_t until_ns, const char **ret_reason)
+{
+	struct group_status status;
+	node_group_status(s->o.node, group, &status);
+	if (index > committed_of(s, group, &status))
+		return VERDICT_OK;
+	int rc = progress_wait(s->o.progress, group, index, until_ns - clock_mono_ns());
+	if (!rc)
+		return VERDICT_OK;
+	*ret_reason = rc == WEIR_ECLOSED ? "the node is stopping" : "the group's state is behind its log";
+	return VERDICT_UNAVAILABLE;
+}
+
 /* A replica that takes itself for the leader (it was stopped for a while, or is cut off) may have windows as they were before a
  * later leader told the asker of them; and one that leads now may not have yet what an earlier one told of. So nothing is told
  * but after a read index of this request; that is not asked for with every look. */
@@ -233,13 +252,17 @@ static enum verdict prepare_outbox(struct serve *s, const struct outbox_of *of, 
     bool *ret_any, const char **ret_reason)
 {
 	bool end = index == UINT64_MAX;
+	int64_t until_ns = clock_mono_ns() + SERVE_WAIT_NS;
 	*ret_any = true;
 	if (!node_serves(s->o.node, of->shard + 1))
 		return end ? VERDICT_OK : serve_verdict_of(WEIR_ENOTLEADER, ret_reason);
 	int rc = end ? 0 : look_outbox(s, of, index, n, rows, ret_any);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
-	return *ret_any ? wait_linearizable(s, of->shard + 1, ret_reason) : VERDICT_OK;
+	if (!*ret_any)
+		return VERDICT_OK;
+	enum verdict v = wait_linearizable(s, of->shard + 1, ret_reason);
+	return v == VERDICT_OK && !end ? wait_for_place(s, of->shard + 1, index, until_ns, ret_reason) : v;
 }
 
 static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uint64_t *index, uint32_t *n, uint32_t limit,

@@ -49,6 +49,7 @@ struct node {
 static struct node nodes[NODES];
 static struct kit reference;      /* applies at once what is committed */
 static unsigned committed_step;
+static uint64_t untold; /* 1: the last step's only entry is committed, and the leader has not told of it */
 static struct buf edges_json;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all this */
 
@@ -122,12 +123,14 @@ static void on_reader(void *arg)
 	pthread_mutex_lock(&lock);
 	bool begun = progress_read_begin(n->progress, GROUP, &ticket);
 	bool serves = n->serves && !n->deposed;
-	uint64_t index = reference.index[GROUP];
+	uint64_t index = reference.index[GROUP] - untold;
 	pthread_mutex_unlock(&lock);
 	if (begun)
 		progress_read_done(n->progress, GROUP, ticket, serves, index);
 	pthread_mutex_lock(&lock);
-	if (progress_wanted(n->progress, GROUP, reference.index[GROUP]))
+	if (progress_wanted(n->progress, GROUP, index))
+		follow_to(n, committed_step - (untold ? 1 : 0));
+	else if (progress_wanted(n->progress, GROUP, reference.index[GROUP]))
 		follow_to(n, committed_step);
 	pthread_mutex_unlock(&lock);
 }
@@ -860,6 +863,15 @@ START_TEST(a_place_beyond_all_that_is_committed_is_foreign)
 	/* beyond the leader's state alone it is not */
 	commit_steps(4);
 	index = reference.index[GROUP];
+	told = (struct told){0};
+	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
+	ck_assert(!told.reset && index == reference.index[GROUP]);
+	/* nor is one that another replica told of, which has applied more than the leader has told of */
+	commit_steps(5);
+	lead(2, 3);
+	untold = 1;
+	index = reference.index[GROUP];
+	n = 0;
 	told = (struct told){0};
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), 0);
 	ck_assert(!told.reset && index == reference.index[GROUP]);
