@@ -198,8 +198,9 @@ static int near_cursor(struct txn_lmdb *t, unsigned db, struct bytes key, struct
 #define NODE_BYTES 16 /* of a record in a page, beside key and value */
 
 /* LMDB does not tell how many pages a transaction has copied. But each copy is a block of memory of its own, and a put tells where in
- * one its value goes: as often as that leaves a stretch as long as a page, another page is written to, at most. Going to and fro counts
- * too often, never too seldom; pages that a value is too large for count by its size. */
+ * one its value goes: as often as that leaves a stretch as long as a page, another page is written to. Going to and fro counts too often; two
+ * copies whose ends share a stretch may count as one, which the factor of lmdb_txn_bytes() makes up for. Pages that a value is too large for
+ * count by its size. */
 static void note_page(struct txn_lmdb *t, uintptr_t *at, size_t key_len, const MDB_val *v)
 {
 	uint64_t page_bytes = kv_of(t->txn.kv)->page_bytes;
