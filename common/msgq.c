@@ -407,9 +407,10 @@ static const char *sender_of(struct msgq_socket *s, struct bytes route, zmq_msg_
 	if (!s->router)
 		return s->peer; /* the handshake has shown it */
 	const char *user = zmq_msg_gets(frame, "User-Id"), *key = zmq_msg_gets(frame, "Weir-Key");
-	const char *who = user && key && keys_owns(s->m->keys, user, key) ? user : NULL;
-	msgq_door_knows(s, zmq_msg_get(frame, ZMQ_SRCFD), route, who, key);
-	return who;
+	if (!user || !key || !keys_owns(s->m->keys, user, key))
+		return NULL;
+	msgq_door_knows(s, zmq_msg_get(frame, ZMQ_SRCFD), route, user, key);
+	return user;
 }
 
 /* The frame behind a route, or alone. Adds its bytes to *bytes. */
@@ -433,7 +434,8 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 	const char *who = sender_of(s, route, frame);
 	if (!who) {
 		msgq_count(&s->m->refused_key, 1);
-		s->fn(s->arg, route, NULL, NULL, 0);
+		if (msgq_door_dooms(s, zmq_msg_get(frame, ZMQ_SRCFD)))
+			s->fn(s->arg, route, NULL, NULL, 0);
 		return;
 	}
 	msgq_count(&s->m->received, 1);

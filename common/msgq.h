@@ -47,7 +47,8 @@ struct msgq_options {
 };
 
 /* Frame, route and who live for the call. who: the name of the sender by its key, "" without keys; NULL, and no frame: its
- * key is no longer allowed: it may be told so, and nothing else be done. Else sockets may be closed within it, this one included. */
+ * key is no longer allowed: it may be told so, and nothing else be done; once for each connection. Else sockets may be closed within
+ * it, this one included. */
 typedef void msgq_frame_fn(void *arg, struct bytes route, const char *who, const void *frame, size_t len);
 
 int msgq_new(struct loop *l, const struct msgq_options *o, struct msgq **ret_msgq);

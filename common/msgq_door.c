@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <zmq.h>
@@ -92,15 +93,17 @@ static struct door_connection *connection_at(struct door *d, int fd)
 	return &d->connections[fd];
 }
 
-static void handle_accepted(struct msgq_socket *s, int fd)
+/* The kernel's number of a socket; 0: there is none. */
+static uint64_t inode_of(int fd)
 {
-	struct door_connection *c = connection_at(&s->door, fd);
-	msgq_count(&s->m->accepted, 1);
-	if (!c || c->open)
-		return;
-	*c = (struct door_connection){.open = true};
-	s->door.open++;
-	msgq_count(&s->m->connections, 1);
+	struct stat st;
+	return fstat(fd, &st) || !S_ISSOCK(st.st_mode) ? 0 : (uint64_t)st.st_ino;
+}
+
+/* Its descriptor is still its own: nobody may have told its end yet, and another's is not to be touched. */
+static bool is_there(int fd, const struct door_connection *c)
+{
+	return c->inode && inode_of(fd) == c->inode;
 }
 
 static void refused(struct msgq_socket *s, enum msgq_refusal why)
@@ -132,6 +135,18 @@ static void handle_disconnected(struct msgq_socket *s, int fd)
 	unsigned pending = d->open > d->succeeded ? d->open - (unsigned)d->succeeded : 0;
 	d->failed = d->failed < pending ? d->failed : pending;
 	atomic_fetch_sub_explicit(&s->m->connections, 1, memory_order_relaxed);
+}
+
+static void handle_accepted(struct msgq_socket *s, int fd)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	msgq_count(&s->m->accepted, 1);
+	if (!c)
+		return;
+	handle_disconnected(s, fd); /* where the end of the one before was not told */
+	*c = (struct door_connection){.open = true, .inode = inode_of(fd)};
+	s->door.open++;
+	msgq_count(&s->m->connections, 1);
 }
 
 static enum msgq_refusal refusal_of(uint16_t event, uint32_t value)
@@ -264,7 +279,7 @@ static void look_at(struct msgq_socket *s, int fd, struct door_connection *c)
 		return;
 	if (c->suspect && s->emptied) {
 		msgq_count(&s->m->unfinished, 1);
-		shutdown(fd, SHUT_RDWR); /* should it be another's by now, that one connects again */
+		shutdown(fd, SHUT_RDWR);
 		c->suspect = false;
 		c->bytes = bytes;
 		return;
@@ -280,22 +295,31 @@ static void look_at(struct msgq_socket *s, int fd, struct door_connection *c)
 void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key)
 {
 	struct door_connection *c = connection_at(&s->door, fd);
-	if (!c || !c->open || c->doomed)
+	if (!c || !c->open || (c->who && !strcmp(c->who, who) && !strcmp(c->key.text, key)))
 		return;
-	if (!who) {
-		c->doomed = DOOMED_LOOKS;
-	} else if (!c->who) {
-		c->who = xstrdup(who);
-		snprintf(c->key.text, sizeof(c->key.text), "%s", key);
-		memcpy(c->route, route.p, sizeof(c->route));
-	}
+	free(c->who); /* that of who had the descriptor before, whose last frames came late */
+	c->who = xstrdup(who);
+	snprintf(c->key.text, sizeof(c->key.text), "%s", key);
+	memcpy(c->route, route.p, sizeof(c->route));
+}
+
+bool msgq_door_dooms(struct msgq_socket *s, int fd)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	if (!c)
+		return true;
+	if (!c->open || c->doomed || c->cut)
+		return false; /* what it sent before it was cut comes after its end */
+	c->doomed = DOOMED_LOOKS;
+	return true;
 }
 
 void msgq_door_keys(struct msgq_socket *s)
 {
+	(void)drain_events(s); /* who was let in just now, too */
 	for (size_t fd = 0; fd < s->door.connection_count; fd++) {
 		struct door_connection *c = &s->door.connections[fd];
-		if (!c->open || c->doomed || (c->who && keys_owns(s->m->keys, c->who, c->key.text)))
+		if (!c->open || c->doomed || c->cut || (c->who && keys_owns(s->m->keys, c->who, c->key.text)))
 			continue;
 		c->doomed = DOOMED_LOOKS;
 		if (c->who)
@@ -303,16 +327,35 @@ void msgq_door_keys(struct msgq_socket *s)
 	}
 }
 
-/* Not while there is more to be received: libzmq does not survive the end of a connection whose input it has stopped (msgq.c). */
+/* libzmq does not survive the end of a connection whose input it has stopped (msgq.c): so it is told the end as it reads on, be it now or
+ * when what waits has been received here. A buffer as small as can be: else who sends without end would be read without end. */
+static void cut(struct msgq_socket *s, int fd, struct door_connection *c)
+{
+	int least = 1;
+	c->cut = true;
+	msgq_count(&s->m->ended, 1);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+	shutdown(fd, SHUT_RD);
+}
+
 static void cut_doomed(struct msgq_socket *s)
 {
 	for (size_t fd = 0; fd < s->door.connection_count; fd++) {
 		struct door_connection *c = &s->door.connections[fd];
-		if (!c->open || !c->doomed || (c->doomed == 1 && !s->emptied) || --c->doomed)
-			continue;
-		msgq_count(&s->m->ended, 1);
-		shutdown((int)fd, SHUT_RDWR); /* should it be another's by now, that one connects again */
+		if (c->open && c->doomed && !--c->doomed && is_there((int)fd, c))
+			cut(s, (int)fd, c);
 	}
+}
+
+/* libzmq tells of no end where it ends connections itself (msgq_door_again). Not at the first look: what it tells may be on its way. */
+static void look_for(struct msgq_socket *s, int fd, struct door_connection *c)
+{
+	bool gone = !is_there(fd, c);
+	if (gone && c->gone)
+		handle_disconnected(s, fd);
+	else if (!gone)
+		look_at(s, fd, c);
+	c->gone = gone && c->open;
 }
 
 void msgq_door_look(struct msgq_socket *s)
@@ -321,7 +364,7 @@ void msgq_door_look(struct msgq_socket *s)
 	for (size_t n = 0; n < s->door.connection_count && n < LOOKS_MAX; n++) {
 		s->door.next = (s->door.next + 1) % s->door.connection_count;
 		if (s->door.connections[s->door.next].open)
-			look_at(s, (int)s->door.next, &s->door.connections[s->door.next]);
+			look_for(s, (int)s->door.next, &s->door.connections[s->door.next]);
 	}
 	s->emptied = false;
 	if (s->door.lost)

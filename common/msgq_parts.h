@@ -39,7 +39,10 @@ struct door_connection {
 	bool open, spoke;
 	bool heard;         /* since the last look */
 	bool suspect;       /* at the last look it was over MSGQ_UNFINISHED_MAX */
-	unsigned doomed;    /* looks until it is cut, as its key is nobody's any more; 0: it is not */
+	bool gone;          /* at the last look its descriptor was not its own any more */
+	bool cut;           /* no more of it is read */
+	unsigned doomed;    /* looks until it is cut, as its key is nobody's any more; 0: it is not to be */
+	uint64_t inode;     /* of its socket; 0: it was gone when it was told of */
 	uint64_t bytes;     /* received by the kernel when it was last heard */
 	char *who;          /* with keys, once it has spoken: whose key it has; */
 	struct key_text key;
@@ -105,8 +108,10 @@ int msgq_door_open(struct msgq_socket *s, char **ret_why);
 void msgq_door_close(struct msgq_socket *s);
 /* A frame came through the connection with this descriptor (-1: not known). */
 void msgq_door_heard(struct msgq_socket *s, int fd);
-/* It was who's, by this key; who NULL: by one that is nobody's any more. */
+/* It was who's, by this key. */
 void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key);
+/* It was nobody's, who is cut off soon. True: that is to be told; false: it was. */
+bool msgq_door_dooms(struct msgq_socket *s, int fd);
 /* The keys are others: who has none any more is told so, by the socket's fn, and cut off soon. */
 void msgq_door_keys(struct msgq_socket *s);
 /* Listens with the options as they are now: who is connected is cut off. */

@@ -1,6 +1,8 @@
 /* CURVE links on loopback: who is let in, as whom, and for how long. zmq.h is included to be strangers. */
 #include <check.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -347,6 +349,46 @@ START_TEST(a_connection_whose_key_is_removed_is_cut)
 }
 END_TEST
 
+static atomic_bool flooding;
+
+static void *flood(void *arg)
+{
+	static char frame[8192];
+	while (atomic_load(&flooding)) {
+		if (zmq_send(arg, frame, sizeof(frame), ZMQ_DONTWAIT) < 0)
+			usleep(1000);
+	}
+	return NULL;
+}
+
+/* It is told once, and not read for ever: neither because frames of it always wait, nor while libzmq has stopped its input. */
+START_TEST(who_floods_with_a_removed_key_is_cut)
+{
+	void *b = stranger(&pub[0], &pub[2], &sec[2]);
+	pthread_t thread;
+	say_and_hear();
+	connect_and_say(b);
+	while (!got_from[2])
+		loop_turn(loop, true);
+	drop("edge-2.pub");
+	while (!refused)
+		loop_turn(loop, true);
+	atomic_store(&flooding, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, flood, b), 0);
+	while (counters().connections != 1) {
+		usleep(30000);
+		loop_turn(loop, true);
+	}
+	atomic_store(&flooding, false);
+	pthread_join(thread, NULL);
+	ck_assert_uint_gt(counters().refused_key, 256);
+	ck_assert_uint_eq(counters().ended, 1);
+	ck_assert_uint_eq(refused, 1);
+	say_and_hear();
+	zmq_close(b);
+}
+END_TEST
+
 /* Of who has not said a word nobody knows the key. */
 START_TEST(a_silent_connection_is_cut_when_keys_change)
 {
@@ -408,6 +450,39 @@ START_TEST(a_server_rotates_its_key)
 	while (counters().keys != 3)
 		loop_turn(loop, true);
 	say_and_hear();
+}
+END_TEST
+
+/* libzmq tells of no end of those that it cuts off with the old key. What is forgotten is no other's that has its descriptor now. */
+START_TEST(connections_of_before_a_rotation_are_forgotten)
+{
+	void *b[8];
+	say_and_hear();
+	for (size_t i = 0; i < 8; i++) {
+		b[i] = stranger(&pub[0], &pub[2], &sec[2]);
+		connect_and_say(b[i]);
+	}
+	while (got_from[2] < 8)
+		loop_turn(loop, true);
+	ck_assert_uint_eq(counters().connections, 9);
+	put("cloud.pub", pub[3].text, pub[0].text);
+	put("cloud.key", sec[3].text, "");
+	while (strcmp(keys_public(server_keys)->text, pub[3].text) != 0)
+		loop_turn(loop, true);
+	for (size_t i = 0; i < 8; i++)
+		zmq_close(b[i]);
+	say_until_heard(client);
+	while (counters().connections != 1)
+		loop_turn(loop, true);
+	uint64_t accepted = counters().accepted;
+	drop("edge-2.pub");
+	while (counters().keys != 3)
+		loop_turn(loop, true);
+	for (int i = 0; i < 1000 / 5; i++)
+		loop_turn(loop, true);
+	say_and_hear();
+	ck_assert_uint_eq(counters().ended, 0);
+	ck_assert_uint_eq(counters().accepted, accepted);
 }
 END_TEST
 
@@ -547,10 +622,12 @@ int main(void)
 	tcase_add_test(tc, idle_strangers_wait_at_the_limit);
 	tcase_add_test(tc, a_removed_key_is_refused_on_a_session_that_stands);
 	tcase_add_test(tc, a_connection_whose_key_is_removed_is_cut);
+	tcase_add_test(tc, who_floods_with_a_removed_key_is_cut);
 	tcase_add_test(tc, a_silent_connection_is_cut_when_keys_change);
 	tcase_add_test(tc, who_was_refused_comes_again);
 	tcase_add_test(tc, a_client_rotates_its_key);
 	tcase_add_test(tc, a_server_rotates_its_key);
+	tcase_add_test(tc, connections_of_before_a_rotation_are_forgotten);
 	tcase_add_test(tc, all_keys_of_a_peer_are_tried);
 	tcase_add_test(tc, a_peer_without_a_key_is_waited_for);
 	tcase_add_test(tc, nobody_chooses_a_route);
