@@ -9,7 +9,8 @@
 struct peer_node {
 	char *name; /* "" where it is gone */
 	bool asked, answered;
-	int64_t answered_ns;
+	int64_t answered_ns; /* anything */
+	int64_t told_ns;     /* of itself */
 	uint64_t req_id; /* of its questions */
 	enum peer_cluster cluster;
 };
@@ -67,7 +68,7 @@ bool peers_asked(struct peers *p, uint32_t node, uint64_t req_id)
 void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns)
 {
 	p->nodes[node].answered = true;
-	p->nodes[node].answered_ns = mono_ns;
+	p->nodes[node].answered_ns = p->nodes[node].told_ns = mono_ns;
 }
 
 void peers_replied(struct peers *p, uint32_t node, int64_t mono_ns)
@@ -88,7 +89,7 @@ bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns)
 
 int64_t peers_heard_ns(const struct peers *p, uint32_t node)
 {
-	return p->nodes[node].answered ? p->nodes[node].answered_ns : 0;
+	return p->nodes[node].told_ns;
 }
 
 bool peers_all_answered(const struct peers *p)

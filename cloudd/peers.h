@@ -31,7 +31,8 @@ void peers_answered(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_replied(struct peers *p, uint32_t node, int64_t mono_ns);
 void peers_cluster(struct peers *p, uint32_t node, enum peer_cluster cluster);
 
-/* Monotonic: when it answered last in this start; 0: not yet. */
+/* Monotonic: when it said last in this start that it is a node of this cluster (peers_answered); 0: not yet. Who refuses what it is asked,
+ * as it cannot go on, or has another cluster's data now, is not there for that. */
 int64_t peers_heard_ns(const struct peers *p, uint32_t node);
 /* Ourselves: always. */
 bool peers_reachable(const struct peers *p, uint32_t node, int64_t mono_ns);

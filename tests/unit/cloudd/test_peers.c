@@ -34,6 +34,7 @@ START_TEST(a_node_can_be_reached_while_it_answered_lately)
 	peers_replied(p, 0, 6);
 	ck_assert(peers_reachable(p, 0, limit_ns + 5));
 	ck_assert(!peers_reachable(p, 0, limit_ns + 6));
+	ck_assert_int_eq(peers_heard_ns(p, 0), 5); /* of itself it has said nothing since */
 	ck_assert(!peers_reachable(p, 2, 5));
 }
 END_TEST
