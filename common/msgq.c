@@ -420,7 +420,7 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 	*bytes += n;
 	if (s->router)
 		msgq_door_heard(s, zmq_msg_get(frame, ZMQ_SRCFD));
-	s->answered = true;
+	s->answered = s->heard = true;
 	if (zmq_msg_more(frame) || !n) {
 		if (zmq_msg_more(frame))
 			skip_parts(s);

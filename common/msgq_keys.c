@@ -176,7 +176,7 @@ bool msgq_keys_pick(struct msgq_socket *s)
 static void connect_again(struct msgq_socket *s)
 {
 	msgq_dealer_close(s);
-	s->answered = false;
+	s->answered = s->heard = false;
 	s->unable_ns = 0;
 	(void)msgq_dealer_open(s); /* no descriptor for it: at the next look */
 }
@@ -198,10 +198,13 @@ static int64_t try_min_ms(const struct msgq_socket *s)
 }
 
 /* Several keys: which of them the peer has is found out by trying. And libzmq does not try again after a handshake that the other side
- * refused: maybe it has the own .pub by now. The key is in the peer's .pub. */
+ * refused: maybe it has the own .pub by now. The key is in the peer's .pub. A link that takes nothing for long may only be slow: who is
+ * heard over it is there. */
 static void try_keys(struct msgq_socket *s, int64_t now_ns)
 {
-	if (msgq_can_send(s)) {
+	bool heard = s->heard;
+	s->heard = false;
+	if (heard || msgq_can_send(s)) {
 		s->unable_ns = 0;
 		s->tries = 0;
 		return;

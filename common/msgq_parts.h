@@ -81,6 +81,7 @@ struct msgq_socket {
 	char *peer;
 	struct key_text peer_key;   /* in use */
 	bool answered;              /* by who has that key */
+	bool heard;                 /* since the last look */
 	int64_t unable_ns;          /* since when nothing can be sent; 0: it can */
 	unsigned tries;             /* of keys, since it last could */
 };

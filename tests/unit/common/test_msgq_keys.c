@@ -16,6 +16,7 @@
 #include <zmq.h>
 
 #include "common/addr.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/msgq.h"
 
@@ -418,6 +419,46 @@ START_TEST(who_was_refused_comes_again)
 }
 END_TEST
 
+/* Who is connected, and has a key, and a queue that has been full for longer than another key would be tried. */
+START_TEST(a_link_that_is_slow_stays)
+{
+	static char frame[65536];
+	void *cloud = zmq_socket(ctx, ZMQ_ROUTER);
+	int one = 1, zero = 0;
+	char endpoint[64], route[16], *why;
+	size_t n = sizeof(endpoint);
+	unsigned said = 0;
+	zmq_setsockopt(cloud, ZMQ_LINGER, &zero, sizeof(zero));
+	zmq_setsockopt(cloud, ZMQ_RCVHWM, &one, sizeof(one));
+	zmq_setsockopt(cloud, ZMQ_ROUTER_MANDATORY, &one, sizeof(one));
+	zmq_setsockopt(cloud, ZMQ_CURVE_SERVER, &one, sizeof(one));
+	zmq_setsockopt(cloud, ZMQ_CURVE_SECRETKEY, sec[0].text, KEY_TEXT + 1);
+	ck_assert_int_eq(zmq_bind(cloud, "tcp://127.0.0.1:*"), 0);
+	ck_assert_int_eq(zmq_getsockopt(cloud, ZMQ_LAST_ENDPOINT, endpoint, &n), 0);
+	struct msgq_socket *s;
+	ck_assert_int_eq(msgq_connect(client_q, endpoint, "cloud", on_client, NULL, &s, &why), 0);
+	while (msgq_send(s, "hello", 5))
+		loop_turn(loop, true);
+	int len = zmq_recv(cloud, route, sizeof(route), 0);
+	ck_assert_int_gt(len, 0);
+	while (!msgq_send(s, frame, sizeof(frame)))
+		;
+	for (int64_t began_ns = clock_mono_ns(), full_ns = began_ns; full_ns - began_ns < 10 * NS_PER_SEC;) {
+		ck_assert_int_eq(zmq_send(cloud, route, (size_t)len, ZMQ_SNDMORE | ZMQ_DONTWAIT), len);
+		ck_assert_int_eq(zmq_send(cloud, "yes", 3, ZMQ_DONTWAIT), 3);
+		said++;
+		for (int64_t until_ns = clock_mono_ns() + NS_PER_SEC / 5; (full_ns = clock_mono_ns()) < until_ns;) {
+			loop_turn(loop, true);
+			while (!msgq_send(s, frame, sizeof(frame)))
+				;
+		}
+	}
+	while (answers < said) /* all came by the same connection */
+		loop_turn(loop, true);
+	zmq_close(cloud);
+}
+END_TEST
+
 START_TEST(a_client_rotates_its_key)
 {
 	say_and_hear();
@@ -625,6 +666,7 @@ int main(void)
 	tcase_add_test(tc, who_floods_with_a_removed_key_is_cut);
 	tcase_add_test(tc, a_silent_connection_is_cut_when_keys_change);
 	tcase_add_test(tc, who_was_refused_comes_again);
+	tcase_add_test(tc, a_link_that_is_slow_stays);
 	tcase_add_test(tc, a_client_rotates_its_key);
 	tcase_add_test(tc, a_server_rotates_its_key);
 	tcase_add_test(tc, connections_of_before_a_rotation_are_forgotten);
