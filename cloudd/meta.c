@@ -949,8 +949,6 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		}
 		room -= encoded.len;
 		s->told_ns = mono_ns;
-		s->asked_close_ns = close_ns > s->asked_close_ns ? close_ns : s->asked_close_ns;
-		s->asked_final_ns = final_ns > s->asked_final_ns ? final_ns : s->asked_final_ns;
 		count++;
 	}
 	buf_free(&encoded);
@@ -961,6 +959,17 @@ static int64_t close_interval_ns(const struct meta *m)
 {
 	int64_t stretched = META_CLOSE_EVERY_MS * (1 + (int64_t)(m->counters.lag / META_BACKLOG_STEP));
 	return (stretched < META_CLOSE_EVERY_MAX_MS ? stretched : META_CLOSE_EVERY_MAX_MS) * NS_PER_MS;
+}
+
+/* What was not proposed is not on its way: versions do not take over, or end, because of it. */
+static void note_asked(struct meta *m, const struct entry *e)
+{
+	for (uint32_t i = 0; i < e->closes.count; i++) {
+		const struct entry_close *c = &e->closes.closes[i];
+		struct stream_row *s = stream_of(m, (const char *)c->stream.p, c->stream.n, c->version);
+		s->asked_close_ns = c->close_ns > s->asked_close_ns ? c->close_ns : s->asked_close_ns;
+		s->asked_final_ns = c->final_ns > s->asked_final_ns ? c->final_ns : s->asked_final_ns;
+	}
 }
 
 static void propose_close(struct meta *m, struct meta_time now)
@@ -974,6 +983,7 @@ static void propose_close(struct meta *m, struct meta_time now)
 	uint64_t index;
 	if (e.closes.count && !m->io.propose(m->io.arg, META_GROUP, &e, true, &index)) {
 		pending_push(&m->pending, index)->kind = ENTRY_CLOSE;
+		note_asked(m, &e);
 		m->closing = true;
 		m->close_due_ns = now.mono_ns + close_interval_ns(m);
 		m->counters.closes++;

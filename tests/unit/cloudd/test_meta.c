@@ -668,6 +668,28 @@ START_TEST(nothing_is_closed_before_the_first_map)
 }
 END_TEST
 
+/* A version whose last close the log did not take would never have it, if it were retired. */
+START_TEST(no_version_ends_by_a_close_that_was_not_proposed)
+{
+	begin();
+	settle(0);
+	uint64_t from = w.last + 1;
+	w.t->streams[1].phase = STREAM_CLOSING;
+	w.t->streams[1].until_ns = H;
+	w.busy = ENTRY_CLOSE;
+	ck_assert_int_eq(report(0, 2 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_uint_eq(proposed(ENTRY_CUT, from), 0);
+	w.busy = 0;
+	settle(0);
+	ck_assert_uint_eq(proposed(ENTRY_CLOSE, from), 1);
+	ck_assert_uint_gt(proposed(ENTRY_CUT, from), 0);
+	while (kind_of(from) != ENTRY_CUT)
+		from++;
+	ck_assert_uint_eq(proposed(ENTRY_CLOSE, from), 0);
+}
+END_TEST
+
 /* ---- edges that leave and come back ------------------------------------------------------------------------------- */
 
 static char *without_a(void)
@@ -808,6 +830,7 @@ int main(void)
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);
+	tcase_add_test(tc, no_version_ends_by_a_close_that_was_not_proposed);
 	tcase_add_test(tc, which_shards_have_taken_something_is_committed);
 	tcase_add_loop_test(tc, an_edge_that_left_has_the_epoch_that_is_committed, 0, 4);
 	tcase_add_test(tc, an_edge_that_comes_later_has_the_epoch_that_is_committed);
