@@ -417,6 +417,8 @@ static bool put_entry_fields(struct dump *d, const struct entry *e, struct buf *
 		put_u64(out, "version", e->cut.version);
 		put_bool(out, "retire", e->cut.retire);
 		put_time(out, "at", e->cut.t_ns);
+		if (e->cut.map_version)
+			put_u64(out, "map_version", e->cut.map_version);
 		return true;
 	case ENTRY_REVOKE:
 		put_text(out, "edge", e->revoke.edge);

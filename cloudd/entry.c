@@ -155,6 +155,8 @@ static void put_fields(const struct entry *e, struct buf *out)
 		buf_u32(out, e->cut.version);
 		buf_u8(out, e->cut.retire);
 		buf_svarint(out, e->cut.t_ns);
+		if (e->cut.map_version)
+			buf_varint(out, e->cut.map_version);
 		break;
 	case ENTRY_REVOKE:
 		put_bytes(out, e->revoke.edge);
@@ -352,6 +354,8 @@ static void get_fields(struct rd *r, struct entry *e)
 		e->cut.version = rd_u32(r);
 		e->cut.retire = get_bool(r);
 		e->cut.t_ns = rd_svarint(r);
+		if (!r->err && rd_left(r) && !(e->cut.map_version = rd_varint(r)))
+			fail(r, WEIR_ECORRUPT);
 		return;
 	case ENTRY_REVOKE:
 		e->revoke.edge = get_name(r);

@@ -136,6 +136,7 @@ struct entry {
 			uint32_t version;
 			bool retire;           /* else: cut over at t_ns */
 			int64_t t_ns;          /* or WATERMARK_NONE: nothing was ever read */
+			uint64_t map_version;  /* of a map with the text that it was worked out by: by another one nothing is changed; 0: any */
 		} cut;
 		struct {
 			struct bytes edge;

@@ -116,9 +116,12 @@ static int next_by_node(const struct cluster_map *m, const struct entry *e, stru
 	return refuse(res, "the node's state does not allow that");
 }
 
+/* A change of the topology that came between may have given the version other windows, of which none begins at that time. */
 static int next_by_cut(const struct cluster_map *m, const struct entry *e, struct cluster_map *ret,
     struct apply_result *res)
 {
+	if (e->cut.map_version && !map_has_text_of(m, e->cut.map_version))
+		return refuse(res, "the topology changed meanwhile");
 	char *name = xstrndup((const char *)e->cut.stream.p, e->cut.stream.n);
 	map_copy(m, ret);
 	int err = e->cut.retire ? map_retire(ret, name, e->cut.version)

@@ -1037,6 +1037,7 @@ static void propose_cut(struct meta *m, const struct cutover_step *step, struct 
 	e.cut.version = s->conf->version;
 	e.cut.retire = step->retire;
 	e.cut.t_ns = step->t_ns;
+	e.cut.map_version = m->topology->map_version;
 	if (m->io.propose(m->io.arg, META_GROUP, &e, true, &index))
 		return;
 	pending_push(&m->pending, index)->kind = ENTRY_CUT;

@@ -219,8 +219,8 @@ static void change_map(struct apply *a)
 	    {.kind = ENTRY_TOPOLOGY, .topology = {0, (uint32_t)strlen(text), fuzz_bytes(&packed)}},
 	    {.kind = ENTRY_REVOKE, .revoke = {bytes_of("a", 1), true}},
 	    {.kind = ENTRY_NODE, .node = {1, 1}},
-	    {.kind = ENTRY_CUT, .cut = {name, s->version, false, CLOSE_NS}},
-	    {.kind = ENTRY_CUT, .cut = {name, s->version, true, 0}},
+	    {.kind = ENTRY_CUT, .cut = {name, s->version, false, CLOSE_NS, 0}},
+	    {.kind = ENTRY_CUT, .cut = {name, s->version, true, 0, 0}},
 	};
 	bool more;
 	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)

@@ -318,7 +318,7 @@ START_TEST(every_kind_of_entry_says_what_it_holds)
 	check_entry((struct entry){.kind = ENTRY_TOPOLOGY, .topology = {ENTRY_BASE_FIRST, sizeof(text) - 1, bytes_of(packed.data, packed.len)}},
 	    "topology", "topology", text);
 	check_entry((struct entry){.kind = ENTRY_NODE, .node = {1, 2}}, "node", "event", "alive");
-	check_entry((struct entry){.kind = ENTRY_CUT, .cut = {text_bytes("s"), 9, false, 40 * SEC}}, "cut", "at", "1970-01-01T00:00:40Z");
+	check_entry((struct entry){.kind = ENTRY_CUT, .cut = {text_bytes("s"), 9, false, 40 * SEC, 0}}, "cut", "at", "1970-01-01T00:00:40Z");
 	check_entry((struct entry){.kind = ENTRY_REVOKE, .revoke = {text_bytes("e1"), true}}, "revoke", "edge", "e1");
 	struct buf batch = {0};
 	struct entry e = kit_batch_entry("e1", 1, 3, &body);

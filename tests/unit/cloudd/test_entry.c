@@ -28,8 +28,8 @@ static const struct entry samples[] = {
 	{.kind = ENTRY_MAP, .time_ns = 9, .map = {META_INDEX(13, 0), META_INDEX(12, 3), {id, 16}}},
 	{.kind = ENTRY_TOPOLOGY, .topology = {ENTRY_BASE_FIRST, TOPOLOGY_TEXT_MAX, {id, 16}}},
 	{.kind = ENTRY_NODE, .node = {63, 2}},
-	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, UINT32_MAX, false, -60}},
-	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, 1, true, WATERMARK_NONE}},
+	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, UINT32_MAX, false, -60, 0}},
+	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, 1, true, WATERMARK_NONE, 0}},
 	{.kind = ENTRY_REVOKE, .revoke = {{(const uint8_t *)"e-1", 3}, true}},
 	{.kind = ENTRY_REVOKE, .revoke = {{(const uint8_t *)"e-1", 3}, false}},
 };
@@ -112,6 +112,30 @@ START_TEST(a_readmission_may_name_an_epoch)
 }
 END_TEST
 
+/* Likewise. */
+START_TEST(a_cut_may_name_a_map)
+{
+	struct buf b = {0};
+	struct entry e = {.kind = ENTRY_CUT, .cut = {TEXT("speed"), 7, false, 60, UINT64_MAX}}, back;
+	entry_encode(&e, &b);
+	for (size_t n = b.len; n-- > 0;) {
+		bool whole = n == b.len - 10;
+		ck_assert((entry_decode(bytes_of(b.data, n), &back) == 0) == whole);
+		ck_assert(!whole || back.cut.map_version == 0);
+	}
+	ck_assert_int_eq(entry_decode(bytes_of(b.data, b.len), &back), 0);
+	ck_assert(back.cut.map_version == UINT64_MAX && back.cut.t_ns == 60 && back.cut.version == 7);
+	buf_u8(&b, 0);
+	ck_assert_int_eq(entry_decode(bytes_of(b.data, b.len), &back), WEIR_ECORRUPT);
+	buf_clear(&b);
+	e.cut.map_version = 0;
+	entry_encode(&e, &b);
+	buf_u8(&b, 0); /* a map is numbered from 1 */
+	ck_assert_int_eq(entry_decode(bytes_of(b.data, b.len), &back), WEIR_ECORRUPT);
+	buf_free(&b);
+}
+END_TEST
+
 static int decode_changed(const struct entry *e, size_t at, uint8_t value)
 {
 	struct buf b = {0};
@@ -189,6 +213,7 @@ int main(void)
 	tcase_add_test(tc, entries_round_trip_and_refuse_cuts);
 	tcase_add_test(tc, an_advance_keeps_its_fields);
 	tcase_add_test(tc, a_readmission_may_name_an_epoch);
+	tcase_add_test(tc, a_cut_may_name_a_map);
 	tcase_add_test(tc, what_is_not_ours_is_refused);
 	tcase_add_test(tc, no_byte_can_harm);
 	tcase_add_test(tc, bytes_are_fixed);

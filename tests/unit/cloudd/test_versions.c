@@ -1075,9 +1075,12 @@ START_TEST(a_change_is_made_against_a_version)
 	struct cluster_map m = meta_map();
 	ck_assert_uint_eq(m.version, 2);
 	ck_assert_uint_eq(m.stream_count, 2);
-	struct entry e = {.kind = ENTRY_CUT, .cut = {bytes_of("s", 1), m.streams[0].version, false, 40 * SEC}};
+	struct entry e = {.kind = ENTRY_CUT, .cut = {bytes_of("s", 1), m.streams[0].version, false, 40 * SEC, 0}};
 	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_REFUSED);
 	e.cut.version = m.streams[1].version;
+	e.cut.map_version = 1; /* worked out before the change: that time may be in the middle of a window */
+	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_REFUSED);
+	e.cut.map_version = 2;
 	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
 	e.cut.version = m.streams[0].version;
 	e.cut.retire = true;
