@@ -69,8 +69,8 @@ struct serve_age {
 	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads; or AGE_UNKNOWN */
 };
 
-/* Appends encoded rows. map_version: 0, or by which map the spec was made. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader;
- * serve_later_map; not held here, the state cannot follow), REFUSED (bad spec, serve_unknown_stream, serve_unknown_version). */
+/* Appends encoded rows. map_version: 0, or by which map the spec was made. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader, also
+ * while this node's map is behind the shard's; serve_later_map; not held here, the state cannot follow), REFUSED (bad spec, serve_unknown_stream, serve_unknown_version). */
 enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, struct bytes spec, uint64_t map_version, struct buf *rows,
     bool *ret_more, struct serve_age *ret_age, const char **ret_reason);
 /* version 0: the one in force. Cursors are the same on all replicas. Only a leader tells rows, or calls a cursor beyond its state foreign (reset); and only

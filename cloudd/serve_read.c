@@ -156,13 +156,15 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
 	uint64_t shard_version = 0;
-	if (map_version)
+	if (linearizable)
 		rc = map_version_of(txn, group, &shard_version);
-	if (!rc && shard_version > map_version) {
+	if (!rc && map_version && shard_version > map_version) {
 		kv_abort(txn);
 		*ret_reason = serve_later_map;
 		return VERDICT_UNAVAILABLE;
 	}
+	if (!rc && shard_version > t->map_version)
+		rc = WEIR_ENOTLEADER; /* what is coarser by now, or gone, is not known here yet: rows would be left out */
 	*ret_age = (struct serve_age){0};
 	if (!linearizable)
 		age_of(s, group, &info, ret_age);

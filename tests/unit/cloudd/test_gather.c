@@ -608,6 +608,7 @@ START_TEST(what_was_asked_by_an_earlier_map_is_refused)
 	struct answer_page page;
 	lead(1, 2);
 	map_step = 2;
+	t->map_version = MAP_VERSION;
 	commit_steps(5);
 	for (uint32_t node = 0; node < 2; node++) {
 		asked_by = MAP_VERSION - 1;
@@ -646,6 +647,28 @@ START_TEST(a_leader_that_does_not_know_the_stream_yet_is_asked_again)
 		topology_free(other);
 	}
 	buf_free(&text);
+	buf_free(&errors);
+}
+END_TEST
+
+/* What its shard has rolled up by the map it could not read. */
+START_TEST(a_leader_whose_map_is_behind_makes_no_page)
+{
+	struct answer_page page;
+	struct buf errors = {0};
+	struct topology *other;
+	lead(1, 2);
+	map_step = 2;
+	t->map_version = MAP_VERSION;
+	commit_steps(5);
+	ck_assert_int_eq(topology_parse("t.yaml", t->text, t->text_len, &other, &errors), 0);
+	other->map_version = MAP_VERSION - 1;
+	behind = other;
+	behind_for = 3;
+	ck_assert_msg(ask_page(0, true, &page), "%s", reason);
+	ck_assert_uint_eq(page.rows, 2);
+	ck_assert_uint_eq(nodes[1].asked, 4);
+	topology_free(other);
 	buf_free(&errors);
 }
 END_TEST
@@ -1046,6 +1069,7 @@ int main(void)
 	tcase_add_test(three, an_election_is_waited_for);
 	tcase_add_test(three, what_was_asked_by_an_earlier_map_is_refused);
 	tcase_add_test(three, a_leader_that_does_not_know_the_stream_yet_is_asked_again);
+	tcase_add_test(three, a_leader_whose_map_is_behind_makes_no_page);
 	tcase_add_test(three, a_leader_whose_map_is_behind_tells_nothing_yet);
 	tcase_add_test(three, stopping_ends_the_search_for_a_leader);
 	tcase_add_test(three, what_may_be_stale_is_read_here_and_says_how_old);
