@@ -121,12 +121,9 @@ void ask_cancel(struct ask *a)
 	a->call = NULL;
 }
 
-/* It is known that nobody leads, and that nobody will soon. */
 static bool is_hopeless(const struct ask *a)
 {
-	bool cut_off = false;
-	int64_t unled_ns = node_unled_ns(a->g->node, a->group, &cut_off);
-	return unled_ns >= (cut_off ? GATHER_CUT_OFF_NS : GATHER_UNLED_NS);
+	return gather_is_hopeless(a->g, a->group);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */

@@ -26,6 +26,13 @@ void gather_unpin(struct gather *g)
 	g->topology = NULL;
 }
 
+bool gather_is_hopeless(const struct gather *g, uint32_t group)
+{
+	bool cut_off = false;
+	int64_t unled_ns = node_unled_ns(g->node, group, &cut_off);
+	return unled_ns >= (cut_off ? GATHER_CUT_OFF_NS : GATHER_UNLED_NS);
+}
+
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
 /* A page that was begun. */

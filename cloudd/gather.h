@@ -37,6 +37,9 @@ struct gather {
 struct gather gather_pin(const struct gather *g);
 void gather_unpin(struct gather *g);
 
+/* It is known that nobody leads the group, and that nobody will soon. */
+bool gather_is_hopeless(const struct gather *g, uint32_t group);
+
 /* The struct query_source of a gather, which outlives it. */
 struct query_source gather_source(struct gather *g);
 

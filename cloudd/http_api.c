@@ -347,6 +347,11 @@ static int open_query(struct http_api *a, const struct query_arg *args, size_t n
 	p->gather.map_version = p->gather.topology->map_version;
 	struct query_source source = gather_source(&p->gather);
 	int rc = query_args_parse(p->gather.topology, args, n, clock_wall_ns(), parsed, error);
+	if (!rc && !parsed->stale && !p->gather.map_version) { /* its file knows nothing of versions that took over */
+		query_args_clear(parsed);
+		*error = (struct query_error){503, "unavailable", "this node has no cluster map yet"};
+		rc = WEIR_EVERSION;
+	}
 	if (!rc)
 		rc = query_open(p->gather.topology, &source, parsed, &p->query, error);
 	p->gather.map_version = 0;
@@ -371,9 +376,10 @@ static void handle_query(void *arg, struct http_request *r)
 			return;
 		}
 		uint64_t map_version = p->gather.topology->map_version;
+		bool hopeless = !map_version && gather_is_hopeless(&p->gather, 0);
 		pinned_end(p);
 		int64_t left_ns = until_ns - clock_mono_ns();
-		if (rc != WEIR_EVERSION || left_ns <= 0)
+		if (rc != WEIR_EVERSION || left_ns <= 0 || hopeless || http_stopping(http_server_of(r)))
 			break;
 		node_wait_map(a->o.node, map_version + 1, left_ns < MAP_LOOK_NS ? left_ns : MAP_LOOK_NS);
 	}
