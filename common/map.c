@@ -261,11 +261,11 @@ int64_t map_boundary_step(const struct stream_conf *was, const struct stream_con
 	int64_t step_ns = common_multiple(was->advance_ns, next->advance_ns, MAP_BOUNDARY_MAX_NS);
 	if (step_ns && common_offset(was, next, step_ns, ret_offset_ns))
 		return step_ns;
-	*ret_offset_ns = 0;
-	step_ns = common_multiple(was->slice_ns, next->slice_ns, TIME_MAX_NS / 4);
-	if (step_ns)
-		return step_ns;
-	return was->slice_ns > next->slice_ns ? was->slice_ns : next->slice_ns;
+	/* Where windows of the next begin all the same: what is before the first of them is in a window of the one before it. */
+	int64_t slices_ns = step_ns ? 0 : common_multiple(was->slice_ns, next->slice_ns, TIME_MAX_NS / 4);
+	bool fits = slices_ns && slices_ns % next->advance_ns == 0 && next->offset_ns % next->advance_ns == 0;
+	*ret_offset_ns = fits ? 0 : next->offset_ns;
+	return fits ? slices_ns : next->advance_ns;
 }
 
 int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns)

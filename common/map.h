@@ -151,7 +151,8 @@ int map_revoke(struct cluster_map *m, const char *edge, bool revoked);
 bool map_is_revoked(const struct cluster_map *m, const char *edge);
 
 /* The grid of event times at which one version may take over from another: the least common multiple of both advances where
- * both offsets allow it and it is at most MAP_BOUNDARY_MAX_NS, else that of both slices (their offset is a multiple of them).
+ * both offsets allow it and it is at most MAP_BOUNDARY_MAX_NS; where it is more, that of both slices, if windows of the next version begin
+ * there; else wherever they do: a window of the version before may then reach over it, but nothing is in no window.
  * Returns the first such time at or after t_ns. */
 int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns);
 int64_t map_boundary_step(const struct stream_conf *was, const struct stream_conf *next, int64_t *ret_offset_ns);

@@ -270,7 +270,7 @@ bool sim_oracle_on_boundary(const struct stream_conf *was, const struct stream_c
 	for (int64_t t = 0; t < until; t += NS_PER_SEC)
 		if (!((t - was->offset_ns) % a) && !((t - next->offset_ns) % b))
 			return time_floor(t_ns, a, was->offset_ns) == t_ns && time_floor(t_ns, b, next->offset_ns) == t_ns;
-	return !(t_ns % was->slice_ns) && !(t_ns % next->slice_ns);
+	return time_floor(t_ns, b, next->offset_ns) == t_ns; /* or what is before its first window would be in none */
 }
 
 /* From where on it has all that the edge reads from now on. */
