@@ -263,27 +263,30 @@ static void edges_unheard(const struct topology *t, const struct stream_conf *st
 	free(names);
 }
 
-static bool is_elsewhere(const struct entry_edge *e, int64_t start_ns, int64_t end_ns)
+/* Of a window that is not the stream's own each part, a slice, counts by itself. */
+static bool is_elsewhere(const struct entry_edge *e, bool own, int64_t start_ns, int64_t end_ns)
 {
-	return e->since_ns != WATERMARK_NONE && e->since_ns > start_ns && !(e->came_late && end_ns <= e->final_ns);
+	if (e->since_ns == WATERMARK_NONE || e->since_ns <= start_ns)
+		return false;
+	return !e->came_late || (end_ns > e->final_ns && (own || e->since_ns > e->final_ns));
 }
 
-bool completeness_elsewhere(const struct entry_close *now, int64_t start_ns, int64_t end_ns)
+bool completeness_elsewhere(const struct entry_close *now, bool own, int64_t start_ns, int64_t end_ns)
 {
 	for (uint32_t i = 0; i < now->edge_count; i++) {
-		if (is_elsewhere(&now->edges[i], start_ns, end_ns))
+		if (is_elsewhere(&now->edges[i], own, start_ns, end_ns))
 			return true;
 	}
 	return false;
 }
 
 /* A window that is open yet, judged by the last advance. */
-static void edges_open(const struct entry_close *now, int64_t start_ns, int64_t end_ns, struct rows_edges *ret)
+static void edges_open(const struct entry_close *now, bool own, int64_t start_ns, int64_t end_ns, struct rows_edges *ret)
 {
 	ret->expected = now->expected;
 	for (uint32_t i = 0; i < now->edge_count; i++) {
 		const struct entry_edge *e = &now->edges[i];
-		if (is_elsewhere(e, start_ns, end_ns)) {
+		if (is_elsewhere(e, own, start_ns, end_ns)) {
 			ret->partitioned++;
 			miss(ret, e->name);
 		} else if (e->watermark_ns != WATERMARK_NONE && e->watermark_ns >= end_ns) {
@@ -383,9 +386,9 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 		edges_unheard(t, stream, ret);
 		return 0;
 	}
-	ret->elsewhere = completeness_elsewhere(now, start_ns, end_ns);
+	ret->elsewhere = completeness_elsewhere(now, own, start_ns, end_ns);
 	if (now->close_ns == WATERMARK_NONE || end_ns > now->close_ns) {
-		edges_open(now, start_ns, end_ns, ret);
+		edges_open(now, own, start_ns, end_ns, ret);
 		return 0;
 	}
 	struct absent a = {0};
@@ -394,7 +397,7 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 		a.expected = now->expected;
 	ret->expected = a.expected;
 	for (uint32_t i = 0; i < now->edge_count && ret->elsewhere && !rc; i++) {
-		if (is_elsewhere(&now->edges[i], start_ns, end_ns))
+		if (is_elsewhere(&now->edges[i], own, start_ns, end_ns))
 			absent_note(&a, (struct listed){now->edges[i].name, true, true});
 	}
 	for (size_t i = 0; i < a.count && !rc; i++) {

@@ -25,12 +25,13 @@ int completeness_add(struct state *s, uint32_t id, int64_t c0, const struct entr
 int completeness_trim(struct state *s, uint32_t id, int64_t horizon_ns, uint64_t max, uint64_t *intervals,
     uint64_t *ret_deleted);
 
+/* Whether an edge feeds the version only since after `start_ns`, and the window was not final when that became known. own: as below. */
+bool completeness_elsewhere(const struct entry_close *now, bool own, int64_t start_ns, int64_t end_ns);
+
 /* The window [start, end). `now`: the shard's last advance of the stream, or NULL before the first: then all edges that
  * the topology expects are missing. own: it is one of the stream's windows; else the worst of its parts is told. Names
  * point into the transaction's memory, `now` or the topology. An edge that has been feeding this version since after the window's
  * start has what came before in another one: it is missing here, for good (elsewhere). */
-/* Whether an edge feeds the version only since after `start_ns`. */
-bool completeness_elsewhere(const struct entry_close *now, int64_t start_ns, int64_t end_ns);
 int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct topology *t,
     const struct stream_conf *stream, const struct entry_close *now, bool own, int64_t start_ns, int64_t end_ns,
     struct rows_edges *ret);

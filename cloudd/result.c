@@ -505,7 +505,8 @@ static int run(struct query *q)
 		int64_t end = at + q->r.grid.size_ns;
 		if (q->spec->only_final && state_of(&q->r, end) != WINDOW_FINAL)
 			return 0; /* nor is any later one */
-		bool never = q->spec->only_final && q->r.advance.meta_index && completeness_elsewhere(&q->r.advance.close, at, end);
+		bool never = q->spec->only_final && q->r.advance.meta_index &&
+		    completeness_elsewhere(&q->r.advance.close, q->r.own_window, at, end);
 		if (!never && window_answerable(&q->r.levels, at, end))
 			rc = scan ? window_by_scan(q, at) : window_by_table(q, at);
 		if (rc)

@@ -732,6 +732,35 @@ START_TEST(an_edge_that_fed_another_version_is_missing_for_good)
 }
 END_TEST
 
+/* A longer window is as final as its parts. */
+START_TEST(parts_that_were_final_before_an_edge_came_do_not_matter)
+{
+	for (int since = 10; since <= 30; since += 20) {
+		teardown();
+		setup();
+		take_map();
+		feed(0, A, 0, 40);
+		struct entry_edge edges[] = {
+		    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+		    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, since * SEC, false, 0}};
+		(void)advance_by(0, 20, edges, 1);
+		(void)advance_by(0, 40, edges, 2);
+		kit_sweep_all(&k);
+		struct rows_spec spec = kit_spec(&k, "s");
+		spec.own_window = false;
+		spec.size_ns = spec.advance_ns = 40 * SEC;
+		for (int only_final = 0; only_final < 2; only_final++) {
+			spec.only_final = only_final;
+			struct kit_rows r = kit_query(&k, &spec);
+			ck_assert_uint_eq(r.count, since == 10 || !only_final);
+			if (r.count)
+				ck_assert_int_eq(r.rows[0].state, since == 10 ? WINDOW_FINAL : WINDOW_PROVISIONAL);
+			kit_rows_clear(&r);
+		}
+	}
+}
+END_TEST
+
 START_TEST(windows_that_were_final_before_an_edge_came_stay_so)
 {
 	take_map();
@@ -1391,6 +1420,7 @@ int main(void)
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
 	tcase_add_test(c, the_first_map_fences_no_edge_by_a_nodes_own_file);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
+	tcase_add_test(c, parts_that_were_final_before_an_edge_came_do_not_matter);
 	tcase_add_test(c, windows_that_were_final_before_an_edge_came_stay_so);
 	tcase_add_test(c, an_answer_goes_over_versions);
 	tcase_add_test(c, a_watch_tells_of_each_version_in_its_own_terms);
