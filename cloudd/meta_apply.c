@@ -113,7 +113,7 @@ static int apply_claim(struct state *s, const struct entry *e, struct apply_resu
 		return rc;
 	bool repeated = edge.epoch && !(edge.flags & META_EDGE_READMIT) && !memcmp(edge.claim, e->claim.claim.p, CLAIM_BYTES);
 	memcpy(res->claim, e->claim.claim.p, CLAIM_BYTES);
-	if (!repeated && e->claim.epoch == UINT64_MAX)
+	if (!repeated && (e->claim.epoch == UINT64_MAX || edge.epoch == UINT64_MAX))
 		answer(res, VERDICT_REFUSED, "no epoch comes after this one");
 	else if (!repeated && grant(&edge, e))
 		rc = edge_write(s, e->claim.edge, &edge);

@@ -178,6 +178,18 @@ START_TEST(an_edge_the_cloud_forgot_can_be_readmitted)
 }
 END_TEST
 
+/* A spool may say anything: the epoch is not begun anew, for who has it to be admitted with any spool. */
+START_TEST(no_epoch_comes_after_the_last)
+{
+	CHECK_GRANT(claim(0, 1, true), VERDICT_OK, 1, false, false);
+	readmit();
+	CHECK_GRANT(claim(UINT64_MAX - 1, 2, false), VERDICT_OK, UINT64_MAX, true, true);
+	readmit();
+	CHECK_GRANT(claim(7, 3, false), VERDICT_REFUSED, UINT64_MAX, false, false);
+	CHECK_GRANT(claim(UINT64_MAX, 3, false), VERDICT_REFUSED, UINT64_MAX, false, false);
+}
+END_TEST
+
 START_TEST(the_cluster_is_created_once)
 {
 	uint8_t id[2][CLUSTER_ID_BYTES] = {{1}, {2}};
@@ -461,6 +473,7 @@ int main(void)
 	tcase_add_test(tc, a_readmission_is_taken_once);
 	tcase_add_test(tc, a_readmission_is_of_the_epoch_at_which_the_edge_was_fenced);
 	tcase_add_test(tc, an_edge_the_cloud_forgot_can_be_readmitted);
+	tcase_add_test(tc, no_epoch_comes_after_the_last);
 	tcase_add_test(tc, the_cluster_is_created_once);
 	tcase_add_test(tc, close_final_and_watermarks_never_fall);
 	tcase_add_test(tc, each_stream_of_a_close_is_an_advance_of_its_own);
