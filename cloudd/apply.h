@@ -129,12 +129,15 @@ int apply_read_group(struct kv_txn *txn, uint32_t group, struct apply_group_info
 int apply_read_map(struct kv_txn *txn, uint32_t group, struct buf *out);
 
 /* Meta group: what is committed there. All owned by *ret. */
-struct meta_edge {
-	char *name;
-	uint64_t epoch;
+struct meta_grant {
+	uint64_t epoch; /* 0: never granted */
 	uint8_t claim[CLAIM_BYTES];
 	bool readmit;    /* asked for and not yet taken */
 	bool readmitted; /* the last grant was one */
+};
+struct meta_edge {
+	char *name;
+	struct meta_grant grant;
 };
 struct meta_stream_edge {
 	char *name;

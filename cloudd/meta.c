@@ -26,11 +26,7 @@ struct report_count {
 
 /* What is known of an edge. The part that readers see changes under the lock. */
 struct meta_row {
-	/* committed */
-	uint64_t epoch; /* 0: never seen */
-	uint8_t claim[CLAIM_BYTES];
-	bool readmit;
-	bool readmitted; /* the last grant was a readmission */
+	struct meta_grant grant; /* committed */
 	/* heard */
 	bool reported;
 	int64_t heard_ns; /* monotonic: of the last report or grant, or the leader's start */
@@ -234,23 +230,6 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	free_stream(&was);
 }
 
-/* What is committed of an edge, wherever it is kept. */
-struct committed {
-	uint64_t *epoch;
-	uint8_t *claim;
-	bool *readmit, *readmitted;
-};
-
-static struct committed in_row(struct meta_row *row)
-{
-	return (struct committed){&row->epoch, row->claim, &row->readmit, &row->readmitted};
-}
-
-static struct committed in_other(struct meta_edge *other)
-{
-	return (struct committed){&other->epoch, other->claim, &other->readmit, &other->readmitted};
-}
-
 /* Also of one that is gone. */
 static struct meta_row *any_row_of(struct meta *m, const char *name)
 {
@@ -280,21 +259,17 @@ static struct meta_edge *other_of(struct meta *m, const char *name)
 
 /* This node's topology may be ahead of what is applied here, or behind: an edge's row is there from when the topology first has it, and
  * what is committed before is kept among the others. */
-static struct committed committed_of(struct meta *m, const char *name)
+static struct meta_grant *grant_of(struct meta *m, const char *name)
 {
 	struct meta_row *row = any_row_of(m, name);
-	return row ? in_row(row) : in_other(other_of(m, name));
+	return row ? &row->grant : &other_of(m, name)->grant;
 }
 
-/* Each edge once, when nothing is known. */
+/* Each edge once, when nothing is known: none is looked for among the others. */
 static void load_edge(struct meta *m, const struct meta_edge *from)
 {
 	struct meta_row *row = any_row_of(m, from->name);
-	struct committed c = row ? in_row(row) : in_other(add_other(m, from->name));
-	*c.epoch = from->epoch;
-	memcpy(c.claim, from->claim, CLAIM_BYTES);
-	*c.readmit = from->readmit;
-	*c.readmitted = from->readmitted;
+	*(row ? &row->grant : &add_other(m, from->name)->grant) = from->grant;
 }
 
 /* An edge that was not here; it may have been of the cluster before, or what is committed of it came before the topology. */
@@ -303,12 +278,8 @@ static void add_edge(struct meta *m, uint32_t edge, const char *name)
 	struct meta_row *row = &m->rows[edge];
 	*row = (struct meta_row){.heard_ns = m->now_ns};
 	for (size_t i = 0; i < m->other_count; i++) {
-		if (strcmp(m->others[i].name, name) != 0)
-			continue;
-		row->epoch = m->others[i].epoch;
-		memcpy(row->claim, m->others[i].claim, CLAIM_BYTES);
-		row->readmit = m->others[i].readmit;
-		row->readmitted = m->others[i].readmitted;
+		if (!strcmp(m->others[i].name, name))
+			row->grant = m->others[i].grant;
 	}
 }
 
@@ -387,8 +358,7 @@ static void forget_committed(struct meta *m)
 {
 	m->newest = 0;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
-		m->rows[i].epoch = 0;
-		m->rows[i].readmit = m->rows[i].readmitted = false;
+		m->rows[i].grant = (struct meta_grant){0};
 	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
@@ -577,21 +547,21 @@ void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, s
 		return;
 	}
 	struct meta_row *row = &m->rows[o->edge];
-	bool same_claim = row->epoch && memcmp(row->claim, o->claim, CLAIM_BYTES) == 0;
-	if (msg->hello.fenced && same_claim && msg->hello.epoch == row->epoch) { /* by a shard: its claim is granted all the same */
+	bool same_claim = row->grant.epoch && memcmp(row->grant.claim, o->claim, CLAIM_BYTES) == 0;
+	if (msg->hello.fenced && same_claim && msg->hello.epoch == row->grant.epoch) { /* by a shard: its claim is granted all the same */
 		note_fenced(m, row, now.mono_ns);
-		row->fenced_epoch = row->epoch;
+		row->fenced_epoch = row->grant.epoch;
 	}
-	bool admit = msg->hello.empty && msg->hello.epoch == 0 && row->epoch && !row->readmit && !same_claim;
+	bool admit = msg->hello.empty && msg->hello.epoch == 0 && row->grant.epoch && !row->grant.readmit && !same_claim;
 	if (admit && now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns) {
-		answer(m, o, VERDICT_BUSY, row->epoch,
+		answer(m, o, VERDICT_BUSY, row->grant.epoch,
 		    "this name has a holder that was heard lately: an empty spool is admitted once it has been silent for "
 		    "partitioned_after");
 		return;
 	}
 	if (claim_in_flight(m, o->edge)) {
 		/* Its outcome decides this one: a name's first claim, say, of two that start at once. */
-		answer(m, o, VERDICT_BUSY, row->epoch, "another claim of this name is in flight");
+		answer(m, o, VERDICT_BUSY, row->grant.epoch, "another claim of this name is in flight");
 		return;
 	}
 	struct entry e = {.kind = ENTRY_CLAIM, .time_ns = now.wall_ns};
@@ -612,8 +582,8 @@ void meta_hello(struct meta *m, const struct origin *o, const struct msg *msg, s
 static uint64_t readmitted_next(const struct meta *m, const struct meta_row *row, struct meta_time now)
 {
 	bool heard = now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns;
-	bool again = row->readmitted && row->fenced_epoch != row->epoch && heard;
-	return row->epoch + !again;
+	bool again = row->grant.readmitted && row->fenced_epoch != row->grant.epoch && heard;
+	return row->grant.epoch + !again;
 }
 
 void meta_readmit(struct meta *m, const struct origin *o, struct meta_time now)
@@ -813,11 +783,11 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 	if (!ready(m, o))
 		return;
 	struct meta_row *row = &m->rows[o->edge];
-	if (msg->report.epoch != row->epoch) {
+	if (msg->report.epoch != row->grant.epoch) {
 		m->counters.reports_fenced++;
 		note_fenced(m, row, now.mono_ns);
-		answer(m, o, VERDICT_FENCED, row->epoch,
-		    msg->report.epoch < row->epoch ? "another holder of this name has a later epoch"
+		answer(m, o, VERDICT_FENCED, row->grant.epoch,
+		    msg->report.epoch < row->grant.epoch ? "another holder of this name has a later epoch"
 		                                   : "the cloud has not granted this epoch: it lost data, or the edge did");
 		return;
 	}
@@ -830,7 +800,7 @@ void meta_report(struct meta *m, const struct origin *o, const struct msg *msg, 
 	} else {
 		m->counters.reports_old++;
 	}
-	answer(m, o, VERDICT_OK, row->epoch, NULL);
+	answer(m, o, VERDICT_OK, row->grant.epoch, NULL);
 }
 
 /* ---- closing -------------------------------------------------------------------------------------------------------- */
@@ -1119,11 +1089,11 @@ static void close_applied(struct meta *m, uint64_t index, const struct entry *e,
 /* As apply did with its record (meta_remove_edge). */
 static void edge_removed(struct meta *m, const char *name, uint64_t epoch)
 {
-	struct committed c = committed_of(m, name);
-	for (size_t i = 0; epoch != *c.epoch && i < CLAIM_BYTES; i++)
-		c.claim[i] = (uint8_t)~c.claim[i];
-	*c.epoch = epoch;
-	*c.readmit = *c.readmitted = false;
+	struct meta_grant *g = grant_of(m, name);
+	for (size_t i = 0; epoch != g->epoch && i < CLAIM_BYTES; i++)
+		g->claim[i] = (uint8_t)~g->claim[i];
+	g->epoch = epoch;
+	g->readmit = g->readmitted = false;
 }
 
 static void edges_removed(struct meta *m, struct bytes removed)
@@ -1217,16 +1187,16 @@ static void claim_applied(struct meta *m, const struct apply_result *r, struct m
 	}
 	m->counters.claims += m->leads;
 	pthread_mutex_lock(&m->lock);
-	struct committed c = committed_of(m, r->edge);
-	if (r->epoch > *c.epoch) {
-		*c.epoch = r->epoch;
-		*c.readmitted = r->readmitted;
-		memcpy(c.claim, r->claim, CLAIM_BYTES);
+	struct meta_grant *g = grant_of(m, r->edge);
+	if (r->epoch > g->epoch) {
+		g->epoch = r->epoch;
+		g->readmitted = r->readmitted;
+		memcpy(g->claim, r->claim, CLAIM_BYTES);
 		if (row)
 			row->heard_ns = now.mono_ns; /* a new holder, alive */
 	}
 	if (r->readmitted)
-		*c.readmit = false;
+		g->readmit = false;
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -1236,7 +1206,7 @@ static void readmit_applied(struct meta *m, const struct apply_result *r)
 	if (!r->edge || r->verdict != VERDICT_OK)
 		return;
 	pthread_mutex_lock(&m->lock);
-	*committed_of(m, r->edge).readmit = true;
+	grant_of(m, r->edge)->readmit = true;
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -1481,7 +1451,7 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	buf_printf(out, "{\"name\":");
 	json_text(out, m->topology->edges[edge].name);
 	buf_printf(out, ",\"state\":\"%s\",\"epoch\":%llu,\"spool_bytes\":%llu,\"accepted\":%llu,\"refused\":{",
-	    edge_state_text(overall_state(m, edge)), (unsigned long long)row->epoch,
+	    edge_state_text(overall_state(m, edge)), (unsigned long long)row->grant.epoch,
 	    (unsigned long long)row->spool_bytes, (unsigned long long)row->accepted);
 	for (size_t i = 0; i < row->refused_count; i++) {
 		buf_printf(out, i ? "," : "");
@@ -1494,7 +1464,7 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	else
 		buf_printf(out, "null");
 	put_clock(m, edge, out);
-	buf_printf(out, ",\"readmit\":%s,\"revoked\":%s,\"map_version\":%llu,", row->readmit ? "true" : "false",
+	buf_printf(out, ",\"readmit\":%s,\"revoked\":%s,\"map_version\":%llu,", row->grant.readmit ? "true" : "false",
 	    m->topology->edges[edge].revoked ? "true" : "false", (unsigned long long)row->map_version);
 	bool fenced = row->fenced && m->now_ns - row->fenced_ns < META_FENCED_SHOWN_MS * NS_PER_MS;
 	buf_printf(out, "\"fenced\":%s,", fenced ? "true" : "false");

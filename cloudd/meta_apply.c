@@ -532,9 +532,10 @@ static int add_edge(struct meta_state *m, struct bytes rest, struct bytes value)
 		return WEIR_ECORRUPT;
 	m->edges = xrealloc(m->edges, (m->edge_count + 1) * sizeof(*m->edges));
 	struct meta_edge *e = &m->edges[m->edge_count++];
-	*e = (struct meta_edge){.name = xstrndup((const char *)rest.p, rest.n), .epoch = r.epoch,
-	    .readmit = r.flags & META_EDGE_READMIT, .readmitted = r.flags & META_EDGE_READMITTED};
-	memcpy(e->claim, r.claim, CLAIM_BYTES);
+	e->name = xstrndup((const char *)rest.p, rest.n);
+	e->grant = (struct meta_grant){
+	    .epoch = r.epoch, .readmit = r.flags & META_EDGE_READMIT, .readmitted = r.flags & META_EDGE_READMITTED};
+	memcpy(e->grant.claim, r.claim, CLAIM_BYTES);
 	return 0;
 }
 

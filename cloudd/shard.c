@@ -182,21 +182,29 @@ int shard_read_counts_of(struct kv_txn *txn, unsigned db, uint32_t id, struct sh
 	return rc ? rc : shard_counts_decode(value, ret);
 }
 
-int shard_read_advance(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_advance *ret)
+static int get_advance(struct kv_txn *txn, unsigned db, uint32_t id, uint8_t sub, struct bytes *ret)
 {
 	struct state_key k;
+	advance_key(&k, id, sub);
+	return kv_get(txn, db, state_key_bytes(&k), ret);
+}
+
+static int absent_is_fine(int rc)
+{
+	return rc == WEIR_ENOTFOUND ? 0 : rc;
+}
+
+int shard_read_advance(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_advance *ret)
+{
 	struct bytes value;
-	advance_key(&k, id, SHARD_ADVANCE_CLOSE);
-	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
+	int rc = get_advance(txn, db, id, SHARD_ADVANCE_CLOSE, &value);
 	return rc ? rc : shard_advance_decode(value, ret);
 }
 
 int shard_read_sweep(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_sweep *ret)
 {
-	struct state_key k;
 	struct bytes value;
-	advance_key(&k, id, SHARD_ADVANCE_SWEEP);
-	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
+	int rc = get_advance(txn, db, id, SHARD_ADVANCE_SWEEP, &value);
 	return rc ? rc : shard_sweep_decode(value, ret);
 }
 
@@ -217,14 +225,10 @@ int shard_floors_decode(struct bytes value, struct window_floors *ret)
 
 int shard_read_floors(struct kv_txn *txn, unsigned db, uint32_t id, struct window_floors *ret)
 {
-	struct state_key k;
 	struct bytes value;
 	*ret = (struct window_floors){0};
-	advance_key(&k, id, SHARD_ADVANCE_FLOORS);
-	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	if (rc)
-		return rc == WEIR_ENOTFOUND ? 0 : rc;
-	return shard_floors_decode(value, ret);
+	int rc = get_advance(txn, db, id, SHARD_ADVANCE_FLOORS, &value);
+	return rc ? absent_is_fine(rc) : shard_floors_decode(value, ret);
 }
 
 int shard_age_decode(struct bytes value, struct shard_age *ret)
@@ -241,27 +245,16 @@ int shard_age_decode(struct bytes value, struct shard_age *ret)
 
 int shard_read_age(struct kv_txn *txn, unsigned db, uint32_t id, struct shard_age *ret)
 {
-	struct state_key k;
 	struct bytes value;
 	*ret = (struct shard_age){.close_ns = WATERMARK_NONE};
-	advance_key(&k, id, SHARD_ADVANCE_AGE);
-	int rc = kv_get(txn, db, state_key_bytes(&k), &value);
-	if (rc)
-		return rc == WEIR_ENOTFOUND ? 0 : rc;
-	return shard_age_decode(value, ret);
-}
-
-static int absent_is_fine(int rc)
-{
-	return rc == WEIR_ENOTFOUND ? 0 : rc;
+	int rc = get_advance(txn, db, id, SHARD_ADVANCE_AGE, &value);
+	return rc ? absent_is_fine(rc) : shard_age_decode(value, ret);
 }
 
 static int load_dropped(struct shard *sh)
 {
-	struct state_key k;
 	struct bytes value;
-	advance_key(&k, 0, SHARD_ADVANCE_DROPPED);
-	int rc = state_get(sh->state, &k, &value);
+	int rc = get_advance(sh->state->txn, sh->state->db, 0, SHARD_ADVANCE_DROPPED, &value);
 	if (rc)
 		return absent_is_fine(rc);
 	struct rd r = rd_init(value.p, value.n);

@@ -185,7 +185,7 @@ static void put_meta(struct kv_txn *txn, struct buf *out)
 	golden_put_hex(out, bytes_of(m.cluster_id, CLUSTER_ID_BYTES));
 	buf_printf(out, "\n");
 	for (size_t i = 0; i < m.edge_count; i++)
-		buf_printf(out, "edge %s epoch %llu\n", m.edges[i].name, (unsigned long long)m.edges[i].epoch);
+		buf_printf(out, "edge %s epoch %llu\n", m.edges[i].name, (unsigned long long)m.edges[i].grant.epoch);
 	for (size_t i = 0; i < m.stream_count; i++) {
 		const struct meta_stream *s = &m.streams[i];
 		buf_printf(out, "stream %s version %u close %lld final %lld\n", s->name, s->version, (long long)s->close_ns,

@@ -112,7 +112,7 @@ START_TEST(another_claim_is_fenced_unless_its_epoch_is_the_last)
 	struct meta_state m = read_meta();
 	ck_assert_uint_eq(m.edge_count, 1);
 	ck_assert_str_eq(m.edges[0].name, "e1");
-	ck_assert(m.edges[0].epoch == 2 && m.edges[0].claim[0] == 2 && !m.edges[0].readmit);
+	ck_assert(m.edges[0].grant.epoch == 2 && m.edges[0].grant.claim[0] == 2 && !m.edges[0].grant.readmit);
 	meta_state_clear(&m);
 	CHECK_GRANT(claim(UINT64_MAX, 9, false), VERDICT_REFUSED, 2, false, false);
 }
@@ -133,12 +133,12 @@ START_TEST(a_readmission_is_taken_once)
 	CHECK_GRANT(claim(7, 2, false), VERDICT_FENCED, 1, false, false);
 	readmit();
 	struct meta_state m = read_meta();
-	ck_assert(m.edges[0].readmit);
+	ck_assert(m.edges[0].grant.readmit);
 	meta_state_clear(&m);
 	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true); /* above both epochs */
 	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true); /* repeated: the same flags */
 	m = read_meta();
-	ck_assert(!m.edges[0].readmit);
+	ck_assert(!m.edges[0].grant.readmit);
 	meta_state_clear(&m);
 	CHECK_GRANT(claim(7, 3, false), VERDICT_FENCED, 8, false, false);
 	CHECK_GRANT(claim(8, 4, false), VERDICT_OK, 9, false, false);
@@ -158,13 +158,13 @@ START_TEST(a_readmission_is_of_the_epoch_at_which_the_edge_was_fenced)
 	CHECK_GRANT(claim(7, 2, false), VERDICT_OK, 8, true, true);
 	ck_assert_int_eq(readmit_at(1), VERDICT_DUPLICATE);
 	struct meta_state m = read_meta();
-	ck_assert(!m.edges[0].readmit && m.edges[0].readmitted);
+	ck_assert(!m.edges[0].grant.readmit && m.edges[0].grant.readmitted);
 	meta_state_clear(&m);
 	CHECK_GRANT(claim(8, 3, false), VERDICT_OK, 9, false, false); /* it goes on, and loses nothing */
 	ck_assert_int_eq(readmit_at(1), VERDICT_DUPLICATE);
 	CHECK_GRANT(claim(9, 4, false), VERDICT_OK, 10, false, false);
 	m = read_meta();
-	ck_assert(!m.edges[0].readmit && !m.edges[0].readmitted);
+	ck_assert(!m.edges[0].grant.readmit && !m.edges[0].grant.readmitted);
 	meta_state_clear(&m);
 }
 END_TEST
