@@ -80,10 +80,17 @@ static bool cut(const struct topology *t, const struct cutover_stream *streams, 
 
 /* ---- done with --------------------------------------------------------------------------------------------- */
 
+static bool is_final(const struct cutover_stream *known, int64_t end_ns)
+{
+	return end_ns == WATERMARK_NONE || (known->final_ns != WATERMARK_NONE && known->final_ns >= end_ns);
+}
+
 static bool has_closed(const struct stream_conf *s, const struct cutover_stream *known)
 {
-	if (s->until_ns == INT64_MIN || !s->edge_count)
-		return true; /* it answers nothing; or nobody is left to feed it */
+	if (s->until_ns == INT64_MIN)
+		return true; /* it answers nothing */
+	if (!s->edge_count)
+		return is_final(known, known->left_end_ns); /* nobody is left to feed it */
 	return known->final_ns != WATERMARK_NONE && known->final_ns >= s->until_ns;
 }
 
@@ -97,11 +104,10 @@ static bool has_ended(const struct stream_conf *s, const struct cutover_stream *
 			continue;
 		if (e->state != EDGE_IDLE)
 			return false;
-		if (e->flushed_end_ns != WATERMARK_NONE &&
-		    (known->final_ns == WATERMARK_NONE || known->final_ns < e->flushed_end_ns))
+		if (!is_final(known, e->flushed_end_ns))
 			return false;
 	}
-	return true;
+	return is_final(known, known->left_end_ns);
 }
 
 size_t cutover_steps(const struct topology *t, const struct cutover_stream *streams, struct cutover_step *out)

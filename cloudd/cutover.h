@@ -30,6 +30,7 @@ struct cutover_edge {
 /* One version; edges as stream_conf.edges. */
 struct cutover_stream {
 	int64_t close_ns, final_ns; /* the highest proposed so far, whether committed yet or not; or WATERMARK_NONE */
+	int64_t left_end_ns;        /* highest flushed_end_ns of edges that are expected no more, or WATERMARK_NONE */
 	const struct cutover_edge *edges;
 };
 

@@ -57,6 +57,7 @@ struct stream_row {
 	int64_t close_ns, final_ns;          /* committed */
 	bool dirty;                          /* something was heard since it was looked at */
 	struct cutover_edge *fed;            /* heard: from when on each edge feeds this version */
+	int64_t left_end_ns;                 /* highest flushed end of edges that are expected no more, or WATERMARK_NONE */
 	int64_t asked_close_ns, asked_final_ns; /* the highest proposed by this leader, or committed */
 	bool cutting;                        /* an ENTRY_CUT of it is in flight */
 	int64_t looked_ns, told_ns;          /* when it was looked at; when it was last part of a close */
@@ -105,7 +106,7 @@ static int compare_names(const void *a, const void *b, void *arg)
 static void make_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf)
 {
 	*s = (struct stream_row){.conf = conf, .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
-	    .final_ns = WATERMARK_NONE, .dirty = true};
+	    .final_ns = WATERMARK_NONE, .left_end_ns = WATERMARK_NONE, .dirty = true};
 	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns, conf->size_ns,
 	    conf->lateness_ns};
 	s->edges = xcalloc(s->edge_count, sizeof(*s->edges));
@@ -204,6 +205,12 @@ void meta_free(struct meta *m)
 	free(m);
 }
 
+/* An edge that is expected no more has flushed as one that is idle has: windows that hold its readings close, too. */
+static void edge_left(struct stream_row *s, int64_t flushed_end_ns)
+{
+	s->left_end_ns = flushed_end_ns > s->left_end_ns ? flushed_end_ns : s->left_end_ns;
+}
+
 /* A stream that is there already, under another configuration: edges that are expected as before keep what is known of them. */
 static void remake_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf, size_t edges_before,
     int64_t mono_ns)
@@ -212,6 +219,7 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	make_stream(s, t, conf);
 	s->close_ns = was.close_ns;
 	s->final_ns = was.final_ns;
+	s->left_end_ns = was.left_end_ns;
 	s->asked_close_ns = was.asked_close_ns;
 	s->asked_final_ns = was.asked_final_ns;
 	s->looked_ns = was.looked_ns;
@@ -226,6 +234,12 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 		s->since[i] = was.since[before];
 		s->heard[i] = was.heard[before];
 		s->fed[i] = was.fed[before];
+	}
+	for (uint32_t i = 0; i < was.edge_count; i++) {
+		if (s->place_of[was.edges[i]] != NOT_EXPECTED)
+			continue;
+		edge_left(s, was.committed[i].flushed_end_ns);
+		edge_left(s, was.heard[i].flushed_end_ns);
 	}
 	free_stream(&was);
 }
@@ -325,7 +339,6 @@ static struct stream_row *stream_of(struct meta *m, const char *name, size_t len
 	return NULL;
 }
 
-/* Edges that the stream no longer expects are forgotten: they hold nothing up. */
 static void commit_edge(struct meta *m, struct stream_row *s, uint32_t place, const struct watermark_committed *to,
     int64_t since_ns)
 {
@@ -351,6 +364,8 @@ static void load_stream(struct meta *m, const struct meta_stream *from)
 		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
 			commit_edge(m, s, s->place_of[edge],
 			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
+		else
+			edge_left(s, e->flushed_end_ns);
 	}
 }
 
@@ -362,7 +377,7 @@ static void forget_committed(struct meta *m)
 	}
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		struct stream_row *s = &m->streams[i];
-		s->close_ns = s->final_ns = WATERMARK_NONE;
+		s->close_ns = s->final_ns = s->left_end_ns = WATERMARK_NONE;
 		for (uint32_t e = 0; e < s->edge_count; e++) {
 			s->committed[e] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
 			s->since[e] = WATERMARK_NONE;
@@ -838,13 +853,15 @@ static enum look look(const struct meta *m, struct stream_row *s, int64_t mono_n
 		watermark_edge(&s->watermark, was, &s->heard[i], s->close_ns, mono_ns, &s->next[i]);
 		if (m->topology->edges[s->edges[i]].revoked) /* nothing will be heard of it: there is no use in waiting */
 			s->next[i].state = EDGE_PARTITIONED;
+		if (s->left_end_ns > s->next[i].flushed_end_ns) /* committed with who is left: it is heard no more */
+			s->next[i].flushed_end_ns = s->left_end_ns;
 		changed = changed || s->next[i].state != was->state;
 		/* Completeness of windows already closed: has it contributed by now? */
 		moved = moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
 	}
 	*ret_close_ns = s->close_ns;
 	*ret_final_ns = s->final_ns;
-	watermark_close(s->next, s->edge_count, ret_close_ns, ret_final_ns);
+	watermark_close(s->next, s->edge_count, s->left_end_ns, ret_close_ns, ret_final_ns);
 	changed = changed || crosses(s, s->close_ns, *ret_close_ns) || crosses(s, s->final_ns, *ret_final_ns);
 	moved = moved || *ret_close_ns != s->close_ns || *ret_final_ns != s->final_ns;
 	if (changed || (moved && mono_ns - s->told_ns >= META_MOVED_EVERY_MS * NS_PER_MS))
@@ -984,7 +1001,7 @@ static void describe(const struct meta *m, struct stream_row *s, int64_t mono_ns
     struct cutover_stream *ret)
 {
 	int64_t close_ns, final_ns;
-	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, edges};
+	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, s->left_end_ns, edges};
 	if (s->conf->phase == STREAM_PENDING)
 		(void)look(m, s, mono_ns, &close_ns, &final_ns); /* nobody else does */
 	for (size_t i = 0; i < s->conf->edge_count; i++) {

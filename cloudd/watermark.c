@@ -120,12 +120,12 @@ static bool holds_final(enum edge_state s)
 	return s == EDGE_PARTITIONED || s == EDGE_CATCHING_UP;
 }
 
-void watermark_close(const struct watermark_committed *edges, size_t count, int64_t *inout_close_ns,
+void watermark_close(const struct watermark_committed *edges, size_t count, int64_t left_end_ns, int64_t *inout_close_ns,
     int64_t *inout_final_ns)
 {
 	/* WATERMARK_NONE is the least value: a minimum with one is "nothing yet", a maximum ignores it. */
 	bool held = false;
-	int64_t lowest_ns = INT64_MAX, flushed_ns = WATERMARK_NONE, behind_ns = INT64_MAX;
+	int64_t lowest_ns = INT64_MAX, flushed_ns = left_end_ns, behind_ns = INT64_MAX;
 	for (size_t i = 0; i < count; i++) {
 		const struct watermark_committed *e = &edges[i];
 		if (holds_close(e->state)) {

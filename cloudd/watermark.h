@@ -76,8 +76,9 @@ bool watermark_report(struct watermark_heard *h, const struct watermark_conf *c,
 /* One edge's next state, given close as committed. */
 void watermark_edge(const struct watermark_conf *c, const struct watermark_committed *was,
     const struct watermark_heard *heard, int64_t close_ns, int64_t now_ns, struct watermark_committed *ret);
-/* close and final given the edges' next states; in: as committed, out: never lower. */
-void watermark_close(const struct watermark_committed *edges, size_t count, int64_t *inout_close_ns,
+/* close and final given the edges' next states; in: as committed, out: never lower. left_end_ns: the highest flushed end of edges that
+ * are expected no more (they count as idle), or WATERMARK_NONE. */
+void watermark_close(const struct watermark_committed *edges, size_t count, int64_t left_end_ns, int64_t *inout_close_ns,
     int64_t *inout_final_ns);
 
 #endif

@@ -314,7 +314,7 @@ static bool mark_value(struct bytes key, struct bytes value, struct buf *out, co
 		rc = put_spool(value, out);
 	else if (starts(key, "wm/"))
 		rc = put_watermark(value, out);
-	else if (is(key, "wall") || is(key, "high") || starts(key, "since/"))
+	else if (is(key, "wall") || is(key, "high") || starts(key, "since/") || starts(key, "last/"))
 		rc = put_one_time(value, out);
 	else if (is(key, "epoch") || is(key, "removed"))
 		rc = put_one_number(value, out);

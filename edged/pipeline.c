@@ -203,49 +203,73 @@ static int64_t begins_ns(const struct pipeline *p, const struct stream *s)
 	return map_boundary(stream_before(&p->streams, s)->conf, s->conf, p->high_ns + 1);
 }
 
+static struct bytes stream_mark(const struct pipeline *p, const char *what, const struct stream_conf *c)
+{
+	char key[NAME_MAX_BYTES + 32];
+	snprintf(key, sizeof(key), "%s/%s/%u", what, c->name, c->version);
+	return spool_mark(p->spool, key);
+}
+
 static int load_since(struct pipeline *p, struct stream *s)
 {
-	char key[NAME_MAX_BYTES + 32], wm[NAME_MAX_BYTES + 32];
-	snprintf(key, sizeof(key), "since/%s/%u", s->conf->name, s->conf->version);
-	snprintf(wm, sizeof(wm), "wm/%s/%u", s->conf->name, s->conf->version);
-	struct bytes raw = spool_mark(p->spool, key);
+	struct bytes raw = stream_mark(p, "since", s->conf);
 	struct rd r = rd_init(raw.p, raw.n);
 	if (raw.n)
 		stream_set_since(s, rd_svarint(&r));
-	else if (spool_mark(p->spool, wm).n) /* by a version that kept no such mark: it was there from the start */
+	else if (stream_mark(p, "wm", s->conf).n) /* by a version that kept no such mark: it was there from the start */
 		stream_set_since(s, WATERMARK_NONE);
 	else
 		stream_set_since(s, begins_ns(p, s));
 	return raw.n ? rd_finish(&r) : 0;
 }
 
-static int load_stream_marks(struct pipeline *p)
+/* The window may be another than when the marks were written: the last one that has readings ends by what is in force now. */
+static int load_window_end(const struct pipeline *p, const struct stream *s, struct pipeline_stream *ps)
 {
-	p->of_stream_count = p->streams.count;
-	p->of_stream = xcalloc(p->streams.count + 1, sizeof(p->of_stream[0]));
-	for (size_t i = 0; i < p->streams.count; i++) {
-		struct pipeline_stream *ps = &p->of_stream[i];
-		*ps = (struct pipeline_stream){.watermark_ns = WATERMARK_NONE,
-		    .flushed_end_ns = WATERMARK_NONE,
-		    .next_watermark_ns = WATERMARK_NONE,
-		    .next_flushed_end_ns = WATERMARK_NONE,
-		    .told_watermark_ns = WATERMARK_NONE,
-		    .told_flushed_end_ns = WATERMARK_NONE,
-		    .told_phase = PHASE_JOINING};
-		char key[NAME_MAX_BYTES + 32];
-		snprintf(key, sizeof(key), "wm/%s/%u", p->streams.list[i]->conf->name, p->streams.list[i]->conf->version);
-		struct bytes raw = spool_mark(p->spool, key);
-		if (!raw.n)
-			continue;
-		struct rd r = rd_init(raw.p, raw.n);
+	struct bytes raw = stream_mark(p, "last", s->conf);
+	struct rd r = rd_init(raw.p, raw.n);
+	if (!raw.n) /* never read, or by a version that kept no such mark */
+		return 0;
+	ps->last_slice_ns = rd_svarint(&r);
+	if (rd_finish(&r) || ps->last_slice_ns < TIME_MIN_NS || ps->last_slice_ns > TIME_MAX_NS)
+		return WEIR_ECORRUPT;
+	int64_t end_ns = s->orphan ? WATERMARK_NONE : stream_last_window_end(s, ps->last_slice_ns);
+	ps->flushed_end_ns = end_ns > ps->flushed_end_ns ? end_ns : ps->flushed_end_ns;
+	return 0;
+}
+
+static int load_of_stream(const struct pipeline *p, const struct stream *s, struct pipeline_stream *ps)
+{
+	*ps = (struct pipeline_stream){.watermark_ns = WATERMARK_NONE,
+	    .flushed_end_ns = WATERMARK_NONE,
+	    .last_slice_ns = WATERMARK_NONE,
+	    .told_watermark_ns = WATERMARK_NONE,
+	    .told_flushed_end_ns = WATERMARK_NONE,
+	    .told_phase = PHASE_JOINING};
+	struct bytes raw = stream_mark(p, "wm", s->conf);
+	struct rd r = rd_init(raw.p, raw.n);
+	if (raw.n) {
 		ps->watermark_ns = rd_svarint(&r);
 		ps->flushed_end_ns = rd_svarint(&r);
-		if (rd_finish(&r) < 0)
-			return WEIR_ECORRUPT;
-		ps->next_watermark_ns = ps->watermark_ns;
-		ps->next_flushed_end_ns = ps->flushed_end_ns;
 	}
-	int rc = load_high(p);
+	if (raw.n && rd_finish(&r))
+		return WEIR_ECORRUPT;
+	int rc = load_window_end(p, s, ps);
+	ps->next_watermark_ns = ps->watermark_ns;
+	ps->next_flushed_end_ns = ps->flushed_end_ns;
+	ps->next_last_slice_ns = ps->last_slice_ns;
+	return rc;
+}
+
+static int load_stream_marks(struct pipeline *p)
+{
+	int rc = 0;
+	p->of_stream_count = p->streams.count;
+	p->of_stream = xcalloc(p->streams.count + 1, sizeof(p->of_stream[0]));
+	for (size_t i = 0; i < p->streams.count && rc == 0; i++)
+		rc = load_of_stream(p, p->streams.list[i], &p->of_stream[i]);
+	if (rc == 0)
+		rc = load_high(p);
 	for (size_t i = 0; i < p->topology->stream_count && rc == 0; i++)
 		if (p->streams.list[i]->fed)
 			rc = load_since(p, p->streams.list[i]);

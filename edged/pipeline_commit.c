@@ -173,10 +173,27 @@ static void note_window_ends(struct pipeline *p)
 {
 	for (const struct slice *s = p->slices.first; s; s = s->next) {
 		struct pipeline_stream *ps = &p->of_stream[s->stream->index];
-		int64_t end_ns = s->stream->orphan ? WATERMARK_NONE : stream_last_window_end(s->stream, s->start_ns);
+		if (s->stream->orphan || s->start_ns <= ps->next_last_slice_ns)
+			continue;
+		ps->next_last_slice_ns = s->start_ns;
+		int64_t end_ns = stream_last_window_end(s->stream, s->start_ns);
 		if (end_ns > ps->next_flushed_end_ns)
 			ps->next_flushed_end_ns = end_ns;
 	}
+}
+
+static void put_stream_mark(struct pipeline *p, const char *what, const struct stream_conf *c, struct bytes value)
+{
+	char key[MARK_KEY_MAX];
+	snprintf(key, sizeof(key), "%s/%s/%u", what, c->name, c->version);
+	spool_put_mark(p->spool, key, value);
+}
+
+static void put_stream_time(struct pipeline *p, const char *what, const struct stream_conf *c, int64_t t_ns)
+{
+	buf_clear(&p->value);
+	buf_svarint(&p->value, t_ns);
+	put_stream_mark(p, what, c, bytes_in(&p->value));
 }
 
 static void put_watermarks(struct pipeline *p)
@@ -192,14 +209,14 @@ static void put_watermarks(struct pipeline *p)
 		if (state == PROGRESS_AT)
 			ps->next_watermark_ns =
 			    progress_watermark(ps->watermark_ns, event_ns, c->lateness_ns, ps->oldest_ns);
+		if (ps->next_last_slice_ns != ps->last_slice_ns)
+			put_stream_time(p, "last", c, ps->next_last_slice_ns);
 		if (ps->next_watermark_ns == ps->watermark_ns && ps->next_flushed_end_ns == ps->flushed_end_ns)
 			continue;
-		char key[MARK_KEY_MAX];
-		snprintf(key, sizeof(key), "wm/%s/%u", c->name, c->version);
 		buf_clear(&p->value);
 		buf_svarint(&p->value, ps->next_watermark_ns);
 		buf_svarint(&p->value, ps->next_flushed_end_ns);
-		spool_put_mark(p->spool, key, bytes_in(&p->value));
+		put_stream_mark(p, "wm", c, bytes_in(&p->value));
 	}
 }
 
@@ -207,13 +224,8 @@ static void put_since(struct pipeline *p)
 {
 	for (size_t i = 0; i < p->topology->stream_count; i++) {
 		const struct stream *s = p->streams.list[i];
-		if (!s->fed)
-			continue;
-		char key[MARK_KEY_MAX];
-		snprintf(key, sizeof(key), "since/%s/%u", s->conf->name, s->conf->version);
-		buf_clear(&p->value);
-		buf_svarint(&p->value, s->since_ns);
-		spool_put_mark(p->spool, key, bytes_in(&p->value));
+		if (s->fed)
+			put_stream_time(p, "since", s->conf, s->since_ns);
 	}
 	if (p->high_ns == WATERMARK_NONE)
 		return;
@@ -229,9 +241,11 @@ static void settle_watermarks(struct pipeline *p, bool committed)
 		if (committed) {
 			ps->watermark_ns = ps->next_watermark_ns;
 			ps->flushed_end_ns = ps->next_flushed_end_ns;
+			ps->last_slice_ns = ps->next_last_slice_ns;
 		} else {
 			ps->next_watermark_ns = ps->watermark_ns;
 			ps->next_flushed_end_ns = ps->flushed_end_ns;
+			ps->next_last_slice_ns = ps->last_slice_ns;
 		}
 	}
 }
@@ -454,6 +468,7 @@ static void prune_marks(struct pipeline *p)
 {
 	struct pruning sources = {p, 0}, ledgers = {p, 0};
 	spool_each_mark(p->spool, "wm/", prune_version, p);
+	spool_each_mark(p->spool, "last/", prune_version, p);
 	spool_each_mark(p->spool, "since/", prune_version, p);
 	spool_each_mark(p->spool, "source/", prune_source, &sources);
 	spool_each_mark(p->spool, "ledger/", prune_ledger, &ledgers);

@@ -23,7 +23,9 @@
 /* What is known of a stream at this edge beyond its partials. */
 struct pipeline_stream {
 	int64_t watermark_ns, flushed_end_ns;           /* committed */
+	int64_t last_slice_ns;                          /* committed: start of the highest slice that ever had readings; WATERMARK_NONE */
 	int64_t next_watermark_ns, next_flushed_end_ns; /* in the checkpoint under way */
+	int64_t next_last_slice_ns;
 	int64_t oldest_ns;                              /* start of the oldest slice not acknowledged; INT64_MAX: none */
 	int64_t told_watermark_ns, told_flushed_end_ns; /* in the last report */
 	enum edge_phase told_phase;

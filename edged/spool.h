@@ -4,7 +4,7 @@
  *   SPOOL_DELTA  (stream, NUL, version be32, slice start bei64, group)       -> slice length, parts, distincts, partial
  *   SPOOL_STEP   (stream, NUL, version be32, step u8, series be128)          -> the step's state
  *   SPOOL_MARK   spool claim epoch cluster skip wall ledger ledger/STREAM source/NAME wm/STREAM/VERSION shard/N
- *                map removed high since/STREAM/VERSION salvaged
+ *                map removed high since/STREAM/VERSION last/STREAM/VERSION salvaged
  *   SPOOL_STEP   (NUL, a mark's key)                                         -> the same value: its copy
  *
  * Marks are few, and what counts nothing twice depends on them: epoch, claim, numbers, what may have been sent, positions of

@@ -28,7 +28,7 @@ static void version(unsigned i, enum stream_phase phase)
 		confs[i].from_ns = INT64_MAX;
 	for (unsigned e = 0; e < EDGES; e++)
 		edges[i][e] = (struct cutover_edge){EDGE_LIVE, false, NONE, false, NONE, false};
-	known[i] = (struct cutover_stream){NONE, NONE, edges[i]};
+	known[i] = (struct cutover_stream){NONE, NONE, NONE, edges[i]};
 	t.streams = confs;
 	t.stream_count = i + 1;
 }
@@ -176,6 +176,10 @@ START_TEST(closing_ends_when_final_has_passed)
 	ck_retired(0);
 	known[0].final_ns = NONE;
 	confs[0].edge_count = 0;
+	ck_retired(0);
+	known[0].left_end_ns = 4 * MIN; /* by edges that have left */
+	ck_assert_uint_eq(look(), 0);
+	known[0].final_ns = 4 * MIN;
 	ck_retired(0);
 	version(0, STREAM_CLOSING);
 	confs[0].answers_until_ns = confs[0].until_ns = INT64_MIN;

@@ -810,6 +810,82 @@ START_TEST(an_edge_that_comes_later_has_the_epoch_that_is_committed)
 }
 END_TEST
 
+static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
+{
+	const struct stream_conf *s = &w.t->streams[1];
+	struct msg_report_stream stream = {s->name, s->version, PHASE_IDLE, H, flushed_end_ns, false, false, 0};
+	struct msg m = {.type = MSG_REPORT};
+	struct origin o = {.type = MSG_REPORT, .edge = edge};
+	m.report.edge = w.t->edges[edge].name;
+	m.report.epoch = 1;
+	m.report.incarnation = 9;
+	m.report.seq = ++w.report_seq;
+	m.report.stream_count = 1;
+	m.report.streams = &stream;
+	meta_report(w.replicas[replica].meta, &o, &m, w.now);
+	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_OK);
+}
+
+static struct entry_close last_close(void)
+{
+	struct entry_close found = {0};
+	for (uint64_t i = 1; i <= w.last; i++) {
+		struct entry e;
+		ck_assert_int_eq(entry_decode(bytes_of(w.log[i].data, w.log[i].len), &e), 0);
+		for (uint32_t c = 0; e.kind == ENTRY_CLOSE && c < e.closes.count; c++) {
+			if (e.closes.closes[c].version == w.t->streams[1].version)
+				found = e.closes.closes[c];
+		}
+		entry_clear(&e);
+	}
+	return found;
+}
+
+static void log_claim_of_b(void)
+{
+	struct entry e = {.kind = ENTRY_CLAIM};
+	e.claim.edge = bytes_of("b", 1);
+	e.claim.claim = bytes_of("a claim of edge b", CLAIM_BYTES);
+	entry_encode(&e, &w.log[++w.last]);
+	catch_up(0);
+	catch_up(1);
+}
+
+/* An edge that leaves counts as an idle one: windows that it had filled, further than anybody else, close all the same. */
+START_TEST(what_an_edge_that_left_has_flushed_closes)
+{
+	struct topology *after = cloud_topology_of(3, SHARDS, 3);
+	uint32_t leader = _i == 1;
+	begin();
+	log_claim_of_b();
+	ck_assert_int_eq(report(0, H), VERDICT_OK); /* live: what it has flushed says nothing yet */
+	report_idle(0, 0, 3 * H);
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, 3 * H);
+	report_idle(0, 0, 5 * H);
+	ck_assert_int_eq(report(0, H), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, 3 * H);
+	after->streams[1].edges[0] = 1; /* b in its place, or nobody */
+	after->streams[1].edge_count = _i != 2;
+	meta_set_topology(w.replicas[0].meta, after);
+	meta_set_topology(w.replicas[1].meta, after);
+	if (_i == 1) { /* by one who knows it from the state */
+		meta_stop(w.replicas[0].meta);
+		load(&w.replicas[1]);
+		meta_lead(w.replicas[1].meta, w.now);
+	}
+	if (_i != 2)
+		report_idle(leader, 1, 4 * H);
+	settle(leader);
+	ck_assert_int_eq(last_close().close_ns, 5 * H);
+	ck_assert_int_eq(last_close().final_ns, 5 * H);
+	meta_set_topology(w.replicas[0].meta, w.t);
+	meta_set_topology(w.replicas[1].meta, w.t);
+	topology_free(after);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/meta");
@@ -827,6 +903,7 @@ int main(void)
 	tcase_add_test(tc, a_readmission_whose_answer_was_lost_is_asked_for_again);
 	tcase_add_test(tc, one_who_was_readmitted_and_is_fenced_again_is_readmitted_again);
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
+	tcase_add_loop_test(tc, what_an_edge_that_left_has_flushed_closes, 0, 3);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);

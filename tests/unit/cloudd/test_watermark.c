@@ -49,7 +49,7 @@ static void fleet_evaluate(struct fleet *f)
 			f->heard[i].joining_ns = f->now_ns;
 	}
 	int64_t close_ns = f->close_ns, final_ns = f->final_ns;
-	watermark_close(next, f->count, &f->close_ns, &f->final_ns);
+	watermark_close(next, f->count, WATERMARK_NONE, &f->close_ns, &f->final_ns);
 	ck_assert(f->close_ns >= close_ns && f->final_ns >= final_ns);
 	ck_assert(f->final_ns <= f->close_ns);
 	for (size_t i = 0; i < f->count; i++)
@@ -601,8 +601,15 @@ END_TEST
 START_TEST(no_edges_expected_close_nothing)
 {
 	int64_t close_ns = WATERMARK_NONE, final_ns = WATERMARK_NONE;
-	watermark_close(NULL, 0, &close_ns, &final_ns);
+	watermark_close(NULL, 0, WATERMARK_NONE, &close_ns, &final_ns);
 	ck_assert(close_ns == WATERMARK_NONE && final_ns == WATERMARK_NONE);
+	watermark_close(NULL, 0, 7, &close_ns, &final_ns); /* but what those who left had flushed */
+	ck_assert(close_ns == 7 && final_ns == 7);
+	struct watermark_committed live = {EDGE_LIVE, 8, WATERMARK_NONE}, idle = {EDGE_IDLE, 1, 6};
+	watermark_close(&idle, 1, 9, &close_ns, &final_ns);
+	ck_assert(close_ns == 9 && final_ns == 9);
+	watermark_close(&live, 1, 20, &close_ns, &final_ns);
+	ck_assert(close_ns == 9 && final_ns == 9);
 }
 END_TEST
 

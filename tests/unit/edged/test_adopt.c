@@ -552,6 +552,29 @@ START_TEST(a_spool_of_before_knows_no_since_and_needs_none)
 }
 END_TEST
 
+#define WIDE "by: [sensor], window: {size: 3m, every: 1m}"
+
+/* A window on the same slices is no new version: what an idle edge has flushed ends by the window that is in force. */
+START_TEST(another_window_on_the_same_slices_ends_as_it_says)
+{
+	struct rig *r = new_rig();
+	both(r, "load,sensor=a v=1 %lld\n", 70);
+	pipeline_source_finished(r->p, 0, true);
+	pipeline_source_finished(r->p, 1, true);
+	rig_ticks(r, 4, 1000);
+	ck_assert_int_eq(rig_report_of(r, "load", 1)->phase, PHASE_IDLE);
+	ck_assert(rig_report_of(r, "load", 1)->flushed_end_ns == rig_base_ns() + 2 * minute);
+	static const struct phases same = {0};
+	struct topology *t = rig_versions(CLUSTER EDGE(BIG) LOAD(1, WIDE), set_phases, (void *)(uintptr_t)&same);
+	t->streams[0].version = 1;
+	ck_assert_int_eq(rig_adopt(r, t, bytes_of("map", 3)), 0);
+	rig_ticks(r, 4, 1000);
+	ck_assert_int_eq(rig_report_of(r, "load", 1)->phase, PHASE_IDLE);
+	ck_assert(rig_report_of(r, "load", 1)->flushed_end_ns == rig_base_ns() + 4 * minute);
+	rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("edged/adopt");
@@ -573,6 +596,7 @@ int main(void)
 	tcase_add_test(tc, an_edge_that_is_removed_reads_nothing_and_goes_on_asking);
 	tcase_add_test(tc, a_cloud_that_goes_is_left_and_not_asked_again);
 	tcase_add_test(tc, a_spool_of_before_knows_no_since_and_needs_none);
+	tcase_add_test(tc, another_window_on_the_same_slices_ends_as_it_says);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
