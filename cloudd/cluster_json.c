@@ -152,21 +152,6 @@ static const char *node_state(const struct gather_status *s)
 	return !s->rc ? "up" : s->refused ? "foreign" : "unreachable";
 }
 
-static const char *membership(enum cloud_state state)
-{
-	switch (state) {
-	case CLOUD_MEMBER:
-		return "member";
-	case CLOUD_LEAVING:
-		return "leaving";
-	case CLOUD_DEAD:
-		return "dead";
-	case CLOUD_GONE:
-		return "gone";
-	}
-	return "";
-}
-
 static void put_nodes(const struct topology *t, const struct gather_status *all, struct buf *out)
 {
 	const char *comma = "";
@@ -178,7 +163,7 @@ static void put_nodes(const struct topology *t, const struct gather_status *all,
 		comma = ", ";
 		json_text(out, t->clouds[i].name);
 		buf_printf(out, ", \"state\": \"%s\", \"membership\": \"%s\", \"listen\": ", node_state(&all[i]),
-		    membership(t->clouds[i].state));
+		    cloud_state_text(t->clouds[i].state));
 		json_text(out, t->clouds[i].listen);
 		buf_printf(out, ", \"http\": ");
 		json_text(out, t->clouds[i].http);

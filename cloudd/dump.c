@@ -16,6 +16,7 @@
 #include "common/json.h"
 #include "common/map.h"
 #include "common/partial_json.h"
+#include "common/record_json.h"
 
 #define DB_NAME_MAX 32
 
@@ -67,52 +68,6 @@ static bool check(struct dump *d, int err)
 
 /* ---- parts ------------------------------------------------------------------------------------------------- */
 
-static void put_u64(struct buf *out, const char *key, uint64_t v)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	u64_json(out, v);
-}
-
-static void put_bool(struct buf *out, const char *key, bool v)
-{
-	buf_printf(out, ", \"%s\": %s", key, v ? "true" : "false");
-}
-
-static void put_text(struct buf *out, const char *key, struct bytes text)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	json_bytes(out, text.n ? (const char *)text.p : "", text.n);
-}
-
-static void put_cstr(struct buf *out, const char *key, const char *text)
-{
-	put_text(out, key, bytes_of(text, strlen(text)));
-}
-
-static void put_time(struct buf *out, const char *key, int64_t t_ns)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	instant_json(out, t_ns);
-}
-
-static void put_hex(struct buf *out, const char *key, struct bytes b)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	hex_json(out, b);
-}
-
-/* A word of 64 bits that is no number to anybody. */
-static void put_mark(struct buf *out, const char *key, uint64_t v)
-{
-	buf_printf(out, ", \"%s\": \"%016llx\"", key, (unsigned long long)v);
-}
-
-static void put_group(struct buf *out, struct bytes group)
-{
-	buf_printf(out, ", \"group\": ");
-	group_json(out, group);
-}
-
 static const struct name *name_of(const struct dump *d, uint32_t id)
 {
 	size_t low = 0, high = d->name_count;
@@ -131,11 +86,11 @@ static const struct name *name_of(const struct dump *d, uint32_t id)
 static void put_stream(const struct dump *d, struct buf *out, uint32_t id)
 {
 	const struct name *n = name_of(d, id);
-	put_u64(out, "stream_id", id);
+	record_u64(out, "stream_id", id);
 	if (!n)
 		return;
-	put_cstr(out, "stream", n->name);
-	put_u64(out, "version", n->version);
+	record_cstr(out, "stream", n->name);
+	record_u64(out, "version", n->version);
 }
 
 static const struct stream_conf *conf_of(const struct dump *d, uint32_t id)
@@ -163,14 +118,14 @@ static void put_edges(const struct entry_close *c, struct buf *out)
 		const struct entry_edge *e = &c->edges[i];
 		buf_printf(out, "%s{\"name\": ", i ? ", " : "");
 		json_bytes(out, (const char *)e->name.p, e->name.n);
-		put_cstr(out, "state", edge_state_text(e->state));
-		put_time(out, "watermark", e->watermark_ns);
+		record_cstr(out, "state", edge_state_text(e->state));
+		record_time(out, "watermark", e->watermark_ns);
 		if (e->flushed_end_ns != WATERMARK_NONE)
-			put_time(out, "flushed_end", e->flushed_end_ns);
+			record_time(out, "flushed_end", e->flushed_end_ns);
 		if (e->since_ns != WATERMARK_NONE)
-			put_time(out, "since", e->since_ns);
+			record_time(out, "since", e->since_ns);
 		if (e->came_late)
-			put_time(out, "final_before", e->final_ns);
+			record_time(out, "final_before", e->final_ns);
 		buf_printf(out, "}");
 	}
 	buf_printf(out, "]");
@@ -179,35 +134,20 @@ static void put_edges(const struct entry_close *c, struct buf *out)
 /* Without the stream's name and version, which are in the keys of records. */
 static void put_close_values(const struct entry_close *c, struct buf *out)
 {
-	put_time(out, "close", c->close_ns);
-	put_time(out, "final", c->final_ns);
-	put_u64(out, "expected", c->expected);
+	record_time(out, "close", c->close_ns);
+	record_time(out, "final", c->final_ns);
+	record_u64(out, "expected", c->expected);
 	put_edges(c, out);
 }
 
 static void put_close(const struct entry_close *c, struct buf *out)
 {
-	put_text(out, "stream", c->stream);
-	put_u64(out, "version", c->version);
+	record_text(out, "stream", c->stream);
+	record_u64(out, "version", c->version);
 	put_close_values(c, out);
 }
 
 /* ---- maps -------------------------------------------------------------------------------------------------- */
-
-static const char *cloud_state_word(enum cloud_state s)
-{
-	switch (s) {
-	case CLOUD_MEMBER:
-		return "member";
-	case CLOUD_LEAVING:
-		return "leaving";
-	case CLOUD_DEAD:
-		return "dead";
-	case CLOUD_GONE:
-		return "gone";
-	}
-	return "unknown";
-}
 
 static void put_map_nodes(const struct cluster_map *m, struct buf *out)
 {
@@ -215,9 +155,9 @@ static void put_map_nodes(const struct cluster_map *m, struct buf *out)
 	for (size_t i = 0; i < m->node_count; i++) {
 		buf_printf(out, "%s{\"name\": ", i ? ", " : "");
 		json_text(out, m->nodes[i].name);
-		put_cstr(out, "state", cloud_state_word(m->nodes[i].state));
-		put_cstr(out, "listen", m->nodes[i].listen);
-		put_cstr(out, "http", m->nodes[i].http);
+		record_cstr(out, "state", cloud_state_text(m->nodes[i].state));
+		record_cstr(out, "listen", m->nodes[i].listen);
+		record_cstr(out, "http", m->nodes[i].http);
 		buf_printf(out, "}");
 	}
 	buf_printf(out, "], \"places\": [");
@@ -237,13 +177,13 @@ static void put_map_streams(const struct cluster_map *m, struct buf *out)
 		const struct map_stream *s = &m->streams[i];
 		buf_printf(out, "%s{\"name\": ", i ? ", " : "");
 		json_text(out, s->name);
-		put_u64(out, "version", s->version);
-		put_cstr(out, "phase", stream_phase_text(s->phase));
-		put_time(out, "from", s->from_ns == INT64_MIN ? INT64_MAX : s->from_ns); /* "ever" */
-		put_time(out, "answers_until", s->answers_until_ns);
-		put_time(out, "until", s->until_ns);
+		record_u64(out, "version", s->version);
+		record_cstr(out, "phase", stream_phase_text(s->phase));
+		record_time(out, "from", s->from_ns == INT64_MIN ? INT64_MAX : s->from_ns); /* "ever" */
+		record_time(out, "answers_until", s->answers_until_ns);
+		record_time(out, "until", s->until_ns);
 		if (*s->definition)
-			put_cstr(out, "definition", s->definition);
+			record_cstr(out, "definition", s->definition);
 		buf_printf(out, "}");
 	}
 	buf_printf(out, "], \"revoked\": [");
@@ -259,11 +199,11 @@ static bool put_map(struct dump *d, struct bytes raw, bool keep, struct buf *out
 	struct cluster_map m;
 	if (!check(d, map_decode(raw, &m)))
 		return false;
-	put_u64(out, "map_version", m.version);
-	put_u64(out, "text_version", m.text_version);
+	record_u64(out, "map_version", m.version);
+	record_u64(out, "text_version", m.text_version);
 	put_map_nodes(&m, out);
 	put_map_streams(&m, out);
-	put_cstr(out, "topology", m.text);
+	record_cstr(out, "topology", m.text);
 	struct buf errors = {0};
 	if (keep && !d->topology && map_topology(&m, "topology", NULL, &d->topology, &errors))
 		d->topology = NULL; /* partials stay as they are */
@@ -276,10 +216,10 @@ static bool put_map(struct dump *d, struct bytes raw, bool keep, struct buf *out
 
 static bool put_batch(struct dump *d, const struct entry *e, struct buf *out)
 {
-	put_text(out, "edge", e->batch.edge);
-	put_u64(out, "epoch", e->batch.epoch);
-	put_u64(out, "seq", e->batch.seq);
-	put_mark(out, "checksum", e->batch.checksum);
+	record_text(out, "edge", e->batch.edge);
+	record_u64(out, "epoch", e->batch.epoch);
+	record_u64(out, "seq", e->batch.seq);
+	record_mark(out, "checksum", e->batch.checksum);
 	size_t start = out->len;
 	buf_printf(out, ", \"batch\": ");
 	if (check(d, batch_json(out, e->batch.body)))
@@ -292,12 +232,12 @@ static bool put_topology(struct dump *d, const struct entry *e, struct buf *out)
 {
 	char *text;
 	if (e->topology.base_version == ENTRY_BASE_FIRST)
-		put_bool(out, "first", true);
+		record_bool(out, "first", true);
 	else
-		put_u64(out, "base_version", e->topology.base_version);
+		record_u64(out, "base_version", e->topology.base_version);
 	if (!check(d, map_text_unpack(e->topology.text, e->topology.text_bytes, &text)))
 		return false;
-	put_cstr(out, "topology", text);
+	record_cstr(out, "topology", text);
 	free(text);
 	return true;
 }
@@ -368,61 +308,61 @@ static bool put_entry_fields(struct dump *d, const struct entry *e, struct buf *
 {
 	switch (e->kind) {
 	case ENTRY_OPEN:
-		put_text(out, "edge", e->open.edge);
-		put_u64(out, "epoch", e->open.epoch);
-		put_u64(out, "low", e->open.low);
-		put_u64(out, "high", e->open.high);
-		put_bool(out, "resume", e->open.resume);
+		record_text(out, "edge", e->open.edge);
+		record_u64(out, "epoch", e->open.epoch);
+		record_u64(out, "low", e->open.low);
+		record_u64(out, "high", e->open.high);
+		record_bool(out, "resume", e->open.resume);
 		return true;
 	case ENTRY_BATCH:
 		return put_batch(d, e, out);
 	case ENTRY_ADVANCE:
-		put_u64(out, "meta_index", e->advance.meta_index);
-		put_u64(out, "after", e->advance.after);
+		record_u64(out, "meta_index", e->advance.meta_index);
+		record_u64(out, "after", e->advance.after);
 		put_close(&e->advance.close, out);
 		return true;
 	case ENTRY_MAP:
-		put_u64(out, "meta_index", e->map.meta_index);
-		put_u64(out, "after", e->map.after);
+		record_u64(out, "meta_index", e->map.meta_index);
+		record_u64(out, "after", e->map.after);
 		return put_map(d, e->map.map, false, out);
 	case ENTRY_CREATE:
-		put_hex(out, "cluster_id", e->create.cluster_id);
+		record_hex(out, "cluster_id", e->create.cluster_id);
 		return true;
 	case ENTRY_CLAIM:
-		put_text(out, "edge", e->claim.edge);
-		put_u64(out, "epoch", e->claim.epoch);
-		put_hex(out, "claim", e->claim.claim);
-		put_bool(out, "empty", e->claim.empty);
+		record_text(out, "edge", e->claim.edge);
+		record_u64(out, "epoch", e->claim.epoch);
+		record_hex(out, "claim", e->claim.claim);
+		record_bool(out, "empty", e->claim.empty);
 		return true;
 	case ENTRY_READMIT:
-		put_text(out, "edge", e->readmit.edge);
+		record_text(out, "edge", e->readmit.edge);
 		if (e->readmit.next)
-			put_u64(out, "fenced_at_epoch", e->readmit.next - 1);
+			record_u64(out, "fenced_at_epoch", e->readmit.next - 1);
 		return true;
 	case ENTRY_CLOSE:
 		put_closes(e, out);
 		return true;
 	case ENTRY_TAKEN:
-		put_u64(out, "shard", e->taken.shard);
-		put_u64(out, "meta_index", e->taken.meta_index);
+		record_u64(out, "shard", e->taken.shard);
+		record_u64(out, "meta_index", e->taken.meta_index);
 		return true;
 	case ENTRY_TOPOLOGY:
 		return put_topology(d, e, out);
 	case ENTRY_NODE:
-		put_u64(out, "slot", e->node.slot);
-		put_cstr(out, "event", node_event_word(e->node.event));
+		record_u64(out, "slot", e->node.slot);
+		record_cstr(out, "event", node_event_word(e->node.event));
 		return true;
 	case ENTRY_CUT:
-		put_text(out, "stream", e->cut.stream);
-		put_u64(out, "version", e->cut.version);
-		put_bool(out, "retire", e->cut.retire);
-		put_time(out, "at", e->cut.t_ns);
+		record_text(out, "stream", e->cut.stream);
+		record_u64(out, "version", e->cut.version);
+		record_bool(out, "retire", e->cut.retire);
+		record_time(out, "at", e->cut.t_ns);
 		if (e->cut.map_version)
-			put_u64(out, "map_version", e->cut.map_version);
+			record_u64(out, "map_version", e->cut.map_version);
 		return true;
 	case ENTRY_REVOKE:
-		put_text(out, "edge", e->revoke.edge);
-		put_bool(out, "revoked", e->revoke.revoked);
+		record_text(out, "edge", e->revoke.edge);
+		record_bool(out, "revoked", e->revoke.revoked);
 		return true;
 	case ENTRY_SWEEP:
 	case ENTRY_NOOP:
@@ -440,8 +380,8 @@ static bool put_entry(struct dump *d, struct bytes raw, struct buf *out)
 		buf_printf(out, ", \"entry_format\": %u, \"entry_kind\": %u", raw.p[0], raw.p[1]);
 	if (rc)
 		return fail(d, rc == WEIR_EVERSION ? "an entry of a later version of weir" : err_text(rc));
-	put_cstr(out, "entry", entry_word(e.kind));
-	put_time(out, "proposed", e.time_ns);
+	record_cstr(out, "entry", entry_word(e.kind));
+	record_time(out, "proposed", e.time_ns);
 	bool fine = put_entry_fields(d, &e, out);
 	entry_clear(&e);
 	return fine;
@@ -458,8 +398,8 @@ static bool log_value(struct dump *d, struct bytes value, struct buf *out)
 	const char *word = consensus_dump_kind(kind);
 	if (r.err || !word)
 		return fail(d, "not an entry of a log");
-	put_u64(out, "term", term);
-	put_cstr(out, "kind", word);
+	record_u64(out, "term", term);
+	record_cstr(out, "kind", word);
 	if (!strcmp(word, "data"))
 		return put_entry(d, rest, out);
 	if (!strcmp(word, "noop"))
@@ -476,10 +416,10 @@ static bool log_group_value(struct dump *d, struct bytes value, struct buf *out)
 	struct log_group g;
 	if (!check(d, log_group_decode(value, &g)))
 		return false;
-	put_u64(out, "term", g.term);
-	put_mark(out, "voted_for", g.vote);
-	put_u64(out, "base_index", g.base_index);
-	put_u64(out, "base_term", g.base_term);
+	record_u64(out, "term", g.term);
+	record_mark(out, "voted_for", g.vote);
+	record_u64(out, "base_index", g.base_index);
+	record_u64(out, "base_term", g.base_term);
 	buf_printf(out, ", \"members\": ");
 	if (consensus_dump_config(bytes_of(g.config, g.config_len), out))
 		return true;
@@ -496,10 +436,10 @@ static bool log_node_value(struct dump *d, struct bytes value, struct buf *out)
 	uint64_t shards = rd_varint(&r), member = rd_u64(&r);
 	if (version != LOG_RECORD_VERSION || rd_finish(&r))
 		return fail(d, "not whose log this is, or of another version");
-	put_u64(out, "format", version);
-	put_text(out, "node", name);
-	put_u64(out, "shards", shards);
-	put_mark(out, "member", member);
+	record_u64(out, "format", version);
+	record_text(out, "node", name);
+	record_u64(out, "shards", shards);
+	record_mark(out, "member", member);
 	return true;
 }
 
@@ -512,9 +452,9 @@ static bool layout_value(struct dump *d, struct bytes value, struct buf *out)
 	cluster.p = rd_bytes(&r, NAME_MAX_BYTES, &cluster.n);
 	if (rd_finish(&r))
 		return fail(d, "not a layout");
-	put_u64(out, "format", format);
-	put_u64(out, "shards", shards);
-	put_text(out, "cluster", cluster);
+	record_u64(out, "format", format);
+	record_u64(out, "shards", shards);
+	record_text(out, "cluster", cluster);
 	return true;
 }
 
@@ -523,22 +463,22 @@ static bool node_record(struct dump *d, struct bytes key, const struct bytes *va
 {
 	struct rd r = rd_init(key.p + 1, key.n - 1);
 	if (key.n == 6 && !memcmp(key.p, "layout", 6)) {
-		put_cstr(out, "what", "layout");
+		record_cstr(out, "what", "layout");
 		return !value || layout_value(d, *value, out);
 	}
 	if (key.n == 1 && key.p[0] == LOG_KEY_NODE[0]) {
-		put_cstr(out, "what", "node");
+		record_cstr(out, "what", "node");
 		return !value || log_node_value(d, *value, out);
 	}
 	if (key.n == 1 && key.p[0] == LOG_KEY_CLUSTER[0]) {
-		put_cstr(out, "what", "cluster_id");
+		record_cstr(out, "what", "cluster_id");
 		if (value)
-			put_hex(out, "cluster_id", *value);
+			record_hex(out, "cluster_id", *value);
 		return true;
 	}
 	if (key.n == 5 && key.p[0] == LOG_KEY_GROUP) {
-		put_cstr(out, "what", "group_head");
-		put_u64(out, "group_number", rd_be32(&r));
+		record_cstr(out, "what", "group_head");
+		record_u64(out, "group_number", rd_be32(&r));
 		return !value || log_group_value(d, *value, out);
 	}
 	return fail(d, "a record of no kind that is known");
@@ -596,9 +536,9 @@ static bool put_version_key(struct rd *r, struct buf *out)
 	size_t n = rd_left(r);
 	if (n < 5 || r->p[n - 5])
 		return false;
-	put_text(out, "stream", bytes_of(r->p, n - 5));
+	record_text(out, "stream", bytes_of(r->p, n - 5));
 	rd_raw(r, n - 4);
-	put_u64(out, "version", rd_be32(r));
+	record_u64(out, "version", rd_be32(r));
 	return true;
 }
 
@@ -610,17 +550,17 @@ static bool put_state_key(struct dump *d, const struct table *t, struct bytes re
 	case F_NONE:
 		break;
 	case F_NAME:
-		put_text(out, "name", rest);
+		record_text(out, "name", rest);
 		return true;
 	case F_VERSION:
 		if (!put_version_key(&r, out))
 			return false;
 		break;
 	case F_INDEX:
-		put_u64(out, "meta_index", rd_be64(&r));
+		record_u64(out, "meta_index", rd_be64(&r));
 		break;
 	case F_SHARD:
-		put_u64(out, "shard", rd_be32(&r));
+		record_u64(out, "shard", rd_be32(&r));
 		break;
 	case F_ID:
 	case F_PLACE:
@@ -631,27 +571,27 @@ static bool put_state_key(struct dump *d, const struct table *t, struct bytes re
 	case F_OUTBOX:
 		ret->id = rd_be32(&r);
 		if (t->letter == STATE_STREAM)
-			put_u64(out, "stream_id", ret->id); /* its value is the name */
+			record_u64(out, "stream_id", ret->id); /* its value is the name */
 		else
 			put_stream(d, out, ret->id);
 		break;
 	}
 	if (t->key == F_PLACE) {
-		put_u64(out, "level", rd_u8(&r));
-		put_time(out, "start", rd_bei64(&r));
+		record_u64(out, "level", rd_u8(&r));
+		record_time(out, "start", rd_bei64(&r));
 	} else if (t->key == F_SUB) {
 		ret->sub = rd_u8(&r);
-		put_cstr(out, "part", ret->sub < ADVANCE_WORDS ? advance_words[ret->sub] : "unknown");
+		record_cstr(out, "part", ret->sub < ADVANCE_WORDS ? advance_words[ret->sub] : "unknown");
 	} else if (t->key == F_END) {
-		put_time(out, "end", rd_bei64(&r));
+		record_time(out, "end", rd_bei64(&r));
 	} else if (t->key == F_WINDOW) {
-		put_time(out, "window", rd_bei64(&r));
+		record_time(out, "window", rd_bei64(&r));
 	} else if (t->key == F_OUTBOX) {
-		put_u64(out, "entry", rd_be64(&r));
-		put_u64(out, "n", rd_be32(&r));
+		record_u64(out, "entry", rd_be64(&r));
+		record_u64(out, "n", rd_be32(&r));
 	}
 	if (!r.err && (t->key == F_PLACE || t->key == F_GROUP || t->key == F_WINDOW)) {
-		put_group(out, bytes_of(r.p, rd_left(&r)));
+		record_group(out, bytes_of(r.p, rd_left(&r)));
 		return true;
 	}
 	return !rd_finish(&r);
@@ -664,12 +604,12 @@ static bool head_value(struct dump *d, struct bytes value, struct buf *out)
 	struct state_head h;
 	if (!check(d, state_head_decode(value, &h)))
 		return false;
-	put_u64(out, "applied", h.applied);
-	put_u64(out, "term", h.term);
+	record_u64(out, "applied", h.applied);
+	record_u64(out, "term", h.term);
 	buf_printf(out, ", \"digest\": \"%016llx%016llx\"", (unsigned long long)h.digest.hi, (unsigned long long)h.digest.lo);
-	put_u64(out, "meta_index", h.meta_index);
-	put_u64(out, "skipped", h.skipped);
-	put_bool(out, "void", h.is_void);
+	record_u64(out, "meta_index", h.meta_index);
+	record_u64(out, "skipped", h.skipped);
+	record_bool(out, "void", h.is_void);
 	buf_printf(out, ", \"members\": ");
 	if (consensus_dump_config(bytes_of(h.config, h.config_len), out))
 		return true;
@@ -684,8 +624,8 @@ static bool stream_value(struct dump *d, uint32_t id, struct bytes value, struct
 	if (!check(d, shard_stream_decode(value, &name, &version)))
 		return false;
 	note_name(d, id, name, version);
-	put_text(out, "stream", name);
-	put_u64(out, "version", version);
+	record_text(out, "stream", name);
+	record_u64(out, "version", version);
 	return true;
 }
 
@@ -715,33 +655,33 @@ static bool counts_value(struct dump *d, struct bytes value, struct buf *out)
 	struct shard_counts c;
 	if (!check(d, shard_counts_decode(value, &c)))
 		return false;
-	put_u64(out, "received", c.received);
-	put_u64(out, "merged", c.merged);
-	put_u64(out, "partials", c.partials);
-	put_u64(out, "beyond_retain", c.beyond_retain);
-	put_u64(out, "unknown_stream", c.unknown_stream);
-	put_u64(out, "invalid", c.invalid);
-	put_u64(out, "groups", c.groups);
-	put_u64(out, "overflowed", c.overflowed);
-	put_u64(out, "dirty", c.dirty);
+	record_u64(out, "received", c.received);
+	record_u64(out, "merged", c.merged);
+	record_u64(out, "partials", c.partials);
+	record_u64(out, "beyond_retain", c.beyond_retain);
+	record_u64(out, "unknown_stream", c.unknown_stream);
+	record_u64(out, "invalid", c.invalid);
+	record_u64(out, "groups", c.groups);
+	record_u64(out, "overflowed", c.overflowed);
+	record_u64(out, "dirty", c.dirty);
 	return true;
 }
 
 static void put_sweep(const struct shard_sweep *s, struct buf *out)
 {
 	static const char *const passes[] = {"none", "final", "close"};
-	put_time(out, "close", s->close_ns);
-	put_time(out, "final", s->final_ns);
-	put_cstr(out, "pass", passes[s->pass]);
-	put_time(out, "goal_close", s->goal_close_ns);
-	put_time(out, "goal_final", s->goal_final_ns);
-	put_time(out, "window", s->window_ns);
-	put_time(out, "kept_for", s->kept_close_ns);
-	put_u64(out, "outbox_rows", s->outbox_rows);
-	put_u64(out, "trimmed_entry", s->trimmed_index);
-	put_u64(out, "trimmed_n", s->trimmed_n);
-	put_u64(out, "intervals", s->intervals);
-	put_time(out, "clock", s->clock_ns);
+	record_time(out, "close", s->close_ns);
+	record_time(out, "final", s->final_ns);
+	record_cstr(out, "pass", passes[s->pass]);
+	record_time(out, "goal_close", s->goal_close_ns);
+	record_time(out, "goal_final", s->goal_final_ns);
+	record_time(out, "window", s->window_ns);
+	record_time(out, "kept_for", s->kept_close_ns);
+	record_u64(out, "outbox_rows", s->outbox_rows);
+	record_u64(out, "trimmed_entry", s->trimmed_index);
+	record_u64(out, "trimmed_n", s->trimmed_n);
+	record_u64(out, "intervals", s->intervals);
+	record_time(out, "clock", s->clock_ns);
 }
 
 static void put_floors(const struct window_floors *f, struct buf *out)
@@ -765,7 +705,7 @@ static bool advance_value(struct dump *d, uint8_t sub, struct bytes value, struc
 	case SHARD_ADVANCE_CLOSE:
 		if (!check(d, shard_advance_decode(value, &a)))
 			return false;
-		put_u64(out, "meta_index", a.meta_index);
+		record_u64(out, "meta_index", a.meta_index);
 		put_close_values(&a.close, out);
 		shard_advance_clear(&a);
 		return true;
@@ -782,10 +722,10 @@ static bool advance_value(struct dump *d, uint8_t sub, struct bytes value, struc
 	case SHARD_ADVANCE_AGE:
 		if (!check(d, shard_age_decode(value, &age)))
 			return false;
-		put_time(out, "kept_as_of", age.close_ns);
+		record_time(out, "kept_as_of", age.close_ns);
 		return true;
 	case SHARD_ADVANCE_DROPPED:
-		put_u64(out, "come_to", rd_u32(&r));
+		record_u64(out, "come_to", rd_u32(&r));
 		return check(d, rd_finish(&r));
 	}
 	return fail(d, "a record of no kind that is known");
@@ -796,8 +736,8 @@ static bool interval_value(struct dump *d, struct bytes value, struct buf *out)
 {
 	struct rd r = rd_init(value.p, value.n);
 	size_t start = out->len;
-	put_time(out, "after", rd_svarint(&r));
-	put_u64(out, "expected", rd_varint(&r));
+	record_time(out, "after", rd_svarint(&r));
+	record_u64(out, "expected", rd_varint(&r));
 	uint64_t count = rd_varint_max(&r, EDGES_MAX);
 	buf_printf(out, ", \"edges\": [");
 	for (uint64_t i = 0; i < count && !r.err; i++) {
@@ -806,7 +746,7 @@ static bool interval_value(struct dump *d, struct bytes value, struct buf *out)
 		bool partitioned = rd_u8(&r);
 		buf_printf(out, "%s{\"name\": ", i ? ", " : "");
 		json_bytes(out, n ? (const char *)name : "", n);
-		put_cstr(out, "state", partitioned ? "partitioned" : "idle");
+		record_cstr(out, "state", partitioned ? "partitioned" : "idle");
 		buf_printf(out, "}");
 	}
 	buf_printf(out, "]");
@@ -821,11 +761,11 @@ static bool outbox_value(struct dump *d, struct bytes value, struct buf *out)
 	struct outbox_row row;
 	if (!check(d, outbox_row_decode(value, &row)))
 		return false;
-	put_time(out, "window", row.window_ns);
+	record_time(out, "window", row.window_ns);
 	if (row.size_ns)
-		put_time(out, "window_end", row.window_ns + row.size_ns);
-	put_group(out, row.group);
-	put_time(out, "told", row.time_ns);
+		record_time(out, "window_end", row.window_ns + row.size_ns);
+	record_group(out, row.group);
+	record_time(out, "told", row.time_ns);
 	return true;
 }
 
@@ -834,12 +774,12 @@ static bool meta_edge_value(struct dump *d, struct bytes value, struct buf *out)
 	struct meta_edge_record e;
 	if (!check(d, meta_edge_decode(value, &e)))
 		return false;
-	put_u64(out, "epoch", e.epoch);
-	put_hex(out, "claim", bytes_of(e.claim, CLAIM_BYTES));
-	put_hex(out, "first_claim", bytes_of(e.first_claim, CLAIM_BYTES));
-	put_bool(out, "readmit", e.flags & META_EDGE_READMIT);
-	put_bool(out, "resumed", e.flags & META_EDGE_RESUMED);
-	put_bool(out, "readmitted", e.flags & META_EDGE_READMITTED);
+	record_u64(out, "epoch", e.epoch);
+	record_hex(out, "claim", bytes_of(e.claim, CLAIM_BYTES));
+	record_hex(out, "first_claim", bytes_of(e.first_claim, CLAIM_BYTES));
+	record_bool(out, "readmit", e.flags & META_EDGE_READMIT);
+	record_bool(out, "resumed", e.flags & META_EDGE_RESUMED);
+	record_bool(out, "readmitted", e.flags & META_EDGE_READMITTED);
 	return true;
 }
 
@@ -871,21 +811,21 @@ static bool small_value(struct dump *d, enum state_table table, struct bytes val
 	struct rd r = rd_init(value.p, value.n);
 	size_t start = out->len;
 	if (table == STATE_STREAM_ID) {
-		put_u64(out, "stream_id", rd_u32(&r));
+		record_u64(out, "stream_id", rd_u32(&r));
 	} else if (table == STATE_EDGE) {
-		put_u64(out, "epoch", rd_u64(&r));
-		put_u64(out, "last", rd_u64(&r));
-		put_mark(out, "checksum", rd_u64(&r));
+		record_u64(out, "epoch", rd_u64(&r));
+		record_u64(out, "last", rd_u64(&r));
+		record_mark(out, "checksum", rd_u64(&r));
 	} else if (table == STATE_GROUP) {
-		put_time(out, "latest", rd_bei64(&r));
+		record_time(out, "latest", rd_bei64(&r));
 	} else if (table == STATE_DIRTY) {
-		put_time(out, "close", rd_bei64(&r));
-		put_u64(out, "entry", rd_be64(&r));
+		record_time(out, "close", rd_bei64(&r));
+		record_u64(out, "entry", rd_be64(&r));
 	} else if (table == STATE_TAKEN) {
-		put_u64(out, "meta_index", rd_u64(&r));
+		record_u64(out, "meta_index", rd_u64(&r));
 	} else {
-		put_u64(out, "revision", rd_varint(&r));
-		put_u64(out, "entry", rd_varint(&r));
+		record_u64(out, "revision", rd_varint(&r));
+		record_u64(out, "entry", rd_varint(&r));
 	}
 	int rc = rd_finish(&r);
 	if (rc)
@@ -914,12 +854,12 @@ static bool state_value(struct dump *d, enum state_table table, const struct key
 	case STATE_OUTBOX:
 		return outbox_value(d, value, out);
 	case STATE_CLUSTER:
-		put_hex(out, "cluster_id", value);
+		record_hex(out, "cluster_id", value);
 		return true;
 	case STATE_META_EDGE:
 		return meta_edge_value(d, value, out);
 	case STATE_CLOSE:
-		put_u64(out, "meta_index", rd_varint(&r));
+		record_u64(out, "meta_index", rd_varint(&r));
 		return close_value(d, &r, true, out);
 	case STATE_QUEUE:
 		return queued_value(d, value, out);
@@ -947,14 +887,14 @@ static bool group_record(struct dump *d, struct bytes key, const struct bytes *v
 	struct key k;
 	if (is_log_key(key)) {
 		struct rd r = rd_init(key.p, key.n);
-		put_cstr(out, "what", "entry");
-		put_u64(out, "index", rd_be64(&r));
+		record_cstr(out, "what", "entry");
+		record_u64(out, "index", rd_be64(&r));
 		return !value || log_value(d, *value, out);
 	}
 	const struct table *t = table_of(key);
 	if (!t)
 		return fail(d, "a record of no kind that is known");
-	put_cstr(out, "what", t->what);
+	record_cstr(out, "what", t->what);
 	size_t start = out->len;
 	if (!put_state_key(d, t, bytes_of(key.p + 1, key.n - 1), &k, out)) {
 		out->len = start;

@@ -179,6 +179,21 @@ const char *stream_phase_text(enum stream_phase p)
 	return "unknown";
 }
 
+const char *cloud_state_text(enum cloud_state s)
+{
+	switch (s) {
+	case CLOUD_MEMBER:
+		return "member";
+	case CLOUD_LEAVING:
+		return "leaving";
+	case CLOUD_DEAD:
+		return "dead";
+	case CLOUD_GONE:
+		return "gone";
+	}
+	return "unknown";
+}
+
 int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version)
 {
 	for (size_t i = 0; i < t->stream_count; i++) {

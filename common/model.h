@@ -214,6 +214,7 @@ int topology_stream_version_of(const struct topology *t, const char *name, uint3
 bool topology_revoked(const struct topology *t, const char *name);
 bool stream_expects(const struct stream_conf *s, uint32_t edge);
 
+const char *cloud_state_text(enum cloud_state s);   /* "member", "leaving", "dead", "gone" */
 const char *stream_phase_text(enum stream_phase p); /* "current", "pending", "closing", "ended", "retired" */
 
 /* Group 0 is meta, shard s is group s + 1. */

@@ -6,47 +6,7 @@
 #include "common/clock.h"
 #include "common/codec.h"
 #include "common/json.h"
-
-void hex_json(struct buf *out, struct bytes b)
-{
-	buf_printf(out, "\"");
-	for (size_t i = 0; i < b.n; i++)
-		buf_printf(out, "%02x", b.p[i]);
-	buf_printf(out, "\"");
-}
-
-void u64_json(struct buf *out, uint64_t v)
-{
-	buf_printf(out, v > INT64_MAX ? "\"%llu\"" : "%llu", (unsigned long long)v);
-}
-
-void instant_json(struct buf *out, int64_t t_ns)
-{
-	if (t_ns == WATERMARK_NONE)
-		buf_printf(out, "null");
-	else if (t_ns < TIME_MIN_NS || t_ns > TIME_MAX_NS)
-		buf_printf(out, "\"ever\"");
-	else
-		json_time(out, t_ns);
-}
-
-void group_json(struct buf *out, struct bytes group)
-{
-	size_t start = out->len;
-	struct rd r = rd_init(group.p, group.n);
-	buf_printf(out, "[");
-	for (unsigned i = 0; !r.err && rd_left(&r); i++) {
-		size_t n;
-		const uint8_t *p = rd_bytes(&r, GROUP_KEY_MAX, &n);
-		buf_printf(out, "%s", i ? ", " : "");
-		json_bytes(out, n ? (const char *)p : "", n);
-	}
-	buf_printf(out, "]");
-	if (r.err) {
-		out->len = start;
-		hex_json(out, group);
-	}
-}
+#include "common/record_json.h"
 
 static void put_number(struct buf *out, const char *key, double v)
 {

@@ -8,7 +8,8 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/kv_check.h"
-#include "common/partial_json.h"
+#include "common/model.h"
+#include "common/record_json.h"
 #include "ctl/ctl.h"
 #include "edged/dump.h"
 

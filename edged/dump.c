@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/map.h"
 #include "common/partial_json.h"
+#include "common/record_json.h"
 #include "edged/cutter.h"
 #include "edged/ledger.h"
 #include "edged/spool.h"
@@ -19,30 +20,6 @@ static bool check(int err, const char **ret_why)
 	return !err;
 }
 
-static void put_u64(struct buf *out, const char *key, uint64_t v)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	u64_json(out, v);
-}
-
-static void put_text(struct buf *out, const char *key, struct bytes text)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	json_bytes(out, text.n ? (const char *)text.p : "", text.n);
-}
-
-static void put_time(struct buf *out, const char *key, int64_t t_ns)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	instant_json(out, t_ns);
-}
-
-static void put_hex(struct buf *out, const char *key, struct bytes b)
-{
-	buf_printf(out, ", \"%s\": ", key);
-	hex_json(out, b);
-}
-
 /* ---- keys -------------------------------------------------------------------------------------------------- */
 
 static bool put_batch_key(struct bytes key, struct buf *out)
@@ -52,8 +29,8 @@ static bool put_batch_key(struct bytes key, struct buf *out)
 	uint64_t seq = rd_be64(&r);
 	if (rd_finish(&r))
 		return false;
-	put_u64(out, "shard", shard);
-	put_u64(out, "seq", seq);
+	record_u64(out, "shard", shard);
+	record_u64(out, "seq", seq);
 	return true;
 }
 
@@ -64,9 +41,9 @@ static bool put_stream(struct rd *r, struct buf *out)
 	const uint8_t *end = left ? memchr(r->p, 0, left < NAME_MAX_BYTES + 1 ? left : NAME_MAX_BYTES + 1) : NULL;
 	if (!end || left < (size_t)(end - r->p) + 5)
 		return false;
-	put_text(out, "stream", bytes_of(r->p, (size_t)(end - r->p)));
+	record_text(out, "stream", bytes_of(r->p, (size_t)(end - r->p)));
 	rd_raw(r, (size_t)(end - r->p) + 1);
-	put_u64(out, "version", rd_be32(r));
+	record_u64(out, "version", rd_be32(r));
 	return true;
 }
 
@@ -75,9 +52,8 @@ static bool put_delta_key(struct bytes key, struct buf *out)
 	struct rd r = rd_init(key.p, key.n);
 	if (!put_stream(&r, out) || rd_left(&r) < 8)
 		return false;
-	put_time(out, "start", rd_bei64(&r));
-	buf_printf(out, ", \"group\": ");
-	group_json(out, bytes_of(r.p, rd_left(&r)));
+	record_time(out, "start", rd_bei64(&r));
+	record_group(out, bytes_of(r.p, rd_left(&r)));
 	return true;
 }
 
@@ -86,8 +62,8 @@ static bool put_step_key(struct bytes key, struct buf *out)
 	struct rd r = rd_init(key.p, key.n);
 	if (!put_stream(&r, out) || rd_left(&r) < 1)
 		return false;
-	put_u64(out, "step", rd_u8(&r));
-	put_hex(out, "series", bytes_of(r.p, rd_left(&r)));
+	record_u64(out, "step", rd_u8(&r));
+	record_hex(out, "series", bytes_of(r.p, rd_left(&r)));
 	return true;
 }
 
@@ -107,7 +83,7 @@ static bool put_key(const char *db, struct bytes key, struct buf *out)
 		return put_step_key(key, out);
 	}
 	buf_printf(out, ", \"what\": \"%s\"", !strcmp(db, "step") ? "mark_copy" : "mark");
-	put_text(out, "mark", mark);
+	record_text(out, "mark", mark);
 	return true;
 }
 
@@ -178,13 +154,13 @@ static int put_numbers(struct bytes value, struct buf *out)
 	int rc = spool_numbers_decode(value, &n);
 	if (rc)
 		return rc;
-	put_u64(out, "low", n.low);
-	put_u64(out, "next", n.next);
-	put_u64(out, "sent", n.sent);
+	record_u64(out, "low", n.low);
+	record_u64(out, "next", n.next);
+	record_u64(out, "sent", n.sent);
 	buf_printf(out, ", \"resume\": %s, \"rewrite\": \"%s\"", n.resume ? "true" : "false", rewrites[n.rewrite]);
 	if (n.rewrite != REWRITE_NONE) {
-		put_u64(out, "hole", n.hole);
-		put_u64(out, "hole_end", n.hole_end);
+		record_u64(out, "hole", n.hole);
+		record_u64(out, "hole_end", n.hole_end);
 	}
 	return 0;
 }
@@ -194,9 +170,9 @@ static int put_ledger(struct bytes value, struct buf *out)
 	struct ledger l = {0};
 	int rc = ledger_decode(&l, value);
 	if (!rc) {
-		put_u64(out, "read", l.read);
-		put_u64(out, "accepted", l.accepted);
-		put_u64(out, "unmatched", l.unmatched);
+		record_u64(out, "read", l.read);
+		record_u64(out, "accepted", l.accepted);
+		record_u64(out, "unmatched", l.unmatched);
 		buf_printf(out, ", \"refused\": {");
 		for (size_t i = 0; i < l.refused_count; i++) {
 			buf_printf(out, "%s", i ? ", " : "");
@@ -216,9 +192,9 @@ static int put_ledger_stream(struct bytes value, struct buf *out)
 	int rc = ledger_stream_decode(&s, value);
 	if (rc)
 		return rc;
-	put_u64(out, "matched", s.matched);
-	put_u64(out, "aggregated", s.aggregated);
-	put_u64(out, "acked", s.acked);
+	record_u64(out, "matched", s.matched);
+	record_u64(out, "aggregated", s.aggregated);
+	record_u64(out, "acked", s.acked);
 	buf_printf(out, ", \"dropped\": {");
 	for (int d = 0, n = 0; d < DROPS; d++) {
 		if (!s.dropped[d])
@@ -236,8 +212,8 @@ static int put_map(struct bytes value, struct buf *out)
 	int rc = map_decode(value, &m);
 	if (rc)
 		return rc;
-	put_u64(out, "map_version", m.version);
-	put_text(out, "topology", bytes_of(m.text, m.text_len));
+	record_u64(out, "map_version", m.version);
+	record_text(out, "topology", bytes_of(m.text, m.text_len));
 	map_clear(&m);
 	return 0;
 }
@@ -252,10 +228,10 @@ static int put_spool(struct bytes value, struct buf *out)
 	cluster.p = rd_bytes(&r, NAME_MAX_BYTES, &cluster.n);
 	if (rd_finish(&r))
 		return WEIR_ECORRUPT;
-	put_u64(out, "format", format);
-	put_u64(out, "shards", shards);
-	put_text(out, "edge", edge);
-	put_text(out, "cluster", cluster);
+	record_u64(out, "format", format);
+	record_u64(out, "shards", shards);
+	record_text(out, "edge", edge);
+	record_text(out, "cluster", cluster);
 	return 0;
 }
 
@@ -265,8 +241,8 @@ static int put_watermark(struct bytes value, struct buf *out)
 	int64_t watermark_ns = rd_svarint(&r), flushed_end_ns = rd_svarint(&r);
 	if (rd_finish(&r))
 		return WEIR_ECORRUPT;
-	put_time(out, "watermark", watermark_ns);
-	put_time(out, "flushed_end", flushed_end_ns);
+	record_time(out, "watermark", watermark_ns);
+	record_time(out, "flushed_end", flushed_end_ns);
 	return 0;
 }
 
@@ -276,7 +252,7 @@ static int put_one_time(struct bytes value, struct buf *out)
 	int64_t t_ns = rd_svarint(&r);
 	if (rd_finish(&r))
 		return WEIR_ECORRUPT;
-	put_time(out, "time", t_ns);
+	record_time(out, "time", t_ns);
 	return 0;
 }
 
@@ -286,7 +262,7 @@ static int put_one_number(struct bytes value, struct buf *out)
 	uint64_t v = rd_varint(&r);
 	if (rd_finish(&r))
 		return WEIR_ECORRUPT;
-	put_u64(out, "number", v);
+	record_u64(out, "number", v);
 	return 0;
 }
 
@@ -295,7 +271,7 @@ static int put_claim(struct bytes value, struct buf *out)
 	if (value.n != 1 + CLAIM_BYTES)
 		return WEIR_ECORRUPT;
 	buf_printf(out, ", \"answered\": %s", value.p[0] ? "true" : "false");
-	put_hex(out, "claim", bytes_of(value.p + 1, CLAIM_BYTES));
+	record_hex(out, "claim", bytes_of(value.p + 1, CLAIM_BYTES));
 	return 0;
 }
 
@@ -321,7 +297,7 @@ static bool mark_value(struct bytes key, struct bytes value, struct buf *out, co
 	else if (is(key, "claim"))
 		rc = put_claim(value, out);
 	else
-		put_hex(out, "value", value);
+		record_hex(out, "value", value);
 	return check(rc, ret_why);
 }
 
@@ -337,7 +313,7 @@ bool spool_dump_record(const char *db, struct bytes key, struct bytes value, str
 	if (!strcmp(db, "delta"))
 		return delta_value(value, out, ret_why);
 	if (!strcmp(db, "step") && !spool_is_copy(key, &mark)) {
-		put_hex(out, "state", value);
+		record_hex(out, "state", value);
 		return true;
 	}
 	return mark_value(mark, value, out, ret_why);

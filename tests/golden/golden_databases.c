@@ -143,12 +143,6 @@ static void put_outbox(const struct topology *t, struct kv_txn *txn, uint32_t sh
 	buf_free(&rows);
 }
 
-static const char *cloud_text(enum cloud_state s)
-{
-	static const char *const texts[] = {[CLOUD_MEMBER] = "member", [CLOUD_LEAVING] = "leaving", [CLOUD_DEAD] = "dead", [CLOUD_GONE] = "gone"};
-	return texts[s];
-}
-
 static void put_map(struct kv_txn *txn, uint32_t group, struct buf *out)
 {
 	struct bytes raw;
@@ -160,7 +154,7 @@ static void put_map(struct kv_txn *txn, uint32_t group, struct buf *out)
 	buf_printf(out, "group %u: map %llu, its text %zu bytes of map %llu\n", group, (unsigned long long)m.version, m.text_len,
 	    (unsigned long long)m.text_version);
 	for (size_t i = 0; i < m.node_count; i++)
-		buf_printf(out, "  node %zu '%s' %s '%s' '%s'\n", i, m.nodes[i].name, cloud_text(m.nodes[i].state), m.nodes[i].listen, m.nodes[i].http);
+		buf_printf(out, "  node %zu '%s' %s '%s' '%s'\n", i, m.nodes[i].name, cloud_state_text(m.nodes[i].state), m.nodes[i].listen, m.nodes[i].http);
 	for (uint32_t g = 0; g < m.group_count; g++)
 		for (uint32_t r = 0; r < m.places[g].count; r++)
 			buf_printf(out, "  place of group %u: node %u\n", g, (unsigned)m.places[g].nodes[r]);
