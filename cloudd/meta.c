@@ -35,7 +35,8 @@ struct meta_row {
 	uint64_t incarnation_before; /* in the same epoch */
 	uint64_t spool_bytes, accepted, map_version;
 	bool clock_suspect;    /* by its own word */
-	int64_t wall_ahead_ns; /* its wall clock minus the leader's monotonic clock, when it was heard */
+	int64_t wall_ahead_ns; /* its wall clock minus the leader's monotonic clock, as it reported it */
+	int64_t clock_ns;      /* monotonic: when it did */
 	bool beyond;           /* its last report said what cannot be yet */
 	bool fenced;           /* one who claimed or reported under this name was */
 	int64_t fenced_ns;     /* monotonic: when last */
@@ -86,8 +87,8 @@ struct meta {
 	int64_t *taken_due_ns;
 	struct clock_watch clock; /* this node's */
 	int64_t *clocks;          /* scratch, an edge each and this node's */
-	size_t clocks_heard;      /* edges that have reported since this node leads */
-	size_t clocks_of;         /* clocks_heard when the fleet's time was worked out */
+	size_t clocks_of;         /* how many counted when the fleet's time was worked out */
+	bool clock_new;           /* one that did not count was heard since, and counts */
 	int64_t fleet_due_ns;
 	int64_t fleet_ahead_ns;   /* fleet_time() minus the monotonic clock, or FLEET_TIME_UNKNOWN */
 	struct meta_counters counters;
@@ -414,7 +415,8 @@ int meta_load(struct meta *m, struct kv_txn *txn)
 
 static void forget_heard(struct meta *m, int64_t mono_ns)
 {
-	m->clocks_heard = m->clocks_of = 0;
+	m->clocks_of = 0;
+	m->clock_new = false;
 	m->fleet_due_ns = mono_ns;
 	m->fleet_ahead_ns = FLEET_TIME_UNKNOWN;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
@@ -700,26 +702,36 @@ static bool has_clock(const struct meta_row *row, int64_t mono_ns)
 	return row->reported && !row->clock_suspect && row->wall_ahead_ns + mono_ns >= CLOCK_RELEASE_NS;
 }
 
+/* Nor does it count once it is old; a grant since then says nothing of a clock, and may be another machine's. */
+static bool clock_counts(const struct meta *m, const struct meta_row *row, int64_t mono_ns)
+{
+	return has_clock(row, mono_ns) && mono_ns - row->clock_ns < m->topology->partitioned_after_ns;
+}
+
 static int64_t fleet_ns(const struct meta *m, int64_t mono_ns)
 {
 	return m->fleet_ahead_ns == FLEET_TIME_UNKNOWN ? FLEET_TIME_UNKNOWN : m->fleet_ahead_ns + mono_ns;
 }
 
+/* Now and then; but at once for a clock that begins to count while there are too few for one bad one to be outvoted: else what
+ * its own report says would be measured by the others, which may be this node's alone. With more it can wait: a fleet that is
+ * back from a cut would have all clocks sorted for each of its edges. */
 static void find_fleet_time(struct meta *m, struct meta_time now)
 {
 	size_t n = 0;
-	if (now.mono_ns < m->fleet_due_ns && m->clocks_of == m->clocks_heard)
+	if (now.mono_ns < m->fleet_due_ns && (!m->clock_new || m->clocks_of >= META_CLOCKS_ENOUGH))
 		return;
 	m->fleet_due_ns = now.mono_ns + META_FLEET_TIME_EVERY_MS * NS_PER_MS;
-	m->clocks_of = m->clocks_heard;
+	m->clock_new = false;
 	clock_watch_update(&m->clock, now.wall_ns, now.mono_ns);
 	if (!clock_watch_suspect(&m->clock, now.wall_ns, now.mono_ns))
 		m->clocks[n++] = now.wall_ns;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
 		const struct meta_row *row = &m->rows[i];
-		if (has_clock(row, now.mono_ns) && now.mono_ns - row->heard_ns < m->topology->partitioned_after_ns)
+		if (clock_counts(m, row, now.mono_ns))
 			m->clocks[n++] = row->wall_ahead_ns + now.mono_ns;
 	}
+	m->clocks_of = n;
 	int64_t t_ns = fleet_time(m->clocks, n);
 	pthread_mutex_lock(&m->lock);
 	m->fleet_ahead_ns = t_ns == FLEET_TIME_UNKNOWN ? t_ns : t_ns - now.mono_ns;
@@ -763,13 +775,14 @@ static void keep_clock(struct meta *m, uint32_t edge, const struct msg *msg, str
 {
 	struct meta_row *row = &m->rows[edge];
 	bool sane = msg->report.wall_ns >= TIME_MIN_NS && msg->report.wall_ns <= TIME_MAX_NS;
+	bool counted = clock_counts(m, row, now.mono_ns);
 	pthread_mutex_lock(&m->lock);
-	m->clocks_heard += !row->reported;
 	row->reported = true;
-	row->heard_ns = now.mono_ns;
+	row->heard_ns = row->clock_ns = now.mono_ns;
 	row->clock_suspect = msg->report.clock_suspect || !sane;
 	row->wall_ahead_ns = sane ? msg->report.wall_ns - now.mono_ns : 0;
 	pthread_mutex_unlock(&m->lock);
+	m->clock_new = m->clock_new || (!counted && clock_counts(m, row, now.mono_ns));
 	find_fleet_time(m, now);
 }
 

@@ -37,6 +37,7 @@
 #define META_FENCED_SHOWN_MS 30000 /* a fenced holder claims anew every 10 s: it is told of for so long after the last time */
 #define META_CUT_EVERY_MS 200       /* streams whose versions change are looked at this often */
 #define META_FLEET_TIME_EVERY_MS 1000
+#define META_CLOCKS_ENOUGH 3 /* one bad clock of so many does not move the fleet's time: a new one can wait for the next time */
 #define META_CLOCK_BEHIND_NS (INT64_C(300) * 1000000000) /* set back by more, this node's clock does not count */
 
 struct meta;

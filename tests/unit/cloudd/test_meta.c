@@ -7,6 +7,7 @@
 
 #include "cloudd/meta.h"
 #include "common/clock.h"
+#include "common/clock_watch.h"
 #include "common/err.h"
 #include "common/map.h"
 #include "tests/unit/cloudd/cloud_disk.h"
@@ -191,20 +192,32 @@ static void hello(uint32_t replica, uint64_t req_id, uint64_t epoch)
 	hello_as(replica, req_id, epoch, 0, false);
 }
 
+struct edge_clock {
+	int64_t wall_ns;
+	bool suspect;
+};
+
+static enum verdict send_report(uint32_t replica, uint64_t epoch, struct edge_clock clock, struct msg_report_stream *stream)
+{
+	struct msg m = {.type = MSG_REPORT};
+	struct origin o = {.type = MSG_REPORT, .edge = 0};
+	m.report.edge = "a";
+	m.report.epoch = epoch;
+	m.report.incarnation = 9;
+	m.report.seq = ++w.report_seq;
+	m.report.wall_ns = clock.wall_ns;
+	m.report.clock_suspect = clock.suspect;
+	m.report.stream_count = 1;
+	m.report.streams = stream;
+	meta_report(w.replicas[replica].meta, &o, &m, w.now);
+	return w.answers[w.answer_count - 1].a.verdict;
+}
+
 static enum verdict report_since(uint32_t replica, int64_t watermark_ns, bool since_known, int64_t since_ns)
 {
 	const struct stream_conf *s = &w.t->streams[1]; /* only edge a is expected */
 	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, since_known, since_ns};
-	struct msg m = {.type = MSG_REPORT};
-	struct origin o = {.type = MSG_REPORT, .edge = 0};
-	m.report.edge = "a";
-	m.report.epoch = 1;
-	m.report.incarnation = 9;
-	m.report.seq = ++w.report_seq;
-	m.report.stream_count = 1;
-	m.report.streams = &stream;
-	meta_report(w.replicas[replica].meta, &o, &m, w.now);
-	return w.answers[w.answer_count - 1].a.verdict;
+	return send_report(replica, 1, (struct edge_clock){0}, &stream);
 }
 
 static enum verdict report(uint32_t replica, int64_t watermark_ns)
@@ -282,6 +295,94 @@ START_TEST(since_when_an_edge_feeds_a_version_outlives_the_leader_that_heard_it)
 	ck_assert_int_eq(report(0, 4 * H), VERDICT_OK);
 	settle(0);
 	ck_assert_int_eq(last_since(before + 1), 3 * H);
+}
+END_TEST
+
+/* Of the stream of edge a alone, as proposed. Its edges are freed. */
+static struct entry_close last_close(void)
+{
+	struct entry_close found = {0};
+	for (uint64_t i = 1; i <= w.last; i++) {
+		struct entry e;
+		ck_assert_int_eq(entry_decode(bytes_of(w.log[i].data, w.log[i].len), &e), 0);
+		for (uint32_t c = 0; e.kind == ENTRY_CLOSE && c < e.closes.count; c++) {
+			if (e.closes.closes[c].version == w.t->streams[1].version)
+				found = e.closes.closes[c];
+		}
+		entry_clear(&e);
+	}
+	return found;
+}
+
+/* Replica 0 leads, and all clocks are right. It is on the hour. */
+static int64_t begin_on_the_hour(void)
+{
+	w.now.wall_ns = CLOCK_RELEASE_NS + 8760 * H;
+	begin();
+	return w.now.wall_ns;
+}
+
+static void says(uint64_t epoch, int64_t wall_ns, bool suspect, int64_t watermark_ns)
+{
+	const struct stream_conf *s = &w.t->streams[1];
+	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, false, 0};
+	ck_assert_int_eq(send_report(0, epoch, (struct edge_clock){wall_ns, suspect}, &stream), VERDICT_OK);
+}
+
+/* The leader's clock jumps; the fleet's time has been worked out with it. */
+static void jump_leader(int64_t by_ns)
+{
+	w.now.wall_ns += by_ns;
+	settle(0);
+}
+
+START_TEST(a_clock_counts_for_the_report_that_it_comes_with)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, hour_ns - 2 * H, true, hour_ns - H); /* its clock was set back */
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns - H);
+	jump_leader(240 * H);
+	says(1, hour_ns, false, hour_ns + 5 * H); /* it is set right: of the two the leader's is the bad one */
+	settle(0);
+	ck_assert_int_le(last_close().close_ns, hour_ns);
+}
+END_TEST
+
+START_TEST(a_clock_that_was_silent_counts_for_its_next_report)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, hour_ns, false, hour_ns - H);
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns - H);
+	w.now.mono_ns += w.t->partitioned_after_ns;
+	w.now.wall_ns += w.t->partitioned_after_ns;
+	jump_leader(240 * H);
+	hello_as(0, 2, 1, 1, false); /* a grant is heard, too */
+	catch_up(0);
+	catch_up(1);
+	says(2, hour_ns + w.t->partitioned_after_ns, false, hour_ns + 5 * H);
+	settle(0);
+	ck_assert_int_ge(last_close().close_ns, hour_ns - H);
+	ck_assert_int_le(last_close().close_ns, hour_ns + 2 * w.t->partitioned_after_ns);
+}
+END_TEST
+
+START_TEST(a_grant_does_not_make_an_old_clock_count)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, hour_ns - 3 * H, false, hour_ns - 3 * H); /* the holder's before: slow */
+	settle(0);
+	w.now.mono_ns += w.t->partitioned_after_ns;
+	w.now.wall_ns += w.t->partitioned_after_ns;
+	settle(0);
+	hello_as(0, 2, 1, 1, false);
+	catch_up(0);
+	catch_up(1);
+	settle(0);
+	says(2, 0, true, hour_ns); /* another machine, and without a clock: the leader's remains */
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns);
 }
 END_TEST
 
@@ -826,21 +927,6 @@ static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
 	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_OK);
 }
 
-static struct entry_close last_close(void)
-{
-	struct entry_close found = {0};
-	for (uint64_t i = 1; i <= w.last; i++) {
-		struct entry e;
-		ck_assert_int_eq(entry_decode(bytes_of(w.log[i].data, w.log[i].len), &e), 0);
-		for (uint32_t c = 0; e.kind == ENTRY_CLOSE && c < e.closes.count; c++) {
-			if (e.closes.closes[c].version == w.t->streams[1].version)
-				found = e.closes.closes[c];
-		}
-		entry_clear(&e);
-	}
-	return found;
-}
-
 static void log_claim_of_b(void)
 {
 	struct entry e = {.kind = ENTRY_CLAIM};
@@ -893,6 +979,9 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_follower_knows_what_is_committed_and_leads_with_it);
 	tcase_add_test(tc, since_when_an_edge_feeds_a_version_outlives_the_leader_that_heard_it);
+	tcase_add_test(tc, a_clock_counts_for_the_report_that_it_comes_with);
+	tcase_add_test(tc, a_clock_that_was_silent_counts_for_its_next_report);
+	tcase_add_test(tc, a_grant_does_not_make_an_old_clock_count);
 	tcase_add_test(tc, only_the_leader_proposes_sends_and_answers);
 	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);
 	tcase_add_test(tc, what_was_lost_in_flight_is_proposed_again);
