@@ -1,6 +1,7 @@
 /* Calls from a blocking thread, answered by a socket on the same loop. */
 #include <check.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ static struct stats *stats;
 static struct cloud_conf clouds[3];
 static struct topology t;
 static bool silent;
-static unsigned asked;
+static sem_t asked; /* one for each request */
 
 /* The other node: answers "groups" with its req_id as a group's term; twice, and once to a call that nobody made. */
 static void on_request(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
@@ -40,7 +41,7 @@ static void on_request(void *arg, struct bytes route, const char *who, const voi
 	struct msg a = {.type = MSG_STATUS_REPLY, .req_id = q.req_id, .from = "c1"};
 	a.status_reply.group_count = 1;
 	a.status_reply.groups = &group;
-	asked++;
+	sem_post(&asked);
 	for (int i = 0; i < 3 && !silent; i++) {
 		a.req_id = i ? q.req_id : q.req_id + 1000000;
 		buf_clear(&out);
@@ -68,6 +69,7 @@ static void setup(void)
 {
 	char *why;
 	struct msgq_options o = {0};
+	sem_init(&asked, 0, 0);
 	ck_assert_int_eq(loop_new(&loop), 0);
 	done = loop_async_new(loop, stop, NULL);
 	ck_assert_int_eq(msgq_new(loop, &o, &m), 0);
@@ -171,6 +173,27 @@ START_TEST(no_answer_is_told)
 }
 END_TEST
 
+static void *there_but_slow(void *arg)
+{
+	(void)arg;
+	struct msg q = {.type = MSG_STATUS};
+	q.status.what = "groups";
+	struct rpc_call *c = rpc_start_if_there(rpc, 1, &q, LONG_NS, 1);
+	while (sem_wait(&asked))
+		;
+	ck_assert_int_eq(rpc_wait(rpc, c, NS_PER_MS), WEIR_ETIMEOUT); /* the other node has it: the call goes on */
+	rpc_cancel(rpc, c);
+	loop_async_send(done);
+	return NULL;
+}
+
+START_TEST(who_is_there_may_take_the_whole_time)
+{
+	silent = true;
+	run_beside_loop(there_but_slow);
+}
+END_TEST
+
 static void *too_many(void *arg)
 {
 	(void)arg;
@@ -199,6 +222,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, each_call_gets_its_own_answer);
 	tcase_add_test(tc, no_answer_is_told);
+	tcase_add_test(tc, who_is_there_may_take_the_whole_time);
 	tcase_add_test(tc, calls_are_bounded);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
