@@ -395,7 +395,7 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 	int rc = absent_scan(txn, db, id, now, own ? end_ns : start_ns + 1, end_ns, &a);
 	if (!a.expected)
 		a.expected = now->expected;
-	ret->expected = a.expected;
+	ret->expected = ret->elsewhere && now->expected > a.expected ? now->expected : a.expected;
 	for (uint32_t i = 0; i < now->edge_count && ret->elsewhere && !rc; i++) {
 		if (is_elsewhere(&now->edges[i], own, start_ns, end_ns))
 			absent_note(&a, (struct listed){now->edges[i].name, true, true});
@@ -410,8 +410,10 @@ int completeness_of(struct kv_txn *txn, unsigned db, uint32_t id, const struct t
 			ret->idle++;
 		}
 	}
+	/* Parts were closed under different lists of edges: who is absent from one may not have been expected in another. */
 	uint32_t absent = ret->idle + ret->partitioned;
-	ret->contributed = ret->expected > absent ? ret->expected - absent : 0;
+	ret->expected = ret->expected > absent ? ret->expected : absent;
+	ret->contributed = ret->expected - absent;
 	free(a.edges);
 	return rc;
 }

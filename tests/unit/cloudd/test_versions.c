@@ -126,16 +126,21 @@ static void feed(size_t i, struct bytes group, int64_t from_s, int64_t to_s)
 	kit_send(&k, &b);
 }
 
-static struct apply_result advance_by(size_t i, int64_t close_s, const struct entry_edge *edges, uint32_t count)
+static struct apply_result advance_to(size_t i, int64_t close_s, int64_t final_ns, const struct entry_edge *edges, uint32_t count)
 {
 	const struct stream_conf *s = version(i);
 	struct entry_edge copy[4];
 	if (count)
 		memcpy(copy, edges, count * sizeof(*copy));
 	struct entry e = {.kind = ENTRY_ADVANCE, .advance = {k.meta_index + 1, k.meta_index,
-	    {bytes_of(s->name, strlen(s->name)), s->version, close_s * SEC, close_s * SEC, count, count, copy}}};
+	    {bytes_of(s->name, strlen(s->name)), s->version, close_s * SEC, final_ns, count, count, copy}}};
 	k.meta_index++;
 	return kit_apply(&k, 1, &e);
+}
+
+static struct apply_result advance_by(size_t i, int64_t close_s, const struct entry_edge *edges, uint32_t count)
+{
+	return advance_to(i, close_s, close_s * SEC, edges, count);
 }
 
 static void close_to(size_t i, int64_t close_s)
@@ -728,6 +733,37 @@ START_TEST(an_edge_that_fed_another_version_is_missing_for_good)
 	r = kit_query(&k, &spec);
 	ck_assert_uint_eq(r.count, 1);
 	ck_assert_int_eq(r.rows[0].start_ns, 20 * SEC);
+	kit_rows_clear(&r);
+}
+END_TEST
+
+/* Of an edge that was not expected when the window closed: it counts among those who are. */
+START_TEST(an_edge_that_came_after_the_close_is_expected_where_it_is_missing)
+{
+	take_map();
+	feed(0, A, 0, 40);
+	struct entry_edge edges[] = {
+	    {bytes_of("e1", 2), EDGE_PARTITIONED, WATERMARK_NONE, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
+	    {bytes_of("e3", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 30 * SEC, false, 0}};
+	(void)advance_to(0, 10, WATERMARK_NONE, edges, 1);
+	(void)advance_to(0, 30, WATERMARK_NONE, edges, 3);
+	kit_sweep_all(&k);
+	struct rows_spec spec = kit_spec(&k, "s");
+	struct kit_rows r = kit_query(&k, &spec);
+	ck_assert_uint_eq(r.count, 4);
+	ck_assert_uint_eq(r.rows[0].edges.missing_count, 2);
+	ck_assert_uint_eq(r.rows[0].edges.partitioned, 2);
+	ck_assert_uint_eq(r.rows[0].edges.expected, 3);
+	ck_assert_uint_eq(r.rows[0].edges.contributed, 1);
+	kit_rows_clear(&r);
+	spec.own_window = false; /* its parts closed under other lists */
+	spec.size_ns = spec.advance_ns = 20 * SEC;
+	r = kit_query(&k, &spec);
+	for (size_t i = 0; i < r.count; i++) {
+		const struct rows_edges *e = &r.rows[i].edges;
+		ck_assert_uint_eq(e->expected, e->contributed + e->idle + e->partitioned);
+	}
 	kit_rows_clear(&r);
 }
 END_TEST
@@ -1420,6 +1456,7 @@ int main(void)
 	tcase_add_test(c, an_edge_that_is_removed_is_fenced_and_may_come_back);
 	tcase_add_test(c, the_first_map_fences_no_edge_by_a_nodes_own_file);
 	tcase_add_test(c, an_edge_that_fed_another_version_is_missing_for_good);
+	tcase_add_test(c, an_edge_that_came_after_the_close_is_expected_where_it_is_missing);
 	tcase_add_test(c, parts_that_were_final_before_an_edge_came_do_not_matter);
 	tcase_add_test(c, windows_that_were_final_before_an_edge_came_stay_so);
 	tcase_add_test(c, an_answer_goes_over_versions);
