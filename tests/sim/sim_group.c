@@ -196,6 +196,16 @@ static void take_member(struct sim_cloud *c, struct bytes value)
 		sim_fail(c->w, "cloud %u writes a node record that is none", c->pid);
 }
 
+static void note_config(struct sim_group *g, uint64_t index, struct bytes raw)
+{
+	g->configs = xrealloc(g->configs, (g->config_count + 1) * sizeof(*g->configs));
+	struct sim_config *c = &g->configs[g->config_count++];
+	*c = (struct sim_config){.index = index};
+	buf_put(&c->raw, raw.p, raw.n);
+	if (index > g->config_written)
+		g->config_written = index;
+}
+
 void sim_group_written(struct sim_cloud *c, unsigned db, struct bytes key, struct bytes value)
 {
 	struct sim_world *w = c->w;
@@ -214,14 +224,14 @@ void sim_group_written(struct sim_cloud *c, unsigned db, struct bytes key, struc
 		sim_fail(w, "cloud %u writes a log record of group %u that is none", c->pid, group);
 		return;
 	}
-	if (kind == RAFT_ENTRY_CONFIG && index > w->groups[group].config_written)
-		w->groups[group].config_written = index;
 	written_grow(w);
 	uint64_t id = sim_mix(sim_mix(sim_mix(index) ^ term) + group) | 1, hash = sim_hash_bytes(v.p, rd_left(&v)) ^ kind;
 	struct sim_written *s = written_slot(w, id);
 	if (!s->key) {
 		*s = (struct sim_written){id, hash};
 		w->written_count++;
+		if (kind == RAFT_ENTRY_CONFIG)
+			note_config(&w->groups[group], index, bytes_of(v.p, rd_left(&v)));
 	} else if (s->hash != hash) {
 		sim_fail(w, "cloud %u: entry %llu of group %u, term %llu, is not what another log has under these numbers", c->pid,
 		    (unsigned long long)index, group, (unsigned long long)term);
@@ -365,17 +375,26 @@ static bool of_slot(uint64_t member, uint32_t slot)
 	return (member & ((UINT64_C(1) << CONSENSUS_NODE_BITS) - 1)) == slot;
 }
 
+/* In one that is written above what is committed, and so may be committed yet. What others are added or removed there meanwhile does not
+ * matter. */
+static bool may_be_in(const struct sim_group *g, uint64_t member)
+{
+	for (size_t i = 0; i < g->config_count; i++) {
+		const struct sim_config *c = &g->configs[i];
+		struct raft_config config;
+		if (c->index > g->count && (raft_config_decode(c->raw.data, c->raw.len, &config) || raft_config_find(&config, member)))
+			return true;
+	}
+	return false;
+}
+
 bool sim_group_is_out(const struct sim_cloud *c)
 {
 	for (uint32_t g = 0; g <= c->w->topology->shards; g++) {
+		const struct sim_group *group = &c->w->groups[g];
 		struct raft_config config;
-		if (c->w->groups[g].config_written > c->w->groups[g].count)
+		if (may_be_in(group, c->member) || (config_of(group, &config) && raft_config_find(&config, c->member)))
 			return false;
-		if (!config_of(&c->w->groups[g], &config))
-			continue;
-		for (uint32_t i = 0; i < config.count; i++)
-			if (config.members[i].id == c->member)
-				return false;
 	}
 	return true;
 }
@@ -526,6 +545,9 @@ void sim_group_free(struct sim_world *w)
 	for (size_t g = 0; g < SIM_GROUPS_MAX; g++) {
 		for (size_t i = 0; i < w->groups[g].count; i++)
 			buf_free(&w->groups[g].at[i].raw);
+		for (size_t i = 0; i < w->groups[g].config_count; i++)
+			buf_free(&w->groups[g].configs[i].raw);
+		free(w->groups[g].configs);
 		free(w->groups[g].at);
 		free(w->groups[g].leaders);
 	}

@@ -156,12 +156,19 @@ struct sim_leader {
 	uint64_t term, member;
 };
 
+struct sim_config {
+	uint64_t index;
+	struct buf raw;
+};
+
 struct sim_group {
 	struct sim_log_entry *at; /* by index - 1 */
 	size_t count, cap;
 	struct sim_leader *leaders; /* a hash table by term */
 	size_t leader_count, leader_cap;
-	uint64_t config_written; /* highest index at which a configuration was written to any log */
+	struct sim_config *configs; /* each that was written to any log, committed or not */
+	size_t config_count;
+	uint64_t config_written; /* the highest index of these */
 };
 
 /* What was written to any log, by (group, index, term): equal on all. */
@@ -502,10 +509,10 @@ bool sim_cloud_damage_log(struct sim_cloud *c);
 int sim_damage_void(struct sim_cloud *c);
 /* Another cloud's disk was damaged, and that is not repaired yet. */
 bool sim_damage_heals(struct sim_world *w, const struct sim_cloud *but);
-/* No committed configuration has it, or one of its slot. */
 /* The configuration that is committed last; false: none is. */
 struct raft_config;
 bool sim_group_config(const struct sim_world *w, uint32_t group, struct raft_config *ret);
+/* No group has its member number, or may come to have it by what is written. */
 bool sim_group_is_out(const struct sim_cloud *c);
 bool sim_group_may_wipe(const struct sim_world *w, const struct sim_cloud *c);
 void sim_group_replay(struct sim_world *w); /* at the end */
