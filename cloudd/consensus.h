@@ -14,8 +14,9 @@
  * CONSENSUS_NODE_BITS. A folder that was lost comes back as another member: the leader adds it as a learner, removes the old
  * number and promotes the new one. Founding: a group begins when its first replica in the topology holds nothing of it and has
  * heard, in this start, from the nodes of all other replicas that they hold nothing either (else a node that lost its disk could
- * found again what others still have). It then writes entry 1, a configuration of all members. A replica that holds nothing
- * otherwise waits until a leader speaks to it.
+ * found again what others still have); from all nodes of the topology while that is a file (else new ones of a cluster that is there
+ * could found among themselves what their file places on them alone). It then writes entry 1, a configuration of all members. A
+ * replica that holds nothing otherwise waits until a leader speaks to it.
  *
  * The map (consensus_set_topology). What it places here and is not held is opened: empty, it waits until a leader adds it. A leader
  * makes its group's members those of the places, one change at a time: a learner is added, and promoted when it has caught up; of those

@@ -304,6 +304,8 @@ uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);
 void members_founded(struct group *g);
 void members_tick(struct consensus *c, int64_t mono_ns);
+/* A node that has to answer before the group can be founded; -1: none. */
+int members_awaited(const struct group *g);
 /* Entry 1 of a group that is to be founded. False: no longer. */
 bool members_first(const struct group *g, struct raft_config *ret_config);
 

@@ -86,6 +86,37 @@ static bool may_found(const struct consensus *c)
 	return version <= 1;
 }
 
+/* Whether that node has to answer before this one founds the group. By its file alone a node cannot tell whether the cluster is there
+ * already: the file of one that comes to it may place the group on new nodes only, who all hold nothing. So each node of the file
+ * is asked, not only those of the group: one that was there before has the group, or a map (may_found). The first map is the cluster's own. */
+static bool is_asked(const struct group *g, uint32_t node)
+{
+	const struct topology *t = g->c->topology;
+	return node != g->c->self && (!t->map_version || topology_rank(t, g->number, node) >= 0);
+}
+
+int members_awaited(const struct group *g)
+{
+	const struct consensus *c = g->c;
+	for (uint32_t node = 0; node < c->topology->cloud_count && c->topology->map_version <= 1; node++) {
+		if (is_asked(g, node) && !c->peers[node].answered)
+			return (int)node;
+	}
+	return -1;
+}
+
+/* All who are asked have answered that they hold nothing of it. */
+static bool nobody_has(const struct group *g)
+{
+	const struct consensus *c = g->c;
+	for (uint32_t node = 0; node < c->topology->cloud_count; node++) {
+		const struct peer *p = &c->peers[node];
+		if (is_asked(g, node) && (p->member == RAFT_NOBODY || peer_has(p, g->number)))
+			return false;
+	}
+	return members_awaited(g) < 0;
+}
+
 bool members_first(const struct group *g, struct raft_config *ret_config)
 {
 	struct consensus *c = g->c;
@@ -93,13 +124,11 @@ bool members_first(const struct group *g, struct raft_config *ret_config)
 	raft_status(g->raft, &status);
 	if (!may_found(c) || g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
 		return false;
+	if (!nobody_has(g))
+		return false;
 	struct raft_config config = {0};
 	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
-		uint32_t node = topology_replica(c->topology, g->number, r);
-		const struct peer *p = &c->peers[node];
-		if (node != c->self && (!p->answered || p->member == RAFT_NOBODY || peer_has(p, g->number)))
-			return false;
-		if (!raft_config_add(&config, member_of(c, node), true))
+		if (!raft_config_add(&config, member_of(c, topology_replica(c->topology, g->number, r)), true))
 			return false;
 	}
 	*ret_config = config;

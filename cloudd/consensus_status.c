@@ -87,14 +87,9 @@ static void list_replicas(const struct raft_status *s, struct group_status *out)
 
 static void say_who_is_missing(const struct group *g, struct group_status *out)
 {
-	const struct consensus *c = g->c;
-	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {
-		uint32_t node = topology_replica(c->topology, g->number, r);
-		if (node == c->self || c->peers[node].answered || c->topology->map_version > 1)
-			continue;
-		snprintf(out->waits_for, sizeof(out->waits_for), "%s", c->topology->clouds[node].name);
-		return;
-	}
+	int node = members_awaited(g);
+	if (node >= 0)
+		snprintf(out->waits_for, sizeof(out->waits_for), "%s", g->c->topology->clouds[node].name);
 }
 
 void consensus_status(const struct consensus *c, uint32_t group, struct group_status *ret_status)

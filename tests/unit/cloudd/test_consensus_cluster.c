@@ -153,6 +153,66 @@ START_TEST(late_facts_do_not_found)
 }
 END_TEST
 
+/* Each group on one node, by the file; shard 1 (group 2) on node 1. */
+static void make_single(void)
+{
+	kit_free();
+	kit_make(3, 1);
+	ck_assert_uint_eq(topology_replica(kit.t, 2, 0), 1);
+}
+
+static void hear(uint32_t node, uint32_t from, uint64_t map_version, uint8_t has)
+{
+	struct msg_info info;
+	uint8_t groups[INFO_HAS_MAX] = {has};
+	kit_run(from);
+	consensus_info(kit.nodes[from].c, &info);
+	info.map_version = map_version;
+	info.has.p = groups;
+	consensus_peer(kit.nodes[node].c, from, &info, true, kit_time());
+	kit_run(node);
+}
+
+/* Their file may place it on new nodes only, of a cluster that has it already. */
+START_TEST(a_file_founds_nothing_before_all_have_answered)
+{
+	make_single();
+	kit_run(1);
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	ck_assert_str_eq(kit_status(1, 2).waits_for, "cloud-1");
+	hear(1, 0, 0, 0);
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	ck_assert_str_eq(kit_status(1, 2).waits_for, "cloud-3");
+	hear(1, 2, 0, 0);
+	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
+START_TEST(a_file_founds_nothing_of_a_cluster_that_is_there)
+{
+	make_single();
+	hear(1, 0, 0, 0);
+	hear(1, 2, 1, 0); /* has a map */
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	ck_assert_int_eq(kit_status(1, 2).role, REPLICA_FORMING);
+	make_single();
+	hear(1, 0, 0, 0);
+	hear(1, 2, 0, 1 << 2); /* lost its map, and has the group where the file does not place it */
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
+START_TEST(the_first_map_needs_the_replicas_only)
+{
+	make_single();
+	kit.t->map_version = 1;
+	kit_stop(2);
+	kit_restart(1);
+	kit_run(1);
+	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
 START_TEST(a_founder_that_crashes_before_the_write_founds_again)
 {
 	kit.nodes[0].hold_log = true;
@@ -1152,7 +1212,7 @@ START_TEST(who_leads_is_known_where_nothing_is_held)
 	topology_place(kit.t);
 	kit_free();
 	kit_make(3, 1);
-	kit_ticks(SECOND);
+	kit_ticks(2 * SECOND);
 	for (uint32_t n = 0; n < 3; n++) {
 		for (uint32_t g = 0; g < KIT_GROUPS; g++)
 			ck_assert_int_eq(consensus_leader(kit.nodes[n].c, g), (int)topology_replica(kit.t, g, 0));
@@ -1173,6 +1233,9 @@ int main(void)
 	tcase_add_test(tc, only_the_first_replica_founds);
 	tcase_add_test(tc, unasked_facts_do_not_found);
 	tcase_add_test(tc, late_facts_do_not_found);
+	tcase_add_test(tc, a_file_founds_nothing_before_all_have_answered);
+	tcase_add_test(tc, a_file_founds_nothing_of_a_cluster_that_is_there);
+	tcase_add_test(tc, the_first_map_needs_the_replicas_only);
 	tcase_add_test(tc, a_founder_that_crashes_before_the_write_founds_again);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("founded");
