@@ -92,6 +92,7 @@ struct cloudd {
 	const struct topology *t; /* in force; held */
 	uint32_t self;
 	struct buf map;  /* kept from an earlier start; empty: none */
+	uint64_t out_version; /* of the kept map, if it is one without this node; else 0 */
 	bool open_again;
 	bool map_lost;   /* the map in force could not be kept */
 	bool cut_off;    /* a link to a node could not be opened */
@@ -770,11 +771,22 @@ static int try_node(struct cloudd *c, char **ret_why)
 	return rc;
 }
 
+/* What its folder holds was placed by the cluster's maps; that the file does not place it here is not what its operator is to mend. */
+static void say_removed(const struct cloudd *c, char **why)
+{
+	char *text = xasprintf("this node was removed from the cluster, as its kept map (version %llu) says; a node that was removed and "
+	                       "added again starts with an empty data folder (%s)", (unsigned long long)c->out_version, *why);
+	free(*why);
+	*why = text;
+}
+
 /* A log that has lost what this replica may have promised is not to be used: this node becomes another member, with the states
  * that it has. */
 static int open_node(struct cloudd *c, char **ret_why)
 {
 	int rc = try_node(c, ret_why);
+	if (rc == WEIR_EINVAL && c->out_version && *ret_why)
+		say_removed(c, ret_why);
 	if (rc != WEIR_ECORRUPT)
 		return rc;
 	log_error("cloudd", "the log is damaged: %s; this node joins its shards again, as a new member; kept_as=%s/log/data.mdb.damaged",
@@ -955,9 +967,11 @@ static bool use_map(struct cloudd *c)
 	if (rc)
 		return false;
 	int self = topology_cloud(t, name);
-	if (self < 0 || strcmp(t->cluster, c->o.topology->cluster) != 0 || t->shards != c->o.topology->shards) {
+	bool same_cluster = !strcmp(t->cluster, c->o.topology->cluster) && t->shards == c->o.topology->shards;
+	if (self < 0 || !same_cluster) {
 		log_warn("cloudd", "the kept cluster map (version %llu) has no place for this node: going by the file; node=%s",
 		    (unsigned long long)t->map_version, name);
+		c->out_version = same_cluster ? t->map_version : 0;
 		topology_free(t);
 		return false;
 	}

@@ -4,6 +4,7 @@ node has its share in the end."""
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -269,6 +270,26 @@ class MembersComeAndGo(unittest.TestCase):
             c.ctl("node", "add", "cloud-4", "--listen", f"tcp://127.0.0.1:{c.zmq['cloud-4']}", "--http",
                   f"127.0.0.1:{c.http['cloud-4']}", "--yes")
             expect_shares(c, c.cloud_names, 3)
+
+    def test_added_again(self):
+        """Its old folder has what the cluster had placed there, not its file: it says that it needs an empty one, and then comes."""
+        with Cluster(clouds=1, edges=file_edges(1), streams=[stream()], cluster={"shards": 4, "replicas": 1}) as c:
+            c.start(edges=False)
+            wait_for("a map", lambda: cluster_of(c)["map_version"] > 0)
+            add(c, "cloud-2")
+            again = c.clouds["cloud-2"]
+            remove(c, "cloud-2")
+            again.start()
+            self.assertNotEqual(again.process.wait(30), 0)
+            self.assertIn("this node was removed from the cluster", again.log_tail(1))
+            self.assertIn("starts with an empty data folder", again.log_tail(1))
+            shutil.rmtree(os.path.join(c.dir, "run", "cloud-2"))
+            again.start()
+            c.clouds["cloud-2"] = again
+            c.ctl("node", "add", "cloud-2", "--listen", f"tcp://127.0.0.1:{c.zmq['cloud-2']}", "--http",
+                  f"127.0.0.1:{c.http['cloud-2']}", "--yes")
+            c.cloud_names.append("cloud-2")
+            expect_shares(c, c.cloud_names, 1)
 
     def test_what_cannot_be_is_refused(self):
         with Cluster(clouds=1, streams=[stream()], edges=file_edges(1), cluster={"shards": 2}) as c:
