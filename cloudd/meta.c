@@ -732,7 +732,9 @@ static void find_fleet_time(struct meta *m, struct meta_time now)
 			m->clocks[n++] = row->wall_ahead_ns + now.mono_ns;
 	}
 	m->clocks_of = n;
-	int64_t t_ns = fleet_time(m->clocks, n);
+	if (!n && m->fleet_ahead_ns != FLEET_TIME_UNKNOWN)
+		return; /* none counts any more: the monotonic clock goes on from what they said last */
+	int64_t t_ns = n ? fleet_time(m->clocks, n) : clock_watch_time(&m->clock, now.mono_ns);
 	pthread_mutex_lock(&m->lock);
 	m->fleet_ahead_ns = t_ns == FLEET_TIME_UNKNOWN ? t_ns : t_ns - now.mono_ns;
 	pthread_mutex_unlock(&m->lock);

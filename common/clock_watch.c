@@ -54,6 +54,11 @@ bool clock_watch_suspect(const struct clock_watch *w, int64_t wall_ns, int64_t m
 	return wall_ns < w->floor_ns || (w->known && wall_ns - mono_ns < w->base_ns - w->behind_ns);
 }
 
+int64_t clock_watch_time(const struct clock_watch *w, int64_t mono_ns)
+{
+	return w->known ? w->base_ns + mono_ns : INT64_MAX;
+}
+
 int64_t clock_watch_kept(const struct clock_watch *w)
 {
 	return w->kept_ns;

@@ -40,6 +40,8 @@ void clock_watch_init(struct clock_watch *w, int64_t floor_ns, int64_t behind_ns
 void clock_watch_update(struct clock_watch *w, int64_t wall_ns, int64_t mono_ns);
 /* At any time: also of a step that no update has seen yet. */
 bool clock_watch_suspect(const struct clock_watch *w, int64_t wall_ns, int64_t mono_ns);
+/* What the clock that is believed would show now, had nobody set it since. INT64_MAX: none ever was. */
+int64_t clock_watch_time(const struct clock_watch *w, int64_t mono_ns);
 /* The floor for the next start: the latest time that was believed. */
 int64_t clock_watch_kept(const struct clock_watch *w);
 

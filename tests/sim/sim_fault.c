@@ -292,6 +292,19 @@ static int64_t *skew_of(struct sim_world *w, uint32_t pid)
 	return pid < w->cloud_count ? &w->clouds[pid].skew_ns : &w->edges[pid - w->cloud_count].skew_ns;
 }
 
+#define CLOCK_WRONG_NS (10 * NS_PER_SEC) /* half of max_ahead in sim_plan.c */
+
+/* Further off than half of max_ahead an edge takes any time that its readings say. */
+static void note_wrong_clocks(struct sim_world *w)
+{
+	bool right = false;
+	for (uint32_t pid = 0; pid + 1 < w->cloud_count + w->edge_count; pid++) { /* the clone is nobody */
+		int64_t skew_ns = *skew_of(w, pid);
+		right = right || (skew_ns < CLOCK_WRONG_NS && skew_ns > -CLOCK_WRONG_NS);
+	}
+	w->time_lost = w->time_lost || !right;
+}
+
 /* One machine's, the same one all the time: one bad clock must harm nobody. */
 static void bad_clock(struct sim_world *w)
 {
@@ -299,6 +312,7 @@ static void bad_clock(struct sim_world *w)
 	int64_t skew_ns = to[sim_below(&w->fault_rand, 3)];
 	sim_trace(w, "the clock of %u is wrong by %lld s", w->bad_clock, (long long)(skew_ns / NS_PER_SEC));
 	*skew_of(w, w->bad_clock) = skew_ns;
+	note_wrong_clocks(w);
 	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 1, 20) * NS_PER_SEC, w->bad_clock, FAULT_CLOCK);
 }
 
@@ -326,6 +340,7 @@ static void clock_jump(struct sim_world *w)
 	uint32_t pid = (uint32_t)sim_below(&w->fault_rand, w->cloud_count + w->edge_count);
 	sim_trace(w, "the clock of %u jumps by %lld ms", pid, (long long)(by / NS_PER_MS));
 	*skew_of(w, pid) += by;
+	note_wrong_clocks(w);
 	plan_at(w, SIM_FAULT_END, sim_range(&w->fault_rand, 1, 20) * NS_PER_SEC, pid, FAULT_CLOCK);
 }
 

@@ -312,6 +312,7 @@ struct sim_world {
 	bool verbose;
 	bool no_faults; /* healed */
 	uint32_t bad_clock; /* the process whose machine's clock is the one that cannot be trusted */
+	bool time_lost;     /* every machine's clock was wrong at some time */
 	int64_t now_ns;
 	uint64_t events;
 	uint64_t trace;   /* running hash of all that happened */

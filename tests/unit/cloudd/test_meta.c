@@ -911,6 +911,29 @@ START_TEST(an_edge_that_comes_later_has_the_epoch_that_is_committed)
 }
 END_TEST
 
+START_TEST(time_goes_on_when_no_clock_counts_any_more)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, hour_ns, false, hour_ns - H);
+	settle(0);
+	says(1, 0, true, hour_ns - H); /* it falls to 1970: the edge takes readings of any time */
+	jump_leader(-hour_ns);         /* and so does the leader's */
+	if (_i) { /* one who knows nothing of the fleet yet but its own clock */
+		meta_stop(w.replicas[0].meta);
+		meta_lead(w.replicas[0].meta, w.now);
+	}
+	says(1, 0, true, hour_ns + 5 * H);
+	settle(0);
+	ck_assert_int_ge(last_close().close_ns, hour_ns - H);
+	ck_assert_int_le(last_close().close_ns, hour_ns);
+	w.now.mono_ns += 2 * H;
+	w.now.wall_ns += 2 * H;
+	says(1, 0, true, hour_ns + 2 * H);
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns + 2 * H);
+}
+END_TEST
+
 static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
 {
 	const struct stream_conf *s = &w.t->streams[1];
@@ -992,6 +1015,7 @@ int main(void)
 	tcase_add_test(tc, a_readmission_whose_answer_was_lost_is_asked_for_again);
 	tcase_add_test(tc, one_who_was_readmitted_and_is_fenced_again_is_readmitted_again);
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
+	tcase_add_loop_test(tc, time_goes_on_when_no_clock_counts_any_more, 0, 2);
 	tcase_add_loop_test(tc, what_an_edge_that_left_has_flushed_closes, 0, 3);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);

@@ -51,6 +51,22 @@ START_TEST(a_clock_that_runs_is_right)
 }
 END_TEST
 
+START_TEST(what_it_would_show_is_known_when_it_is_wrong)
+{
+	start_at(NOON, 0);
+	ck_assert(clock_watch_time(&w, mono_ns) == INT64_MAX);
+	wrong_ns = -NOON;
+	run(MIN);
+	ck_assert(clock_watch_time(&w, mono_ns) == INT64_MAX); /* it never was right */
+	wrong_ns = 0;
+	run(MIN);
+	ck_assert(clock_watch_time(&w, mono_ns) == true_ns);
+	wrong_ns = -NOON;
+	run(MIN);
+	ck_assert(clock_watch_time(&w, mono_ns) == true_ns);
+}
+END_TEST
+
 START_TEST(before_the_release_or_what_was_kept_it_is_wrong)
 {
 	start_at(NOON, 0);
@@ -149,6 +165,7 @@ int main(void)
 	Suite *s = suite_create("clock_watch");
 	TCase *tc = tcase_create("clock_watch");
 	tcase_add_test(tc, a_clock_that_runs_is_right);
+	tcase_add_test(tc, what_it_would_show_is_known_when_it_is_wrong);
 	tcase_add_test(tc, before_the_release_or_what_was_kept_it_is_wrong);
 	tcase_add_test(tc, a_step_back_is_suspect_for_as_long_as_it_lasts);
 	tcase_add_test(tc, who_comes_back_from_a_step_forward_comes_back_right);
