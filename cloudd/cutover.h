@@ -20,8 +20,8 @@
 /* What is known of one expected edge and version: committed, or heard since. */
 struct cutover_edge {
 	enum edge_state state;
-	bool since_known;       /* msg_report_stream */
-	int64_t since_ns;       /* WATERMARK_NONE: all there ever were */
+	bool since_known;       /* msg_report_stream: it feeds the version */
+	int64_t since_ns;       /* also of one that has ended; WATERMARK_NONE: all there ever were, or not said */
 	bool never_read;        /* it is heard, and has never read anything for this version */
 	int64_t flushed_end_ns; /* or WATERMARK_NONE */
 	bool ended;             /* it is heard, does not feed this version any more, and has delivered it: nothing more will come */

@@ -104,6 +104,8 @@ static int compare_names(const void *a, const void *b, void *arg)
 	return strcmp(t->edges[*(const uint32_t *)a].name, t->edges[*(const uint32_t *)b].name);
 }
 
+static const struct cutover_edge unheard = {.since_ns = WATERMARK_NONE};
+
 static void make_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf)
 {
 	*s = (struct stream_row){.conf = conf, .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
@@ -126,6 +128,7 @@ static void make_stream(struct stream_row *s, const struct topology *t, const st
 		s->place_of[s->edges[i]] = i;
 		s->committed[i] = (struct watermark_committed){EDGE_JOINING, WATERMARK_NONE, WATERMARK_NONE};
 		s->since[i] = WATERMARK_NONE;
+		s->fed[i] = unheard;
 	}
 }
 
@@ -431,7 +434,7 @@ static void forget_heard(struct meta *m, int64_t mono_ns)
 		struct stream_row *s = &m->streams[i];
 		for (uint32_t e = 0; e < s->edge_count; e++) {
 			watermark_start(&s->heard[e], mono_ns);
-			s->fed[e] = (struct cutover_edge){0};
+			s->fed[e] = unheard;
 		}
 		s->asked_close_ns = s->close_ns;
 		s->asked_final_ns = s->final_ns;
@@ -740,6 +743,12 @@ static void find_fleet_time(struct meta *m, struct meta_time now)
 	pthread_mutex_unlock(&m->lock);
 }
 
+/* 0 is what edges of earlier versions say of streams that they do not feed: nothing. */
+static int64_t told_since(const struct msg_report_stream *r)
+{
+	return r->since_known || r->since_ns ? r->since_ns : WATERMARK_NONE;
+}
+
 static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, int64_t mono_ns)
 {
 	struct watermark_bound bound = {fleet_ns(m, mono_ns), m->topology->edges[edge].max_ahead_ns};
@@ -752,7 +761,7 @@ static void keep_streams(struct meta *m, uint32_t edge, const struct msg *msg, i
 		if (!watermark_report(&s->heard[s->place_of[edge]], &s->watermark, r, &bound, mono_ns))
 			m->rows[edge].beyond = true;
 		s->fed[s->place_of[edge]] = (struct cutover_edge){.since_known = r->since_known,
-		    .since_ns = r->since_ns,
+		    .since_ns = told_since(r),
 		    .never_read = r->watermark_ns == WATERMARK_NONE && r->flushed_end_ns == WATERMARK_NONE && !r->unsent,
 		    .ended = !r->since_known && !r->unsent};
 		s->dirty = true;
@@ -888,8 +897,7 @@ static enum look look(const struct meta *m, struct stream_row *s, int64_t mono_n
 /* Who begins to lead has not heard it of every edge yet, and of one that is away never may. */
 static int64_t since_of(const struct stream_row *s, uint32_t place)
 {
-	const struct cutover_edge *fed = &s->fed[place];
-	return fed->since_known && fed->since_ns > s->since[place] ? fed->since_ns : s->since[place];
+	return s->fed[place].since_ns > s->since[place] ? s->fed[place].since_ns : s->since[place];
 }
 
 static void build_close(const struct meta *m, const struct stream_row *s, int64_t close_ns, int64_t final_ns,

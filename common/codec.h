@@ -119,8 +119,9 @@ struct msg_report_stream {
 	int64_t watermark_ns;   /* committed watermark: semantics.md 3.2 */
 	int64_t flushed_end_ns; /* idle: highest end of a window it has flushed */
 	bool unsent;            /* it holds data that is not acknowledged */
-	bool since_known;       /* since_ns holds */
-	int64_t since_ns;       /* readings from this event time on are in this version here; WATERMARK_NONE: all there ever were */
+	bool since_known;       /* it feeds this version; false: that has ended here */
+	int64_t since_ns;       /* readings from this event time on are in this version here, up to where it ended; WATERMARK_NONE: all
+	                           there ever were, or, as 0, not told by an edge of an earlier version, where it has ended */
 };
 
 struct msg_count {

@@ -168,7 +168,8 @@ static void reconcile_ledger(struct pipeline *p)
 	free(there);
 }
 
-/* ---- since when a version is fed: from what an earlier checkpoint says, or as of now */
+/* ---- since when a version is fed: from what an earlier checkpoint says, or as of now. One that has ended is told of, too: an edge may
+ * never have heard of it before, or never have come to say so */
 
 static void read_flushed_end(void *arg, const char *key, struct bytes value)
 {
@@ -271,7 +272,7 @@ static int load_stream_marks(struct pipeline *p)
 	if (rc == 0)
 		rc = load_high(p);
 	for (size_t i = 0; i < p->topology->stream_count && rc == 0; i++)
-		if (p->streams.list[i]->fed)
+		if (p->streams.list[i]->reported)
 			rc = load_since(p, p->streams.list[i]);
 	return rc;
 }

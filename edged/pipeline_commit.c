@@ -224,7 +224,7 @@ static void put_since(struct pipeline *p)
 {
 	for (size_t i = 0; i < p->topology->stream_count; i++) {
 		const struct stream *s = p->streams.list[i];
-		if (s->fed)
+		if (s->reported)
 			put_stream_time(p, "since", s->conf, s->since_ns);
 	}
 	if (p->high_ns == WATERMARK_NONE)

@@ -8,7 +8,8 @@
  *                        steps, which so know what came before
  *     CURRENT            takes readings from from_ns on, also those before since_ns: no other version answers for them
  *     CLOSING            takes readings from from_ns on, before until_ns
- *     ENDED              takes none; what is open is cut at once; reported until it is RETIRED
+ *     ENDED              takes none; what is open is cut at once; reported until it is RETIRED, with its since_ns: where it was never
+ *                        fed here, or only from some time on, the windows before it lack what was read meanwhile
  *     RETIRED            is as an orphan, but known */
 #ifndef WEIR_EDGED_STREAM_H
 #define WEIR_EDGED_STREAM_H
@@ -48,7 +49,7 @@ void streams_free(struct streams *s);
 /* The stream of that name and version, an orphan made for it if the topology has none. NULL: too many. */
 struct stream *streams_get(struct streams *s, struct bytes name, uint32_t version);
 
-/* Since when a fed version is complete here; a PENDING one takes readings from then on. */
+/* Since when a version is complete here; a PENDING one takes readings from then on. */
 void stream_set_since(struct stream *s, int64_t since_ns);
 /* The version that this one takes over from: the next older one of its name that is or was fed; itself where there is none. */
 const struct stream *stream_before(const struct streams *list, const struct stream *s);

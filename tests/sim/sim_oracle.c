@@ -65,6 +65,7 @@ struct walk {
 	struct fed *fed;
 	size_t fed_count;
 	size_t *first, *last;          /* by version of the last topology: adoptions by which it is fed; first > last: none */
+	size_t *heard;                 /* likewise: the adoption that has it, fed or not */
 };
 
 /* ---- matching ------------------------------------------------------------------------------------------------ */
@@ -354,6 +355,8 @@ static bool expects(const struct topology *t, const struct stream_conf *s, const
 
 static enum sim_gap_kind gap_kind(const struct walk *k, size_t stream, int64_t t)
 {
+	if (k->adoption < k->heard[stream])
+		return SIM_GAP_EARLY; /* also where it was over by then */
 	if (k->first[stream] > k->last[stream] || k->adoption > k->last[stream])
 		return SIM_GAP_LATE;
 	if (k->adoption < k->first[stream])
@@ -475,10 +478,12 @@ static void look_ahead(struct walk *k)
 	const struct topology *last = k->o->last;
 	k->first = xcalloc(last->stream_count + 1, sizeof(*k->first));
 	k->last = xcalloc(last->stream_count + 1, sizeof(*k->last));
+	k->heard = xcalloc(last->stream_count + 1, sizeof(*k->heard));
 	for (size_t i = 0; i < last->stream_count; i++) {
-		k->first[i] = SIZE_MAX;
+		k->first[i] = k->heard[i] = SIZE_MAX;
 		for (size_t a = 0; a < k->adoption_count; a++) {
 			const struct stream_conf *s = version_in(k->adoptions[a].topology, &last->streams[i]);
+			k->heard[i] = s && k->heard[i] == SIZE_MAX ? a : k->heard[i];
 			if (!s || !is_fed(s))
 				continue;
 			k->first[i] = k->first[i] == SIZE_MAX ? a : k->first[i];
@@ -507,6 +512,7 @@ void sim_oracle_edge(struct sim_oracle *o, uint32_t edge, const struct sim_deliv
 	free(k.fed);
 	free(k.first);
 	free(k.last);
+	free(k.heard);
 }
 
 struct sim_totals sim_oracle_totals(const struct sim_oracle *o)

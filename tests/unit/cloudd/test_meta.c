@@ -386,6 +386,29 @@ START_TEST(a_grant_does_not_make_an_old_clock_count)
 }
 END_TEST
 
+/* Edges of earlier versions say nothing of it, in the one way or the other. */
+START_TEST(since_when_counts_of_an_edge_that_feeds_the_version_no_more)
+{
+	begin();
+	ck_assert_int_eq(report_since(0, 2 * H, false, 0), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_since(1), WATERMARK_NONE);
+	ck_assert_int_eq(report_since(0, 4 * H, false, WATERMARK_NONE), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_since(1), WATERMARK_NONE);
+	ck_assert_int_eq(report_since(0, 6 * H, false, 7 * H), VERDICT_OK);
+	settle(0);
+	ck_assert_int_eq(last_since(1), 7 * H);
+	uint64_t before = w.last; /* a leader that has not heard it yet */
+	load(&w.replicas[1]);
+	meta_stop(w.replicas[0].meta);
+	meta_lead(w.replicas[1].meta, w.now);
+	ck_assert_int_eq(report_since(1, 8 * H, false, 0), VERDICT_OK);
+	settle(1);
+	ck_assert_int_eq(last_since(before + 1), 7 * H);
+}
+END_TEST
+
 START_TEST(only_the_leader_proposes_sends_and_answers)
 {
 	begin();
@@ -1005,6 +1028,7 @@ int main(void)
 	tcase_add_test(tc, a_clock_counts_for_the_report_that_it_comes_with);
 	tcase_add_test(tc, a_clock_that_was_silent_counts_for_its_next_report);
 	tcase_add_test(tc, a_grant_does_not_make_an_old_clock_count);
+	tcase_add_test(tc, since_when_counts_of_an_edge_that_feeds_the_version_no_more);
 	tcase_add_test(tc, only_the_leader_proposes_sends_and_answers);
 	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);
 	tcase_add_test(tc, what_was_lost_in_flight_is_proposed_again);

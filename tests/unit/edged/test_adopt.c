@@ -251,6 +251,46 @@ START_TEST(a_removed_stream_is_flushed_and_told_as_idle)
 }
 END_TEST
 
+static int64_t ended_since(struct rig *r, const char *stream, uint32_t version)
+{
+	rig_ticks(r, 2, 1000);
+	const struct msg_report_stream *s = rig_report_of(r, stream, version);
+	ck_assert_ptr_nonnull(s);
+	ck_assert(!s->since_known);
+	return s->since_ns == WATERMARK_NONE ? -1 : (s->since_ns - rig_base_ns()) / NS_PER_SEC;
+}
+
+/* An edge may not have come to report between the beginning of a stream and its end, and may even hear of both at once. The windows
+ * before that lack what it read meanwhile. */
+START_TEST(of_a_removed_stream_too_an_edge_says_since_when_it_had_it)
+{
+	struct rig *r = new_rig();
+	static const struct phases all = {0};
+	static const struct phases ended = {1, {{1, STREAM_ENDED, 0, 0}}};
+	both(r, "load,sensor=a v=1 %lld\n", 70);
+	rig_tick(r, 1000);
+	adopt(r, CLUSTER EDGE(BIG) SPEED LOAD(1, BY_S), &ended);
+	ck_assert_int_eq(ended_since(r, "load", 1), -1); /* it was there from the start */
+	adopt(r, CLUSTER EDGE(BIG) SPEED, &all);
+	/* never fed here */
+	adopt(r, CLUSTER EDGE(BIG) SPEED LOAD(1, BY_S), &ended);
+	ck_assert_int_eq(ended_since(r, "load", 1), 120);
+	both(r, "speed,sensor=a v=1 %lld\n", 250);
+	rig_ticks(r, 2, 1000);
+	rig_crash(r);
+	ck_assert_int_eq(rig_open(r), 0);
+	ck_assert_int_eq(ended_since(r, "load", 1), 120); /* what is read now is in no window of it any more */
+	adopt(r, CLUSTER EDGE(BIG) SPEED, &all);
+	/* fed for a while */
+	adopt(r, CLUSTER EDGE(BIG) SPEED LOAD(1, BY_S), &all);
+	both(r, "load,sensor=a v=1 %lld\n", 370);
+	rig_tick(r, 1000);
+	adopt(r, CLUSTER EDGE(BIG) SPEED LOAD(1, BY_S), &ended);
+	ck_assert_int_eq(ended_since(r, "load", 1), 300);
+	rig_free(r);
+}
+END_TEST
+
 #define RATE(version, by) \
 	"  - {name: load__" #version ", from: {measurement: load, field: v}, lateness: 0s, compute: [count, sum], by: " by \
 	", window: 1m, steps: [{rate: {per: 1s}}]}\n"
@@ -586,6 +626,7 @@ int main(void)
 	tcase_add_test(tc, a_stream_that_is_new_takes_all_and_says_since_when_it_is_whole);
 	tcase_add_test(tc, a_closing_version_ends_as_an_idle_edge_does);
 	tcase_add_test(tc, a_removed_stream_is_flushed_and_told_as_idle);
+	tcase_add_test(tc, of_a_removed_stream_too_an_edge_says_since_when_it_had_it);
 	tcase_add_test(tc, steps_of_a_version_that_begins_later_know_what_came_before);
 	tcase_add_test(tc, states_of_steps_go_with_their_version);
 	tcase_add_test(tc, what_is_known_of_sources_goes_on);
