@@ -50,6 +50,7 @@ static int page_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 	    &page->more, &age, &text);
 	page->behind_entries = age.behind_entries;
 	page->age_ns = age.age_ns;
+	page->kept_ns = age.kept_ns;
 	return ask_code(a, v, text, reason);
 }
 
@@ -63,6 +64,7 @@ static int page_remote(struct ask *a, const struct msg *m, void *out, char reaso
 	page->more = m->query_reply.more;
 	page->behind_entries = m->query_reply.behind_entries;
 	page->age_ns = m->query_reply.age_ns;
+	page->kept_ns = m->query_reply.kept_ns;
 	return 0;
 }
 

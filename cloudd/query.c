@@ -6,6 +6,7 @@
 
 #include "cloudd/row_json.h"
 #include "cloudd/serve.h"
+#include "cloudd/window.h"
 #include "common/clock.h"
 #include "common/codec.h"
 #include "common/err.h"
@@ -35,6 +36,8 @@ struct query {
 	int64_t told_ns;      /* the watermark of the answer */
 	int64_t watermark_ns; /* the least close of the shards read, of the version at hand */
 	int64_t final_ns;     /* the least final */
+	int64_t kept_ns;      /* the latest that a shard's records are kept as of, by any page so far */
+	struct window_levels levels; /* then */
 	uint64_t behind_entries; /* the most of any shard's first page, where the read did not wait */
 	int64_t age_ns;          /* likewise */
 	int64_t spent_ns;        /* waiting for pages */
@@ -80,6 +83,16 @@ static int64_t now_ns(const struct query *q)
 	return q->source.now_ns ? q->source.now_ns(q->source.arg) : 0;
 }
 
+static void note_kept(struct query *q, const struct rows_reader *reader, int64_t told_ns)
+{
+	int64_t kept_ns = rows_reader_close_ns(reader);
+	kept_ns = told_ns && told_ns > kept_ns ? told_ns : kept_ns;
+	if (kept_ns <= q->kept_ns)
+		return;
+	q->kept_ns = window_time(kept_ns);
+	window_levels_at(q->args.stream, q->kept_ns, &q->levels);
+}
+
 /* The page's first row is at hand afterwards, or NULL where the page is empty. */
 static int open_page(struct query *q, uint32_t shard, void *handle)
 {
@@ -99,6 +112,8 @@ static int open_page(struct query *q, uint32_t shard, void *handle)
 		part->more = page.more;
 		if (!got)
 			part->row = NULL;
+		if (!rc)
+			note_kept(q, part->reader, page.kept_ns);
 	}
 	q->behind_entries = page.behind_entries > q->behind_entries ? page.behind_entries : q->behind_entries;
 	q->age_ns = page.age_ns > q->age_ns ? page.age_ns : q->age_ns;
@@ -181,6 +196,8 @@ static int open_version(struct query *q, size_t version)
 	close_parts(q);
 	query_args_select(&q->args, version);
 	q->watermark_ns = q->final_ns = INT64_MAX;
+	q->kept_ns = WATERMARK_NONE;
+	window_levels_at(q->args.stream, q->kept_ns, &q->levels);
 	partial_spec_of(q->args.stream, topology_distinct_seed(q->topology), PARTIAL_QUANTILE_CAP_CLOUD, &q->spec);
 	return open_all(q);
 }
@@ -383,15 +400,35 @@ static void put_head(struct query *q, struct buf *out)
 	buf_printf(out, ",\n \"rows\": [");
 }
 
-/* The next row of the answer, maybe of a later version; *ret NULL: the end. */
-static int next_row(struct query *q, const struct row **ret)
+static bool is_forgotten(const struct query *q, const struct row *row)
+{
+	return !window_answerable(&q->levels, row->start_ns, row->end_ns);
+}
+
+/* The next row of the version at hand; *ret NULL: it has no more. Shards forget one after the other: what some still have of a window
+ * that another has given up is not all of it. */
+static int next_of_version(struct query *q, const struct row **ret)
 {
 	int rc = 0;
 	*ret = smallest(q);
+	while (!rc && *ret && is_forgotten(q, *ret)) {
+		uint32_t i = 0;
+		while (q->parts[i].row != *ret)
+			i++;
+		rc = advance(q, i);
+		*ret = smallest(q);
+	}
+	return rc;
+}
+
+/* The next row of the answer, maybe of a later version; *ret NULL: the end. */
+static int next_row(struct query *q, const struct row **ret)
+{
+	int rc = next_of_version(q, ret);
 	while (!*ret && !rc && q->args.at + 1 < q->args.version_count) {
 		rc = open_version(q, q->args.at + 1);
 		if (!rc)
-			*ret = smallest(q);
+			rc = next_of_version(q, ret);
 	}
 	return rc;
 }

@@ -1,5 +1,5 @@
 /* A query: pages of rows from every shard, merged in (start, group, shard) order, evaluated and written as JSON while it
- * is read.
+ * is read. Windows that one of the shards has forgotten are left out.
  *
  * Where pages come from is a struct query_source, so that merging is pure. At most one page per shard is in memory. Every page
  * of a linearizable query is linearizable, so that none is older than the one before it though another replica made it. */
@@ -19,6 +19,7 @@ struct query_page {
 	bool more;
 	uint64_t behind_entries; /* not linearizable: committed entries that the rows may lack */
 	int64_t age_ns;          /* ... and how long ago the replica heard from its leader, or AGE_UNKNOWN */
+	int64_t kept_ns;         /* result_kept(); 0: not told, the close of its rows counts */
 };
 
 struct query_source {

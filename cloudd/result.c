@@ -29,6 +29,7 @@ struct reading {
 	uint32_t id; /* 0: the shard has not heard of the stream: there are no rows */
 	struct partial_spec spec;
 	struct shard_advance advance;
+	int64_t kept_ns; /* see result_kept() */
 	struct window_levels levels;
 	struct window_floors floors;
 	struct window_grid grid;
@@ -68,7 +69,8 @@ static int reading_open(const struct topology *t, struct kv_txn *txn, uint32_t s
 		rc = shard_read_advance(txn, ret->db, ret->id, &ret->advance);
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
-	window_levels_at(stream, shard_later_ns(close_of(ret), &age), &ret->levels);
+	ret->kept_ns = shard_later_ns(close_of(ret), &age);
+	window_levels_at(stream, ret->kept_ns, &ret->levels);
 	window_levels_raise(&ret->levels, &ret->floors);
 	return 0;
 }
@@ -540,6 +542,17 @@ int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, c
 	rows_writer_free(q.rows);
 	reading_close(&q.r);
 	return rc;
+}
+
+int result_kept(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream, int64_t *ret_kept_ns)
+{
+	struct reading r;
+	int rc = reading_open(t, txn, shard, stream, &r);
+	if (rc)
+		return rc;
+	*ret_kept_ns = r.kept_ns;
+	reading_close(&r);
+	return 0;
 }
 
 /* ---- the outbox -------------------------------------------------------------------------------------------- */

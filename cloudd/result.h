@@ -18,6 +18,11 @@
 int result_query(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
     const struct rows_spec *spec, int64_t deadline_ns, struct buf *out, bool *ret_more);
 
+/* As of when the shard keeps what it has of the stream: its close, or the age of a RETIRED version where that is later
+ * (retire.h); WATERMARK_NONE: all of it. Shards do not forget at the same moment: a window that one of them has given up lacks a part,
+ * whatever the others still have of it. Errors as result_query's. */
+int result_kept(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream, int64_t *ret_kept_ns);
+
 /* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
  * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox, or of a shard that was
  * since made anew (rows then start with the oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end.

@@ -22,6 +22,7 @@ static void handle_query(struct serve *s, const struct msg *m, struct msg *reply
 	    serve_query(s, m->query.shard, m->query.linearizable, m->query.spec, m->query.map_version, body, &more, &age, &reason);
 	reply->query_reply.behind_entries = age.behind_entries;
 	reply->query_reply.age_ns = age.age_ns;
+	reply->query_reply.kept_ns = age.kept_ns;
 	reply->query_reply.more = more;
 	reply->query_reply.reason = reason;
 	if (reply->query_reply.verdict == VERDICT_OK)

@@ -63,10 +63,12 @@ void serve_frame(struct serve *s, struct bytes route, const void *frame, size_t 
 
 /* Local answers, on the caller's thread. Texts in *ret_reason are static. */
 
-/* How far an answer that did not wait may be behind; zero where linearizable. */
+/* How old an answer is. */
 struct serve_age {
+	/* How far one that did not wait may be behind; zero where linearizable: */
 	uint64_t behind_entries; /* known here to be committed, and not in the rows */
 	int64_t age_ns;          /* since this replica heard from its leader; 0: it leads; or AGE_UNKNOWN */
+	int64_t kept_ns;         /* of any: result_kept() */
 };
 
 /* Appends encoded rows. map_version: 0, or by which map the spec was made. VERDICT_OK, or why not: UNAVAILABLE (serve_not_leader, also

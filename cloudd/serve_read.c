@@ -169,6 +169,8 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 	if (!linearizable)
 		age_of(s, group, &info, ret_age);
 	if (!rc)
+		rc = result_kept(t, txn, shard, stream, &ret_age->kept_ns);
+	if (!rc)
 		rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
 	rc = note_damage(s, group, rc);

@@ -579,6 +579,7 @@ static void put_query_reply(const struct msg *m, Weir__QueryReply *w)
 	w->more = m->query_reply.more;
 	w->behind_entries = m->query_reply.behind_entries;
 	w->age_ns = m->query_reply.age_ns;
+	w->kept_ns = m->query_reply.kept_ns;
 	w->reason = put_text(m->query_reply.reason);
 }
 
@@ -1205,6 +1206,7 @@ static void take_query_reply(struct taker *t, const Weir__QueryReply *w, struct 
 	m->query_reply.more = w->more;
 	m->query_reply.behind_entries = w->behind_entries;
 	m->query_reply.age_ns = w->age_ns;
+	m->query_reply.kept_ns = w->kept_ns;
 	m->query_reply.reason = take_text(t, w->reason);
 }
 

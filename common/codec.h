@@ -331,6 +331,7 @@ struct msg {
 			uint64_t behind_entries; /* of a read that did not wait: known to be committed, and not in the rows yet */
 			int64_t age_ns;          /* ... and how long ago this replica last heard from its leader; 0: it leads with a majority;
 			                            AGE_UNKNOWN: not since it was started */
+			int64_t kept_ns;         /* of when is what the shard still keeps (result_kept()); 0: earlier versions do not say */
 		} query_reply;
 		struct {
 			uint32_t shard;

@@ -136,7 +136,13 @@ static bool read_shard(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 	struct buf cursor = {0};
 	if (!c->up || kv_begin(c->state, false, &txn))
 		return false;
-	while (read_page(w, txn, shard, stream, &spec, &cursor, rows))
+	int64_t kept_ns = INT64_MIN;
+	int rc = result_kept(w->known, txn, shard, stream, &kept_ns);
+	if (rc)
+		sim_fail(w, "shard %u stream %s, as of when it is kept: %s", shard, stream->name, err_text(rc));
+	if (kept_ns > rows->kept_max_ns)
+		rows->kept_max_ns = kept_ns;
+	while (!rc && read_page(w, txn, shard, stream, &spec, &cursor, rows))
 		;
 	kv_abort(txn);
 	buf_free(&cursor);
@@ -145,7 +151,7 @@ static bool read_shard(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 
 void sim_answer_begin(struct sim_world *w, uint32_t stream, struct sim_rows *ret)
 {
-	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN};
+	*ret = (struct sim_rows){.close_ns = INT64_MAX, .final_ns = INT64_MAX, .close_max_ns = INT64_MIN, .kept_max_ns = INT64_MIN};
 	partial_spec_of(&w->known->streams[stream], topology_distinct_seed(w->topology), PARTIAL_QUANTILE_CAP_CLOUD,
 	    &ret->spec);
 }

@@ -20,6 +20,7 @@ struct sim_rows {
 	struct partial_spec spec;
 	int64_t close_ns, final_ns; /* least of the shards */
 	int64_t close_max_ns;
+	int64_t kept_max_ns; /* as of when the shard that has forgotten most keeps what it has (result_kept()) */
 };
 
 /* `stream` is a version: its place in the world's topology. Only windows that it answers. */

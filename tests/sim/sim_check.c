@@ -430,9 +430,10 @@ static void check_finals_of(struct sim_world *w, uint32_t stream, const struct s
 		if (r->state != WINDOW_OPEN && r->edges.expected != r->edges.contributed + r->edges.idle + r->edges.partitioned)
 			sim_fail(w, "stream %s: expected %u is not contributed %u + idle %u + partitioned %u", s->name,
 			    r->edges.expected, r->edges.contributed, r->edges.idle, r->edges.partitioned);
-		/* Retention: shards are some advances apart in what they have forgotten. */
-		bool kept = retain_ns == RETAIN_FOREVER || rows->close_max_ns == WATERMARK_NONE ||
-		    r->start_ns >= rows->close_max_ns - retain_ns;
+		/* As cloudd/query: what one shard has forgotten is nobody's any more, though others, some advances behind, still have
+		 * their parts. A retired version goes by its age, not by its close. */
+		bool kept = retain_ns == RETAIN_FOREVER || rows->kept_max_ns == WATERMARK_NONE ||
+		    r->start_ns >= rows->kept_max_ns - retain_ns;
 		/* As cloudd/gather: no row is further than the shard that is the farthest behind, for that may have a part. */
 		if (r->state == WINDOW_FINAL && r->start_ns + s->size_ns <= final && kept)
 			check_final_row(w, stream, r, on_time, was_final);

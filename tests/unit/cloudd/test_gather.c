@@ -414,6 +414,7 @@ struct answer_page {
 	size_t rows;
 	uint64_t behind_entries;
 	int64_t age_ns;
+	int64_t kept_ns;
 };
 
 static bool ask_page(uint32_t from, bool linearizable, struct answer_page *ret)
@@ -425,7 +426,7 @@ static bool ask_page(uint32_t from, bool linearizable, struct answer_page *ret)
 	spec.limit = 1000;
 	void *handle = source.start(source.arg, 0, &spec, linearizable);
 	last_rc = source.finish(source.arg, handle, &page, reason);
-	*ret = (struct answer_page){0, page.behind_entries, page.age_ns};
+	*ret = (struct answer_page){0, page.behind_entries, page.age_ns, page.kept_ns};
 	if (!last_rc) {
 		struct partial_spec ps;
 		struct rows_reader *reader;
@@ -451,6 +452,7 @@ START_TEST(a_leader_answers_with_all_that_is_committed)
 		ck_assert_msg(ask_page(from, true, &page), "%s", reason);
 		ck_assert_uint_eq(page.rows, 3);
 		ck_assert(!page.behind_entries && !page.age_ns);
+		ck_assert_int_eq(page.kept_ns, 5 * 60 * SEC);
 	}
 	ck_assert(!nodes[0].applied_step && !nodes[2].applied_step); /* it was the leader's */
 }

@@ -27,6 +27,12 @@ static const char yaml[] = "version: 1\n"
 			   "    from: {measurement: traffic, field: speed}\n"
 			   "    by: [site]\n"
 			   "    window: {size: 5m, every: 1m}\n"
+			   "    compute: [count]\n"
+			   "  - name: brief\n"
+			   "    from: {measurement: traffic, field: speed}\n"
+			   "    by: [site, sensor]\n"
+			   "    window: 1m\n"
+			   "    retain: 5m\n"
 			   "    compute: [count]\n";
 
 #define NOW_NS (INT64_C(1700000000) * NS_PER_SEC)
@@ -254,6 +260,8 @@ struct fake {
 };
 
 static bool age_unknown; /* of shard 1 */
+static int64_t kept_ns[3]; /* of its pages; 0: not told */
+static unsigned kept_from; /* ... of the page so many pages were given out before */
 
 struct fake_handle {
 	uint32_t shard;
@@ -315,7 +323,8 @@ static int fake_finish(void *arg, void *handle, struct query_page *ret, char rea
 	struct fake_handle *h = handle;
 	int64_t close_ns = T0 + 60 * NS_PER_SEC + (int64_t)h->shard - f->behind_ns[h->shard];
 	struct rows_writer *w = rows_writer_new(&f->spec, close_ns, close_ns);
-	f->pages++;
+	if (f->pages++ >= kept_from)
+		ret->kept_ns = kept_ns[h->shard];
 	ret->behind_entries = 10 + h->shard;
 	ret->age_ns = h->shard != 1 ? NS_PER_MS : age_unknown ? AGE_UNKNOWN : 1500 * NS_PER_MS + 1;
 	for (size_t i = 0; i < f->count && !ret->more; i++) {
@@ -505,6 +514,54 @@ START_TEST(a_total_is_final_when_every_shard_says_so)
 }
 END_TEST
 
+static void ck_brief(struct fake *f, size_t count, const int *readings)
+{
+	f->pages = 0;
+	json_t *j = run_json(f, ARGS("stream=brief", "by=site"));
+	const json_t *rows = json_object_get(j, "rows");
+	ck_assert_uint_eq(json_array_size(rows), count);
+	for (size_t i = 0; i < count; i++)
+		ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(json_array_get(rows, i), "values"), "count")), readings[i]);
+	ck_assert(json_is_null(json_object_get(j, "next")));
+	json_decref(j);
+}
+
+/* One shard has forgotten its part of the first minute: what the others have is not all of it. */
+START_TEST(a_window_that_one_shard_has_forgotten_is_left_out)
+{
+	static const struct fake_row rows[] = {
+	    {0, 0, "a", NULL, 1, WINDOW_FINAL, 0, 2},
+	    {2, 0, "a", NULL, 2, WINDOW_FINAL, 0, 2},
+	    {2, 0, "b", NULL, 2, WINDOW_FINAL, 0, 2},
+	    {0, 1, "a", NULL, 3, WINDOW_FINAL, 0, 2},
+	    {1, 1, "a", NULL, 5, WINDOW_FINAL, 0, 2},
+	    {2, 2, "b", NULL, 7, WINDOW_FINAL, 0, 2},
+	};
+	static const int all[] = {3, 2, 8, 7};
+	for (size_t page = 1; page <= 3; page++) {
+		struct fake f = {rows, 6, page, 0, 0, -1, false, {0}, {0}, 0};
+		ck_brief(&f, 4, all);
+		f.behind_ns[1] = -5 * 60 * NS_PER_SEC; /* its close is 6 m after the first minute's start, and retain is 5 m */
+		ck_brief(&f, 2, all + 2);
+		/* a retired version goes by its age */
+		f.behind_ns[1] = 0;
+		kept_ns[1] = T0 + 6 * 60 * NS_PER_SEC - 1;
+		ck_brief(&f, 4, all);
+		kept_ns[1]++;
+		ck_brief(&f, 2, all + 2);
+		kept_ns[1] = 0;
+	}
+	/* it forgets while the answer is being made: from the fourth page on, for which the first row is out already */
+	struct fake f = {rows, 6, 1, 0, 0, -1, false, {0}, {0}, 0};
+	kept_from = 3;
+	kept_ns[0] = T0 + 6 * 60 * NS_PER_SEC;
+	static const int rest[] = {3, 8, 7};
+	ck_brief(&f, 3, rest);
+	kept_from = 0;
+	kept_ns[0] = 0;
+}
+END_TEST
+
 START_TEST(a_limit_goes_on_where_it_stopped)
 {
 	unsigned seen = 0;
@@ -576,6 +633,7 @@ int main(void)
 	tcase_add_test(tc, an_age_that_is_not_known_is_null);
 	tcase_add_test(tc, equal_rows_of_shards_are_one);
 	tcase_add_test(tc, a_total_is_final_when_every_shard_says_so);
+	tcase_add_test(tc, a_window_that_one_shard_has_forgotten_is_left_out);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
 	tcase_add_test(tc, an_answer_that_takes_too_long_ends_with_its_next);
 	tcase_add_test(tc, no_rows_are_an_answer_and_a_lost_shard_is_none);

@@ -547,6 +547,10 @@ START_TEST(a_query_goes_by_the_age_of_a_retired_version)
 	kit_commit(&k);
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
 	ck_assert_int_eq(result_query(k.t, txn, 0, version(0), &spec, INT64_MAX, &rows, &more), 0);
+	int64_t retired_ns, current_ns; /* whom its rows are merged with must know: its close stands still */
+	ck_assert_int_eq(result_kept(k.t, txn, 0, version(0), &retired_ns), 0);
+	ck_assert_int_eq(result_kept(k.t, txn, 0, version(1), &current_ns), 0);
+	ck_assert(retired_ns == 320 * SEC && current_ns == 320 * SEC);
 	kv_abort(txn);
 	partial_spec_of(version(0), topology_distinct_seed(k.t), PARTIAL_QUANTILE_CAP_CLOUD, &ps);
 	ck_assert_int_eq(rows_reader_open(bytes_of(rows.data, rows.len), &ps, &r), 0);

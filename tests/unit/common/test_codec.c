@@ -190,6 +190,7 @@ static struct msg sample(enum msg_type type)
 		m.query_reply.reason = "r";
 		m.query_reply.behind_entries = 7;
 		m.query_reply.age_ns = 8;
+		m.query_reply.kept_ns = -9;
 		break;
 	case MSG_OUTBOX:
 		m.outbox.shard = 2;
@@ -407,7 +408,7 @@ static void check_equal(const struct msg *a, const struct msg *b)
 		break;
 	case MSG_QUERY_REPLY:
 		NUM(query_reply.shard), NUM(query_reply.verdict), BYT(query_reply.rows), NUM(query_reply.more);
-		STR(query_reply.reason), NUM(query_reply.behind_entries), NUM(query_reply.age_ns);
+		STR(query_reply.reason), NUM(query_reply.behind_entries), NUM(query_reply.age_ns), NUM(query_reply.kept_ns);
 		break;
 	case MSG_OUTBOX:
 		NUM(outbox.shard), STR(outbox.stream), NUM(outbox.index), NUM(outbox.n), NUM(outbox.limit);
