@@ -26,21 +26,23 @@ static int64_t sane(int64_t t_ns)
 	return t_ns < TIME_MIN_NS || t_ns > TIME_MAX_NS ? WATERMARK_NONE : t_ns;
 }
 
-/* What the edge would report at the end of all that it can have, if its clock were right. */
-static int64_t end_of_now(const struct watermark_heard *h, const struct watermark_conf *c, const struct watermark_bound *b)
+/* What the edge would report at the end of all that it can have, if its clock were right. Since when it is idle is told by the
+ * fleet's time as it is now: what that was then may have been a slow clock's. */
+static int64_t end_of_now(const struct watermark_heard *h, const struct watermark_conf *c, const struct watermark_bound *b,
+    int64_t now_ns)
 {
-	int64_t now_ns = b->fleet_ns - c->lateness_ns;
-	return h->phase == PHASE_IDLE && now_ns > h->idle_fleet_ns + c->size_ns ? h->idle_fleet_ns + c->size_ns : now_ns;
+	int64_t end_ns = b->fleet_ns - c->lateness_ns, idle_end_ns = b->fleet_ns - (now_ns - h->idle_ns) + c->size_ns;
+	return h->phase == PHASE_IDLE && end_ns > idle_end_ns ? idle_end_ns : end_ns;
 }
 
 /* reach_ns: by how much it may be beyond the readings that it comes from. */
-static bool bound(const struct watermark_heard *h, const struct watermark_conf *c, const struct watermark_bound *b, int64_t reach_ns,
-    int64_t *inout_t_ns)
+static bool bound(const struct watermark_heard *h, const struct watermark_conf *c, const struct watermark_bound *b, int64_t now_ns,
+    int64_t reach_ns, int64_t *inout_t_ns)
 {
 	if (b->fleet_ns < TIME_MIN_NS || b->fleet_ns > TIME_MAX_NS || *inout_t_ns <= b->fleet_ns + b->max_ahead_ns ||
 	    *inout_t_ns - b->fleet_ns - b->max_ahead_ns <= reach_ns)
 		return true;
-	*inout_t_ns = end_of_now(h, c, b);
+	*inout_t_ns = end_of_now(h, c, b, now_ns);
 	return false;
 }
 
@@ -48,11 +50,11 @@ bool watermark_report(struct watermark_heard *h, const struct watermark_conf *c,
     const struct watermark_bound *b, int64_t now_ns)
 {
 	int64_t watermark_ns = sane(r->watermark_ns), flushed_end_ns = sane(r->flushed_end_ns);
-	if (r->phase == PHASE_IDLE && (!h->reported || h->phase != PHASE_IDLE || h->idle_fleet_ns == FLEET_TIME_UNKNOWN))
-		h->idle_fleet_ns = b->fleet_ns;
+	if (r->phase == PHASE_IDLE && (!h->reported || h->phase != PHASE_IDLE))
+		h->idle_ns = now_ns;
 	h->phase = r->phase;
-	bool can_be = bound(h, c, b, 0, &watermark_ns);
-	can_be = bound(h, c, b, c->size_ns, &flushed_end_ns) && can_be;
+	bool can_be = bound(h, c, b, now_ns, 0, &watermark_ns);
+	can_be = bound(h, c, b, now_ns, c->size_ns, &flushed_end_ns) && can_be;
 	bool silent = now_ns - h->heard_ns >= c->partitioned_after_ns;
 	if (!h->reported || silent || !r->unsent || watermark_ns > h->watermark_ns)
 		h->advanced_ns = now_ns;

@@ -58,7 +58,7 @@ struct watermark_heard {
 	int64_t heard_ns;       /* of the last report, or the leader's start */
 	int64_t advanced_ns;    /* when the watermark rose last, nothing was unsent, or it was heard again after silence */
 	int64_t joining_ns;     /* since when its state is JOINING */
-	int64_t idle_fleet_ns;  /* the fleet's time when it was first heard to be idle */
+	int64_t idle_ns;        /* when it was first heard to be idle */
 };
 
 /* A leader's start: everyone counts as heard now. */

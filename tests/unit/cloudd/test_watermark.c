@@ -422,6 +422,30 @@ START_TEST(a_bad_clock_moves_nothing_where_nobody_else_holds_close)
 }
 END_TEST
 
+/* The bound's time and the leader's. */
+static void fleet_goes_on(struct fleet *f, int64_t ns)
+{
+	f->bound.fleet_ns += ns;
+	f->now_ns += ns;
+}
+
+START_TEST(an_idle_fleet_that_was_measured_by_a_slow_clock_closes_once_it_is_right)
+{
+	struct fleet f;
+	fleet_start(&f, 1);
+	f.bound.fleet_ns = 20 * MIN - DAY;
+	report(&f, 0, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns < 0);
+	f.now_ns += 10 * S;
+	f.bound.fleet_ns = 20 * MIN + 10 * S;
+	report(&f, 0, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns == 20 * MIN - 20 * S);
+	fleet_goes_on(&f, 10 * MIN);
+	report(&f, 0, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
+	ck_assert(f.close_ns == 21 * MIN);
+}
+END_TEST
+
 START_TEST(a_bad_clock_does_not_close_the_future_of_an_idle_fleet)
 {
 	struct fleet f;
@@ -430,10 +454,12 @@ START_TEST(a_bad_clock_does_not_close_the_future_of_an_idle_fleet)
 	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
 	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
 	ck_assert(f.close_ns == 20 * MIN - 30 * S && f.final_ns == f.close_ns);
-	f.bound.fleet_ns = 21 * MIN + 30 * S; /* what it had before can be closed a window's size later; then close stands still */
+	fleet_goes_on(&f, MIN + 30 * S); /* what it had before can be closed a window's size later; then close stands still */
+	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
 	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
 	ck_assert(f.close_ns == 21 * MIN);
-	f.bound.fleet_ns = 50 * MIN;
+	fleet_goes_on(&f, 30 * MIN);
+	report(&f, 0, PHASE_IDLE, 10 * MIN, 11 * MIN, false);
 	report(&f, 1, PHASE_IDLE, 10 * DAY, 10 * DAY + MIN, false);
 	ck_assert(f.close_ns == 21 * MIN);
 	live(&f, 0, 22 * MIN);
@@ -638,6 +664,7 @@ int main(void)
 	tcase_add_test(tc, one_clock_ahead_moves_nothing);
 	tcase_add_test(tc, a_bad_clock_moves_nothing_where_nobody_else_holds_close);
 	tcase_add_test(tc, a_bad_clock_does_not_close_the_future_of_an_idle_fleet);
+	tcase_add_test(tc, an_idle_fleet_that_was_measured_by_a_slow_clock_closes_once_it_is_right);
 	tcase_add_test(tc, a_clock_put_right_contributes_again);
 	tcase_add_test(tc, ten_days_of_backlog_freeze_nobody);
 	tcase_add_test(tc, who_is_away_stays_away_through_a_change_of_leader);
