@@ -716,6 +716,14 @@ static int64_t fleet_ns(const struct meta *m, int64_t mono_ns)
 	return m->fleet_ahead_ns == FLEET_TIME_UNKNOWN ? FLEET_TIME_UNKNOWN : m->fleet_ahead_ns + mono_ns;
 }
 
+/* Alone it is no more than what this node believes: with edges that all say that their clocks are wrong, which take readings of any
+ * time, it is all that bounds what they report. */
+static int64_t own_clock(const struct meta *m, struct meta_time now, bool alone)
+{
+	int64_t believed_ns = clock_watch_time(&m->clock, now.mono_ns);
+	return alone && believed_ns < now.wall_ns ? believed_ns : now.wall_ns;
+}
+
 /* Now and then; but at once for a clock that begins to count while there are too few for one bad one to be outvoted: else what
  * its own report says would be measured by the others, which may be this node's alone. With more it can wait: a fleet that is
  * back from a cut would have all clocks sorted for each of its edges. */
@@ -726,13 +734,14 @@ static void find_fleet_time(struct meta *m, struct meta_time now)
 		return;
 	m->fleet_due_ns = now.mono_ns + META_FLEET_TIME_EVERY_MS * NS_PER_MS;
 	m->clock_new = false;
-	clock_watch_update(&m->clock, now.wall_ns, now.mono_ns);
-	if (!clock_watch_suspect(&m->clock, now.wall_ns, now.mono_ns))
-		m->clocks[n++] = now.wall_ns;
 	for (size_t i = 0; i < m->topology->edge_count; i++) {
 		const struct meta_row *row = &m->rows[i];
 		if (clock_counts(m, row, now.mono_ns))
 			m->clocks[n++] = row->wall_ahead_ns + now.mono_ns;
+	}
+	if (!clock_watch_suspect(&m->clock, now.wall_ns, now.mono_ns)) {
+		m->clocks[n] = own_clock(m, now, n == 0);
+		n++;
 	}
 	m->clocks_of = n;
 	if (!n && m->fleet_ahead_ns != FLEET_TIME_UNKNOWN)
@@ -1352,6 +1361,7 @@ static bool propose_first_map(struct meta *m, struct meta_time now)
 
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now)
 {
+	clock_watch_update(&m->clock, now.wall_ns, now.mono_ns); /* a leader knows how it ran before */
 	if (!m->leads)
 		return 0;
 	pthread_mutex_lock(&m->lock);

@@ -90,7 +90,7 @@ void meta_advance_reply(struct meta *m, uint32_t shard, enum verdict verdict, ui
 
 /* An entry of group 0 was applied, whoever leads. */
 void meta_applied(struct meta *m, const struct apply_result *r, struct bytes entry, struct meta_time now);
-/* Nothing while it does not lead. state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO,
+/* While it does not lead it only watches its clock. state: for the advances' queue; durable: the highest index of group 0 that it holds. 0, WEIR_ECORRUPT, WEIR_EIO,
  * WEIR_EBUSY (too many readers; once more). */
 int meta_tick(struct meta *m, struct kv *state, uint64_t durable, struct meta_time now);
 

@@ -368,6 +368,42 @@ START_TEST(a_clock_that_was_silent_counts_for_its_next_report)
 }
 END_TEST
 
+/* Ten days ahead, an hour back, and 1970. What it showed before holds, as far as this node has seen it: also as a follower. */
+static const int64_t jumps_ns[] = {240 * H, -H, -300000 * H};
+
+START_TEST(alone_the_leaders_clock_is_what_it_was_before_it_jumped)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, 0, true, hour_ns - H);
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns - H);
+	jump_leader(jumps_ns[_i]);
+	says(1, 0, true, hour_ns + 5 * H); /* all clocks are known to be wrong but the leader's, or that one, too */
+	settle(0);
+	ck_assert_int_le(last_close().close_ns, hour_ns);
+	says(1, 0, true, hour_ns); /* and what can be is taken */
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns);
+}
+END_TEST
+
+START_TEST(a_follower_watches_its_clock)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	tick(1);
+	meta_stop(w.replicas[0].meta);
+	w.now.wall_ns += jumps_ns[_i];
+	meta_lead(w.replicas[1].meta, w.now);
+	settle(1);
+	const struct stream_conf *s = &w.t->streams[1];
+	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, hour_ns + 5 * H, WATERMARK_NONE, false, false, 0};
+	ck_assert_int_eq(send_report(1, 1, (struct edge_clock){0, true}, &stream), VERDICT_OK);
+	settle(1);
+	ck_assert_int_gt(last_close().close_ns, hour_ns - H);
+	ck_assert_int_le(last_close().close_ns, hour_ns);
+}
+END_TEST
+
 START_TEST(a_grant_does_not_make_an_old_clock_count)
 {
 	int64_t hour_ns = begin_on_the_hour();
@@ -1027,6 +1063,8 @@ int main(void)
 	tcase_add_test(tc, since_when_an_edge_feeds_a_version_outlives_the_leader_that_heard_it);
 	tcase_add_test(tc, a_clock_counts_for_the_report_that_it_comes_with);
 	tcase_add_test(tc, a_clock_that_was_silent_counts_for_its_next_report);
+	tcase_add_loop_test(tc, alone_the_leaders_clock_is_what_it_was_before_it_jumped, 0, 3);
+	tcase_add_loop_test(tc, a_follower_watches_its_clock, 0, 3);
 	tcase_add_test(tc, a_grant_does_not_make_an_old_clock_count);
 	tcase_add_test(tc, since_when_counts_of_an_edge_that_feeds_the_version_no_more);
 	tcase_add_test(tc, only_the_leader_proposes_sends_and_answers);
