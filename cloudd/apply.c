@@ -55,6 +55,7 @@ void apply_result_clear(struct apply_result *r)
 	free(r->edge);
 	buf_free(&r->map);
 	buf_free(&r->removed);
+	buf_free(&r->closed);
 	*r = (struct apply_result){0};
 }
 

@@ -55,6 +55,7 @@ struct apply_result {
 	uint64_t map_version;  /* TOPOLOGY, NODE, CUT, REVOKE: of the map that is there now; shard: of the map that it goes by; 0: none */
 	struct buf map;        /* one of those that made a new map: its bytes, owned */
 	struct buf removed;    /* likewise, of edges that it has no more: name (buf_str), epoch now; those that ever had one; owned */
+	struct buf closed;     /* CLOSE: the entry as it was applied, which may be more than was proposed; owned */
 	bool more;             /* shard: sweep work is left; propose ENTRY_SWEEP at once (and once after a start) */
 	bool dirty;            /* shard: windows are dirty; propose ENTRY_SWEEP within a second */
 	bool digested;         /* index is a multiple of APPLY_DIGEST_EVERY: */

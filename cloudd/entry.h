@@ -65,7 +65,7 @@ struct entry_edge {
 	int64_t flushed_end_ns; /* of an idle edge, or WATERMARK_NONE */
 	int64_t since_ns;       /* its readings from this event time on are in this version; WATERMARK_NONE: all, or not known */
 	bool came_late;         /* since_ns became known when windows up to final_ns were final already, as of an edge that is new: they */
-	int64_t final_ns;       /* ... stay so. A shard's own: in its record of an advance, not in entries */
+	int64_t final_ns;       /* ... stay so. Decided where the meta group applies a CLOSE: in ADVANCE and in records; of CLOSE it is not taken */
 };
 
 /* One stream's close: in ENTRY_CLOSE, and as it is in ENTRY_ADVANCE. */

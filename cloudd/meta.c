@@ -932,6 +932,7 @@ static bool looks_due(const struct stream_row *s, int64_t mono_ns)
 }
 
 #define CLOSE_OVERHEAD_MAX 64 /* bytes of an entry beside its closes */
+#define CLOSE_LATE_MAX 10     /* ... and what apply may add for an edge that came late */
 
 /* Gathers the streams that changed, as many as one entry holds; the rest stays dirty. *ret_moved: some only moved. */
 static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_close *closes, bool *ret_moved)
@@ -956,7 +957,8 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 		build_close(m, s, close_ns, final_ns, &closes[count]);
 		buf_clear(&encoded);
 		entry_close_encode(&closes[count], &encoded);
-		if (encoded.len > room) {
+		size_t len = encoded.len + (size_t)s->edge_count * CLOSE_LATE_MAX;
+		if (len > room) {
 			free(closes[count].edges);
 			s->dirty = true;
 			if (count == 0) {
@@ -966,7 +968,7 @@ static uint32_t gather_closes(struct meta *m, int64_t mono_ns, struct entry_clos
 			m->close_turn = number;
 			break;
 		}
-		room -= encoded.len;
+		room -= len;
 		s->told_ns = mono_ns;
 		count++;
 	}
@@ -1285,9 +1287,8 @@ static void entry_applied(struct meta *m, const struct apply_result *r, struct b
 			m->created = true;
 		}
 		entry_clear(&e);
-	} else if (r->kind == ENTRY_CLOSE && !entry_decode(raw, &e)) {
-		if (e.kind == ENTRY_CLOSE)
-			close_applied(m, r->index, &e, now);
+	} else if (r->kind == ENTRY_CLOSE && !entry_decode(bytes_of(r->closed.data, r->closed.len), &e)) {
+		close_applied(m, r->index, &e, now);
 		entry_clear(&e);
 	} else if (r->kind == ENTRY_TAKEN && r->verdict == VERDICT_OK && !entry_decode(raw, &e)) {
 		if (e.kind == ENTRY_TAKEN && e.taken.shard < m->topology->shards)

@@ -205,6 +205,15 @@ static int64_t later(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+/* since_ns keeps windows from being final; for those that are it comes too late. Shards, which may take this advance late or in the
+ * place of several, say the same of a window, because it is decided here. */
+static void decide_late(struct entry_edge *e, const struct entry_edge *was, int64_t final_ns)
+{
+	bool told = was && was->since_ns != WATERMARK_NONE;
+	e->came_late = told ? was->came_late : e->since_ns != WATERMARK_NONE && final_ns != WATERMARK_NONE;
+	e->final_ns = told ? was->final_ns : e->came_late ? final_ns : 0;
+}
+
 /* Neither close nor final nor an edge's watermark ever falls, whatever a leader that knows less proposes. */
 static void temper(struct entry_close *c, const struct entry_close *before)
 {
@@ -217,11 +226,13 @@ static void temper(struct entry_close *c, const struct entry_close *before)
 		struct entry_edge *e = &c->edges[i];
 		while (b < before->edge_count && order(before->edges[b].name, e->name) < 0)
 			b++;
-		if (b < before->edge_count && !order(before->edges[b].name, e->name)) {
-			e->watermark_ns = later(e->watermark_ns, before->edges[b].watermark_ns);
-			e->flushed_end_ns = later(e->flushed_end_ns, before->edges[b].flushed_end_ns);
-			e->since_ns = later(e->since_ns, before->edges[b].since_ns);
+		const struct entry_edge *was = b < before->edge_count && !order(before->edges[b].name, e->name) ? &before->edges[b] : NULL;
+		if (was) {
+			e->watermark_ns = later(e->watermark_ns, was->watermark_ns);
+			e->flushed_end_ns = later(e->flushed_end_ns, was->flushed_end_ns);
+			e->since_ns = later(e->since_ns, was->since_ns);
 		}
+		decide_late(e, was, before->final_ns);
 	}
 }
 
@@ -234,23 +245,6 @@ static bool same_list(const struct entry_close *a, const struct entry_close *b)
 	buf_free(&la);
 	buf_free(&lb);
 	return same;
-}
-
-/* Whether it is heard of an edge for the first time since when it has had its readings in this version. Shards hold on to what was final
- * then (entry.h, came_late): each must have come so far, or they would not say the same of a window. */
-static bool tells_since(const struct entry_close *c, const struct entry_close *before)
-{
-	uint32_t b = 0;
-	for (uint32_t i = 0; i < c->edge_count; i++) {
-		const struct entry_edge *e = &c->edges[i];
-		while (b < before->edge_count && order(before->edges[b].name, e->name) < 0)
-			b++;
-		bool known = b < before->edge_count && !order(before->edges[b].name, e->name) &&
-		    before->edges[b].since_ns != WATERMARK_NONE;
-		if (e->since_ns != WATERMARK_NONE && !known)
-			return true;
-	}
-	return false;
 }
 
 static void queue_key(struct state_key *k, uint64_t meta_index)
@@ -288,7 +282,7 @@ static int apply_one_close(struct state *s, uint64_t meta_index, struct entry_cl
 		return rc;
 	}
 	temper(c, &before.close);
-	if (before.meta_index && same_list(c, &before.close) && !tells_since(c, &before.close)) {
+	if (before.meta_index && same_list(c, &before.close)) {
 		struct state_key k;
 		queue_key(&k, before.meta_index);
 		rc = state_del(s, &k);
@@ -396,11 +390,13 @@ static int queue_length(struct state *s, uint64_t *ret_length)
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
 }
 
-static int apply_close_entry(struct state *s, struct entry *e, uint64_t index)
+static int apply_close_entry(struct state *s, struct entry *e, uint64_t index, struct apply_result *res)
 {
 	int rc = 0;
 	for (uint32_t i = 0; i < e->closes.count && !rc; i++)
 		rc = apply_one_close(s, META_INDEX(index, i), &e->closes.closes[i]);
+	if (!rc)
+		entry_encode(e, &res->closed);
 	uint64_t length = 0;
 	if (!rc)
 		rc = queue_length(s, &length);
@@ -487,7 +483,7 @@ int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint6
 	case ENTRY_READMIT:
 		return apply_readmit(s, e, res);
 	case ENTRY_CLOSE:
-		return apply_close_entry(s, e, index);
+		return apply_close_entry(s, e, index, res);
 	case ENTRY_TAKEN:
 		return apply_taken(s, t, e, res);
 	case ENTRY_TOPOLOGY:

@@ -418,12 +418,6 @@ static struct entry_close tempered(const struct shard_stream *s, const struct en
 	return out;
 }
 
-static int name_order(struct bytes a, struct bytes b)
-{
-	int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-	return c ? c : (a.n > b.n) - (a.n < b.n);
-}
-
 static int write_advance(struct shard *sh, struct shard_stream *s, uint64_t meta_index, const struct entry_close *c)
 {
 	struct state_key k;
@@ -442,24 +436,6 @@ static int write_advance(struct shard *sh, struct shard_stream *s, uint64_t meta
 	return rc;
 }
 
-/* since_ns keeps windows from being final; for those that are it comes too late. The edges of c, the caller's to free. */
-static struct entry_edge *settled_edges(const struct shard_stream *s, const struct entry_close *c)
-{
-	const struct entry_close *was = &s->advance.close;
-	struct entry_edge *edges = xcalloc(c->edge_count + 1, sizeof(*edges));
-	uint32_t b = 0, before = s->advance.meta_index ? was->edge_count : 0;
-	for (uint32_t i = 0; i < c->edge_count; i++) {
-		struct entry_edge *e = &edges[i];
-		*e = c->edges[i];
-		while (b < before && name_order(was->edges[b].name, e->name) < 0)
-			b++;
-		bool known = b < before && !name_order(was->edges[b].name, e->name) && was->edges[b].since_ns != WATERMARK_NONE;
-		e->came_late = known ? was->edges[b].came_late : e->since_ns != WATERMARK_NONE && shard_final_ns(s) != WATERMARK_NONE;
-		e->final_ns = known ? was->edges[b].final_ns : e->came_late ? shard_final_ns(s) : 0;
-	}
-	return edges;
-}
-
 int shard_apply_advance(struct shard *sh, const struct entry *e, struct apply_result *res,
     struct shard_stream **ret_stream)
 {
@@ -476,14 +452,12 @@ int shard_apply_advance(struct shard *sh, const struct entry *e, struct apply_re
 	if (rc)
 		return rc;
 	struct entry_close c = tempered(s, &e->advance.close);
-	struct entry_edge *edges = c.edges = settled_edges(s, &c);
 	if (c.close_ns > shard_close_ns(s)) {
 		rc = completeness_add(sh->state, s->id, shard_close_ns(s), &c, &s->sweep.intervals);
 		s->sweep_changed = true;
 	}
 	if (!rc)
 		rc = write_advance(sh, s, meta_index, &c);
-	free(edges);
 	*ret_stream = s;
 	return rc;
 }

@@ -233,7 +233,7 @@ static uint64_t close_one(const char *stream, int64_t close_ns, int64_t final_ns
 struct advances {
 	size_t count, max;
 	uint64_t meta_index[64], after[64];
-	int64_t close_ns[64];
+	int64_t close_ns[64], late_ns[64]; /* late: final_ns of the edge that came late, or -1 */
 	char stream[64];
 };
 
@@ -247,6 +247,9 @@ static bool take_advance(void *arg, uint64_t meta_index, struct bytes raw)
 	a->meta_index[a->count] = meta_index;
 	a->after[a->count] = e.advance.after;
 	a->close_ns[a->count] = e.advance.close.close_ns;
+	a->late_ns[a->count] = -1;
+	for (uint32_t i = 0; i < e.advance.close.edge_count; i++)
+		a->late_ns[a->count] = e.advance.close.edges[i].came_late ? e.advance.close.edges[i].final_ns : a->late_ns[a->count];
 	a->stream[a->count++] = (char)e.advance.close.stream.p[0];
 	entry_clear(&e);
 	return a->count < a->max;
@@ -339,24 +342,32 @@ START_TEST(advances_of_one_list_are_one)
 }
 END_TEST
 
-/* What a shard keeps final from then on must not depend on which advances it came to take. */
-START_TEST(an_advance_before_one_that_tells_of_a_since_stays)
+/* There is one advance: it has taken the places of those before. */
+static void ck_late(struct entry_close *c, int64_t close_ns, int64_t late_ns)
 {
-	struct entry_edge edges[] = {edge("e1", EDGE_LIVE, 100), edge("e2", EDGE_IDLE, WATERMARK_NONE)};
-	struct entry_close c = close_of("s", 100, 100, edges, 2);
-	struct entry e = {.kind = ENTRY_CLOSE, .closes = {1, &c}};
-	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
-	c.close_ns = c.final_ns = 110;
-	edges[1].since_ns = 200;
+	struct entry e = {.kind = ENTRY_CLOSE, .closes = {1, c}};
+	c->close_ns = c->final_ns = close_ns;
 	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK);
 	struct advances a = queued(0);
-	ck_assert_uint_eq(a.count, 2);
-	ck_assert(a.close_ns[0] == 100 && a.close_ns[1] == 110 && a.after[1] == a.meta_index[0]);
-	c.close_ns = c.final_ns = 120;
-	ck_assert_int_eq(kit_verdict(&k, 0, &e), VERDICT_OK); /* nothing new: it takes the place of the one before, and of no other */
-	a = queued(0);
-	ck_assert_uint_eq(a.count, 2);
-	ck_assert(a.close_ns[0] == 100 && a.close_ns[1] == 120);
+	ck_assert_uint_eq(a.count, 1);
+	ck_assert_int_eq(a.close_ns[0], close_ns);
+	ck_assert_int_eq(a.late_ns[0], late_ns);
+}
+
+/* Shards must not have to know what was final when it was first heard of; nor does who proposes. */
+START_TEST(who_came_late_is_decided_once)
+{
+	struct entry_edge edges[] = {edge("e1", EDGE_LIVE, 100), edge("e2", EDGE_IDLE, WATERMARK_NONE)};
+	struct entry_close c = close_of("s", 100, 90, edges, 2);
+	edges[0].since_ns = 50; /* from the first close on: nothing was final */
+	edges[0].came_late = edges[1].came_late = true;
+	edges[0].final_ns = edges[1].final_ns = 7;
+	ck_late(&c, 90, -1);
+	edges[1].since_ns = 200;
+	ck_late(&c, 110, 90);
+	ck_late(&c, 120, 90);
+	edges[1].came_late = false;
+	ck_late(&c, 130, 90);
 }
 END_TEST
 
@@ -479,7 +490,7 @@ int main(void)
 	tcase_add_test(tc, each_stream_of_a_close_is_an_advance_of_its_own);
 	tcase_add_test(tc, the_queue_waits_for_every_shard);
 	tcase_add_test(tc, advances_of_one_list_are_one);
-	tcase_add_test(tc, an_advance_before_one_that_tells_of_a_since_stays);
+	tcase_add_test(tc, who_came_late_is_decided_once);
 	tcase_add_test(tc, the_queue_is_read_from_any_place);
 	tcase_add_test(tc, the_queue_is_bounded);
 	tcase_add_test(tc, an_edge_is_revoked_and_allowed_again);

@@ -782,7 +782,7 @@ START_TEST(parts_that_were_final_before_an_edge_came_do_not_matter)
 		feed(0, A, 0, 40);
 		struct entry_edge edges[] = {
 		    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
-		    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, since * SEC, false, 0}};
+		    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, since * SEC, true, 20 * SEC}};
 		(void)advance_by(0, 20, edges, 1);
 		(void)advance_by(0, 40, edges, 2);
 		kit_sweep_all(&k);
@@ -807,7 +807,7 @@ START_TEST(windows_that_were_final_before_an_edge_came_stay_so)
 	feed(0, A, 0, 40);
 	struct entry_edge edges[] = {
 	    {bytes_of("e1", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, WATERMARK_NONE, false, 0},
-	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 25 * SEC, true, 40 * SEC}}; /* who proposes cannot say so */
+	    {bytes_of("e2", 2), EDGE_LIVE, 40 * SEC, WATERMARK_NONE, 25 * SEC, true, 10 * SEC}};
 	(void)advance_by(0, 10, edges, 1);
 	(void)advance_by(0, 20, edges, 2);
 	(void)advance_by(0, 30, edges, 2);
