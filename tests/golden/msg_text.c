@@ -232,7 +232,7 @@ static void put_cloud_body(const struct msg *m, struct buf *out)
 		break;
 	case MSG_QUERY_REPLY:
 		U(query_reply, shard), V(query_reply), X(query_reply, rows), B(query_reply, more), S(query_reply, reason);
-		U(query_reply, behind_entries), I(query_reply, age_ns);
+		U(query_reply, behind_entries), I(query_reply, age_ns), I(query_reply, kept_ns);
 		break;
 	case MSG_OUTBOX:
 		U(outbox, shard), S(outbox, stream), U(outbox, index), U(outbox, n), U(outbox, limit);

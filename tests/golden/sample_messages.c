@@ -143,7 +143,7 @@ static void tell_reads(const struct told *t)
 	tell(t, "query", m);
 	m = (struct msg){.type = MSG_QUERY_REPLY};
 	m.query_reply.shard = 1, m.query_reply.verdict = VERDICT_OK, m.query_reply.rows = TEXT("rows\0\xff"), m.query_reply.more = true;
-	m.query_reply.behind_entries = 12, m.query_reply.age_ns = AGE_UNKNOWN;
+	m.query_reply.behind_entries = 12, m.query_reply.age_ns = AGE_UNKNOWN, m.query_reply.kept_ns = 1800000000000000000;
 	tell(t, "query_reply", m);
 	m = (struct msg){.type = MSG_OUTBOX};
 	m.outbox.shard = 1, m.outbox.stream = "speed", m.outbox.index = UINT64_MAX, m.outbox.n = 9, m.outbox.limit = 1000;
