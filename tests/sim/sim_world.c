@@ -307,7 +307,7 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	w->last_wiped = w->cloud_count;
 	w->edge_count = plan->edge_count;
 	for (size_t i = 0; i < STREAMS_MAX; i++)
-		w->final_seen[i] = INT64_MIN;
+		w->final_seen[i] = w->since_seen[i] = INT64_MIN;
 	sim_versions_begin(w);
 	for (uint32_t c = 0; c < w->cloud_count; c++)
 		sim_cloud_init(w, &w->clouds[c], c);

@@ -347,6 +347,7 @@ struct sim_world {
 	struct sim_final *finals;
 	size_t final_count, final_cap;
 	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
+	int64_t since_seen[STREAMS_MAX]; /* the latest time from which any edge had its readings in that version, of all that ever said so */
 	struct sim_watch watch;
 	unsigned checks_at_rest;
 	bool done;
