@@ -716,12 +716,12 @@ static int64_t fleet_ns(const struct meta *m, int64_t mono_ns)
 	return m->fleet_ahead_ns == FLEET_TIME_UNKNOWN ? FLEET_TIME_UNKNOWN : m->fleet_ahead_ns + mono_ns;
 }
 
-/* Alone it is no more than what this node believes: with edges that all say that their clocks are wrong, which take readings of any
- * time, it is all that bounds what they report. */
+/* Alone it is not far beyond what this node believes: with edges that all say that their clocks are wrong, which take readings of any
+ * time, it is all that bounds what they report. A small step is a resume, or a clock set right. */
 static int64_t own_clock(const struct meta *m, struct meta_time now, bool alone)
 {
 	int64_t believed_ns = clock_watch_time(&m->clock, now.mono_ns);
-	return alone && believed_ns < now.wall_ns ? believed_ns : now.wall_ns;
+	return alone && believed_ns < now.wall_ns - META_CLOCK_BEHIND_NS ? believed_ns : now.wall_ns;
 }
 
 /* Now and then; but at once for a clock that begins to count while there are too few for one bad one to be outvoted: else what

@@ -38,7 +38,7 @@
 #define META_CUT_EVERY_MS 200       /* streams whose versions change are looked at this often */
 #define META_FLEET_TIME_EVERY_MS 1000
 #define META_CLOCKS_ENOUGH 3 /* one bad clock of so many does not move the fleet's time: a new one can wait for the next time */
-#define META_CLOCK_BEHIND_NS (INT64_C(300) * 1000000000) /* set back by more, this node's clock does not count */
+#define META_CLOCK_BEHIND_NS (INT64_C(300) * 1000000000) /* set back by more, this node's clock does not count; ahead, not alone */
 
 struct meta;
 

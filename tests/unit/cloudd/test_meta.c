@@ -387,6 +387,17 @@ START_TEST(alone_the_leaders_clock_is_what_it_was_before_it_jumped)
 }
 END_TEST
 
+START_TEST(a_small_step_ahead_is_believed)
+{
+	int64_t hour_ns = begin_on_the_hour();
+	says(1, 0, true, hour_ns - H);
+	jump_leader(META_CLOCK_BEHIND_NS - 10 * NS_PER_SEC);
+	says(1, 0, true, hour_ns + META_CLOCK_BEHIND_NS + 590 * NS_PER_SEC); /* max_ahead is 10 minutes */
+	settle(0);
+	ck_assert_int_eq(last_close().close_ns, hour_ns + META_CLOCK_BEHIND_NS + 590 * NS_PER_SEC);
+}
+END_TEST
+
 START_TEST(a_follower_watches_its_clock)
 {
 	int64_t hour_ns = begin_on_the_hour();
@@ -1064,6 +1075,7 @@ int main(void)
 	tcase_add_test(tc, a_clock_counts_for_the_report_that_it_comes_with);
 	tcase_add_test(tc, a_clock_that_was_silent_counts_for_its_next_report);
 	tcase_add_loop_test(tc, alone_the_leaders_clock_is_what_it_was_before_it_jumped, 0, 3);
+	tcase_add_test(tc, a_small_step_ahead_is_believed);
 	tcase_add_loop_test(tc, a_follower_watches_its_clock, 0, 3);
 	tcase_add_test(tc, a_grant_does_not_make_an_old_clock_count);
 	tcase_add_test(tc, since_when_counts_of_an_edge_that_feeds_the_version_no_more);
