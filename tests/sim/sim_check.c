@@ -585,6 +585,13 @@ static int64_t since_of(struct sim_world *w, const struct stream_conf *s)
 	return since_ns;
 }
 
+/* What an edge flushed under a clock that was days ahead is cut to the windows of the time when it fell idle: what was read then for a
+ * time that was still to come, as max_ahead allows, may wait for somebody to read on. */
+static bool may_stay_open(const struct sim_world *w, const struct stream_conf *s, const struct sim_rows *rows, const struct sim_row *r)
+{
+	return w->plan->bad_clock_ns && w->bad_clock >= w->cloud_count && r->start_ns > rows->close_ns - s->size_ns;
+}
+
 static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, char *why, size_t size)
 {
 	for (uint32_t s = 0; s < w->known->stream_count; s++) {
@@ -601,7 +608,7 @@ static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, cha
 			enum window_state state = rows->rows[i].state, least = rows->rows[i].start_ns < since_ns ? WINDOW_PROVISIONAL : WINDOW_FINAL;
 			/* One that lost its disk does not know any more up to where it had filled windows, and may never read again. */
 			if (w->plan->scenario != SIM_EMPTY || state != WINDOW_OPEN)
-				open += state < least && rows->rows[i].start_ns < sim_wall_ns(w);
+				open += state < least && rows->rows[i].start_ns < sim_wall_ns(w) && !may_stay_open(w, conf, rows, &rows->rows[i]);
 		}
 		bool same = rows->close_ns == rows->final_ns || conf->phase == STREAM_RETIRED;
 		if (open || !same || !settled)
