@@ -434,6 +434,19 @@ static bool is_whole(const struct sim_world *w, uint32_t group, const struct raf
 	return whole;
 }
 
+/* A map that takes a node out, or brings one, was asked for: it may be in a log already. */
+static bool nodes_may_change(const struct sim_world *w)
+{
+	const struct sim_operator *o = &w->operator;
+	const struct sim_change *ch = &w->plan->changes[o->next];
+	if (sim_operator_done(w) || !o->prepared || ch->deed != SIM_APPLY_TEXT)
+		return false;
+	for (uint32_t i = 0; i < w->cloud_count; i++)
+		if ((sim_slot_of(w, ch->topology, i) >= 0) != (sim_slot_of(w, sim_topology(w), i) >= 0))
+			return true;
+	return false;
+}
+
 /* As below, where members change: a voter that is replaced and away goes before its successor comes, and then two voters would have to
  * be there both. So none is lost while that is under way, in what is committed or only written. */
 static bool may_wipe_of_changing(const struct sim_world *w, const struct sim_cloud *c)
@@ -445,7 +458,7 @@ static bool may_wipe_of_changing(const struct sim_world *w, const struct sim_clo
 		if (has_slot(&config, c->slot) && !is_whole(w, g, &config, c->slot))
 			return false;
 	}
-	return w->lost_count < SIM_LOST_MAX && all_there(w, c);
+	return w->lost_count < SIM_LOST_MAX && all_there(w, c) && !nodes_may_change(w);
 }
 
 /* Raft survives the loss of a folder when every other voter's is there: what was committed is on a majority of them all, and
