@@ -135,8 +135,8 @@ void map_changes_clear(struct map_changes *c);
  * yet need not wait: ENTRY_CUT sees to that), removed ones ENDED, new ones CURRENT (PENDING where an earlier stream of that
  * name still answers: it goes on from there, and no number is used twice). Placement is not changed here: see cloudd/placement. An equal text is no change: version stays. Relative paths do not matter.
  * 0; WEIR_EINVAL: it is no topology (lines in *errors) or holds what cannot be changed (MAP_REFUSED: the cluster's name, the number
- * of shards, security, an address of a node that is there, a name used by both an edge and a node). WEIR_ETOOBIG: the map would
- * be over its limits. *ret_changes, always, is the caller's to clear. */
+ * of shards, security, an address of a node that is there, a name used by both an edge and a node) or there is room for (MAP_VERSIONS_MAX,
+ * MAP_STREAMS_MAX). WEIR_ETOOBIG: the map would be over MAP_BYTES_MAX. *ret_changes, always, is the caller's to clear. */
 int map_change(const struct cluster_map *m, const char *text, size_t len, struct cluster_map *ret,
     struct map_changes *ret_changes, struct buf *errors);
 

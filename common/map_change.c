@@ -16,7 +16,6 @@ struct change {
 	struct cluster_map out;
 	struct topology *was, *next;
 	struct map_changes *told;
-	bool too_big;
 };
 
 void map_changes_clear(struct map_changes *c)
@@ -344,8 +343,14 @@ static bool make_room(struct change *c, const char *name)
 		drop_stream(m, oldest);
 		count--;
 	}
-	c->too_big |= count >= MAP_VERSIONS_MAX || m->stream_count >= MAP_STREAMS_MAX;
-	return !c->too_big;
+	if (count >= MAP_VERSIONS_MAX)
+		tell(c, MAP_REFUSED, "stream", name, "%d versions of it are still fed or closing: apply this once one has ended", MAP_VERSIONS_MAX);
+	else if (m->stream_count >= MAP_STREAMS_MAX)
+		tell(c, MAP_REFUSED, "stream", name, "the cluster has %d versions of streams, and no room for more: those of removed streams count, too",
+		    MAP_STREAMS_MAX);
+	else
+		return true;
+	return false;
 }
 
 /* Behind the other versions of its name. */
@@ -531,8 +536,6 @@ static int make_change(struct change *c)
 	change_streams(c);
 	if (c->told->refused)
 		return WEIR_EINVAL;
-	if (c->too_big)
-		return WEIR_ETOOBIG;
 	struct buf bytes = {0};
 	int err = map_encode(&c->out, &bytes);
 	buf_free(&bytes);

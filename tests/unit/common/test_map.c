@@ -1055,6 +1055,26 @@ START_TEST(a_new_stream_is_current_at_once)
 }
 END_TEST
 
+START_TEST(versions_of_all_streams_are_bounded)
+{
+	struct cluster_map m = first(STREAMS(SPEED)), next;
+	struct map_changes told;
+	m.streams = xrealloc(m.streams, MAP_STREAMS_MAX * sizeof(*m.streams));
+	for (uint32_t i = (uint32_t)m.stream_count; i < MAP_STREAMS_MAX; i++) { /* of streams that were removed */
+		m.streams[i] = m.streams[0];
+		m.streams[i].phase = STREAM_RETIRED;
+		m.streams[i].definition = xstrdup("was");
+		m.streams[i].name = xcalloc(1, 16);
+		snprintf(m.streams[i].name, 16, "gone%u", i);
+	}
+	m.stream_count = MAP_STREAMS_MAX;
+	ck_assert_int_eq(change_err(&m, STREAMS(SPEED LOAD), &next, &told), WEIR_EINVAL);
+	ck_assert_ptr_nonnull(strstr(told.all[0].text, "no room for more"));
+	map_changes_clear(&told);
+	map_clear(&m);
+}
+END_TEST
+
 START_TEST(the_oldest_retired_version_makes_room)
 {
 	struct cluster_map m = first(STREAMS(SPEED));
@@ -1066,7 +1086,8 @@ START_TEST(the_oldest_retired_version_makes_room)
 	ck_assert_uint_eq(m.stream_count, MAP_VERSIONS_MAX);
 	struct cluster_map next;
 	struct map_changes told;
-	ck_assert_int_eq(change_err(&m, STREAMS(SPEED), &next, &told), WEIR_ETOOBIG); /* all of them are closing */
+	ck_assert_int_eq(change_err(&m, STREAMS(SPEED), &next, &told), WEIR_EINVAL); /* all of them are closing */
+	ck_assert_ptr_nonnull(strstr(told.all[0].text, "once one has ended"));
 	map_changes_clear(&told);
 	ck_assert_int_eq(map_retire(&m, "speed", m.streams[3].version), 0);
 	ck_assert_int_eq(map_retire(&m, "speed", a), 0);
@@ -1200,6 +1221,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_stream_is_removed_and_comes_back);
 	tcase_add_test(c, a_stream_that_is_removed_ends_all_its_versions);
 	tcase_add_test(c, a_new_stream_is_current_at_once);
+	tcase_add_test(c, versions_of_all_streams_are_bounded);
 	tcase_add_test(c, the_oldest_retired_version_makes_room);
 	tcase_add_test(c, a_definition_that_could_not_be_kept_is_refused);
 	tcase_add_test(c, boundaries_are_on_both_grids);
