@@ -56,6 +56,14 @@ static bool start_elsewhere(struct group *g, uint64_t from, int64_t mono_ns)
 	return false;
 }
 
+/* Where there is nobody else, as while a group of one replica moves, the same again. */
+static void ask_another(struct group *g, uint64_t from, int64_t mono_ns)
+{
+	g->ask_others = false;
+	if (!start_elsewhere(g, from, mono_ns))
+		start(g, from, mono_ns);
+}
+
 void snapshot_look(struct group *g, int64_t mono_ns)
 {
 	uint64_t from, index;
@@ -67,7 +75,7 @@ void snapshot_look(struct group *g, int64_t mono_ns)
 		return; /* what is there can still be read; for another there is no room */
 	}
 	if (wanted && g->ask_others && g->fetching == FETCH_NONE)
-		g->ask_others = !start_elsewhere(g, from, mono_ns);
+		ask_another(g, from, mono_ns);
 	else if (wanted && g->fetching != FETCH_NONE && g->elsewhere)
 		return;
 	else if (wanted && (g->fetching == FETCH_NONE || from != g->fetch_from))

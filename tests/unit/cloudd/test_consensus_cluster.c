@@ -997,6 +997,29 @@ START_TEST(a_source_that_falls_silent_is_given_up)
 }
 END_TEST
 
+/* It has begun to install, and there is no other to ask: as where a group of one replica moves. */
+START_TEST(a_source_that_fell_silent_is_asked_again_where_nobody_else_is)
+{
+	uint64_t last = fall_behind();
+	kit_stop(1);
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	kit_run_apply(2); /* BEGIN */
+	kit_commit_state(2);
+	kit.chunks_max = 0;
+	kit_restart(2);
+	kit.nodes[2].hold_apply = false;
+	kit_ticks(60 * SECOND);
+	ck_assert_uint_gt(consensus_counters(kit.nodes[2].c)->snapshots_failed, 0);
+	kit.chunks_max = SIZE_MAX;
+	kit_await(2, 1, last);
+	kit_open(1);
+	kit_expect_equal(1);
+}
+END_TEST
+
 /* ---- lost folders ------------------------------------------------------------------------------------------------------ */
 
 static void expect_replaced(uint32_t node, uint32_t group)
@@ -1276,6 +1299,7 @@ int main(void)
 	tcase_add_test(tc, who_lost_its_state_and_has_the_longest_log_gets_a_state_without_a_leader);
 	tcase_add_test(tc, who_lost_its_leader_in_the_middle_of_a_snapshot_asks_another);
 	tcase_add_test(tc, a_source_that_falls_silent_is_given_up);
+	tcase_add_test(tc, a_source_that_fell_silent_is_asked_again_where_nobody_else_is);
 	tcase_add_test(tc, a_lost_folder_becomes_a_new_member);
 	tcase_add_test(tc, a_lost_folder_behind_a_removed_log_gets_a_snapshot);
 	tcase_add_test(tc, folders_lost_one_after_another_are_replaced);
