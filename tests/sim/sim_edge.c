@@ -435,11 +435,14 @@ static bool marks_agree(struct sim_edge *e, size_t cut)
 	return true;
 }
 
-/* A readmission's commit keeps the ledger and no marks: where the history ends the ledger alone says. */
+/* A readmission's commit keeps the ledger and no marks: where the history ends the ledger alone says. The commit that the crash hit may
+ * have been one without either. */
 static void settle_by_ledger(struct sim_edge *e)
 {
 	struct pipeline_ledger l;
 	pipeline_ledger(e->pipeline, &l);
+	if (e->accepted + e->refused > l.accepted + l.refused && e->cut_durable < e->log_count)
+		log_truncate(e, e->cut_durable);
 	while (e->log_count < e->log_whole && e->accepted + e->refused < l.accepted + l.refused)
 		log_truncate(e, e->log_count + 1);
 }
