@@ -575,7 +575,7 @@ static void check_stream(struct sim_world *w, const struct sim_oracle *o, uint32
 	int64_t close_ns = stream_close(w, s->name), retain_ns = sim_versions_least_retain(w, stream);
 	if (retain_ns != RETAIN_FOREVER && close_ns != WATERMARK_NONE)
 		own.from_ns = close_ns - retain_ns + 2 * s->size_ns;
-	if (retain_ns != RETAIN_FOREVER && sim_versions_was_ended(w, stream))
+	if (retain_ns != RETAIN_FOREVER && sim_versions_was_removed(w, s->name))
 		own.from_ns = INT64_MAX; /* it ages by the logs' clocks from then on */
 	if (own.strict == BOUNDED && (n->overflowed[stream] || n->dropped[stream]))
 		return;

@@ -195,6 +195,14 @@ bool sim_versions_was_ended(const struct sim_world *w, uint32_t stream)
 	return false;
 }
 
+bool sim_versions_was_removed(const struct sim_world *w, const char *name)
+{
+	for (uint32_t i = 0; i < w->known->stream_count; i++)
+		if (!strcmp(w->known->streams[i].name, name) && sim_versions_was_ended(w, i))
+			return true;
+	return false;
+}
+
 bool sim_versions_lost_edge(const struct sim_world *w)
 {
 	for (size_t i = 0; i < w->known->edge_count; i++)

@@ -431,7 +431,8 @@ void sim_versions_seen(struct sim_world *w, struct bytes map, uint64_t version);
 int64_t sim_versions_least_retain(const struct sim_world *w, uint32_t stream);   /* by which anything of it may have been deleted */
 bool sim_versions_always_kept(const struct sim_world *w, uint32_t stream);       /* nothing of it was, rollups included */
 bool sim_versions_on_time(const struct sim_world *w, uint32_t stream);           /* sim_plan_on_time, in all maps */
-bool sim_versions_was_ended(const struct sim_world *w, uint32_t stream);         /* the stream was removed */
+bool sim_versions_was_ended(const struct sim_world *w, uint32_t stream);         /* the stream was removed while it was in force */
+bool sim_versions_was_removed(const struct sim_world *w, const char *name);      /* ... any version of that name */
 bool sim_versions_lost_edge(const struct sim_world *w);                          /* one was removed */
 
 /* sim_adopt.c: an edge's topology. */
