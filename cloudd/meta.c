@@ -1110,6 +1110,8 @@ static void commit_close(struct meta *m, const struct entry_close *c)
 		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
 			commit_edge(m, s, s->place_of[edge],
 			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
+		else /* it was proposed before the topology changed */
+			edge_left(s, e->flushed_end_ns);
 	}
 	s->dirty = true; /* what was heard meanwhile */
 }
