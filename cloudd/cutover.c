@@ -49,7 +49,7 @@ static int64_t answered_ns(const struct topology *t, const struct cutover_stream
 /* Whether all have said since when that need to; *ret_ns: the highest of it. *ret_unknown: somebody is not waited for. */
 static bool all_said(const struct stream_conf *s, const struct cutover_stream *known, int64_t *ret_ns, bool *ret_unknown)
 {
-	*ret_ns = WATERMARK_NONE;
+	*ret_ns = known->left_since_ns; /* what those read before that is in earlier versions, and counts */
 	*ret_unknown = false;
 	for (size_t i = 0; i < s->edge_count; i++) {
 		const struct cutover_edge *e = &known->edges[i];

@@ -5,8 +5,8 @@
  *     CLOSING --final has reached the end of its last window----------------------------> RETIRED
  *     ENDED   --every edge has delivered what it had, and final has reached all of it----> RETIRED
  *
- * T is on map_boundary()'s grid, at or after every edge's since, and after all that an earlier version has closed: so no window is
- * told of by two versions. Pure. */
+ * T is on map_boundary()'s grid, at or after every edge's since, that of edges which left meanwhile too, and after all that an earlier
+ * version has closed: so no window is told of by two versions, or without what one of them has. Pure. */
 #ifndef WEIR_CLOUDD_CUTOVER_H
 #define WEIR_CLOUDD_CUTOVER_H
 
@@ -31,6 +31,7 @@ struct cutover_edge {
 struct cutover_stream {
 	int64_t close_ns, final_ns; /* the highest proposed so far, whether committed yet or not; or WATERMARK_NONE */
 	int64_t left_end_ns;        /* highest flushed_end_ns of edges that are expected no more, or WATERMARK_NONE */
+	int64_t left_since_ns;      /* likewise since_ns */
 	const struct cutover_edge *edges;
 };
 

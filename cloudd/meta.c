@@ -59,6 +59,7 @@ struct stream_row {
 	bool dirty;                          /* something was heard since it was looked at */
 	struct cutover_edge *fed;            /* heard: from when on each edge feeds this version */
 	int64_t left_end_ns;                 /* highest flushed end of edges that are expected no more, or WATERMARK_NONE */
+	int64_t left_since_ns;               /* heard: the latest that one of them feeds this version from, or WATERMARK_NONE */
 	int64_t asked_close_ns, asked_final_ns; /* the highest proposed by this leader, or committed */
 	bool cutting;                        /* an ENTRY_CUT of it is in flight */
 	int64_t looked_ns, told_ns;          /* when it was looked at; when it was last part of a close */
@@ -109,7 +110,7 @@ static const struct cutover_edge unheard = {.since_ns = WATERMARK_NONE};
 static void make_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf)
 {
 	*s = (struct stream_row){.conf = conf, .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
-	    .final_ns = WATERMARK_NONE, .left_end_ns = WATERMARK_NONE, .dirty = true};
+	    .final_ns = WATERMARK_NONE, .left_end_ns = WATERMARK_NONE, .left_since_ns = WATERMARK_NONE, .dirty = true};
 	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns, conf->size_ns,
 	    conf->lateness_ns};
 	s->edges = xcalloc(s->edge_count, sizeof(*s->edges));
@@ -224,6 +225,7 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 	s->close_ns = was.close_ns;
 	s->final_ns = was.final_ns;
 	s->left_end_ns = was.left_end_ns;
+	s->left_since_ns = was.left_since_ns;
 	s->asked_close_ns = was.asked_close_ns;
 	s->asked_final_ns = was.asked_final_ns;
 	s->looked_ns = was.looked_ns;
@@ -244,6 +246,7 @@ static void remake_stream(struct stream_row *s, const struct topology *t, const 
 			continue;
 		edge_left(s, was.committed[i].flushed_end_ns);
 		edge_left(s, was.heard[i].flushed_end_ns);
+		s->left_since_ns = was.fed[i].since_ns > s->left_since_ns ? was.fed[i].since_ns : s->left_since_ns;
 	}
 	free_stream(&was);
 }
@@ -1035,7 +1038,7 @@ static void describe(const struct meta *m, struct stream_row *s, int64_t mono_ns
     struct cutover_stream *ret)
 {
 	int64_t close_ns, final_ns;
-	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, s->left_end_ns, edges};
+	*ret = (struct cutover_stream){s->asked_close_ns, s->asked_final_ns, s->left_end_ns, s->left_since_ns, edges};
 	if (s->conf->phase == STREAM_PENDING)
 		(void)look(m, s, mono_ns, &close_ns, &final_ns); /* nobody else does */
 	for (size_t i = 0; i < s->conf->edge_count; i++) {

@@ -28,7 +28,7 @@ static void version(unsigned i, enum stream_phase phase)
 		confs[i].from_ns = INT64_MAX;
 	for (unsigned e = 0; e < EDGES; e++)
 		edges[i][e] = (struct cutover_edge){EDGE_LIVE, false, NONE, false, NONE, false};
-	known[i] = (struct cutover_stream){NONE, NONE, NONE, edges[i]};
+	known[i] = (struct cutover_stream){NONE, NONE, NONE, NONE, edges[i]};
 	t.streams = confs;
 	t.stream_count = i + 1;
 }
@@ -77,6 +77,17 @@ START_TEST(a_partitioned_edge_is_not_waited_for)
 	ck_cut(1, 3 * MIN);
 	since(1, 1, 7 * MIN); /* but what it said counts */
 	ck_cut(1, 7 * MIN);
+}
+END_TEST
+
+START_TEST(what_an_edge_said_that_left_counts)
+{
+	since(1, 0, 3 * MIN);
+	since(1, 1, 4 * MIN);
+	known[1].left_since_ns = 6 * MIN;
+	ck_cut(1, 6 * MIN);
+	known[1].left_since_ns = 2 * MIN;
+	ck_cut(1, 4 * MIN);
 }
 END_TEST
 
@@ -230,6 +241,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, NULL);
 	tcase_add_test(c, all_edges_say_since_when_first);
 	tcase_add_test(c, a_partitioned_edge_is_not_waited_for);
+	tcase_add_test(c, what_an_edge_said_that_left_counts);
 	tcase_add_test(c, an_edge_that_never_read_takes_no_time);
 	tcase_add_test(c, those_away_may_have_all_readings_there_are);
 	tcase_add_test(c, no_window_that_has_closed_is_taken_over);

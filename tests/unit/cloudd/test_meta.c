@@ -1004,10 +1004,8 @@ START_TEST(time_goes_on_when_no_clock_counts_any_more)
 }
 END_TEST
 
-static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
+static void report_of(uint32_t replica, uint32_t edge, struct msg_report_stream *stream)
 {
-	const struct stream_conf *s = &w.t->streams[1];
-	struct msg_report_stream stream = {s->name, s->version, PHASE_IDLE, H, flushed_end_ns, false, false, 0};
 	struct msg m = {.type = MSG_REPORT};
 	struct origin o = {.type = MSG_REPORT, .edge = edge};
 	m.report.edge = w.t->edges[edge].name;
@@ -1015,9 +1013,16 @@ static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
 	m.report.incarnation = 9;
 	m.report.seq = ++w.report_seq;
 	m.report.stream_count = 1;
-	m.report.streams = &stream;
+	m.report.streams = stream;
 	meta_report(w.replicas[replica].meta, &o, &m, w.now);
 	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_OK);
+}
+
+static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
+{
+	const struct stream_conf *s = &w.t->streams[1];
+	struct msg_report_stream stream = {s->name, s->version, PHASE_IDLE, H, flushed_end_ns, false, false, 0};
+	report_of(replica, edge, &stream);
 }
 
 static void log_claim_of_b(void)
@@ -1068,6 +1073,35 @@ START_TEST(what_an_edge_that_left_has_flushed_closes)
 }
 END_TEST
 
+/* What it read before it had the new version is in the one before: that one goes on so far. */
+START_TEST(since_when_an_edge_that_left_had_a_version_counts)
+{
+	struct topology *after = cloud_topology_of(3, SHARDS, 3);
+	const struct stream_conf *s = &w.t->streams[1];
+	struct msg_report_stream of_b = {s->name, s->version, PHASE_LIVE, H, WATERMARK_NONE, false, true, H};
+	struct entry e;
+	begin();
+	log_claim_of_b();
+	w.t->streams[1].phase = after->streams[1].phase = STREAM_PENDING;
+	after->streams[1].edges[0] = 1;
+	ck_assert_int_eq(report_since(0, H, true, 3 * H), VERDICT_OK);
+	uint64_t from = w.last + 1;
+	meta_set_topology(w.replicas[0].meta, after);
+	settle(0);
+	ck_assert_uint_eq(proposed(ENTRY_CUT, from), 0); /* b has not said */
+	report_of(0, 1, &of_b);
+	settle(0);
+	ck_assert_uint_gt(proposed(ENTRY_CUT, from), 0);
+	while (kind_of(from) != ENTRY_CUT)
+		from++;
+	ck_assert_int_eq(entry_decode(bytes_of(w.log[from].data, w.log[from].len), &e), 0);
+	ck_assert_int_eq(e.cut.t_ns, 3 * H);
+	entry_clear(&e);
+	meta_set_topology(w.replicas[0].meta, w.t);
+	topology_free(after);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/meta");
@@ -1094,6 +1128,7 @@ int main(void)
 	tcase_add_test(tc, a_revoked_edge_is_partitioned_at_once);
 	tcase_add_loop_test(tc, time_goes_on_when_no_clock_counts_any_more, 0, 2);
 	tcase_add_loop_test(tc, what_an_edge_that_left_has_flushed_closes, 0, 4);
+	tcase_add_test(tc, since_when_an_edge_that_left_had_a_version_counts);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);
