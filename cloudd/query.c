@@ -42,6 +42,8 @@ struct query {
 	int64_t age_ns;          /* likewise */
 	int64_t spent_ns;        /* waiting for pages */
 	uint32_t rows;        /* written */
+	bool skips;           /* rows are being left out: in whole pages, however few are asked for */
+	bool any;             /* a row was written or left out; the last: */
 	int64_t last_start_ns;
 	struct buf last_group;
 	char reason[QUERY_REASON_MAX];
@@ -67,7 +69,7 @@ static void *start_page(struct query *q, uint32_t shard, bool first)
 {
 	struct rows_spec spec = q->args.spec;
 	const struct part *part = &q->parts[shard];
-	spec.limit = q->args.limit < QUERY_PAGE_ROWS ? q->args.limit + 1 : QUERY_PAGE_ROWS;
+	spec.limit = q->args.limit < QUERY_PAGE_ROWS && !q->skips ? q->args.limit + 1 : QUERY_PAGE_ROWS;
 	if (first) {
 		spec.after_group.p = q->args.after_group;
 	} else {
@@ -304,10 +306,16 @@ static enum window_state joint_state(const struct query *q, const struct row *ro
 
 static void note_last(struct query *q, const struct row *row)
 {
+	q->any = true;
 	q->last_start_ns = row->start_ns;
 	buf_clear(&q->last_group);
 	buf_put(&q->last_group, row->group.p, row->group.n);
-	q->rows++;
+}
+
+/* It ends with its `next`: there is one. */
+static bool takes_too_long(const struct query *q)
+{
+	return q->any && q->spent_ns >= QUERY_TIME_MAX_NS;
 }
 
 /* Writes the next row, of all shards that have it, and moves on. */
@@ -321,6 +329,7 @@ static int put_row(struct query *q, const struct row *least, struct buf *out)
 	}
 	buf_printf(out, q->rows ? ",\n  " : "\n  ");
 	note_last(q, least);
+	q->rows++;
 	if (count == 1) {
 		struct row row = *least; /* its parts stay the reader's */
 		if (!q->args.spec.own_by)
@@ -406,16 +415,19 @@ static bool is_forgotten(const struct query *q, const struct row *row)
 }
 
 /* The next row of the version at hand; *ret NULL: it has no more. Shards forget one after the other: what some still have of a window
- * that another has given up is not all of it. */
+ * that another has given up is not all of it. Where it takes too long, *ret may be such a row. */
 static int next_of_version(struct query *q, const struct row **ret)
 {
 	int rc = 0;
 	*ret = smallest(q);
-	while (!rc && *ret && is_forgotten(q, *ret)) {
+	while (!rc && *ret && is_forgotten(q, *ret) && !takes_too_long(q)) {
 		uint32_t i = 0;
 		while (q->parts[i].row != *ret)
 			i++;
+		note_last(q, *ret);
+		q->skips = true;
 		rc = advance(q, i);
+		q->skips = false;
 		*ret = smallest(q);
 	}
 	return rc;
@@ -452,7 +464,7 @@ static int put_rows(struct query *q, struct buf *out)
 		int rc = next_row(q, &least);
 		if (rc)
 			return rc;
-		if (!least || q->rows == q->args.limit || (q->rows && q->spent_ns >= QUERY_TIME_MAX_NS)) {
+		if (!least || q->rows == q->args.limit || takes_too_long(q)) {
 			q->stage = STAGE_TAIL;
 			return 0;
 		}

@@ -562,6 +562,41 @@ START_TEST(a_window_that_one_shard_has_forgotten_is_left_out)
 }
 END_TEST
 
+/* A replica that is far behind has much that the others have forgotten: it is passed over in whole pages, and not for ever. */
+START_TEST(what_is_left_out_takes_few_pages_and_its_time)
+{
+	static struct fake_row rows[100];
+	static char sites[99][4];
+	for (int i = 0; i < 99; i++) {
+		snprintf(sites[i], sizeof(sites[i]), "%02d", i);
+		rows[i] = (struct fake_row){0, 0, sites[i], NULL, 1, WINDOW_FINAL, 0, 2};
+	}
+	rows[99] = (struct fake_row){0, 2, "a", NULL, 7, WINDOW_FINAL, 0, 2};
+	struct fake f = {rows, 100, 1000, 0, 0, -1, false, {0}, {0, -5 * 60 * NS_PER_SEC, 0}, 0};
+	json_t *j = run_json(&f, ARGS("stream=brief", "by=site", "limit=1"));
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 1);
+	ck_assert(json_is_null(json_object_get(j, "next")));
+	ck_assert_uint_eq(f.pages, 4);
+	json_decref(j);
+	/* three first pages, then at the fourth it is enough; what is next begins behind what was left out */
+	f.pages = 0;
+	f.page = 30;
+	f.page_ns = QUERY_TIME_MAX_NS / 4;
+	j = run_json(&f, ARGS("stream=brief", "by=site"));
+	ck_assert_uint_eq(f.pages, 4);
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 0);
+	char *cursor = xasprintf("cursor=%s", json_string_value(json_object_get(j, "next")));
+	json_decref(j);
+	f.pages = 0;
+	f.page_ns = 0;
+	j = run_json(&f, ARGS("stream=brief", "by=site", cursor));
+	ck_assert_uint_eq(f.pages, 5); /* three, and two: the rest of what is left out, and the row behind it */
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "rows")), 1);
+	json_decref(j);
+	free(cursor);
+}
+END_TEST
+
 START_TEST(a_limit_goes_on_where_it_stopped)
 {
 	unsigned seen = 0;
@@ -634,6 +669,7 @@ int main(void)
 	tcase_add_test(tc, equal_rows_of_shards_are_one);
 	tcase_add_test(tc, a_total_is_final_when_every_shard_says_so);
 	tcase_add_test(tc, a_window_that_one_shard_has_forgotten_is_left_out);
+	tcase_add_test(tc, what_is_left_out_takes_few_pages_and_its_time);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
 	tcase_add_test(tc, an_answer_that_takes_too_long_ends_with_its_next);
 	tcase_add_test(tc, no_rows_are_an_answer_and_a_lost_shard_is_none);
