@@ -100,11 +100,9 @@ static bool has_ended(const struct stream_conf *s, const struct cutover_stream *
 		const struct cutover_edge *e = &known->edges[i];
 		if (!e->ended)
 			return false;
-		if (e->never_read)
-			continue;
-		if (e->state != EDGE_IDLE)
+		if (!e->never_read && e->state != EDGE_IDLE)
 			return false;
-		if (!is_final(known, e->flushed_end_ns))
+		if (!is_final(known, e->flushed_end_ns)) /* of one that never read: what was committed with it for edges that left */
 			return false;
 	}
 	return is_final(known, known->left_end_ns);

@@ -209,6 +209,10 @@ START_TEST(an_ended_stream_is_done_when_all_is_delivered)
 	ck_assert_uint_eq(look(), 0); /* not final yet */
 	known[0].final_ns = 3 * MIN;
 	ck_retired(0);
+	edges[0][1].flushed_end_ns = 4 * MIN; /* of an edge that left */
+	ck_assert_uint_eq(look(), 0);
+	known[0].final_ns = 4 * MIN;
+	ck_retired(0);
 	edges[0][1] = (struct cutover_edge){EDGE_PARTITIONED, false, NONE, false, NONE, true};
 	ck_assert_uint_eq(look(), 0); /* it may have some */
 	edges[0][1].state = EDGE_IDLE;
