@@ -889,9 +889,9 @@ static enum look look(const struct meta *m, struct stream_row *s, int64_t mono_n
 		watermark_edge(&s->watermark, was, &s->heard[i], s->close_ns, mono_ns, &s->next[i]);
 		if (m->topology->edges[s->edges[i]].revoked) /* nothing will be heard of it: there is no use in waiting */
 			s->next[i].state = EDGE_PARTITIONED;
-		if (s->left_end_ns > s->next[i].flushed_end_ns) /* committed with who is left: it is heard no more */
+		if (s->left_end_ns > s->next[i].flushed_end_ns) /* committed with who is left, at once: it is heard no more */
 			s->next[i].flushed_end_ns = s->left_end_ns;
-		changed = changed || s->next[i].state != was->state;
+		changed = changed || s->next[i].state != was->state || s->left_end_ns > was->flushed_end_ns;
 		/* Completeness of windows already closed: has it contributed by now? */
 		moved = moved || (s->next[i].watermark_ns != was->watermark_ns && holds_final_only(was->state));
 	}
