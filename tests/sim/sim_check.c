@@ -585,11 +585,13 @@ static int64_t since_of(struct sim_world *w, const struct stream_conf *s)
 	return since_ns;
 }
 
-/* What an edge flushed under a clock that was days ahead is cut to the windows of the time when it fell idle: what was read then for a
- * time that was still to come, as max_ahead allows, may wait for somebody to read on. */
+/* What an edge flushed under a clock that was wrong, days ahead maybe, is cut to the windows of the time when it fell idle: what was read
+ * then for a time that was still to come, as max_ahead allows, may wait for somebody to read on. */
 static bool may_stay_open(const struct sim_world *w, const struct stream_conf *s, const struct sim_rows *rows, const struct sim_row *r)
 {
-	return w->plan->bad_clock_ns && w->bad_clock >= w->cloud_count && r->start_ns > rows->close_ns - s->size_ns;
+	const struct sim_plan *p = w->plan;
+	bool wrong = p->clock_jump_ns || ((p->bad_clock_ns || p->no_clock_until_ns) && w->bad_clock >= w->cloud_count);
+	return wrong && r->start_ns > rows->close_ns - s->size_ns;
 }
 
 static bool windows_at_rest(struct sim_world *w, const struct sim_rows *all, char *why, size_t size)
