@@ -232,7 +232,7 @@ static int load_window_end(const struct pipeline *p, const struct stream *s, str
 	if (!raw.n) /* never read, or by a version that kept no such mark */
 		return 0;
 	ps->last_slice_ns = rd_svarint(&r);
-	if (rd_finish(&r) || ps->last_slice_ns < TIME_MIN_NS || ps->last_slice_ns > TIME_MAX_NS)
+	if (rd_finish(&r) || ps->last_slice_ns < INT64_MIN / 2 || ps->last_slice_ns > TIME_MAX_NS) /* a slice may begin before TIME_MIN_NS */
 		return WEIR_ECORRUPT;
 	int64_t end_ns = s->orphan ? WATERMARK_NONE : stream_last_window_end(s, ps->last_slice_ns);
 	ps->flushed_end_ns = end_ns > ps->flushed_end_ns ? end_ns : ps->flushed_end_ns;

@@ -615,6 +615,25 @@ START_TEST(another_window_on_the_same_slices_ends_as_it_says)
 }
 END_TEST
 
+/* Of the earliest readings that there can be the slice begins earlier still. */
+START_TEST(the_earliest_reading_keeps_nobody_from_the_next_map)
+{
+	struct rig *r = new_rig();
+	both(r, "load,sensor=a v=1 %lld\n", (TIME_MIN_NS - rig_base_ns()) / NS_PER_SEC);
+	pipeline_source_finished(r->p, 0, true);
+	pipeline_source_finished(r->p, 1, true);
+	rig_ticks(r, 4, 1000);
+	ck_assert(rig_report_of(r, "load", 1)->flushed_end_ns < TIME_MIN_NS + minute);
+	rig_crash(r);
+	ck_assert_int_eq(rig_open(r), 0);
+	static const struct phases same = {0};
+	adopt(r, CLUSTER EDGE(BIG) LOAD(1, BY_S) SPEED, &same);
+	rig_ticks(r, 2, 1000);
+	ck_assert(rig_report_of(r, "load", 1)->flushed_end_ns < TIME_MIN_NS + minute);
+	rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("edged/adopt");
@@ -638,6 +657,7 @@ int main(void)
 	tcase_add_test(tc, a_cloud_that_goes_is_left_and_not_asked_again);
 	tcase_add_test(tc, a_spool_of_before_knows_no_since_and_needs_none);
 	tcase_add_test(tc, another_window_on_the_same_slices_ends_as_it_says);
+	tcase_add_test(tc, the_earliest_reading_keeps_nobody_from_the_next_map);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
