@@ -15,7 +15,8 @@
  * number and promotes the new one. Founding: a group begins when its first replica in the topology holds nothing of it and has
  * heard, in this start, from the nodes of all other replicas that they hold nothing either (else a node that lost its disk could
  * found again what others still have); from all nodes of the topology while that is a file (else new ones of a cluster that is there
- * could found among themselves what their file places on them alone). It then writes entry 1, a configuration of all members. A
+ * could found among themselves what their file places on them alone), and all of the same list of nodes (else two lists have two first
+ * replicas, who could found it at once). It then writes entry 1, a configuration of all members. A
  * replica that holds nothing otherwise waits until a leader speaks to it.
  *
  * The map (consensus_set_topology). What it places here and is not held is opened: empty, it waits until a leader adds it. A leader
@@ -244,7 +245,8 @@ struct group_status {
 		enum replica_role role;
 		bool active;
 	} replicas[REPLICAS_PER_STATUS_MAX];
-	char waits_for[64];      /* FORMING: the name of a node that was not heard yet, or "" */
+	char waits_for[64];      /* FORMING: the name of a node that was not heard yet, or whose file lists others; or "" */
+	bool lists_others;       /* FORMING: that it was heard, and its file has other nodes or shards than this node's */
 };
 void consensus_status(const struct consensus *c, uint32_t group, struct group_status *ret_status);
 uint64_t consensus_member(const struct consensus *c);

@@ -147,6 +147,7 @@ struct peer {
 	bool answered;   /* in this start, and what follows is from there */
 	int64_t heard_ns; /* monotonic; 0: never */
 	uint64_t map_version; /* that it said it goes by; 0: a file */
+	uint64_t listed; /* by its file, as it said last; 0: it did not say */
 	bool full;       /* no room on a disk of it, as it said last */
 	uint8_t *has;    /* bitmap of groups */
 };
@@ -304,8 +305,10 @@ uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);
 void members_founded(struct group *g);
 void members_tick(struct consensus *c, int64_t mono_ns);
-/* A node that has to answer before the group can be founded; -1: none. */
+/* A node that has to answer before the group can be founded, or whose file would have to be as this one's; -1: none. */
 int members_awaited(const struct group *g);
+/* It says that it goes by a file of other nodes or shards. */
+bool members_lists_others(const struct consensus *c, uint32_t node);
 /* Entry 1 of a group that is to be founded. False: no longer. */
 bool members_first(const struct group *g, struct raft_config *ret_config);
 

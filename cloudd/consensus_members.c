@@ -58,6 +58,7 @@ void consensus_peer(struct consensus *c, uint32_t node, const struct msg_info *i
 	p->heard_ns = now.mono_ns;
 	p->map_version = info->map_version;
 	p->full = info->full;
+	p->listed = info->listed;
 	/* What a member has it keeps: a word that comes late, by another connection, takes nothing back. */
 	for (size_t i = 0; i < has_bytes(c) && info->has.n == has_bytes(c); i++)
 		p->has[i] |= info->has.p[i];
@@ -95,11 +96,19 @@ static bool is_asked(const struct group *g, uint32_t node)
 	return node != g->c->self && (!t->map_version || topology_rank(t, g->number, node) >= 0);
 }
 
+/* By two lists of nodes a group has two first replicas, who may ask the others at the same time, hear both that nobody has it, and
+ * both found it. */
+bool members_lists_others(const struct consensus *c, uint32_t node)
+{
+	const struct peer *p = &c->peers[node];
+	return !c->topology->map_version && p->listed && p->listed != topology_listed(c->topology);
+}
+
 int members_awaited(const struct group *g)
 {
 	const struct consensus *c = g->c;
 	for (uint32_t node = 0; node < c->topology->cloud_count && c->topology->map_version <= 1; node++) {
-		if (is_asked(g, node) && !c->peers[node].answered)
+		if (is_asked(g, node) && (!c->peers[node].answered || members_lists_others(c, node)))
 			return (int)node;
 	}
 	return -1;

@@ -19,7 +19,8 @@ void consensus_info(struct consensus *c, struct msg_info *ret_info)
 	}
 	*ret_info = (struct msg_info){.cluster = c->topology->cluster, .replica = c->member_durable ? c->member : 0,
 	    .has = bytes_of(c->info_has, bytes), .lead_count = leads, .leads = c->info_leads,
-	    .map_version = c->topology->map_version, .full = consensus_full(c)};
+	    .map_version = c->topology->map_version, .full = consensus_full(c),
+	    .listed = c->topology->map_version ? 0 : topology_listed(c->topology)};
 }
 
 int consensus_leader(const struct consensus *c, uint32_t group)
@@ -88,8 +89,10 @@ static void list_replicas(const struct raft_status *s, struct group_status *out)
 static void say_who_is_missing(const struct group *g, struct group_status *out)
 {
 	int node = members_awaited(g);
-	if (node >= 0)
-		snprintf(out->waits_for, sizeof(out->waits_for), "%s", g->c->topology->clouds[node].name);
+	if (node < 0)
+		return;
+	snprintf(out->waits_for, sizeof(out->waits_for), "%s", g->c->topology->clouds[node].name);
+	out->lists_others = members_lists_others(g->c, (uint32_t)node);
 }
 
 void consensus_status(const struct consensus *c, uint32_t group, struct group_status *ret_status)

@@ -106,7 +106,11 @@ static void put_problem(const struct topology *t, uint32_t group, const struct g
 		buf_printf(out, " is empty here and waits until its leader adds this replica");
 		break;
 	case FORMING:
-		buf_printf(out, "forming: waits for %s; a new cluster needs every node of its topology once", g->waits_for);
+		if (g->lists_others)
+			buf_printf(out, "forming: the file of %s lists other nodes, or other shards, than the file of this node; a new "
+			                "cluster begins when all have the same", g->waits_for);
+		else
+			buf_printf(out, "forming: waits for %s; a new cluster needs every node of its topology once", g->waits_for);
 		break;
 	}
 }

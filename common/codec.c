@@ -642,6 +642,7 @@ static void put_info(const struct msg_info *info, Weir__Info *w, struct body *b)
 	put_digests(info, w, b);
 	w->map_version = info->map_version;
 	w->full = info->full;
+	w->listed = info->listed;
 }
 
 static void put_info_reply(const struct msg *m, struct body *b)
@@ -1255,6 +1256,7 @@ static void take_info(struct taker *t, const Weir__Info *w, struct msg_info *inf
 	info->has = take_bytes(w->has);
 	info->map_version = w->map_version;
 	info->full = w->full;
+	info->listed = w->listed;
 	take_digests(t, w, info);
 	info->leads = take_list(t, w->n_leads, RAFT_GROUPS_MAX, sizeof(*info->leads));
 	for (size_t i = 0; info->leads && i < w->n_leads; i++) {

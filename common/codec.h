@@ -170,6 +170,7 @@ struct msg_info {
 	size_t digest_count;     /* at most DIGESTS_TOLD_MAX */
 	struct msg_digest *digests;
 	bool full;               /* a disk of it has no room */
+	uint64_t listed;         /* topology_listed of its file; 0: it goes by a map, or is of a version that does not say */
 };
 
 /* The messages of raft/raft.h (cloudd/consensus_wire translates); numbers of members, kinds and roles as there. */

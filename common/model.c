@@ -4,6 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "common/buf.h"
 #include "common/err.h"
 
 #define QUANTILE_DECIMALS_MAX 6
@@ -215,6 +216,17 @@ void topology_place(struct topology *t)
 		for (uint32_t r = 0; r < each; r++)
 			t->places[g].nodes[r] = (uint8_t)((first + r) % nodes);
 	}
+}
+
+uint64_t topology_listed(const struct topology *t)
+{
+	struct buf b = {0};
+	buf_varint(&b, t->shards);
+	for (size_t i = 0; i < t->cloud_count; i++)
+		buf_str(&b, t->clouds[i].name);
+	uint64_t hash = XXH3_64bits(b.data, b.len);
+	buf_free(&b);
+	return hash ? hash : 1;
 }
 
 bool stream_expects(const struct stream_conf *s, uint32_t edge)

@@ -243,6 +243,9 @@ static inline int topology_rank(const struct topology *t, uint32_t group, uint32
 }
 /* The placement of a cluster that begins: replicas of consecutive groups on consecutive nodes, so that leaders spread over all. */
 void topology_place(struct topology *t);
+/* What the placement of a cluster that begins follows from, but for the replicas, as one number: its shards, and its nodes in their
+ * order. Never 0. */
+uint64_t topology_listed(const struct topology *t);
 
 /* A group: for each tag of the stream's `by`, varint length and value ("" where the tag is missing), in order.
  * The shard: XXH3-64 of the stream's name, a NUL and the group, modulo shards. */

@@ -202,6 +202,42 @@ START_TEST(a_file_founds_nothing_of_a_cluster_that_is_there)
 }
 END_TEST
 
+static void hear_file(uint32_t node, uint32_t from, uint64_t listed)
+{
+	struct msg_info info;
+	consensus_info(kit.nodes[from].c, &info);
+	info.listed = listed;
+	consensus_peer(kit.nodes[node].c, from, &info, true, kit_time());
+	kit_run(node);
+}
+
+/* By a list of another length a group begins on another node, and both could be told at the same time that nobody has it. */
+START_TEST(files_that_list_other_nodes_found_nothing)
+{
+	make_single();
+	for (uint32_t n = 0; n < 3; n++)
+		kit_run(n);
+	hear_file(1, 0, topology_listed(kit.t));
+	hear_file(1, 2, topology_listed(kit.t) + 1);
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	ck_assert_str_eq(kit_status(1, 2).waits_for, "cloud-3");
+	ck_assert(kit_status(1, 2).lists_others);
+	hear_file(1, 2, topology_listed(kit.t)); /* begun again with the right one */
+	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
+START_TEST(a_node_that_does_not_say_what_it_lists_is_believed)
+{
+	make_single();
+	for (uint32_t n = 0; n < 3; n++)
+		kit_run(n);
+	hear_file(1, 0, 0);
+	hear_file(1, 2, 0);
+	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
 START_TEST(the_first_map_needs_the_replicas_only)
 {
 	make_single();
@@ -1258,6 +1294,8 @@ int main(void)
 	tcase_add_test(tc, late_facts_do_not_found);
 	tcase_add_test(tc, a_file_founds_nothing_before_all_have_answered);
 	tcase_add_test(tc, a_file_founds_nothing_of_a_cluster_that_is_there);
+	tcase_add_test(tc, files_that_list_other_nodes_found_nothing);
+	tcase_add_test(tc, a_node_that_does_not_say_what_it_lists_is_believed);
 	tcase_add_test(tc, the_first_map_needs_the_replicas_only);
 	tcase_add_test(tc, a_founder_that_crashes_before_the_write_founds_again);
 	suite_add_tcase(s, tc);

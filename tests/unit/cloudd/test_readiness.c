@@ -108,6 +108,10 @@ START_TEST(the_least_ready_comes_first)
 	ck_assert_str_eq(why(),
 	    "forming: waits for cloud-3; a new cluster needs every node of its topology once (5 of the 5 groups here are not "
 	    "ready)");
+	groups[0].lists_others = true;
+	ck_assert_str_eq(why(),
+	    "forming: the file of cloud-3 lists other nodes, or other shards, than the file of this node; a new cluster begins "
+	    "when all have the same (5 of the 5 groups here are not ready)");
 }
 END_TEST
 

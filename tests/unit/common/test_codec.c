@@ -145,7 +145,7 @@ static struct msg sample(enum msg_type type)
 	case MSG_INFO:
 	case MSG_INFO_REPLY:
 		*(type == MSG_INFO ? &m.info : &m.info_reply) =
-		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads, 9, 2, digests, true};
+		    (struct msg_info){"plant", 0xfedcba9876543210, BLOB, 2, leads, 9, 2, digests, true, 0x123456789abcdef0};
 		break;
 	case MSG_RAFT:
 		m.raft.from = 0xfedcba9876543210;
@@ -283,7 +283,7 @@ static void check_info(const struct msg_info *a, const struct msg_info *b)
 	ck_assert_str_eq(a->cluster, b->cluster);
 	ck_assert(a->replica == b->replica && same(a->has, b->has) && a->lead_count == b->lead_count);
 	ck_assert_uint_eq(a->map_version, b->map_version);
-	ck_assert(a->full == b->full);
+	ck_assert(a->full == b->full && a->listed == b->listed);
 	for (size_t i = 0; i < a->lead_count; i++)
 		ck_assert(a->leads[i].group == b->leads[i].group && a->leads[i].term == b->leads[i].term &&
 		    a->leads[i].settled == b->leads[i].settled);
