@@ -132,6 +132,8 @@ struct consensus_io {
 	/* The group is held from now on (its role is: none); or no longer, and nothing comes of it any more. Not of what
 	 * consensus_open() finds: ask consensus_holds(). */
 	void (*held)(void *arg, uint32_t group, bool held);
+	/* Asked while this node leads the meta group: whether that knows that the shard's group has begun, ever. Changes nothing. */
+	bool (*begun)(void *arg, uint32_t group);
 };
 
 struct consensus_counters {

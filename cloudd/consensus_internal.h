@@ -305,6 +305,8 @@ uint64_t member_of(const struct consensus *c, uint32_t node);
 void members_found(struct consensus *c);
 void members_founded(struct group *g);
 void members_tick(struct consensus *c, int64_t mono_ns);
+/* The meta group, led here, knows that the group has begun; false where it is not led here. */
+bool members_begun(const struct consensus *c, uint32_t group);
 /* A node that has to answer before the group can be founded, or whose file would have to be as this one's; -1: none. */
 int members_awaited(const struct group *g);
 /* It says that it goes by a file of other nodes or shards. */

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/err.h"
 
+#define META_GROUP 0
 #define TRANSFER_MS 1000 /* between two transfers of this node's groups */
 
 /* ---- what other nodes are ---------------------------------------------------------------------------------------- */
@@ -96,6 +97,27 @@ static bool is_asked(const struct group *g, uint32_t node)
 	return node != g->c->self && (!t->map_version || topology_rank(t, g->number, node) >= 0);
 }
 
+bool members_begun(const struct consensus *c, uint32_t group)
+{
+	return group != META_GROUP && c->groups[META_GROUP].serving && c->io.begun(c->io.arg, group);
+}
+
+/* With the first map the meta group has begun, and its leader knows which shards have: one that has, and of which its nodes hold
+ * nothing, was lost. Begun anew it would be without all that was acknowledged, and without the map that it took. */
+static bool may_begin(const struct group *g)
+{
+	const struct consensus *c = g->c;
+	const struct group *meta = &c->groups[META_GROUP];
+	if (!c->topology->map_version)
+		return true;
+	if (g->number == META_GROUP)
+		return false;
+	if (meta->serving)
+		return !members_begun(c, g->number);
+	int leader = meta->said_leader;
+	return leader >= 0 && leader != (int)c->self && c->peers[leader].answered && !peer_has(&c->peers[leader], g->number);
+}
+
 /* By two lists of nodes a group has two first replicas, who may ask the others at the same time, hear both that nobody has it, and
  * both found it. */
 bool members_lists_others(const struct consensus *c, uint32_t node)
@@ -133,7 +155,7 @@ bool members_first(const struct group *g, struct raft_config *ret_config)
 	raft_status(g->raft, &status);
 	if (!may_found(c) || g->has || g->is_void || g->raft_writing || g->rank != 0 || status.term || status.last || status.config.count)
 		return false;
-	if (!nobody_has(g))
+	if (!nobody_has(g) || !may_begin(g))
 		return false;
 	struct raft_config config = {0};
 	for (uint32_t r = 0; r < topology_replicas(c->topology, g->number); r++) {

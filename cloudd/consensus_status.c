@@ -11,7 +11,7 @@ void consensus_info(struct consensus *c, struct msg_info *ret_info)
 	memset(c->info_has, 0, bytes);
 	for (uint32_t i = 0; i < c->group_count; i++) {
 		const struct group *g = &c->groups[i];
-		if (g->has || g->founding == FOUND_WRITING)
+		if (g->has || g->founding == FOUND_WRITING || members_begun(c, i))
 			c->info_has[i / 8] |= (uint8_t)(1 << i % 8);
 		if (g->serving && !c->failed)
 			c->info_leads[leads++] =

@@ -262,6 +262,12 @@ static void held(void *arg, uint32_t group, bool is_held)
 	n->leaders[group - 1] = is_held ? leader_new(n->topology, group - 1, &io, &n->leader_counters) : NULL;
 }
 
+static bool begun(void *arg, uint32_t group)
+{
+	const struct node *n = arg;
+	return n->registry.led[group] || meta_took(n->meta, group - 1);
+}
+
 static struct bytes cluster_id(const struct node *n)
 {
 	return n->has_id ? bytes_of(n->id, CLUSTER_ID_BYTES) : (struct bytes){0};
@@ -435,7 +441,7 @@ int node_open(const struct topology *t, uint32_t self, struct kv *log, struct ap
 	if (!rc)
 		rc = consensus_open(t, self, log, apply, random,
 		    &(struct consensus_io){n, log_write, apply_job, send_consensus, committed, applied, role, read_index, reloaded,
-			held},
+			held, begun},
 		    &n->consensus, ret_why);
 	if (!rc)
 		rc = load_meta(n, random, ret_why);

@@ -103,7 +103,11 @@ static void put_problem(const struct topology *t, uint32_t group, const struct g
 		break;
 	case WAITS:
 		readiness_group_name(out, group);
-		buf_printf(out, " is empty here and waits until its leader adds this replica");
+		if (g->leader >= 0)
+			buf_printf(out, " is empty here and waits until its leader adds this replica");
+		else
+			buf_printf(out, " is empty here, and no node is known that leads it and could add this replica: it goes on when a majority of those "
+			                "who had it is there with the data that they had");
 		break;
 	case FORMING:
 		if (g->lists_others)

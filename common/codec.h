@@ -163,7 +163,7 @@ struct msg_digest { /* of a group's state as of an entry; the halves of the dige
 struct msg_info {
 	const char *cluster;     /* the cluster's name */
 	uint64_t replica;        /* the node's member number in all its groups: one per data folder, never used twice */
-	struct bytes has;        /* bitmap by group, lowest bit first: groups of which it holds anything */
+	struct bytes has;        /* bitmap by group, lowest bit first: groups of which it holds anything, or leads the meta group and knows that they have begun */
 	size_t lead_count;
 	struct msg_lead *leads;  /* groups that it leads and serves now */
 	uint64_t map_version;    /* that it goes by; 0: its file */

@@ -175,13 +175,19 @@ static void on_held(void *arg, uint32_t group, bool held)
 		n->applied[group] = n->committed[group] = 0;
 }
 
+static bool on_begun(void *arg, uint32_t group)
+{
+	(void)arg;
+	return kit.begun[group];
+}
+
 /* ---- starts and stops -------------------------------------------------------------------------------------------- */
 
 int kit_try_open(uint32_t node, char **ret_why)
 {
 	struct kit_node *n = &kit.nodes[node];
 	struct consensus_io io = {n, on_log_write, on_apply, on_send, on_committed, on_applied, on_role, on_read,
-	    on_reloaded, on_held};
+	    on_reloaded, on_held, on_begun};
 	uint8_t random[16] = {(uint8_t)(node * 7 + 1), 2, 3, (uint8_t)n->starts, 0, 0, 0, 1, 0, 0, 9, (uint8_t)node,
 	    (uint8_t)(n->starts + 1), 8};
 	int rc = apply_open(kit.t, n->disk.state, &n->apply, ret_why);

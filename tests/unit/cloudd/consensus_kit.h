@@ -48,6 +48,7 @@ struct kit {
 	struct kit_node nodes[KIT_NODES];
 	bool cut[KIT_NODES][KIT_NODES]; /* from, to: nothing passes */
 	bool silent[KIT_NODES][KIT_NODES]; /* from, to: infos do not pass */
+	bool begun[KIT_GROUPS]; /* as the meta group knows */
 	int64_t now_ns;
 	size_t ticks;
 	size_t frames, bulk_frames, biggest_frame;

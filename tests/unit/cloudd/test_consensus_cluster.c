@@ -238,14 +238,55 @@ START_TEST(a_node_that_does_not_say_what_it_lists_is_believed)
 }
 END_TEST
 
-START_TEST(the_first_map_needs_the_replicas_only)
+/* All have begun, and the cluster has its first map; node 1 alone had shard 1, and its folder is lost. */
+static void lose_the_only_one(void)
 {
 	make_single();
-	kit.t->map_version = 1;
-	kit_stop(2);
-	kit_restart(1);
-	kit_run(1);
+	kit_ticks(2 * SECOND);
 	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+	kit.t->map_version = 1;
+	kit_wipe(1);
+}
+
+/* Not all nodes, but who leads the meta group. */
+START_TEST(with_the_first_map_its_nodes_and_who_leads_the_meta_group_are_asked)
+{
+	lose_the_only_one();
+	kit_stop(2);
+	kit_stop(0);
+	kit_open(1);
+	kit_ticks(2 * SECOND);
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	kit_open(0);
+	kit_ticks(2 * SECOND);
+	ck_assert_uint_gt(kit_log_entries(1, 2), 0);
+}
+END_TEST
+
+START_TEST(what_has_begun_and_was_lost_is_not_begun_again)
+{
+	lose_the_only_one();
+	kit.begun[2] = true;
+	kit_open(1);
+	kit_ticks(3 * SECOND);
+	ck_assert_uint_eq(kit_log_entries(1, 2), 0);
+	struct group_status s = kit_status(1, 2);
+	ck_assert_int_eq(s.role, REPLICA_FORMING);
+	ck_assert_int_eq(s.leader, -1);
+	ck_assert_str_eq(s.waits_for, "");
+}
+END_TEST
+
+/* The first map is the meta group's. */
+START_TEST(with_a_map_no_meta_group_is_begun)
+{
+	make_single();
+	kit_ticks(2 * SECOND);
+	kit.t->map_version = 1;
+	kit_wipe(0);
+	kit_open(0);
+	kit_ticks(3 * SECOND);
+	ck_assert_uint_eq(kit_log_entries(0, 0), 0);
 }
 END_TEST
 
@@ -1296,7 +1337,9 @@ int main(void)
 	tcase_add_test(tc, a_file_founds_nothing_of_a_cluster_that_is_there);
 	tcase_add_test(tc, files_that_list_other_nodes_found_nothing);
 	tcase_add_test(tc, a_node_that_does_not_say_what_it_lists_is_believed);
-	tcase_add_test(tc, the_first_map_needs_the_replicas_only);
+	tcase_add_test(tc, with_the_first_map_its_nodes_and_who_leads_the_meta_group_are_asked);
+	tcase_add_test(tc, what_has_begun_and_was_lost_is_not_begun_again);
+	tcase_add_test(tc, with_a_map_no_meta_group_is_begun);
 	tcase_add_test(tc, a_founder_that_crashes_before_the_write_founds_again);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("founded");

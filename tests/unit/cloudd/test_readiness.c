@@ -103,6 +103,10 @@ START_TEST(the_least_ready_comes_first)
 	groups[4].role = REPLICA_FORMING;
 	ck_assert_str_eq(why(),
 	    "shard 3 is empty here and waits until its leader adds this replica (4 of the 5 groups here are not ready)");
+	groups[4].leader = -1;
+	ck_assert_str_eq(why(),
+	    "shard 3 is empty here, and no node is known that leads it and could add this replica: it goes on when a majority of "
+	    "those who had it is there with the data that they had (4 of the 5 groups here are not ready)");
 	groups[0].role = REPLICA_FORMING;
 	snprintf(groups[0].waits_for, sizeof(groups[0].waits_for), "cloud-3");
 	ck_assert_str_eq(why(),
