@@ -29,7 +29,8 @@
  * CONSENSUS_DROP_MS; or at once where this node is GONE. The log is removed up to what the state holds, then the state is emptied;
  * term, vote and entries behind that stay: should the group come back to this member number, nothing that it promised as a
  * voter is forgotten. Founding is only for a cluster's first map: with a later one, or where any node says to have a later one than this
- * node goes by, nothing is founded.
+ * node goes by, nothing is founded. With the first one the meta group has begun: it is not founded any more, and its leader, who knows
+ * which shards have begun (io.begun; info.has), has to answer before one is.
  *
  * Leaders. `role(true)` comes when this replica leads and its first entry of the term is applied: from then on it serves.
  * `role(false)` comes at once when it no longer leads: what was proposed and not applied may or may not be committed later.

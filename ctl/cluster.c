@@ -177,7 +177,8 @@ struct health {
 	struct buf down, foreign; /* names */
 	size_t shards, without;   /* shards; those without leader or quorum */
 	bool meta_without;
-	bool forming;             /* a group without a leader that has not begun */
+	bool forming;             /* a group without a leader of which a replica is empty */
+	bool begun;               /* no new cluster, or one whose nodes have all come */
 	int64_t lag;
 };
 
@@ -199,6 +200,8 @@ static void look_at(const json_t *cluster, struct health *h)
 		else if (strcmp(state, "up") != 0)
 			add_name(&h->down, ctl_text(node, "name"));
 	}
+	json_int_t version = json_integer_value(json_object_get(cluster, "map_version"));
+	h->begun = version > 1 || (version == 1 && !h->down.len);
 	h->lag = -1;
 	for (i = 0; i < cluster_group_count(cluster); i++) {
 		const json_t *group = cluster_group_at(cluster, i);
@@ -228,7 +231,10 @@ void cluster_put_health(const json_t *cluster, struct buf *out)
 		buf_printf(out, "%zu of %zu shards have no quorum\n", h.without, h.shards);
 	else
 		buf_printf(out, "the meta group has no quorum\n");
-	if (h.forming)
+	if (h.forming && h.begun)
+		buf_printf(out, "         an empty replica begins nothing by itself: it needs those who had the data (weirctl doctor)%s%s\n",
+		    h.down.len ? ": start " : "", buf_cstr(&h.down));
+	else if (h.forming)
 		buf_printf(out, "         a new cluster begins when every node has answered once%s%s\n",
 		    h.down.len ? ": start " : "", buf_cstr(&h.down));
 	else if (stopped && h.down.len)

@@ -151,6 +151,7 @@ struct ails {
 	struct names down; /* nodes */
 	int64_t lag;
 	bool forming;
+	bool begun; /* no new cluster, or one whose nodes have all come */
 };
 
 static bool has_quorum(const json_t *group)
@@ -222,13 +223,16 @@ static void tell_stopped(struct ails *a, struct findings *f)
 {
 	struct finding like = {FINDING_CRITICAL, .passing = true, .check = "group_stopped"};
 	struct buf remedy = {0};
-	if (a->forming)
+	if (a->forming && a->begun)
+		buf_printf(&remedy, "some replicas are empty and begin nothing by themselves: it needs a majority of those who had it, with the data "
+		                    "folders that they had; were these lost for good, see docs/guarantees.md, \"Damage\"");
+	else if (a->forming)
 		buf_printf(&remedy, "a new cluster begins when every node of its topology has answered once");
 	else
 		buf_printf(&remedy, "it needs a majority of its replicas, in touch with each other; an election takes seconds");
 	if (a->down.count)
 		buf_printf(&remedy, ": start %s", names_text(&a->down));
-	else
+	else if (!a->forming || !a->begun)
 		buf_printf(&remedy, ". All nodes answer: look at the links between them, and at their clocks and load");
 	add_ail(a, NO_LEADER, &like, "no leader: nothing is acknowledged or answered there; edges keep their readings", buf_cstr(&remedy), f);
 	add_ail(a, NO_QUORUM, &like, "no quorum: a majority of the replicas does not answer, so nothing is acknowledged; edges keep their "
@@ -242,6 +246,8 @@ static void examine_groups(const struct doctor_look *l, struct findings *f)
 	char text[120];
 	struct finding like = {FINDING_WARNING, .passing = true, .check = "replica_rebuilt"};
 	look_at_groups(l->cluster, &a);
+	json_int_t version = integer(l->cluster, "map_version");
+	a.begun = version > 1 || (version == 1 && !a.down.count);
 	tell_stopped(&a, f);
 	add_ail(&a, REBUILT, &like, "a replica has nothing, or lost what it had, and is had again from the others",
 	    "wait: it goes on by itself while a majority is there (`weirctl nodes`); do not stop another node meanwhile", f);

@@ -205,6 +205,20 @@ START_TEST(replicas_that_are_behind_rebuilt_or_move)
 }
 END_TEST
 
+START_TEST(what_nobody_has_any_more_is_no_new_cluster)
+{
+	set(&l.cluster, CLUSTER(FINE_NODES, FINE_GROUP,
+	    GROUP("null", "false", "false", REPLICA("cloud-1", "forming", "", "null"), REPLICA("cloud-2", "forming", "", "null"),
+	        REPLICA("cloud-3", "forming", "", "null"))));
+	examine(false);
+	expect("group_stopped", FINDING_CRITICAL, "shard 0", "no leader");
+	ck_assert_ptr_nonnull(strstr(find("group_stopped")->remedy, "with the data folders that they had"));
+	json_object_set_new(l.cluster, "map_version", json_integer(0));
+	examine(false);
+	ck_assert_ptr_nonnull(strstr(find("group_stopped")->remedy, "a new cluster begins"));
+}
+END_TEST
+
 START_TEST(states_that_differ)
 {
 	set(&l.cluster, CLUSTER(FINE_NODES, FINE_GROUP,
@@ -409,6 +423,7 @@ int main(void)
 	tcase_add_test(tc, members_that_leave_or_are_given_up);
 	tcase_add_test(tc, groups_without_leader_or_quorum);
 	tcase_add_test(tc, replicas_that_are_behind_rebuilt_or_move);
+	tcase_add_test(tc, what_nobody_has_any_more_is_no_new_cluster);
 	tcase_add_test(tc, states_that_differ);
 	tcase_add_test(tc, disks_that_are_full_or_damaged);
 	tcase_add_test(tc, a_node_that_is_older_than_its_log);
