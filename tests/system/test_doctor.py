@@ -6,7 +6,7 @@ import shutil
 import time
 import unittest
 
-from weirtest import NS, Cluster, metric_sum, slow, wait_for
+from weirtest import NS, ApiError, Cluster, metric_sum, slow, wait_for
 
 T0 = 1_700_000_000 * NS
 
@@ -105,6 +105,30 @@ class Doctor(unittest.TestCase):
             self.assertIn("weirctl edge readmit", x["remedy"])
             c.ctl("edge", "readmit", "edge-1", node="cloud-1")
             wait_for("it is let in", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_uplink_state", state="fenced") == 0)
+
+
+    def test_the_only_disk_of_a_shard_is_lost(self):
+        """It is not begun again without what was acknowledged: that is said, and nothing is answered without it."""
+        with cluster(cluster={"shards": 4, "replicas": 1}) as c:
+            with open(os.path.join(c.dir, "in.lp"), "a") as f:
+                f.writelines(f"m,k=k{i % 16} v={i} {T0 + i * NS}\n" for i in range(100))
+            c.start()
+            wait_for("all is taken", lambda: c.total_count("cloud-1", "s") >= 90)
+            wait_for("nothing wrong", lambda: doctor(c)[0] == 0)
+            c.clouds["cloud-2"].kill()
+            shutil.rmtree(os.path.join(c.dir, "run", "cloud-2"))
+            c.clouds["cloud-2"].start()
+
+            def named():
+                code, findings = doctor(c)
+                return [x for x in findings if x["check"] == "group_stopped" and "data folders" in x["remedy"]]
+            self.assertIn("shard 1", wait_for("the shard is named", named)[0]["about"])
+            time.sleep(3)
+            with self.assertRaises(ApiError) as e:
+                c.get("cloud-2", "/readyz")
+            self.assertIn("shard 1 is empty here, and no node is known that leads it", str(e.exception))
+            with self.assertRaises(ApiError):
+                c.total_count("cloud-1", "s")
 
 
 if __name__ == "__main__":
