@@ -106,6 +106,7 @@ static void put_info(const struct msg_info *info, struct buf *out)
 	put_u(out, "replica", info->replica);
 	put_hex(out, "has", info->has);
 	put_u(out, "map_version", info->map_version);
+	put_u(out, "listed", info->listed);
 	for (size_t i = 0; i < info->lead_count; i++) {
 		put_u(out, "lead", info->leads[i].group);
 		put_u(out, "  term", info->leads[i].term);

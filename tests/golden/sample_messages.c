@@ -112,7 +112,7 @@ static void tell_clouds(const struct told *t)
 	struct msg_lead leads[] = {{0, 5, 12}, {2, UINT64_C(1) << 33, 0}};
 	struct msg m = {.type = MSG_INFO};
 	m.info.cluster = "plant", m.info.replica = UINT64_C(0xabcdef0123450000), m.info.has = TEXT("\x07\x80");
-	m.info.map_version = 12;
+	m.info.map_version = 12, m.info.listed = UINT64_C(0x123456789abcdef0);
 	m.info.lead_count = 2, m.info.leads = leads;
 	tell(t, "info", m);
 	m.type = MSG_INFO_REPLY, m.info_reply = m.info;
