@@ -439,7 +439,7 @@ static bool nodes_may_change(const struct sim_world *w)
 {
 	const struct sim_operator *o = &w->operator;
 	const struct sim_change *ch = &w->plan->changes[o->next];
-	if (sim_operator_done(w) || !o->prepared || ch->deed != SIM_APPLY_TEXT)
+	if (sim_operator_done(w) || !o->prepared || ch->deed != SIM_APPLY_TEXT || !ch->topology)
 		return false;
 	for (uint32_t i = 0; i < w->cloud_count; i++)
 		if ((sim_slot_of(w, ch->topology, i) >= 0) != (sim_slot_of(w, sim_topology(w), i) >= 0))
