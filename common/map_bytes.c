@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/map.h"
 #include "common/zip.h"
@@ -189,6 +190,12 @@ static int read_places(struct rd *r, struct cluster_map *m)
 	return r->err || m->group_count < 2 ? WEIR_ECORRUPT : 0;
 }
 
+/* Of all time, of none, or where adding a window overflows nothing. What is fed up to then may end a window later. */
+static bool is_time(int64_t t_ns, int64_t max_ns)
+{
+	return t_ns == INT64_MIN || t_ns == INT64_MAX || (t_ns >= TIME_MIN_NS && t_ns <= max_ns);
+}
+
 static int read_stream(struct rd *r, struct map_stream *s)
 {
 	s->name = rd_str(r, NAME_MAX_BYTES);
@@ -200,6 +207,8 @@ static int read_stream(struct rd *r, struct map_stream *s)
 	s->until_ns = rd_svarint(r);
 	s->definition = rd_str(r, MAP_DEFINITION_MAX);
 	if (r->err || phase > STREAM_RETIRED || !s->version || !name_valid(s->name))
+		return WEIR_ECORRUPT;
+	if (!is_time(s->from_ns, TIME_MAX_NS) || !is_time(s->answers_until_ns, TIME_MAX_NS) || !is_time(s->until_ns, INT64_MAX))
 		return WEIR_ECORRUPT;
 	s->phase = (enum stream_phase)phase;
 	/* What the topology's text does not define must bring its own. */

@@ -257,6 +257,18 @@ START_TEST(what_does_not_fit_together_is_no_map)
 	m.nodes[0].name[1] = '/';
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = first(two);
+	m.streams[0].from_ns = INT64_MIN + 1; /* where windows cannot be */
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = first(two);
+	m.streams[0].answers_until_ns = TIME_MAX_NS + 1;
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = first(two);
+	m.streams[0].until_ns = TIME_MIN_NS - 1;
+	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
+	m = first(two);
+	m.streams[0].until_ns = TIME_MAX_NS + 1; /* the end of a window that begins earlier */
+	ck_assert_int_eq(decoded(&m), 0);
+	m = first(two);
 	m.streams[0].phase = STREAM_CLOSING; /* without a definition */
 	ck_assert_int_eq(decoded(&m), WEIR_ECORRUPT);
 	m = first(two);
