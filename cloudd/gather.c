@@ -307,7 +307,8 @@ const struct msg_group_status *gather_group(const struct gather_status *s, uint3
 static int body_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 {
 	const char *text = "";
-	return ask_code(a, serve_status(a->g->serve, a->m.status.what, out, &text), text, reason);
+	enum verdict v = serve_status(a->g->serve, a->m.status.what, out, &text);
+	return ask_code(a, v, text, reason);
 }
 
 static int body_remote(struct ask *a, const struct msg *m, void *out, char reason[QUERY_REASON_MAX])

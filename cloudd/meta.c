@@ -1529,11 +1529,12 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	buf_printf(out, "}");
 }
 
-void meta_edges_json(struct meta *m, struct buf *out)
+bool meta_edges_json(struct meta *m, struct buf *out)
 {
 	pthread_mutex_lock(&m->lock);
+	bool leads = m->leads;
 	const char *comma = "";
-	for (uint32_t i = 0; m->leads && i < m->topology->edge_count; i++) {
+	for (uint32_t i = 0; leads && i < m->topology->edge_count; i++) {
 		if (m->topology->edges[i].gone)
 			continue;
 		buf_printf(out, "%s", comma);
@@ -1541,4 +1542,5 @@ void meta_edges_json(struct meta *m, struct buf *out)
 		comma = ",";
 	}
 	pthread_mutex_unlock(&m->lock);
+	return leads;
 }

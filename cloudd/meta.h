@@ -103,7 +103,7 @@ const struct spread_counters *meta_spread_counters(const struct meta *m);
 
 /* ---- any thread ---------------------------------------------------------------------------------------------- */
 
-/* See node_edges_json. Nothing while it does not lead. */
-void meta_edges_json(struct meta *m, struct buf *out);
+/* See node_edges_json. False, and nothing, while it does not lead. */
+bool meta_edges_json(struct meta *m, struct buf *out);
 
 #endif

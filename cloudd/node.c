@@ -1390,10 +1390,10 @@ size_t node_groups(struct node *n, struct msg_group_status *out)
 	return view_groups(n->view, out);
 }
 
-void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
+bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
 {
 	(void)txn; /* what is committed of edges is also in the meta leader's memory */
-	meta_edges_json(n->meta, out);
+	return meta_edges_json(n->meta, out);
 }
 
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out)

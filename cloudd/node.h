@@ -141,14 +141,14 @@ void node_notes(struct node *n, struct buf *out); /* view_notes */
 /* Group status of the groups this node holds; at most GROUPS_PER_STATUS_MAX; returns the count. Digests come from a
  * read transaction (apply_read_group). */
 size_t node_groups(struct node *n, struct msg_group_status *out);
-/* What edges reported last, as the meta leader sees it (nothing elsewhere): appends the "edges"
+/* What edges reported last, as the meta leader sees it (elsewhere false, and nothing): appends the "edges"
  * array's objects, with commas between them, as interfaces.md names them:
  *   {"name","state","epoch","spool_bytes","accepted","refused":{REASON:n},"heard_ms_ago":n|null,"clock_suspect":bool,
  *    "clock_ahead_ms":n|null,"readmit":bool,"revoked":bool,"map_version":n,"streams":[{"name","state","watermark":"RFC 3339"|null}]}
  * state: the worst of its streams. clock_suspect: the edge says so, or its wall clock or what it reports is further from the
  * time of the fleet's clocks (cloudd/fleet_time.h) than max_ahead; clock_ahead_ms: by how much it is ahead of that, as of its last
  * report. */
-void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
+bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
 /* Prometheus text (names weir_cloud_...) of this node. */
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out);
 /* The cluster id, once known. */

@@ -91,12 +91,11 @@ static int put_edges(struct serve *s, uint64_t place, struct buf *out)
 	int rc = kv_begin(s->o.state, false, &txn);
 	if (rc)
 		return rc;
-	node_edges_json(s->o.node, txn, &all);
-	kv_abort(txn);
-	if (!all.len && !node_serves(s->o.node, 0))
-		rc = WEIR_ENOTLEADER; /* no longer */
-	else
+	if (node_edges_json(s->o.node, txn, &all))
 		cut_objects(&all, place, out);
+	else
+		rc = WEIR_ENOTLEADER; /* no longer, or not yet */
+	kv_abort(txn);
 	buf_free(&all);
 	return rc;
 }

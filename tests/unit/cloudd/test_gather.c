@@ -51,6 +51,7 @@ static struct kit reference;      /* applies at once what is committed */
 static unsigned committed_step;
 static uint64_t untold; /* 1: the last step's only entry is committed, and the leader has not told of it */
 static struct buf edges_json;
+static unsigned edges_leads_in; /* questions */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all this */
 
 static unsigned late_step = UINT32_MAX; /* brings a reading of the first window, whose row was told */
@@ -216,11 +217,16 @@ bool node_cluster_id(struct node *n, uint8_t ret_id[CLUSTER_ID_BYTES])
 	return true;
 }
 
-void node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
+bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
 {
 	(void)n;
 	(void)txn;
+	if (edges_leads_in) {
+		edges_leads_in--;
+		return false;
+	}
 	buf_put(out, edges_json.data, edges_json.len);
+	return true;
 }
 
 /* ---- the way between nodes --------------------------------------------------------------------------------------- */
@@ -975,6 +981,23 @@ START_TEST(a_long_list_of_edges_comes_whole)
 }
 END_TEST
 
+/* It serves, and does not know yet that it leads: it has no list of no edges. */
+START_TEST(who_does_not_lead_yet_has_no_list)
+{
+	struct gather g = gather_of(0);
+	struct buf got = {0};
+	buf_printf(&edges_json, "{\"name\":\"e1\"}");
+	for (int leader = 0; leader < 2; leader++) {
+		lead(leader, 2);
+		edges_leads_in = 2;
+		buf_clear(&got);
+		ck_assert_msg(!gather_edges(&g, &got, reason), "%s", reason);
+		ck_assert_uint_eq(got.len, edges_json.len);
+	}
+	buf_free(&got);
+}
+END_TEST
+
 START_TEST(an_edge_is_cut_at_no_size)
 {
 	struct gather g = gather_of(0);
@@ -1085,6 +1108,7 @@ int main(void)
 	tcase_add_test(three, a_watch_begins_at_the_end_that_a_leader_knows);
 	tcase_add_test(three, every_replica_says_how_its_groups_are);
 	tcase_add_test(three, a_long_list_of_edges_comes_whole);
+	tcase_add_test(three, who_does_not_lead_yet_has_no_list);
 	tcase_add_test(three, an_edge_is_cut_at_no_size);
 	tcase_add_test(three, streams_count_every_shard_once);
 	tcase_add_test(three, what_is_asked_for_is_checked);

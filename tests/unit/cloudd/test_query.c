@@ -566,7 +566,7 @@ END_TEST
 START_TEST(what_is_left_out_takes_few_pages_and_its_time)
 {
 	static struct fake_row rows[100];
-	static char sites[99][4];
+	static char sites[99][16];
 	for (int i = 0; i < 99; i++) {
 		snprintf(sites[i], sizeof(sites[i]), "%02d", i);
 		rows[i] = (struct fake_row){0, 0, sites[i], NULL, 1, WINDOW_FINAL, 0, 2};
