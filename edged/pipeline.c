@@ -204,10 +204,15 @@ static int64_t begins_ns(const struct pipeline *p, const struct stream *s)
 	return map_boundary(stream_before(&p->streams, s)->conf, s->conf, p->high_ns + 1);
 }
 
+void pipeline_stream_mark(char key[PIPELINE_MARK_KEY_MAX], const char *what, const struct stream_conf *c)
+{
+	snprintf(key, PIPELINE_MARK_KEY_MAX, "%s/%s/%u", what, c->name, c->version);
+}
+
 static struct bytes stream_mark(const struct pipeline *p, const char *what, const struct stream_conf *c)
 {
-	char key[NAME_MAX_BYTES + 32];
-	snprintf(key, sizeof(key), "%s/%s/%u", what, c->name, c->version);
+	char key[PIPELINE_MARK_KEY_MAX];
+	pipeline_stream_mark(key, what, c);
 	return spool_mark(p->spool, key);
 }
 

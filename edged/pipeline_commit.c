@@ -8,8 +8,6 @@
 #include "common/clock.h"
 #include "common/err.h"
 
-#define MARK_KEY_MAX (2 * NAME_MAX_BYTES + 64)
-
 static struct bytes bytes_in(const struct buf *b)
 {
 	return bytes_of(b->data, b->len);
@@ -31,7 +29,7 @@ static void ledger_undo(struct pipeline *p)
 
 static void put_ledger_stream(struct pipeline *p, const struct ledger_stream *s)
 {
-	char key[MARK_KEY_MAX];
+	char key[PIPELINE_MARK_KEY_MAX];
 	snprintf(key, sizeof(key), "ledger/%s", s->name);
 	buf_clear(&p->value);
 	ledger_stream_encode(s, &p->value);
@@ -53,7 +51,7 @@ static void put_ledger_acked(struct pipeline *p)
 {
 	for (size_t i = 0; i < p->ledger.stream_count; i++) {
 		uint64_t acked = p->ledger.streams[i]->acked - p->ledger_before[i].acked;
-		char key[MARK_KEY_MAX];
+		char key[PIPELINE_MARK_KEY_MAX];
 		snprintf(key, sizeof(key), "ledger/%s", p->ledger.streams[i]->name);
 		struct ledger_stream committed = *p->ledger.streams[i];
 		struct bytes raw = spool_mark(p->spool, key);
@@ -108,7 +106,7 @@ static void put_readmission(struct pipeline *p)
 		ledger_take_back(s, DROP_READMITTED, s->aggregated - s->acked);
 	}
 	for (size_t i = 0; i < p->edge->source_count; i++) {
-		char key[MARK_KEY_MAX];
+		char key[PIPELINE_MARK_KEY_MAX];
 		snprintf(key, sizeof(key), "source/%s", p->edge->sources[i].name);
 		spool_del_mark(p->spool, key);
 	}
@@ -184,8 +182,8 @@ static void note_window_ends(struct pipeline *p)
 
 static void put_stream_mark(struct pipeline *p, const char *what, const struct stream_conf *c, struct bytes value)
 {
-	char key[MARK_KEY_MAX];
-	snprintf(key, sizeof(key), "%s/%s/%u", what, c->name, c->version);
+	char key[PIPELINE_MARK_KEY_MAX];
+	pipeline_stream_mark(key, what, c);
 	spool_put_mark(p->spool, key, value);
 }
 
@@ -388,7 +386,7 @@ static void put_steps(struct pipeline *p)
 static void put_sources(struct pipeline *p)
 {
 	for (size_t i = 0; i < p->edge->source_count; i++) {
-		char key[MARK_KEY_MAX];
+		char key[PIPELINE_MARK_KEY_MAX];
 		snprintf(key, sizeof(key), "source/%s", p->edge->sources[i].name);
 		buf_clear(&p->value);
 		p->io.mark(p->io.arg, (uint32_t)i, &p->value);

@@ -20,6 +20,8 @@
 #define PIPELINE_SOURCES_KEPT_MAX 256 /* positions of sources that are no longer there: they may come back */
 #define PIPELINE_LEDGERS_KEPT_MAX 1024 /* likewise of streams */
 
+#define PIPELINE_MARK_KEY_MAX (2 * NAME_MAX_BYTES + 64)
+
 /* What is known of a stream at this edge beyond its partials. */
 struct pipeline_stream {
 	int64_t watermark_ns, flushed_end_ns;           /* committed */
@@ -94,6 +96,9 @@ struct pipeline {
 	struct msg_report_stream report_streams[REPORT_STREAMS_MAX];
 	struct msg_count report_refused[REASON_COUNTS_MAX];
 };
+
+/* pipeline.c: the key of what the spool keeps of a version of a stream: "wm", "last", "since". */
+void pipeline_stream_mark(char key[PIPELINE_MARK_KEY_MAX], const char *what, const struct stream_conf *c);
 
 /* pipeline_commit.c: one checkpoint of everything (WEIR_EFULL: nothing has changed), and one of only what makes room
  * or is needed to send what the spool has. */
