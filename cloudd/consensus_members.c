@@ -5,7 +5,6 @@
 #include "common/clock.h"
 #include "common/err.h"
 
-#define META_GROUP 0
 #define TRANSFER_MS 1000 /* between two transfers of this node's groups */
 
 /* ---- what other nodes are ---------------------------------------------------------------------------------------- */

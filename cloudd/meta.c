@@ -16,7 +16,6 @@
 #include "common/map.h"
 #include "common/topology.h"
 
-#define META_GROUP 0
 #define NOT_EXPECTED UINT32_MAX
 
 struct report_count {
@@ -356,6 +355,16 @@ static void commit_edge(struct meta *m, struct stream_row *s, uint32_t place, co
 	s->since[place] = since_ns > s->since[place] ? since_ns : s->since[place];
 }
 
+/* By name: of one that is expected no more, or was not when this was proposed, what it had flushed. */
+static void commit_named(struct meta *m, struct stream_row *s, const char *name, const struct watermark_committed *to, int64_t since_ns)
+{
+	int edge = topology_edge(m->topology, name);
+	if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
+		commit_edge(m, s, s->place_of[edge], to, since_ns);
+	else
+		edge_left(s, to->flushed_end_ns);
+}
+
 static void load_stream(struct meta *m, const struct meta_stream *from)
 {
 	struct stream_row *s = stream_of(m, from->name, strlen(from->name), from->version);
@@ -367,12 +376,7 @@ static void load_stream(struct meta *m, const struct meta_stream *from)
 	s->final_ns = from->final_ns;
 	for (size_t i = 0; i < from->edge_count; i++) {
 		const struct meta_stream_edge *e = &from->edges[i];
-		int edge = topology_edge(m->topology, e->name);
-		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
-			commit_edge(m, s, s->place_of[edge],
-			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
-		else
-			edge_left(s, e->flushed_end_ns);
+		commit_named(m, s, e->name, &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
 	}
 }
 
@@ -1109,12 +1113,7 @@ static void commit_close(struct meta *m, const struct entry_close *c)
 		const struct entry_edge *e = &c->edges[i];
 		memcpy(name, e->name.p, e->name.n); /* at most NAME_MAX_BYTES: entry_decode checks */
 		name[e->name.n] = 0;
-		int edge = topology_edge(m->topology, name);
-		if (edge >= 0 && s->place_of[edge] != NOT_EXPECTED)
-			commit_edge(m, s, s->place_of[edge],
-			    &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
-		else /* it was proposed before the topology changed */
-			edge_left(s, e->flushed_end_ns);
+		commit_named(m, s, name, &(struct watermark_committed){e->state, e->watermark_ns, e->flushed_end_ns}, e->since_ns);
 	}
 	s->dirty = true; /* what was heard meanwhile */
 }

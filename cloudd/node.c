@@ -18,7 +18,6 @@
 #include "common/err.h"
 #include "common/map.h"
 
-#define META_GROUP 0
 #define ERRANDS_MAX 64
 #define MAP_ASK_MS 250
 #define COMPARE_MS 500
@@ -1390,9 +1389,8 @@ size_t node_groups(struct node *n, struct msg_group_status *out)
 	return view_groups(n->view, out);
 }
 
-bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
+bool node_edges_json(struct node *n, struct buf *out)
 {
-	(void)txn; /* what is committed of edges is also in the meta leader's memory */
 	return meta_edges_json(n->meta, out);
 }
 

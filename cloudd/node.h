@@ -148,7 +148,7 @@ size_t node_groups(struct node *n, struct msg_group_status *out);
  * state: the worst of its streams. clock_suspect: the edge says so, or its wall clock or what it reports is further from the
  * time of the fleet's clocks (cloudd/fleet_time.h) than max_ahead; clock_ahead_ms: by how much it is ahead of that, as of its last
  * report. */
-bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out);
+bool node_edges_json(struct node *n, struct buf *out);
 /* Prometheus text (names weir_cloud_...) of this node. */
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out);
 /* The cluster id, once known. */

@@ -84,20 +84,14 @@ static void cut_objects(const struct buf *all, uint64_t place, struct buf *out)
 
 static int put_edges(struct serve *s, uint64_t place, struct buf *out)
 {
-	struct kv_txn *txn;
 	struct buf all = {0};
-	if (!node_serves(s->o.node, 0))
+	if (!node_serves(s->o.node, META_GROUP))
 		return WEIR_ENOTLEADER;
-	int rc = kv_begin(s->o.state, false, &txn);
-	if (rc)
-		return rc;
-	if (node_edges_json(s->o.node, txn, &all))
+	bool leads = node_edges_json(s->o.node, &all);
+	if (leads)
 		cut_objects(&all, place, out);
-	else
-		rc = WEIR_ENOTLEADER; /* no longer, or not yet */
-	kv_abort(txn);
 	buf_free(&all);
-	return rc;
+	return leads ? 0 : WEIR_ENOTLEADER; /* no longer, or not yet */
 }
 
 /* ---- streams: [count varint], then name, version, close, final, counts for each ---------------------------------- */

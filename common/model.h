@@ -217,7 +217,8 @@ bool stream_expects(const struct stream_conf *s, uint32_t edge);
 const char *cloud_state_text(enum cloud_state s);   /* "member", "leaving", "dead", "gone" */
 const char *stream_phase_text(enum stream_phase p); /* "current", "pending", "closing", "ended", "retired" */
 
-/* Group 0 is meta, shard s is group s + 1. */
+/* Shard s is group s + 1. */
+#define META_GROUP 0
 static inline uint32_t topology_groups(const struct topology *t)
 {
 	return t->shards + 1;

@@ -475,7 +475,7 @@ static void save_metrics(const struct sample *s)
 	struct kv *state = sim_kv_open(disk, 9);
 	FUZZ_CHECK(!kv_begin(state, false, &txn));
 	node_metrics(sample_cloud(w), txn, &metrics);
-	node_edges_json(sample_cloud(w), txn, &edges);
+	node_edges_json(sample_cloud(w), &edges);
 	kv_abort(txn);
 	kv_close(state);
 	sim_disk_free(disk);

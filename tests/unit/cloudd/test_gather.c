@@ -217,10 +217,9 @@ bool node_cluster_id(struct node *n, uint8_t ret_id[CLUSTER_ID_BYTES])
 	return true;
 }
 
-bool node_edges_json(struct node *n, struct kv_txn *txn, struct buf *out)
+bool node_edges_json(struct node *n, struct buf *out)
 {
 	(void)n;
-	(void)txn;
 	if (edges_leads_in) {
 		edges_leads_in--;
 		return false;

@@ -1348,7 +1348,7 @@ START_TEST(a_restarted_meta_node_keeps_close_and_hears_everyone_anew)
 	run(2 * S);
 	ck_assert(shard_close_ns(1) == 11 * MIN);
 	struct buf json = {0};
-	node_edges_json(w.clouds[0].node, NULL, &json);
+	node_edges_json(w.clouds[0].node, &json);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&json), "{\"name\":\"c\",\"state\":\"partitioned\",\"epoch\":1,"));
 	buf_free(&json);
 }
@@ -1556,7 +1556,7 @@ START_TEST(what_threads_and_people_see)
 	ck_assert_int_eq(batch(0, "a", 1, 0, 1), VERDICT_OK);
 	report("a", 10 * MIN);
 	run(2 * S);
-	node_edges_json(w.clouds[0].node, NULL, &out);
+	node_edges_json(w.clouds[0].node, &out);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out),
 	    "{\"name\":\"a\",\"state\":\"live\",\"epoch\":1,\"spool_bytes\":0,\"accepted\":12,\"refused\":{\"bad_field\":3},"
 	    "\"heard_ms_ago\":"));
@@ -1627,7 +1627,7 @@ static void *read_all_the_time(void *arg)
 		if (kv_begin(c->disk.state, false, &txn))
 			break;
 		buf_clear(&out);
-		node_edges_json(c->node, txn, &out);
+		node_edges_json(c->node, &out);
 		node_metrics(c->node, txn, &out);
 		serve_groups_clear(groups, node_groups(c->node, groups));
 		node_cluster_id(c->node, id);
