@@ -783,6 +783,17 @@ static void ticks_until_fetching(void)
 	ck_assert_uint_gt(kit.bulk_frames, 0);
 }
 
+/* Node 2 starts, far behind, and has given its state up for a snapshot, of which it applies nothing while it is held. */
+static void begin_fetching(void)
+{
+	kit_open(2);
+	kit.nodes[2].hold_apply = true;
+	ticks_until_fetching();
+	kit_ticks(4);
+	ck_assert_ptr_nonnull(kit.nodes[2].apply_job);
+	kit_run_apply(2); /* BEGIN */
+}
+
 /* All of it is applied, and nothing of it durable. */
 static void ticks_until_fetched(void)
 {
@@ -836,11 +847,7 @@ END_TEST
 START_TEST(what_is_written_while_one_fetches_is_kept_for_it)
 {
 	fall_behind();
-	kit_open(2);
-	kit.nodes[2].hold_apply = true;
-	ticks_until_fetching();
-	kit_ticks(4);
-	kit_run_apply(2);
+	begin_fetching();
 	kit_ticks(2);
 	ck_assert_uint_eq(kit_status(2, 1).durable, 0); /* begun: what is fetched is what will be installed */
 	fall_further();
@@ -857,12 +864,7 @@ END_TEST
 START_TEST(a_crash_in_the_middle_of_a_snapshot_fetches_it_again)
 {
 	uint64_t last = fall_behind();
-	kit_open(2);
-	kit.nodes[2].hold_apply = true;
-	ticks_until_fetching();
-	kit_ticks(4);
-	ck_assert_ptr_nonnull(kit.nodes[2].apply_job);
-	kit_run_apply(2); /* BEGIN */
+	begin_fetching();
 	kit_commit_state(2);
 	ck_assert(kit_status(2, 1).fetching);
 	ck_assert_uint_eq(consensus_durable(kit.nodes[2].c, 1), 0);
@@ -966,11 +968,7 @@ END_TEST
 START_TEST(a_full_state_disk_in_the_middle_of_a_snapshot_starts_it_over)
 {
 	uint64_t last = fall_behind();
-	kit_open(2);
-	kit.nodes[2].hold_apply = true;
-	ticks_until_fetching();
-	kit_ticks(4);
-	kit_run_apply(2); /* BEGIN */
+	begin_fetching();
 	kit_ticks(2);
 	ck_assert_ptr_nonnull(kit.nodes[2].apply_job);
 	struct apply_job *job = kit.nodes[2].apply_job;
@@ -1039,11 +1037,7 @@ END_TEST
 START_TEST(who_lost_its_leader_in_the_middle_of_a_snapshot_asks_another)
 {
 	uint64_t last = fall_behind();
-	kit_open(2);
-	kit.nodes[2].hold_apply = true;
-	ticks_until_fetching();
-	kit_ticks(4);
-	kit_run_apply(2); /* BEGIN */
+	begin_fetching();
 	kit_stop(0);
 	cut(1, true);
 	kit.nodes[2].hold_apply = false;
@@ -1079,11 +1073,7 @@ START_TEST(a_source_that_fell_silent_is_asked_again_where_nobody_else_is)
 {
 	uint64_t last = fall_behind();
 	kit_stop(1);
-	kit_open(2);
-	kit.nodes[2].hold_apply = true;
-	ticks_until_fetching();
-	kit_ticks(4);
-	kit_run_apply(2); /* BEGIN */
+	begin_fetching();
 	kit_commit_state(2);
 	kit.chunks_max = 0;
 	kit_restart(2);

@@ -192,14 +192,21 @@ END_TEST
 
 /* ---- the log ------------------------------------------------------------------------------------------------------ */
 
+/* The last index; `node` has applied them all, durably. */
+static uint64_t propose_five(uint32_t leader, uint32_t node)
+{
+	uint64_t last = 0;
+	for (int i = 0; i < 5; i++)
+		last = kit_propose(leader, 1);
+	kit_await(node, 1, last);
+	kit_commit_state(node);
+	return last;
+}
+
 START_TEST(a_bad_entry_that_is_applied_is_not_needed)
 {
 	uint32_t leader = kit_leader(1), f = (leader + 1) % 3;
-	uint64_t last = 0, member = consensus_member(kit.nodes[f].c);
-	for (int i = 0; i < 5; i++)
-		last = kit_propose(leader, 1);
-	kit_await(f, 1, last);
-	kit_commit_state(f);
+	uint64_t last = propose_five(leader, f), member = consensus_member(kit.nodes[f].c);
 	kit_propose(leader, 1);
 	kit_ticks(3); /* one above what is durable */
 	damage_entry(f, 1, last - 2);
@@ -223,11 +230,7 @@ END_TEST
 START_TEST(what_is_left_with_a_bad_entry_is_removed_together_with_the_old_beginning)
 {
 	uint32_t leader = kit_leader(1), f = (leader + 1) % 3;
-	uint64_t last = 0;
-	for (int i = 0; i < 5; i++)
-		last = kit_propose(leader, 1);
-	kit_await(f, 1, last);
-	kit_commit_state(f);
+	uint64_t last = propose_five(leader, f);
 	damage_entry(f, 1, last - 2);
 	kit_restart(f);
 	kit.nodes[f].hold_log = true;
@@ -261,11 +264,7 @@ static void remove_entry(uint32_t node, uint32_t group, uint64_t index)
 START_TEST(a_bad_entry_of_a_log_that_ends_before_the_state_is_not_needed)
 {
 	uint32_t leader = kit_leader(1), f = (leader + 1) % 3;
-	uint64_t last = 0, member = consensus_member(kit.nodes[f].c);
-	for (int i = 0; i < 5; i++)
-		last = kit_propose(leader, 1);
-	kit_await(f, 1, last);
-	kit_commit_state(f);
+	uint64_t last = propose_five(leader, f), member = consensus_member(kit.nodes[f].c);
 	kit_stop(f);
 	remove_entry(f, 1, last);
 	damage_entry(f, 1, last - 2);

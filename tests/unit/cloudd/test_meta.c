@@ -197,11 +197,11 @@ struct edge_clock {
 	bool suspect;
 };
 
-static enum verdict send_report(uint32_t replica, uint64_t epoch, struct edge_clock clock, struct msg_report_stream *stream)
+static enum verdict send_report(uint32_t replica, uint32_t edge, uint64_t epoch, struct edge_clock clock, struct msg_report_stream *stream)
 {
 	struct msg m = {.type = MSG_REPORT};
-	struct origin o = {.type = MSG_REPORT, .edge = 0};
-	m.report.edge = "a";
+	struct origin o = {.type = MSG_REPORT, .edge = edge};
+	m.report.edge = w.t->edges[edge].name;
 	m.report.epoch = epoch;
 	m.report.incarnation = 9;
 	m.report.seq = ++w.report_seq;
@@ -217,7 +217,7 @@ static enum verdict report_since(uint32_t replica, int64_t watermark_ns, bool si
 {
 	const struct stream_conf *s = &w.t->streams[1]; /* only edge a is expected */
 	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, since_known, since_ns};
-	return send_report(replica, 1, (struct edge_clock){0}, &stream);
+	return send_report(replica, 0, 1, (struct edge_clock){0}, &stream);
 }
 
 static enum verdict report(uint32_t replica, int64_t watermark_ns)
@@ -326,7 +326,7 @@ static void says(uint64_t epoch, int64_t wall_ns, bool suspect, int64_t watermar
 {
 	const struct stream_conf *s = &w.t->streams[1];
 	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, watermark_ns, WATERMARK_NONE, false, false, 0};
-	ck_assert_int_eq(send_report(0, epoch, (struct edge_clock){wall_ns, suspect}, &stream), VERDICT_OK);
+	ck_assert_int_eq(send_report(0, 0, epoch, (struct edge_clock){wall_ns, suspect}, &stream), VERDICT_OK);
 }
 
 /* The leader's clock jumps; the fleet's time has been worked out with it. */
@@ -408,7 +408,7 @@ START_TEST(a_follower_watches_its_clock)
 	settle(1);
 	const struct stream_conf *s = &w.t->streams[1];
 	struct msg_report_stream stream = {s->name, s->version, PHASE_LIVE, hour_ns + 5 * H, WATERMARK_NONE, false, false, 0};
-	ck_assert_int_eq(send_report(1, 1, (struct edge_clock){0, true}, &stream), VERDICT_OK);
+	ck_assert_int_eq(send_report(1, 0, 1, (struct edge_clock){0, true}, &stream), VERDICT_OK);
 	settle(1);
 	ck_assert_int_gt(last_close().close_ns, hour_ns - H);
 	ck_assert_int_le(last_close().close_ns, hour_ns);
@@ -1004,25 +1004,11 @@ START_TEST(time_goes_on_when_no_clock_counts_any_more)
 }
 END_TEST
 
-static void report_of(uint32_t replica, uint32_t edge, struct msg_report_stream *stream)
-{
-	struct msg m = {.type = MSG_REPORT};
-	struct origin o = {.type = MSG_REPORT, .edge = edge};
-	m.report.edge = w.t->edges[edge].name;
-	m.report.epoch = 1;
-	m.report.incarnation = 9;
-	m.report.seq = ++w.report_seq;
-	m.report.stream_count = 1;
-	m.report.streams = stream;
-	meta_report(w.replicas[replica].meta, &o, &m, w.now);
-	ck_assert_int_eq(w.answers[w.answer_count - 1].a.verdict, VERDICT_OK);
-}
-
 static void report_idle(uint32_t replica, uint32_t edge, int64_t flushed_end_ns)
 {
 	const struct stream_conf *s = &w.t->streams[1];
 	struct msg_report_stream stream = {s->name, s->version, PHASE_IDLE, H, flushed_end_ns, false, false, 0};
-	report_of(replica, edge, &stream);
+	ck_assert_int_eq(send_report(replica, edge, 1, (struct edge_clock){0}, &stream), VERDICT_OK);
 }
 
 static void log_claim_of_b(void)
@@ -1092,7 +1078,7 @@ START_TEST(since_when_an_edge_that_left_had_a_version_counts)
 	meta_set_topology(w.replicas[0].meta, after);
 	settle(0);
 	ck_assert_uint_eq(proposed(ENTRY_CUT, from), 0); /* b has not said */
-	report_of(0, 1, &of_b);
+	ck_assert_int_eq(send_report(0, 1, 1, (struct edge_clock){0}, &of_b), VERDICT_OK);
 	settle(0);
 	ck_assert_uint_gt(proposed(ENTRY_CUT, from), 0);
 	while (kind_of(from) != ENTRY_CUT)

@@ -383,17 +383,26 @@ START_TEST(a_full_log_can_be_truncated)
 }
 END_TEST
 
-/* LMDB can use what the last transaction freed only when another one has come. */
-START_TEST(a_full_log_without_anything_to_truncate_takes_what_there_is_room_for)
+/* It was full up to *ret_last, and nothing is left of that. */
+static struct kv *open_truncated_log(char **ret_path, uint64_t *ret_last)
 {
-	static const uint8_t small[1000], large[700 * 1024];
-	char *path;
-	struct kv *log = open_log(&path, 2 * 1024 * 1024);
+	static const uint8_t small[1000];
+	struct kv *log = open_log(ret_path, 2 * 1024 * 1024);
 	struct log_job *j = log_job_new();
 	log_job_record(j, bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), bytes_of(small, 10));
 	ck_assert_int_eq(run_and_free(log, j), 0);
-	uint64_t last = fill_log(log, 0, bytes_of(small, sizeof(small)));
-	ck_assert_int_eq(run_and_free(log, truncating(1, last)), 0);
+	*ret_last = fill_log(log, 0, bytes_of(small, sizeof(small)));
+	ck_assert_int_eq(run_and_free(log, truncating(1, *ret_last)), 0);
+	return log;
+}
+
+/* LMDB can use what the last transaction freed only when another one has come. */
+START_TEST(a_full_log_without_anything_to_truncate_takes_what_there_is_room_for)
+{
+	static const uint8_t large[700 * 1024];
+	char *path;
+	uint64_t last;
+	struct kv *log = open_truncated_log(&path, &last);
 	int tries = 1;
 	while (run_and_free(log, log_job_of(last + 1, last + 1, bytes_of(large, sizeof(large)))) == WEIR_EFULL)
 		ck_assert_int_lt(++tries, 4);
@@ -407,14 +416,10 @@ END_TEST
 /* What is written so that freed room can be used is a write as any other: where its sync fails, nothing can be trusted. */
 START_TEST(a_sync_that_fails_while_a_log_is_full_is_told)
 {
-	static const uint8_t small[1000], large[700 * 1024];
+	static const uint8_t large[700 * 1024];
 	char *path;
-	struct kv *log = open_log(&path, 2 * 1024 * 1024);
-	struct log_job *j = log_job_new();
-	log_job_record(j, bytes_of(LOG_KEY_NODE, strlen(LOG_KEY_NODE)), bytes_of(small, 10));
-	ck_assert_int_eq(run_and_free(log, j), 0);
-	uint64_t last = fill_log(log, 0, bytes_of(small, sizeof(small)));
-	ck_assert_int_eq(run_and_free(log, truncating(1, last)), 0);
+	uint64_t last;
+	struct kv *log = open_truncated_log(&path, &last);
 	sync_fails = true;
 	ck_assert_int_eq(run_and_free(log, log_job_of(last + 1, last + 1, bytes_of(large, sizeof(large)))), WEIR_EIO);
 	sync_fails = false;
