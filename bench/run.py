@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Measures what docs/performance.md quotes, with the real daemons on loopback. ./dev bench [NAME ...]
 
-Names: line partial apply edge commit latency uplink memory replicate (default: all). Every figure is printed with what it means; nothing here
+Names: line partial apply edge sources commit latency uplink memory sinks replicate (default: all). Every figure is printed with what it means; nothing here
 passes or fails by time."""
 
 import argparse
+import http.server
 import os
 import platform
 import random
@@ -13,6 +14,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -60,6 +62,49 @@ def bench_edge(w):
             cpu, wall = edge.cpu_seconds() - cpu, time.monotonic() - wall
             say(f"edged, {groups} groups with sketches", f"{count / cpu / 1e6:.2f}", "M lines/core-s",
                 f"wall {count / wall / 1e6:.2f} M lines/s, {len(data) / count:.0f} bytes a line, no cloud reachable")
+
+
+def send_datagrams(port, lines, per):
+    """All lines, so many a datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(("127.0.0.1", port))
+        for at in range(0, len(lines), per):
+            s.send("".join(lines[at:at + per]).encode())
+
+
+def bench_sources(w):
+    """The same readings by tcp, by udp and as StatsD's timers, one after the other into one edge."""
+    count, udp, statsd = 1_000_000, w.free_port(), w.free_port()
+    sources = [{"type": "tcp"}, {"type": "udp", "listen": f"127.0.0.1:{udp}", "buffer": "512MiB"},
+               {"type": "statsd", "listen": f"127.0.0.1:{statsd}", "buffer": "512MiB"}]
+    lines = lines_of(1000, count)
+    timers = [f"m:{i % 97}.5|ms|#k:machine-{i % 1000:07d},site:hall-{i % 7}\n" for i in range(count)]
+    with w.Cluster(clouds=1, edges={"edge-1": {"sources": sources, "limits": {"memory": "1GiB", "disk": "4GiB"}}},
+                   streams=[stream(), stream(name="t", **{"from": {"measurement": "m", "field": "timer"}})]) as c:
+        c.start_edges()
+
+        def settled():
+            """Accepted, and lost to the kernel: once neither moves any more."""
+            now = (w.edge_ledger(c, "edge-1")["accepted"],
+                   w.metric_sum(c.metrics("edge-1"), "weir_edge_source_dropped_datagrams_total"))
+            settled.same = settled.same + 1 if now == settled.last else 0
+            settled.last = now
+            return now if settled.same > 3 else None
+
+        def measure(name, send):
+            settled.same, settled.last = 0, None
+            before, cpu = w.wait_for("quiet", settled), c.edges["edge-1"].cpu_seconds()
+            send()
+            settled.same = 0
+            after, cpu = w.wait_for("all read", settled), c.edges["edge-1"].cpu_seconds() - cpu
+            say(name, f"{(after[0] - before[0]) / cpu / 1e6:.2f}", "M lines/core-s",
+                f"{after[1] - before[1]:.0f} datagrams dropped, 1000 groups with sketches")
+        send_tcp = lambda: feed(c.tcp["edge-1"], "".join(lines).encode())  # noqa: E731
+        send_tcp()  # the groups exist, caches are warm
+        measure("tcp", send_tcp)
+        for per in (1, 20, 800):
+            measure(f"udp, {per} lines a datagram", lambda n=per: send_datagrams(udp, lines, n))
+        measure("statsd, timers, 20 a datagram", lambda: send_datagrams(statsd, timers, 20))
 
 
 def bench_memory(w):
@@ -139,6 +184,67 @@ def bench_uplink(w):
                     f"{sent:.0f} of {len(data)} bytes, window {window}")
 
 
+class Receiver:
+    """An HTTP server that counts what it is posted, and answers 200 at once."""
+
+    def __init__(self, port):
+        receiver = self
+        self.bytes = self.requests = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                receiver.bytes += len(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.requests += 1
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def bench_sinks(w):
+    """Rows that sinks deliver, all there is at once, beside the rate at which the same shard took their partials in; one cloud, one shard."""
+    groups, windows = 5000, 40
+    count, port = groups * windows, w.free_port()
+    receiver = Receiver(port)
+    with w.Cluster(clouds=1, cluster={"replicas": 1, "shards": 1},
+                   edges={"edge-1": {"sources": [{"type": "tcp"}], "tick": "200ms", "idle_after": "1s",
+                                     "limits": {"memory": "1GiB", "disk": "4GiB"}}},
+                   streams=[stream(window="1s", compute=["count", "sum", "mean", "min", "max"])]) as c:
+        c.start_edges()
+        feed(c.tcp["edge-1"], "".join(lines_of(groups, count, span_s=windows)).encode())
+        w.wait_for("all read", lambda: w.edge_ledger(c, "edge-1")["accepted"] >= count)
+        w.wait_for("all spooled", lambda: w.metric_sum(c.metrics("edge-1"), "weir_edge_open_partials") == 0)
+        began = time.monotonic()
+        c.start(edges=False)
+        w.wait_for("all merged", lambda: w.cloud_ledger(c)["s"]["received"] == count)
+        took = time.monotonic() - began
+        applied = count / took
+        say("partials applied, one shard", f"{applied:.0f}", "partials/s", f"{count} in {took:.2f} s, the cloud's start included")
+        last = f"{1_700_000_000 + windows - 1}"
+        w.wait_for("all closed", lambda: len(c.query("cloud-1", "s", **{"from": last, "state": "final", "limit": groups})["rows"]) == groups)
+        for name, sink in (("file", {"path": "out-{node}.jsonl", "max_size": "1GiB"}),
+                           ("file, csv", {"path": "out-{node}.csv", "max_size": "1GiB", "format": "csv", "streams": ["s"]}),
+                           ("webhook", {"url": f"http://127.0.0.1:{port}/"})):
+            label = name.replace(", ", "-")
+            c.spec["sinks"] = [dict({"name": label, "type": name.split(",")[0]}, **sink)]
+            c.write_config()
+            cpu, began = c.clouds["cloud-1"].cpu_seconds(), time.monotonic()
+            c.ctl("apply", "--yes", c.config)
+            w.wait_for(name, lambda n=label: w.metric_sum(c.metrics("cloud-1"), "weir_cloud_sink_rows_total", sink=n) >= count, 120)
+            took, cpu = time.monotonic() - began, c.clouds["cloud-1"].cpu_seconds() - cpu
+            say(f"rows delivered, {name}", f"{count / took:.0f}", "rows/s",
+                f"{count} in {took:.2f} s, {cpu:.2f} core-s; {count / took / applied:.2f} of the rate at which they were applied")
+        say("a webhook's request", f"{receiver.bytes / receiver.requests / 1024:.0f}", "KiB", f"{receiver.requests} of them")
+
+
 def bench_replicate(w):
     """Writes that three nodes hold before they are acknowledged: Weir, etcd and NATS JetStream in turn, on this machine and disk."""
     import replicate
@@ -161,8 +267,8 @@ def main():
     import weirtest as w
     benches = {"line": lambda w: bench_program(w, "bench_line"), "partial": lambda w: bench_program(w, "bench_partial"),
                "apply": lambda w: bench_program(w, "bench_apply"),
-               "edge": bench_edge, "commit": bench_commit, "latency": bench_latency, "uplink": bench_uplink,
-               "memory": bench_memory, "replicate": bench_replicate}
+               "edge": bench_edge, "sources": bench_sources, "commit": bench_commit, "latency": bench_latency, "uplink": bench_uplink,
+               "memory": bench_memory, "sinks": bench_sinks, "replicate": bench_replicate}
     unknown = [n for n in args.names if n not in benches]
     if unknown:
         p.error(f"unknown: {' '.join(unknown)}; there are: {' '.join(benches)}")

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/alert_apply.h"
 #include "cloudd/map_apply.h"
 #include "cloudd/meta_apply.h"
 #include "cloudd/retire.h"
 #include "cloudd/shard.h"
 #include "cloudd/shard_apply.h"
+#include "cloudd/sink_places.h"
 #include "cloudd/snapshot.h"
 #include "cloudd/sweep.h"
 #include "cloudd/topologies.h"
@@ -318,7 +320,7 @@ static void skip(struct group *g, const char *reason, struct apply_result *res)
 }
 
 /* The shard goes on by another map: what it has in memory is written, and loaded again by that. */
-static int shard_take_map(struct apply *a, struct group *g, const struct entry *e, struct apply_result *res)
+static int shard_take_map(struct apply *a, struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
 {
 	struct topology_ref *ref;
 	if (!shard_takes(g->shard, e->map.meta_index, e->map.after))
@@ -334,10 +336,14 @@ static int shard_take_map(struct apply *a, struct group *g, const struct entry *
 	if (!rc)
 		rc = retire_dropped(g->shard, topology_of_ref(ref));
 	if (!rc)
+		rc = sink_places_leave(g->shard, topology_of_ref(ref));
+	if (!rc)
 		rc = map_record_put(&g->state, e->map.map);
 	unload(a, g);
 	g->ref = ref;
-	return rc ? rc : load_by_ref(a, g, number);
+	if (!rc)
+		rc = load_by_ref(a, g, number);
+	return rc ? rc : alert_apply_map(g->shard, index);
 }
 
 static int apply_to_shard(struct apply *a, struct group *g, const struct entry *e, uint64_t index, struct apply_result *res)
@@ -354,7 +360,11 @@ static int apply_to_shard(struct apply *a, struct group *g, const struct entry *
 	else if (e->kind == ENTRY_SWEEP)
 		rc = sweep_all(g->shard, &sweep);
 	else if (e->kind == ENTRY_MAP)
-		rc = shard_take_map(a, g, e, res);
+		rc = shard_take_map(a, g, e, index, res);
+	else if (e->kind == ENTRY_SINK)
+		rc = sink_places_apply(g->shard, e, index);
+	else if (e->kind == ENTRY_ALERT)
+		rc = alert_apply(g->shard, e, index);
 	if (rc)
 		return rc;
 	if (stream)

@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cloudd/alerts.h"
+#include "cloudd/consensus_alone.h"
 #include "cloudd/disks.h"
+#include "cloudd/health.h"
 #include "cloudd/http_api.h"
 #include "cloudd/links.h"
 #include "cloudd/map_file.h"
@@ -20,6 +23,7 @@
 #include "cloudd/notices.h"
 #include "cloudd/rpc.h"
 #include "cloudd/serve.h"
+#include "cloudd/sinks.h"
 #include "cloudd/snapshot.h"
 #include "cloudd/topology_api.h"
 #include "cloudd/writers.h"
@@ -29,9 +33,12 @@
 #include "common/loop.h"
 #include "common/map.h"
 #include "common/msgq.h"
+#include "common/notify.h"
+#include "common/process.h"
 
 #define MAINTAIN_MS 60000
 #define SECOND_MS 1000
+#define PULSE_MS 100
 
 /* ---- what other threads have for the loop ----------------------------------------------------------------------- */
 
@@ -43,7 +50,8 @@ enum event_type {
 	EVENT_LOW,
 	EVENT_REPLY,
 	EVENT_ERRAND,
-	EVENT_DAMAGED
+	EVENT_DAMAGED,
+	EVENT_ENTRY
 };
 
 struct errand;
@@ -72,6 +80,10 @@ struct event {
 			uint32_t group;
 			const char *what;
 		} damaged;
+		struct {
+			uint32_t shard;
+			struct buf bytes; /* ENTRY_SINK, ENTRY_ALERT */
+		} entry;
 		bool low;
 	};
 };
@@ -99,6 +111,7 @@ struct cloudd {
 	struct loop *loop;
 	struct loop_async *wake;
 	struct loop_timer *tick, *second, *maintain;
+	struct loop_timer *pulse;
 	struct keys *keys; /* NULL: security none */
 	struct msgq *msgq;
 	struct msgq_socket *router;
@@ -119,8 +132,13 @@ struct cloudd {
 	struct rpc *rpc;
 	struct gather gather;
 	struct http_api *http;
+	struct sinks *sinks;
+	struct alerts *alerts;
 	struct stats *stats;
 	bool was_ready;
+	uint64_t ticks, ticks_seen; /* of Raft; as of the last pulse */
+	atomic_int_fast64_t alive_ns; /* mono: when there was progress last */
+	bool reloading;      /* so it was told */
 	pthread_t applier;   /* of the file, after SIGHUP */
 	bool applied_once;   /* it is to be joined */
 	atomic_bool applying;
@@ -180,6 +198,19 @@ static void errand_done(void *arg, enum verdict verdict, uint64_t map_version, c
 		errand_free(e);
 }
 
+static void take_entry(struct cloudd *c, struct event *e)
+{
+	struct entry entry;
+	if (!entry_decode(bytes_of(e->entry.bytes.data, e->entry.bytes.len), &entry)) {
+		if (entry.kind == ENTRY_SINK)
+			node_sinks(c->node, e->entry.shard, entry.sink.places, entry.sink.count);
+		else
+			node_alerts(c->node, e->entry.shard, &entry, now());
+		entry_clear(&entry);
+	}
+	buf_free(&e->entry.bytes);
+}
+
 static void handle_event(struct cloudd *c, struct event *e)
 {
 	switch (e->type) {
@@ -213,6 +244,9 @@ static void handle_event(struct cloudd *c, struct event *e)
 		break;
 	case EVENT_DAMAGED:
 		node_damaged(c->node, e->damaged.group, e->damaged.what, now());
+		break;
+	case EVENT_ENTRY:
+		take_entry(c, e);
 		break;
 	}
 }
@@ -434,6 +468,8 @@ static void io_mapped(void *arg, const struct topology *t, struct bytes map)
 	}
 	log_info("cloudd", "the cluster has a new map; version=%llu", (unsigned long long)t->map_version);
 	notices_set_topology(c->notices, t);
+	if (c->sinks)
+		sinks_set_topology(c->sinks, t);
 	if (c->rpc) { /* else it is starting */
 		msgq_expect(c->msgq, peers_of(t));
 		connect_nodes(c, t);
@@ -458,6 +494,26 @@ static void on_serve_damaged(void *arg, uint32_t group)
 	post(c, &(struct event){.type = EVENT_DAMAGED, .damaged = {group, "a stored record does not read"}});
 }
 
+/* On a sink's thread. As an entry's bytes: names and all in one piece. */
+static void on_places(void *arg, uint32_t shard, const struct entry_place *places, size_t count)
+{
+	struct event e = {.type = EVENT_ENTRY, .entry = {.shard = shard}};
+	struct entry entry = {.kind = ENTRY_SINK};
+	entry.sink.count = (uint32_t)count;
+	entry.sink.places = (struct entry_place *)(uintptr_t)places;
+	entry_encode(&entry, &e.entry.bytes);
+	post_quietly(arg, &e);
+}
+
+/* On the alerts' thread. */
+static void on_alerts(void *arg, uint32_t shard, const struct entry *entry)
+{
+	struct event e = {.type = EVENT_ENTRY, .entry = {.shard = shard}};
+	entry_encode(entry, &e.entry.bytes);
+	post(arg, &e);
+}
+
+/* Ready is not what the service manager is told by that word: this node serves without the others, and start order is free. */
 static void note_readiness(struct cloudd *c)
 {
 	char *why = NULL;
@@ -474,7 +530,40 @@ static void on_tick(void *arg)
 {
 	struct cloudd *c = arg;
 	node_tick(c->node, now());
+	c->ticks++;
 	note_readiness(c);
+}
+
+static void tell_status(struct cloudd *c, int64_t mono_ns)
+{
+	struct buf text = {0};
+	char *why = NULL;
+	bool ready = node_ready(c->node, &why);
+	health_text(c->statuses, topology_groups(c->t), ready ? NULL : why ? why : "not ready", &text);
+	notify_status(c->o.notify, buf_cstr(&text), mono_ns);
+	buf_free(&text);
+	free(why);
+}
+
+/* Between ticks: what they have brought about. */
+static void on_pulse(void *arg)
+{
+	struct cloudd *c = arg;
+	int64_t mono_ns = clock_mono_ns();
+	struct health h = {c->ticks, log_writer_busy_since(c->log_writer), state_writer_busy_since(c->state_writer)};
+	bool alive = health_is_alive(&h, c->ticks_seen, mono_ns);
+	if (alive)
+		atomic_store(&c->alive_ns, mono_ns);
+	notify_turn(c->o.notify, alive, mono_ns);
+	c->ticks_seen = c->ticks;
+}
+
+static void note_applied_file(struct cloudd *c)
+{
+	if (!c->reloading || atomic_load(&c->applying))
+		return;
+	c->reloading = false;
+	notify_ready(c->o.notify);
 }
 
 static void on_turn_end(void *arg)
@@ -482,12 +571,19 @@ static void on_turn_end(void *arg)
 	struct cloudd *c = arg;
 	handle_events(c);
 	node_flush(c->node, now());
+	note_applied_file(c);
 }
 
 static void say(void *arg, bool warn, const char *text)
 {
 	(void)arg;
 	log_write(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "cloudd", "%s", text);
+}
+
+static void say_sinks(void *arg, bool warn, const char *text)
+{
+	(void)arg;
+	log_write(warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "sinks", "%s", text);
 }
 
 static void on_second(void *arg)
@@ -497,6 +593,9 @@ static void on_second(void *arg)
 	node_group_statuses(c->node, c->statuses);
 	notices_look(c->notices, c->statuses, mono_ns);
 	snapshots_tick(c->snapshots, mono_ns);
+	sinks_tick(c->sinks);
+	if (c->o.notify)
+		tell_status(c, mono_ns);
 	if (c->cut_off)
 		connect_nodes(c, c->t);
 }
@@ -512,6 +611,7 @@ static void on_terminate(void *arg)
 {
 	struct cloudd *c = arg;
 	log_info("cloudd", "stopping");
+	notify_stopping(c->o.notify);
 	loop_stop(c->loop);
 }
 
@@ -560,6 +660,7 @@ static void *apply_file(void *arg)
 	char *said = topology_api_apply_file(c->node, ask_meta, c, c->o.topology->path, &ok);
 	log_lines(ok, said);
 	atomic_store(&c->applying, false);
+	loop_async_send(c->wake);
 	return NULL;
 }
 
@@ -578,6 +679,8 @@ static void on_hangup(void *arg)
 		return;
 	}
 	join_applier(c);
+	notify_reloading(c->o.notify, clock_mono_ns());
+	c->reloading = true;
 	c->applied_once = pthread_create(&c->applier, NULL, apply_file, c) == 0;
 	if (!c->applied_once)
 		atomic_store(&c->applying, false);
@@ -634,20 +737,28 @@ static void update_stats(struct cloudd *c)
 	stats_set(metrics_cell(s, METRICS_MAP_VERSION, NULL), (double)t->map_version);
 	topology_free((struct topology *)t);
 	update_free(c);
-	stats_set(metrics_cell(s, METRICS_MEMORY, NULL), (double)metrics_resident_bytes());
+	stats_set(metrics_cell(s, METRICS_MEMORY, NULL), (double)process_resident_bytes());
 	stats_set(metrics_cell(s, METRICS_BUILD, c->o.version), 1);
+}
+
+static void put_metrics(struct cloudd *c, struct buf *out)
+{
+	struct kv_txn *txn;
+	update_stats(c);
+	stats_render(c->stats, out);
+	process_put_metrics(out);
+	if (kv_begin(c->state, false, &txn))
+		return; /* too many readers: the node's own numbers come with the next scrape */
+	node_metrics(c->node, txn, out);
+	kv_abort(txn);
 }
 
 static void http_metrics(void *arg, struct buf *out)
 {
 	struct cloudd *c = arg;
-	struct kv_txn *txn;
-	update_stats(c);
-	stats_render(c->stats, out);
-	if (kv_begin(c->state, false, &txn))
-		return; /* too many readers: the node's own numbers come with the next scrape */
-	node_metrics(c->node, txn, out);
-	kv_abort(txn);
+	put_metrics(c, out);
+	sinks_metrics(c->sinks, out);
+	alerts_metrics(c->alerts, out);
 }
 
 static void http_notice(void *arg, bool bad, const char *text)
@@ -687,9 +798,9 @@ static void say_checked(const struct cloudd *c, const char *name, const struct d
 		log_error("cloudd", "the data are damaged: %s; bad_pages=%llu bad_records=%llu kept_as=%s/%s/data.mdb.damaged",
 		    r->salvaged ? "what reads was saved" : "they are had again from the other replicas",
 		    (unsigned long long)k->bad_pages, (unsigned long long)k->bad_records, c->o.data, name);
-	else if (k->bad_records || r->damaged)
-		log_error("cloudd", "data are damaged; environment=%s bad_records=%llu shards_given_up=%u", name,
-		    (unsigned long long)k->bad_records, r->damaged);
+	else if (k->bad_pages || k->bad_records || r->damaged)
+		log_error("cloudd", "data are damaged; environment=%s bad_pages=%llu bad_records=%llu shards_given_up=%u", name,
+		    (unsigned long long)k->bad_pages, (unsigned long long)k->bad_records, r->damaged);
 }
 
 static void count_damage(struct cloudd *c, const struct disks_report *r, const char *name)
@@ -712,32 +823,91 @@ static int void_groups(struct cloudd *c, const bool *voids, char **ret_why)
 	return rc;
 }
 
-static int open_state(struct cloudd *c, char **ret_why)
+static int read_random(void *p, size_t n)
+{
+	return getrandom(p, n, 0) == (ssize_t)n ? 0 : WEIR_EIO;
+}
+
+/* However large they are: as long as it gets on, it is not too late. */
+static void on_checked(void *arg)
+{
+	struct cloudd *c = arg;
+	notify_extend(c->o.notify, NOTIFY_LONG_NS);
+}
+
+/* Damage is only looked for: the one copy that is left stays as it is, and under its name. A damaged state would be void, and had again
+ * from others: there are none. A damaged log is one. */
+static int look_alone(struct cloudd *c, bool *voids, char **ret_why)
+{
+	struct disks d = {.t = c->t, .data = c->o.data, .look_only = true};
+	struct disks_report log, state;
+	int rc = disks_check_log(&d, &log, ret_why);
+	if (!rc)
+		rc = disks_check_state(&d, CLOUDD_STATE_MAP_BYTES, voids, &state, ret_why);
+	if (rc)
+		return rc;
+	count_damage(c, &log, "log");
+	count_damage(c, &state, "state");
+	bool damaged = state.check.bad_pages != 0;
+	for (uint32_t g = 0; g < topology_groups(c->t); g++)
+		damaged |= voids[g];
+	if (log.check.bad_pages)
+		*ret_why = xasprintf("--begin-alone: there is a log, a damaged one; move %s/log away where nobody else is left of the cluster",
+		    c->o.data);
+	else if (damaged)
+		*ret_why = xasprintf("--begin-alone: the state in %s is damaged: begin with another node's, or with a copy", c->o.data);
+	return *ret_why ? WEIR_EINVAL : 0;
+}
+
+static int begin_alone(struct cloudd *c, char **ret_why)
+{
+	uint8_t random[8];
+	if (read_random(random, sizeof(random))) {
+		*ret_why = xasprintf("no random numbers: %s", strerror(errno));
+		return WEIR_EIO;
+	}
+	int rc = consensus_begin_alone(c->t, c->self, c->log, c->state, random, ret_why);
+	if (!rc)
+		log_warn("cloudd", "beginning alone: this node is the only member of all shards now, with the states that it has; start the "
+		                   "others with empty data folders, and none again with what it had before; data=%s", c->o.data);
+	return rc;
+}
+
+/* Each of these two reads the whole of its disk. */
+static int open_log(struct cloudd *c, char **ret_why)
+{
+	struct disks d = {.t = c->t, .data = c->o.data, .progress = on_checked, .arg = c};
+	struct disks_report report;
+	int rc = disks_check_log(&d, &report, ret_why);
+	if (rc)
+		return rc;
+	count_damage(c, &report, "log");
+	return open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+}
+
+static int open_state(struct cloudd *c, bool *ret_void, char **ret_why)
+{
+	struct disks d = {.t = c->t, .data = c->o.data, .progress = on_checked, .arg = c};
+	struct disks_report report;
+	int rc = disks_check_state(&d, CLOUDD_STATE_MAP_BYTES, ret_void, &report, ret_why);
+	if (rc)
+		return rc;
+	count_damage(c, &report, "state");
+	return open_env(c, "state", CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
+}
+
+static int open_disks(struct cloudd *c, char **ret_why)
 {
 	bool *voids = xcalloc(topology_groups(c->t), sizeof(*voids));
-	struct disks_report report;
-	int rc = disks_check_state(c->t, c->o.data, CLOUDD_STATE_MAP_BYTES, voids, &report, ret_why);
+	int rc = open_log(c, ret_why);
 	if (!rc)
-		count_damage(c, &report, "state");
-	if (!rc)
-		rc = open_env(c, "state", CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
+		rc = open_state(c, voids, ret_why);
 	if (!rc)
 		rc = apply_open(c->t, c->state, &c->apply, ret_why);
 	if (!rc)
 		rc = void_groups(c, voids, ret_why);
 	free(voids);
 	return rc;
-}
-
-static int open_disks(struct cloudd *c, char **ret_why)
-{
-	struct disks_report report;
-	int rc = disks_check_log(c->t, c->o.data, &report, ret_why);
-	if (rc)
-		return rc;
-	count_damage(c, &report, "log");
-	rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
-	return rc ? rc : open_state(c, ret_why);
 }
 
 static void start_writers(struct cloudd *c)
@@ -750,11 +920,6 @@ static void start_writers(struct cloudd *c)
 	    .io = &c->writers_io,
 	    .commit_time = metrics_cell(c->stats, METRICS_COMMIT, "state")};
 	c->state_writer = state_writer_start(&o);
-}
-
-static int read_random(void *p, size_t n)
-{
-	return getrandom(p, n, 0) == (ssize_t)n ? 0 : WEIR_EIO;
 }
 
 static int try_node(struct cloudd *c, char **ret_why)
@@ -875,6 +1040,12 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	return 0;
 }
 
+static bool http_hangs(void *arg)
+{
+	struct cloudd *c = arg;
+	return health_hangs(atomic_load(&c->alive_ns), clock_mono_ns());
+}
+
 static int open_http(struct cloudd *c, char **ret_why)
 {
 	struct http_api_options o = {.listen = c->t->clouds[c->self].http,
@@ -884,19 +1055,38 @@ static int open_http(struct cloudd *c, char **ret_why)
 	    .gather = &c->gather,
 	    .arg = c,
 	    .metrics = http_metrics,
+	    .hangs = http_hangs,
 	    .ask_meta = ask_meta,
 	    .notice = http_notice};
 	return http_api_open(&o, &c->http, ret_why);
+}
+
+static void start_sinks(struct cloudd *c)
+{
+	struct sinks_options o = {.topology = c->t,
+	    .self = c->self,
+	    .serve = c->serve,
+	    .node = c->node,
+	    .progress = c->progress,
+	    .arg = c,
+	    .places = on_places,
+	    .say = say_sinks};
+	c->sinks = sinks_new(&o);
+}
+
+static int start_alerts(struct cloudd *c, char **ret_why)
+{
+	c->alerts = alerts_new(&(struct alerts_options){.serve = c->serve, .node = c->node, .progress = c->progress, .arg = c, .propose = on_alerts});
+	if (c->alerts)
+		return 0;
+	*ret_why = xstrdup("no thread can be had for the alerts");
+	return WEIR_EFULL;
 }
 
 static int open_loop(struct cloudd *c, char **ret_why)
 {
 	struct loop_signal *s;
 	int rc = loop_new(&c->loop);
-	if (!rc)
-		rc = loop_signal_new(c->loop, SIGTERM, on_terminate, c, &s);
-	if (!rc)
-		rc = loop_signal_new(c->loop, SIGINT, on_terminate, c, &s);
 	if (!rc)
 		rc = loop_signal_new(c->loop, SIGHUP, on_hangup, c, &s);
 	if (rc) {
@@ -907,7 +1097,20 @@ static int open_loop(struct cloudd *c, char **ret_why)
 	c->tick = loop_timer_new(c->loop, on_tick, c);
 	c->second = loop_timer_new(c->loop, on_second, c);
 	c->maintain = loop_timer_new(c->loop, on_maintain, c);
+	c->pulse = loop_timer_new(c->loop, on_pulse, c);
 	return 0;
+}
+
+/* Once all is open: until then nothing would see them (common/early_stop.h). */
+static int take_stops(struct cloudd *c, char **ret_why)
+{
+	struct loop_signal *s; /* the loop's */
+	int rc = loop_signal_new(c->loop, SIGTERM, on_terminate, c, &s);
+	if (!rc)
+		rc = loop_signal_new(c->loop, SIGINT, on_terminate, c, &s);
+	if (rc)
+		*ret_why = xasprintf("signals cannot be taken: %s", err_text(rc));
+	return rc;
 }
 
 static int open_keys(struct cloudd *c, char **ret_why)
@@ -926,6 +1129,7 @@ static int open_all(struct cloudd *c, char **ret_why)
 	if (rc)
 		return rc;
 	c->progress = progress_new(topology_groups(c->t), on_reader, c);
+	notify_extend(c->o.notify, NOTIFY_LONG_NS);
 	rc = open_node(c, ret_why);
 	if (rc)
 		return rc;
@@ -944,7 +1148,13 @@ static int open_all(struct cloudd *c, char **ret_why)
 	loop_timer_start(c->tick, NODE_TICK_MS, NODE_TICK_MS);
 	loop_timer_start(c->second, SECOND_MS, SECOND_MS);
 	loop_timer_start(c->maintain, MAINTAIN_MS, MAINTAIN_MS);
-	return open_http(c, ret_why);
+	loop_timer_start(c->pulse, PULSE_MS, PULSE_MS);
+	atomic_store(&c->alive_ns, clock_mono_ns());
+	start_sinks(c);
+	rc = start_alerts(c, ret_why);
+	if (!rc)
+		rc = open_http(c, ret_why);
+	return rc ? rc : take_stops(c, ret_why);
 }
 
 /* Whether the kept map can be used; if so, it is. */
@@ -992,7 +1202,7 @@ static void find_place(struct cloudd *c)
 	c->self = c->o.self;
 }
 
-int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char **ret_why)
+static struct cloudd *make(const struct cloudd_options *o)
 {
 	struct cloudd *c = xcalloc(1, sizeof(*c));
 	c->o = *o;
@@ -1003,6 +1213,28 @@ int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char
 	find_place(c);
 	c->statuses = xcalloc(topology_groups(c->t), sizeof(*c->statuses));
 	c->notices = notices_new(c->t, say, c);
+	return c;
+}
+
+int cloudd_begin_alone(const struct cloudd_options *o, char **ret_why)
+{
+	struct cloudd *c = make(o);
+	bool *voids = xcalloc(topology_groups(c->t), sizeof(*voids));
+	int rc = look_alone(c, voids, ret_why);
+	if (!rc)
+		rc = open_env(c, "log", CLOUDD_LOG_MAP_BYTES, &c->log, ret_why);
+	if (!rc)
+		rc = open_env(c, "state", CLOUDD_STATE_MAP_BYTES, &c->state, ret_why);
+	if (!rc)
+		rc = begin_alone(c, ret_why);
+	free(voids);
+	cloudd_close(c);
+	return rc;
+}
+
+int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char **ret_why)
+{
+	struct cloudd *c = make(o);
 	int rc = open_all(c, ret_why);
 	if (rc) {
 		cloudd_close(c);
@@ -1014,7 +1246,10 @@ int cloudd_open(const struct cloudd_options *o, struct cloudd **ret_cloudd, char
 
 bool cloudd_run(struct cloudd *c)
 {
+	notify_ready(c->o.notify);
 	loop_run(c->loop);
+	if (c->open_again)
+		notify_extend(c->o.notify, NOTIFY_LONG_NS); /* the writers finish what they have, then all is opened */
 	return c->open_again;
 }
 
@@ -1035,6 +1270,10 @@ static void stop_readers(struct cloudd *c)
 	if (c->snapshots)
 		snapshots_stop(c->snapshots);
 	http_api_close(c->http);
+	alerts_free(c->alerts);
+	c->alerts = NULL;
+	sinks_free(c->sinks);
+	c->sinks = NULL;
 	serve_free(c->serve);
 	c->serve = NULL;
 	snapshots_free(c->snapshots);

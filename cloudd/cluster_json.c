@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "cloudd/cursor.h"
+#include "common/hex.h"
 #include "common/json.h"
 
 /* What the replicas that answer say of a group, put together. */
@@ -172,7 +172,8 @@ static void put_nodes(const struct topology *t, const struct gather_status *all,
 	buf_printf(out, "]");
 }
 
-void cluster_json_put(const struct topology *t, const uint8_t *id, const struct gather_status *all, struct buf *out)
+void cluster_json_put(const struct topology *t, const char *asked, const uint8_t *id, const struct gather_status *all,
+    struct buf *out)
 {
 	buf_printf(out, "{\"id\": ");
 	if (id) {
@@ -184,6 +185,8 @@ void cluster_json_put(const struct topology *t, const uint8_t *id, const struct 
 	}
 	buf_printf(out, ", \"name\": ");
 	json_text(out, t->cluster);
+	buf_printf(out, ", \"asked\": ");
+	json_text(out, asked);
 	buf_printf(out, ", \"map_version\": %llu", (unsigned long long)t->map_version);
 	buf_printf(out, ",\n ");
 	put_nodes(t, all, out);

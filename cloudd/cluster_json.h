@@ -4,7 +4,8 @@
 
 #include "cloudd/gather.h"
 
-/* all: one for each node. id: CLUSTER_ID_BYTES, or NULL: not known. */
-void cluster_json_put(const struct topology *t, const uint8_t *id, const struct gather_status *all, struct buf *out);
+/* asked: the node whose answer it is. all: one for each node. id: CLUSTER_ID_BYTES, or NULL: not known. */
+void cluster_json_put(const struct topology *t, const char *asked, const uint8_t *id, const struct gather_status *all,
+    struct buf *out);
 
 #endif

@@ -7,10 +7,10 @@
 #define WEIR_CLOUDD_COMPLETENESS_H
 
 #include "cloudd/entry.h"
-#include "cloudd/rows.h"
 #include "cloudd/state.h"
 #include "common/buf.h"
 #include "common/model.h"
+#include "common/rows.h"
 
 /* Intervals kept of one stream in one shard; above it the oldest two become one, with the worse of both per edge. */
 #define COMPLETENESS_INTERVALS_MAX 100000

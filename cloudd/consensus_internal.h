@@ -2,6 +2,7 @@
  *
  *     consensus.c           entry points, the turn of the loop, roles
  *     consensus_open.c      the log environment read and checked at the start
+ *     consensus_alone.c     a node's groups made its own, before that
  *     consensus_log.c       log jobs: what raft wants written, what is removed
  *     consensus_apply.c     apply jobs and their results; full state disks
  *     consensus_snapshot.c  a snapshot that this replica fetches
@@ -232,6 +233,9 @@ int group_load(struct group *g, struct kv_txn *txn, struct apply *apply, char **
 /* A raft of the group from what is durable; `start` without the hard state and the base, which are g->disk's. */
 int group_make_raft(struct group *g, struct raft_start *start);
 const char *group_text(uint32_t group, char room[32]);
+uint64_t new_member(uint32_t self, const uint8_t random[8]);
+/* The value of LOG_KEY_NODE. */
+void put_node_record(struct buf *out, const struct topology *t, uint32_t self, uint64_t member);
 
 /* consensus_log.c */
 void log_start_job(struct consensus *c, int64_t mono_ns);

@@ -36,17 +36,22 @@ static uint64_t little_endian(const uint8_t *p)
 	return rd_u64(&r);
 }
 
+void put_node_record(struct buf *out, const struct topology *t, uint32_t self, uint64_t member)
+{
+	buf_u8(out, LOG_RECORD_VERSION);
+	buf_str(out, t->clouds[self].name);
+	buf_varint(out, t->shards);
+	buf_u64(out, member);
+}
+
 static void make_node_record(struct consensus *c)
 {
 	buf_clear(&c->node_record);
-	buf_u8(&c->node_record, LOG_RECORD_VERSION);
-	buf_str(&c->node_record, c->topology->clouds[c->self].name);
-	buf_varint(&c->node_record, c->topology->shards);
-	buf_u64(&c->node_record, c->member);
+	put_node_record(&c->node_record, c->topology, c->self, c->member);
 }
 
 /* 48 random bits, never all zero, then the node's place. */
-static uint64_t new_member(uint32_t self, const uint8_t random[8])
+uint64_t new_member(uint32_t self, const uint8_t random[8])
 {
 	uint64_t bits = little_endian(random) & ~((UINT64_C(1) << CONSENSUS_NODE_BITS) - 1);
 	return (bits ? bits : UINT64_C(1) << CONSENSUS_NODE_BITS) | self;

@@ -7,10 +7,6 @@
 
 #include "common/buf.h"
 
-/* Bytes as lower-case hexadecimal digits and back; WEIR_EINVAL: not such digits. */
-void hex_put(struct buf *out, const void *p, size_t n);
-int hex_get(const char *text, struct buf *out);
-
 /* The places of all shards as an id, and back: WEIR_EINVAL where it is none, or one of another number of
  * shards. Pure. */
 struct watch_place {

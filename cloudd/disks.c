@@ -31,6 +31,7 @@ struct group_seen {
 };
 
 struct look {
+	const struct disks *disks;
 	struct disks_report *report;
 	struct group_seen *groups; /* NULL: a log */
 	uint32_t group_count;
@@ -82,10 +83,19 @@ static int on_record(void *arg, unsigned db, const char *name, struct bytes key,
 	return 0;
 }
 
+static void on_progress(void *arg, uint64_t pages, uint64_t of_pages)
+{
+	const struct disks *d = ((const struct look *)arg)->disks;
+	(void)pages, (void)of_pages;
+	if (d->progress)
+		d->progress(d->arg);
+}
+
 static int check(const char *path, struct look *l, unsigned dbs, char **ret_why)
 {
 	struct kv_check_options o = {.path = path, .dbs = l->names, .db_count = dbs, .arg = l, .record = on_record,
-	    .damage = on_damage};
+	    .damage = on_damage, .progress = on_progress};
+	on_progress(l, 0, 0);
 	int64_t began_ns = clock_mono_ns();
 	int rc = kv_check(&o, &l->report->check, ret_why);
 	l->report->took_ns = clock_mono_ns() - began_ns;
@@ -98,10 +108,10 @@ static int check(const char *path, struct look *l, unsigned dbs, char **ret_why)
 	return rc;
 }
 
-static int save_rest(const char *data, const char **names, unsigned dbs, uint64_t map_bytes, char **ret_why)
+static int save_rest(struct look *l, unsigned dbs, uint64_t map_bytes, char **ret_why)
 {
-	char *folder = xasprintf("%s/state", data);
-	struct kv_salvage_options o = {.folder = folder, .dbs = names, .db_count = dbs, .map_bytes = map_bytes};
+	char *folder = xasprintf("%s/state", l->disks->data);
+	struct kv_salvage_options o = {.folder = folder, .dbs = l->names, .db_count = dbs, .map_bytes = map_bytes, .arg = l, .progress = on_progress};
 	int rc = kv_salvage(&o, ret_why);
 	free(folder);
 	return rc;
@@ -133,24 +143,23 @@ static void judge_groups(const struct topology *t, const struct look *l, bool *r
 	}
 }
 
-int disks_check_state(const struct topology *t, const char *data, uint64_t map_bytes, bool *ret_void,
-    struct disks_report *ret, char **ret_why)
+int disks_check_state(const struct disks *d, uint64_t map_bytes, bool *ret_void, struct disks_report *ret, char **ret_why)
 {
 	struct disks_report report = {0};
-	struct look l = {&report, NULL, topology_groups(t), apply_db_names(t->shards)};
+	struct look l = {d, &report, NULL, topology_groups(d->t), apply_db_names(d->t->shards)};
 	l.groups = xcalloc(l.group_count, sizeof(*l.groups));
-	char *path = xasprintf("%s/state", data);
-	int rc = check(path, &l, STATE_DBS(t->shards), ret_why);
-	bool pages = !rc && report.check.bad_pages;
-	if (pages && topology_replicas(t, 0) == 1) {
-		rc = save_rest(data, l.names, STATE_DBS(t->shards), map_bytes, ret_why);
+	char *path = xasprintf("%s/state", d->data);
+	int rc = check(path, &l, STATE_DBS(d->t->shards), ret_why);
+	bool pages = !rc && report.check.bad_pages, mend = pages && !d->look_only;
+	if (mend && topology_replicas(d->t, 0) == 1) {
+		rc = save_rest(&l, STATE_DBS(d->t->shards), map_bytes, ret_why);
 		report.aside = report.salvaged = !rc;
-	} else if (pages) {
-		rc = disks_set_aside(data, "state", ret_why);
+	} else if (mend) {
+		rc = disks_set_aside(d->data, "state", ret_why);
 		report.aside = !rc;
 	}
 	if (!rc && report.present && (!pages || report.salvaged))
-		judge_groups(t, &l, ret_void);
+		judge_groups(d->t, &l, ret_void);
 	if (!rc)
 		*ret = report;
 	free(path);
@@ -159,14 +168,14 @@ int disks_check_state(const struct topology *t, const char *data, uint64_t map_b
 	return rc;
 }
 
-int disks_check_log(const struct topology *t, const char *data, struct disks_report *ret, char **ret_why)
+int disks_check_log(const struct disks *d, struct disks_report *ret, char **ret_why)
 {
 	struct disks_report report = {0};
-	struct look l = {&report, NULL, 0, apply_db_names(t->shards)};
-	char *path = xasprintf("%s/log", data);
-	int rc = check(path, &l, STATE_DBS(t->shards), ret_why);
-	if (!rc && report.check.bad_pages) {
-		rc = disks_set_aside(data, "log", ret_why);
+	struct look l = {d, &report, NULL, 0, apply_db_names(d->t->shards)};
+	char *path = xasprintf("%s/log", d->data);
+	int rc = check(path, &l, STATE_DBS(d->t->shards), ret_why);
+	if (!rc && report.check.bad_pages && !d->look_only) {
+		rc = disks_set_aside(d->data, "log", ret_why);
 		report.aside = !rc;
 	}
 	if (!rc)

@@ -20,6 +20,14 @@
 
 #define DISKS_PLACES_MAX 8 /* described, of what is wrong */
 
+struct disks {
+	const struct topology *t;
+	const char *data;
+	bool look_only;        /* nothing is set aside or saved: what is damaged is reported, no more */
+	void (*progress)(void *arg); /* at the beginning, and after each piece that was gone through; may be NULL */
+	void *arg;
+};
+
 struct disks_report {
 	struct kv_check_result check;
 	bool present;          /* there was something to check */
@@ -31,12 +39,11 @@ struct disks_report {
 	char places[DISKS_PLACES_MAX][160];
 };
 
-/* Checks DATA/state. ret_void, by group (topology_groups): its state is not to be used. map_bytes: of a new environment. WEIR_EBUSY,
- * WEIR_EVERSION, WEIR_EIO, WEIR_EFULL; *ret_why: text, the caller's to free. */
-int disks_check_state(const struct topology *t, const char *data, uint64_t map_bytes, bool *ret_void,
-    struct disks_report *ret, char **ret_why);
+/* Checks DATA/state. ret_void, by group (topology_groups): its state is not to be used (untouched where pages are damaged and look_only).
+ * map_bytes: of a new environment. WEIR_EBUSY, WEIR_EVERSION, WEIR_EIO, WEIR_EFULL; *ret_why: text, the caller's to free. */
+int disks_check_state(const struct disks *d, uint64_t map_bytes, bool *ret_void, struct disks_report *ret, char **ret_why);
 /* Checks DATA/log. */
-int disks_check_log(const struct topology *t, const char *data, struct disks_report *ret, char **ret_why);
+int disks_check_log(const struct disks *d, struct disks_report *ret, char **ret_why);
 /* Renames DATA/name/data.mdb to data.mdb.damaged. WEIR_EIO. */
 int disks_set_aside(const char *data, const char *name, char **ret_why);
 

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/alert_record.h"
 #include "cloudd/consensus_dump.h"
 #include "cloudd/entry.h"
 #include "cloudd/jobs.h"
 #include "cloudd/meta_apply.h"
 #include "cloudd/placement.h"
 #include "cloudd/shard.h"
+#include "cloudd/sink_places.h"
 #include "cloudd/state.h"
 #include "cloudd/sweep.h"
 #include "common/clock.h"
@@ -268,6 +270,10 @@ static const char *entry_word(enum entry_kind kind)
 		return "sweep";
 	case ENTRY_MAP:
 		return "map";
+	case ENTRY_SINK:
+		return "sink";
+	case ENTRY_ALERT:
+		return "alert";
 	case ENTRY_CREATE:
 		return "create";
 	case ENTRY_CLAIM:
@@ -304,6 +310,70 @@ static void put_closes(const struct entry *e, struct buf *out)
 	buf_printf(out, "]");
 }
 
+static void put_places(const struct entry *e, struct buf *out)
+{
+	buf_printf(out, ", \"places\": [");
+	for (uint32_t i = 0; i < e->sink.count; i++) {
+		const struct entry_place *p = &e->sink.places[i];
+		buf_printf(out, "%s{\"place\": %u", i ? ", " : "", i);
+		record_text(out, "sink", p->sink);
+		record_text(out, "stream", p->stream);
+		record_u64(out, "version", p->version);
+		record_u64(out, "entry", p->index);
+		record_u64(out, "n", p->n);
+		buf_printf(out, "}");
+	}
+	buf_printf(out, "]");
+}
+
+static const char *const what_words[] = {"pending", "firing", "cleared", "resolved"};
+static const char *const op_words[] = {"judge", "end", "renew"};
+
+static void put_alert_groups(const struct entry_alert *a, struct buf *out)
+{
+	buf_printf(out, ", \"groups\": [");
+	for (uint32_t i = 0; i < a->group_count; i++) {
+		const struct entry_alert_group *g = &a->groups[i];
+		buf_printf(out, "%s{\"place\": %u", i ? ", " : "", i);
+		record_cstr(out, "what", what_words[g->what]);
+		record_cstr(out, "reason", alert_reason_text(g->reason));
+		record_u64(out, "run", g->run);
+		record_time(out, "since", g->since_ns);
+		record_time(out, "window", g->window_ns);
+		record_group(out, g->group);
+		record_text(out, "values", g->values);
+		buf_printf(out, "}");
+	}
+	buf_printf(out, "]");
+}
+
+static void put_alert_place(bool in_window, int64_t judged_ns, int64_t window_ns, struct bytes after, struct buf *out)
+{
+	record_time(out, "judged", judged_ns);
+	if (in_window) {
+		record_time(out, "in_window", window_ns);
+		record_group(out, after);
+	}
+}
+
+static void put_alerts(const struct entry *e, struct buf *out)
+{
+	buf_printf(out, ", \"alerts\": [");
+	for (uint32_t i = 0; i < e->alert.count; i++) {
+		const struct entry_alert *a = &e->alert.alerts[i];
+		buf_printf(out, "%s{\"place\": %u", i ? ", " : "", i);
+		record_cstr(out, "op", op_words[a->op]);
+		record_u64(out, "alert", a->id);
+		record_u64(out, "changed", a->changed);
+		record_u64(out, "version", a->version);
+		put_alert_place(a->in_window, a->judged_ns, a->window_ns, a->after, out);
+		record_bool(out, "done", a->done);
+		put_alert_groups(a, out);
+		buf_printf(out, "}");
+	}
+	buf_printf(out, "]");
+}
+
 static bool put_entry_fields(struct dump *d, const struct entry *e, struct buf *out)
 {
 	switch (e->kind) {
@@ -325,6 +395,12 @@ static bool put_entry_fields(struct dump *d, const struct entry *e, struct buf *
 		record_u64(out, "meta_index", e->map.meta_index);
 		record_u64(out, "after", e->map.after);
 		return put_map(d, e->map.map, false, out);
+	case ENTRY_SINK:
+		put_places(e, out);
+		return true;
+	case ENTRY_ALERT:
+		put_alerts(e, out);
+		return true;
 	case ENTRY_CREATE:
 		record_hex(out, "cluster_id", e->create.cluster_id);
 		return true;
@@ -486,7 +562,7 @@ static bool node_record(struct dump *d, struct bytes key, const struct bytes *va
 
 /* ---- the state: keys --------------------------------------------------------------------------------------- */
 
-enum fields { F_NONE, F_ID, F_NAME, F_VERSION, F_PLACE, F_GROUP, F_SUB, F_END, F_WINDOW, F_OUTBOX, F_INDEX, F_SHARD };
+enum fields { F_NONE, F_ID, F_NAME, F_VERSION, F_PLACE, F_GROUP, F_SUB, F_END, F_WINDOW, F_OUTBOX, F_INDEX, F_SHARD, F_SINK, F_ALERT, F_EVENT };
 
 static const struct table {
 	enum state_table letter;
@@ -506,6 +582,10 @@ static const struct table {
 	{STATE_DIRTY, "dirty", F_PLACE},
 	{STATE_REVISION, "revision", F_WINDOW},
 	{STATE_OUTBOX, "outbox", F_OUTBOX},
+	{STATE_SINK, "sink", F_SINK},
+	{STATE_ALERT, "alert", F_ALERT},
+	{STATE_ALERT_GROUP, "alert_group", F_ALERT},
+	{STATE_ALERT_EVENT, "alert_event", F_EVENT},
 	{STATE_CLUSTER, "cluster_id", F_NONE},
 	{STATE_META_EDGE, "meta_edge", F_NAME},
 	{STATE_CLOSE, "close", F_VERSION},
@@ -542,6 +622,17 @@ static bool put_version_key(struct rd *r, struct buf *out)
 	return true;
 }
 
+static bool put_sink_key(struct dump *d, struct rd *r, struct buf *out)
+{
+	size_t n = rd_left(r);
+	if (n < 5 || r->p[n - 5])
+		return false;
+	record_text(out, "sink", bytes_of(r->p, n - 5));
+	rd_raw(r, n - 4);
+	put_stream(d, out, rd_be32(r));
+	return true;
+}
+
 static bool put_state_key(struct dump *d, const struct table *t, struct bytes rest, struct key *ret, struct buf *out)
 {
 	struct rd r = rd_init(rest.p, rest.n);
@@ -556,11 +647,23 @@ static bool put_state_key(struct dump *d, const struct table *t, struct bytes re
 		if (!put_version_key(&r, out))
 			return false;
 		break;
+	case F_SINK:
+		if (!put_sink_key(d, &r, out))
+			return false;
+		break;
 	case F_INDEX:
 		record_u64(out, "meta_index", rd_be64(&r));
 		break;
 	case F_SHARD:
 		record_u64(out, "shard", rd_be32(&r));
+		break;
+	case F_ALERT:
+		ret->id = rd_be32(&r);
+		record_u64(out, "alert", ret->id);
+		break;
+	case F_EVENT:
+		record_u64(out, "entry", rd_be64(&r));
+		record_u64(out, "n", rd_be32(&r));
 		break;
 	case F_ID:
 	case F_PLACE:
@@ -590,7 +693,7 @@ static bool put_state_key(struct dump *d, const struct table *t, struct bytes re
 		record_u64(out, "entry", rd_be64(&r));
 		record_u64(out, "n", rd_be32(&r));
 	}
-	if (!r.err && (t->key == F_PLACE || t->key == F_GROUP || t->key == F_WINDOW)) {
+	if (!r.err && (t->key == F_PLACE || t->key == F_GROUP || t->key == F_WINDOW || t->letter == STATE_ALERT_GROUP)) {
 		record_group(out, bytes_of(r.p, rd_left(&r)));
 		return true;
 	}
@@ -769,6 +872,95 @@ static bool outbox_value(struct dump *d, struct bytes value, struct buf *out)
 	return true;
 }
 
+static bool sink_value(struct dump *d, struct bytes value, struct buf *out)
+{
+	struct sink_place p;
+	if (!check(d, sink_place_decode(value, &p)))
+		return false;
+	record_u64(out, "entry", p.index);
+	record_u64(out, "n", p.n);
+	return true;
+}
+
+static bool alert_head_value(struct dump *d, struct bytes value, struct buf *out)
+{
+	struct alert_head h;
+	if (!check(d, alert_head_decode(value, &h)))
+		return false;
+	record_u64(out, "next_id", h.next_id);
+	record_u64(out, "events", h.events);
+	record_u64(out, "trimmed", h.trimmed_index);
+	record_u64(out, "trimmed_n", h.trimmed_n);
+	record_time(out, "clock", h.clock_ns);
+	record_time(out, "clock_at", h.clock_at_ns);
+	return true;
+}
+
+static void put_alert_def(const struct alert_def *def, struct buf *out)
+{
+	record_text(out, "stream", def->stream);
+	record_text(out, "name", def->name);
+	record_text(out, "when", def->when);
+	record_u64(out, "for", def->for_windows);
+	buf_printf(out, ", \"to\": [");
+	for (uint32_t i = 0; i < def->to_count; i++) {
+		buf_printf(out, i ? ", " : "");
+		json_bytes(out, (const char *)def->to[i].p, def->to[i].n);
+	}
+	buf_printf(out, "]");
+	if (def->severity.n)
+		record_text(out, "severity", def->severity);
+	if (def->summary.n)
+		record_text(out, "summary", def->summary);
+}
+
+static bool alert_value(struct dump *d, uint32_t id, struct bytes value, struct buf *out)
+{
+	static const char *const ends[] = {"no", "changed", "removed"};
+	struct alert_record a;
+	if (!id)
+		return alert_head_value(d, value, out);
+	if (!check(d, alert_record_decode(value, &a)))
+		return false;
+	put_alert_def(&a.def, out);
+	record_u64(out, "changed", a.changed);
+	record_cstr(out, "ends", ends[a.end]);
+	put_alert_place(a.place.in_window, a.place.judged_ns, a.place.window_ns, a.place.after, out);
+	record_u64(out, "pending", a.pending);
+	record_u64(out, "firing", a.firing);
+	return true;
+}
+
+static bool alert_group_value(struct dump *d, struct bytes value, struct buf *out)
+{
+	struct alert_group g;
+	if (!check(d, alert_group_decode(value, &g)))
+		return false;
+	record_bool(out, "firing", g.firing);
+	record_u64(out, "run", g.run);
+	record_time(out, "since", g.since_ns);
+	record_time(out, "window", g.window_ns);
+	record_text(out, "values", g.values);
+	return true;
+}
+
+static bool alert_event_value(struct dump *d, struct bytes value, struct buf *out)
+{
+	struct alert_event e;
+	if (!check(d, alert_event_decode(value, &e)))
+		return false;
+	put_alert_def(&e.def, out);
+	record_bool(out, "firing", e.firing);
+	record_cstr(out, "reason", alert_reason_text(e.reason));
+	record_time(out, "since", e.since_ns);
+	record_time(out, "window", e.window_ns);
+	record_group(out, e.group);
+	record_text(out, "values", e.values);
+	record_time(out, "told", e.time_ns);
+	record_time(out, "at", e.at_ns);
+	return true;
+}
+
 static bool meta_edge_value(struct dump *d, struct bytes value, struct buf *out)
 {
 	struct meta_edge_record e;
@@ -853,6 +1045,14 @@ static bool state_value(struct dump *d, enum state_table table, const struct key
 		return interval_value(d, value, out);
 	case STATE_OUTBOX:
 		return outbox_value(d, value, out);
+	case STATE_SINK:
+		return sink_value(d, value, out);
+	case STATE_ALERT:
+		return alert_value(d, key->id, value, out);
+	case STATE_ALERT_GROUP:
+		return alert_group_value(d, value, out);
+	case STATE_ALERT_EVENT:
+		return alert_event_value(d, value, out);
 	case STATE_CLUSTER:
 		record_hex(out, "cluster_id", value);
 		return true;

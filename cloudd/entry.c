@@ -14,6 +14,10 @@
 #define EDGE_CAME_LATE 0x40
 #define EDGE_FLAGS (EDGE_STATE_MASK | EDGE_HAS_WATERMARK | EDGE_HAS_FLUSHED | EDGE_HAS_SINCE | EDGE_CAME_LATE)
 #define EDGE_BYTES_MIN 3 /* flags, name's length, a character */
+/* A group of an alert: [what and reason u8][run][since, less judged][window, less judged][group][values]. */
+#define ALERT_BYTES_MIN 5
+#define ALERT_GROUP_BYTES_MIN 6
+#define PLACE_BYTES_MIN 10 /* two names, the version, two numbers */
 
 const char *edge_state_text(enum edge_state s)
 {
@@ -89,6 +93,53 @@ void entry_close_encode(const struct entry_close *c, struct buf *out)
 		put_edge(out, &c->edges[i], base_of(c));
 }
 
+static void put_places(struct buf *out, const struct entry_place *places, uint32_t count)
+{
+	buf_varint(out, count);
+	for (uint32_t i = 0; i < count; i++) {
+		put_bytes(out, places[i].sink);
+		put_bytes(out, places[i].stream);
+		buf_u32(out, places[i].version);
+		buf_varint(out, places[i].index);
+		buf_varint(out, places[i].n);
+	}
+}
+
+static void put_alert_group(struct buf *out, const struct entry_alert_group *g, int64_t base)
+{
+	buf_u8(out, (uint8_t)((unsigned)g->what | (unsigned)g->reason << 4));
+	buf_varint(out, g->run);
+	buf_svarint(out, less(g->since_ns, base));
+	buf_svarint(out, less(g->window_ns, base));
+	put_bytes(out, g->group);
+	put_bytes(out, g->values);
+}
+
+static void put_alert(struct buf *out, const struct entry_alert *a)
+{
+	buf_u8(out, (uint8_t)a->op);
+	buf_varint(out, a->id);
+	buf_varint(out, a->changed);
+	buf_u32(out, a->version);
+	buf_svarint(out, a->judged_ns);
+	buf_u8(out, a->in_window);
+	if (a->in_window) {
+		buf_svarint(out, less(a->window_ns, a->judged_ns));
+		put_bytes(out, a->after);
+	}
+	buf_u8(out, a->done);
+	buf_varint(out, a->group_count);
+	for (uint32_t i = 0; i < a->group_count; i++)
+		put_alert_group(out, &a->groups[i], a->judged_ns);
+}
+
+static void put_alerts(struct buf *out, const struct entry_alert *alerts, uint32_t count)
+{
+	buf_varint(out, count);
+	for (uint32_t i = 0; i < count; i++)
+		put_alert(out, &alerts[i]);
+}
+
 static void put_fields(const struct entry *e, struct buf *out)
 {
 	switch (e->kind) {
@@ -140,6 +191,12 @@ static void put_fields(const struct entry *e, struct buf *out)
 		buf_varint(out, e->map.meta_index);
 		buf_varint(out, e->map.after);
 		put_bytes(out, e->map.map);
+		break;
+	case ENTRY_SINK:
+		put_places(out, e->sink.places, e->sink.count);
+		break;
+	case ENTRY_ALERT:
+		put_alerts(out, e->alert.alerts, e->alert.count);
 		break;
 	case ENTRY_TOPOLOGY:
 		buf_u64(out, e->topology.base_version);
@@ -289,6 +346,81 @@ static void get_closes(struct rd *r, struct entry *e)
 	}
 }
 
+static void get_places(struct rd *r, struct entry *e)
+{
+	uint32_t count = (uint32_t)rd_varint_max(r, ENTRY_PLACES_MAX);
+	if (!r->err && count > rd_left(r) / PLACE_BYTES_MIN)
+		r->err = WEIR_ETRUNCATED;
+	if (r->err)
+		return;
+	e->sink.places = xcalloc(count, sizeof(*e->sink.places));
+	for (; e->sink.count < count && !r->err; e->sink.count++) {
+		struct entry_place *p = &e->sink.places[e->sink.count];
+		p->sink = get_name(r);
+		p->stream = get_name(r);
+		p->version = rd_u32(r);
+		p->index = rd_varint(r);
+		p->n = (uint32_t)rd_varint_max(r, UINT32_MAX);
+	}
+}
+
+static unsigned get_enum(struct rd *r, unsigned v, unsigned max)
+{
+	if (v > max)
+		fail(r, WEIR_ECORRUPT);
+	return v;
+}
+
+static void get_alert_group(struct rd *r, struct entry_alert_group *g, int64_t base)
+{
+	unsigned what = rd_u8(r);
+	g->what = (enum alert_what)get_enum(r, what & 0xf, ALERT_RESOLVED);
+	g->reason = (enum alert_reason)get_enum(r, what >> 4, ALERT_REMOVED);
+	g->run = (uint32_t)rd_varint_max(r, UINT32_MAX);
+	g->since_ns = plus(base, rd_svarint(r));
+	g->window_ns = plus(base, rd_svarint(r));
+	g->group = get_bytes(r, GROUP_KEY_MAX);
+	g->values = get_bytes(r, ENTRY_ALERT_VALUES_MAX);
+}
+
+static void get_alert(struct rd *r, struct entry_alert *a, uint32_t groups_max)
+{
+	a->op = (enum alert_op)get_enum(r, rd_u8(r), ALERT_RENEW);
+	a->id = (uint32_t)rd_varint_max(r, UINT32_MAX);
+	a->changed = rd_varint(r);
+	a->version = rd_u32(r);
+	a->judged_ns = rd_svarint(r);
+	a->in_window = get_bool(r);
+	if (a->in_window) {
+		a->window_ns = plus(a->judged_ns, rd_svarint(r));
+		a->after = get_bytes(r, GROUP_KEY_MAX);
+	}
+	a->done = get_bool(r);
+	uint32_t count = (uint32_t)rd_varint_max(r, groups_max);
+	if (!r->err && count > rd_left(r) / ALERT_GROUP_BYTES_MIN)
+		r->err = WEIR_ETRUNCATED;
+	if (r->err)
+		return;
+	a->groups = xcalloc(count, sizeof(*a->groups));
+	while (a->group_count < count && !r->err)
+		get_alert_group(r, &a->groups[a->group_count++], a->judged_ns);
+}
+
+static void get_alerts(struct rd *r, struct entry *e)
+{
+	uint32_t count = (uint32_t)rd_varint_max(r, ENTRY_ALERTS_MAX), groups = ENTRY_ALERT_GROUPS_MAX;
+	if (!r->err && count > rd_left(r) / ALERT_BYTES_MIN)
+		r->err = WEIR_ETRUNCATED;
+	if (r->err)
+		return;
+	e->alert.alerts = xcalloc(count, sizeof(*e->alert.alerts));
+	while (e->alert.count < count && !r->err) {
+		struct entry_alert *a = &e->alert.alerts[e->alert.count++];
+		get_alert(r, a, groups);
+		groups -= a->group_count;
+	}
+}
+
 static void get_fields(struct rd *r, struct entry *e)
 {
 	switch (e->kind) {
@@ -339,6 +471,12 @@ static void get_fields(struct rd *r, struct entry *e)
 		e->map.meta_index = rd_varint(r);
 		e->map.after = rd_varint(r);
 		e->map.map = get_bytes(r, MAP_BYTES_MAX);
+		return;
+	case ENTRY_SINK:
+		get_places(r, e);
+		return;
+	case ENTRY_ALERT:
+		get_alerts(r, e);
 		return;
 	case ENTRY_TOPOLOGY:
 		e->topology.base_version = rd_u64(r);
@@ -399,6 +537,13 @@ void entry_clear(struct entry *e)
 		for (uint32_t i = 0; i < e->closes.count; i++)
 			free(e->closes.closes[i].edges);
 		free(e->closes.closes);
+	}
+	if (e->kind == ENTRY_SINK)
+		free(e->sink.places);
+	if (e->kind == ENTRY_ALERT) {
+		for (uint32_t i = 0; i < e->alert.count; i++)
+			free(e->alert.alerts[i].groups);
+		free(e->alert.alerts);
 	}
 	*e = (struct entry){0};
 }

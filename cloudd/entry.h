@@ -19,6 +19,10 @@
 #ifndef ENTRY_ROWS_MAX /* a test makes it small */
 #define ENTRY_ROWS_MAX 10000    /* rows of closing, rollup and deletion that one entry may work off */
 #endif
+#define ENTRY_PLACES_MAX 1000   /* of ENTRY_SINK: they fit, however long the names are */
+#define ENTRY_ALERTS_MAX 1000   /* of ENTRY_ALERT */
+#define ENTRY_ALERT_GROUPS_MAX 5000 /* ... in all of them */
+#define ENTRY_ALERT_VALUES_MAX 4096 /* bytes */
 #define NONLIVE_MAX EDGES_MAX
 #define ENTRY_BASE_FIRST UINT64_MAX
 /* A meta index orders advances: the index of the ENTRY_CLOSE in the meta group's log, and the place in it, so that
@@ -32,6 +36,8 @@ enum entry_kind {
 	ENTRY_ADVANCE = 3, /* close and final of one stream, in the order of meta_index */
 	ENTRY_SWEEP = 4,   /* goes on with closing, dirty windows, rollup and deletion */
 	ENTRY_MAP = 8,     /* a new cluster map, in the order of meta_index with the advances */
+	ENTRY_SINK = 9,    /* how far sinks have come: only where the map has sinks, so no older replica meets it */
+	ENTRY_ALERT = 10,  /* what the leader found of alerts: only where a map has had alerts, likewise */
 	/* meta */
 	ENTRY_CREATE = 32, /* the cluster's id: first entry of group 0 */
 	ENTRY_CLAIM = 33,
@@ -78,9 +84,62 @@ struct entry_close {
 	struct entry_edge *edges;   /* all expected edges, by name ascending; the decoder's, freed by entry_clear */
 };
 
+/* What a sink has delivered of a version of a stream: the outbox's rows up to this one. Version 0, and any name: of the shard's events
+ * of alerts. */
+struct entry_place {
+	struct bytes sink, stream;
+	uint32_t version;
+	uint64_t index; /* both 0: it begins before the first row, or has to begin somewhere */
+	uint32_t n;
+};
+
+/* What has become of a group of an alert (cloudd/alert.h). */
+enum alert_what {
+	ALERT_PENDING,  /* it meets the condition, for fewer windows than it has to */
+	ALERT_FIRING,   /* it begins to fire */
+	ALERT_CLEARED,  /* it was pending, and is not any more */
+	ALERT_RESOLVED, /* it does not fire any more */
+};
+enum alert_reason { /* of CLEARED and RESOLVED */
+	ALERT_NOT_MET,
+	ALERT_NO_DATA,
+	ALERT_CHANGED, /* another condition, or other windows */
+	ALERT_REMOVED, /* the topology has it no more */
+};
+struct entry_alert_group {
+	enum alert_what what;
+	enum alert_reason reason;
+	uint32_t run;        /* windows in a row that met it */
+	int64_t since_ns;    /* start of the first of them */
+	int64_t window_ns;   /* start of the one that is told of */
+	struct bytes group;
+	struct bytes values; /* a JSON object; empty: none */
+};
+
+enum alert_op {
+	ALERT_JUDGE, /* windows were judged */
+	ALERT_END,   /* groups of an alert that ends are given up; done: that was all */
+	ALERT_RENEW, /* its windows are other ones from here on: it ends, and begins anew */
+};
+/* Of one alert. It changes nothing where the alert was changed by another entry than `changed` last: so what a deposed leader found, or
+ * what was proposed twice, counts once. */
+struct entry_alert {
+	enum alert_op op;
+	uint32_t id;
+	uint64_t changed;
+	uint32_t version;    /* JUDGE, RENEW: of the stream, whose windows they are */
+	int64_t judged_ns;   /* JUDGE, RENEW: windows that end here or before are judged; WATERMARK_NONE: none */
+	bool in_window;      /* ... and of this one, the groups up to this one */
+	int64_t window_ns;
+	struct bytes after;
+	bool done;           /* END */
+	uint32_t group_count;
+	struct entry_alert_group *groups; /* the decoder's */
+};
+
 struct entry {
 	enum entry_kind kind;
-	int64_t time_ns; /* the proposer's wall clock; only outbox age depends on it */
+	int64_t time_ns; /* the proposer's wall clock; only the age of outboxes depends on it */
 	union {
 		struct {
 			struct bytes edge;
@@ -122,6 +181,14 @@ struct entry {
 			uint64_t meta_index, after; /* as an advance's */
 			struct bytes map;           /* map_encode's bytes */
 		} map;
+		struct {
+			uint32_t count;
+			struct entry_place *places; /* the decoder's */
+		} sink;
+		struct {
+			uint32_t count;
+			struct entry_alert *alerts; /* the decoder's */
+		} alert;
 		struct {
 			uint64_t base_version; /* of a map with the text that the change was made against; 0: any; ENTRY_BASE_FIRST: only where there is no map */
 			uint32_t text_bytes;   /* of the topology's text */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cloudd/ask.h"
+#include "cloudd/serve_alerts.h"
 #include "common/clock.h"
 #include "common/err.h"
 
@@ -319,21 +320,34 @@ static int body_remote(struct ask *a, const struct msg *m, void *out, char reaso
 	return rc;
 }
 
-static int edges_piece(struct gather *g, uint64_t place, struct buf *body, char reason[QUERY_REASON_MAX])
+/* Of a group's leader. */
+static int body_of(struct gather *g, uint32_t group, const char *what, struct buf *body, char reason[QUERY_REASON_MAX])
 {
-	char what[SERVE_WHAT_MAX];
 	struct ask a = {.g = g,
-	    .group = 0,
+	    .group = group,
 	    .of = ASK_LEADER,
 	    .until_ns = clock_mono_ns() + GATHER_TIMEOUT_NS,
 	    .m = {.type = MSG_STATUS},
 	    .want = MSG_STATUS_REPLY,
 	    .local = body_local,
 	    .remote = body_remote};
-	serve_what_edges(place, what);
 	a.m.status.what = what;
 	ask_start(&a);
 	return ask_finish(&a, body, reason);
+}
+
+static int edges_piece(struct gather *g, uint64_t place, struct buf *body, char reason[QUERY_REASON_MAX])
+{
+	char what[SERVE_WHAT_MAX];
+	serve_what_edges(place, what);
+	return body_of(g, META_GROUP, what, body, reason);
+}
+
+int gather_alerts(struct gather *g, uint32_t shard, uint64_t place, struct buf *out, char reason[QUERY_REASON_MAX])
+{
+	char what[SERVE_WHAT_MAX];
+	serve_what_alerts(shard, place, what);
+	return body_of(g, shard + 1, what, out, reason);
 }
 
 int gather_edges(struct gather *g, struct buf *out, char reason[QUERY_REASON_MAX])

@@ -71,6 +71,8 @@ const struct msg_group_status *gather_group(const struct gather_status *s, uint3
 
 /* The objects of the meta leader's list of edges, with commas between them. 0, or an error with the reason written. */
 int gather_edges(struct gather *g, struct buf *out, char reason[QUERY_REASON_MAX]);
+/* A piece of the groups of a shard's alerts, of its leader: serve_alert_groups. */
+int gather_alerts(struct gather *g, uint32_t shard, uint64_t place, struct buf *out, char reason[QUERY_REASON_MAX]);
 /* Adds up the streams' counts: every shard's once, of the replica that has come furthest. streams: one for each of the
  * topology, zero, times WATERMARK_NONE. */
 int gather_streams(struct gather *g, struct serve_stream *streams, char reason[QUERY_REASON_MAX]);

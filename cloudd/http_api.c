@@ -4,9 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/alerts_api.h"
 #include "cloudd/cluster_json.h"
+#include "cloudd/pinned_query.h"
+#include "cloudd/remote_read.h"
 #include "cloudd/topology_api.h"
 #include "cloudd/watch.h"
+#include "cloudd/web.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/json.h"
@@ -15,11 +19,13 @@
 #define RESERVE 32
 #define PER_ADDRESS_MAX 128 /* one address alone cannot take all */
 #define EDGES_PATH "/api/v1/edges/"
+#define MAP_LOOK_NS (250 * NS_PER_MS) /* whether the server stops */
 
 struct http_api {
 	struct http_api_options o;
 	struct http_server *server;
 	atomic_uint watches;
+	struct remote_read *remote_read;
 };
 
 static void reply_buf(struct http_request *r, const char *type, struct buf *b)
@@ -54,8 +60,11 @@ static bool no_args(struct http_request *r)
 
 static void handle_healthz(void *arg, struct http_request *r)
 {
-	(void)arg;
-	http_reply(r, 200, HTTP_TEXT, "ok\n", 3);
+	struct http_api *a = arg;
+	if (a->o.hangs(a->o.arg))
+		http_reply_error(r, 503, "hangs", "neither Raft nor the disks have got on for a minute");
+	else
+		http_reply(r, 200, HTTP_TEXT, "ok\n", 3);
 }
 
 static void handle_readyz(void *arg, struct http_request *r)
@@ -89,6 +98,7 @@ static void handle_metrics(void *arg, struct http_request *r)
 	serve_metrics(a->o.gather->serve, &b);
 	stats_write_head(&b, &watchers_family);
 	stats_write_u64(&b, &watchers_family, NULL, atomic_load(&a->watches));
+	remote_read_metrics(a->remote_read, &b);
 	reply_buf(r, HTTP_METRICS, &b);
 }
 
@@ -104,7 +114,7 @@ static void handle_cluster(void *arg, struct http_request *r)
 	struct buf b = {0};
 	uint8_t id[CLUSTER_ID_BYTES];
 	bool has_id = node_cluster_id(a->o.node, id);
-	cluster_json_put(g.topology, has_id ? id : NULL, all, &b);
+	cluster_json_put(g.topology, g.topology->clouds[a->o.self].name, has_id ? id : NULL, all, &b);
 	gather_status_free(&g, all);
 	gather_unpin(&g);
 	reply_buf(r, HTTP_JSON, &b);
@@ -258,17 +268,43 @@ static void put_time_or_null(struct buf *out, int64_t t_ns)
 		json_time(out, t_ns);
 }
 
+static void put_duration(struct buf *out, const char *key, int64_t ns)
+{
+	char text[TIME_TEXT_MAX];
+	duration_format(ns, text);
+	buf_printf(out, ", \"%s\": \"%s\"", key, text);
+}
+
+/* What of the stream a program needs to know before it can ask for something. */
+static void put_definition(const struct stream_conf *s, struct buf *out)
+{
+	put_duration(out, "slice", s->slice_ns);
+	put_duration(out, "window", s->size_ns);
+	put_duration(out, "every", s->advance_ns);
+	put_duration(out, "lateness", s->lateness_ns);
+	buf_printf(out, ", \"by\": [");
+	for (size_t i = 0; i < s->by_count; i++) {
+		buf_printf(out, i ? ", " : "");
+		json_text(out, s->by[i]);
+	}
+	buf_printf(out, "], \"compute\": [");
+	for (size_t i = 0; i < s->compute_count; i++) {
+		buf_printf(out, i ? ", " : "");
+		json_text(out, s->compute[i].text);
+	}
+	buf_printf(out, "], \"max_groups\": %llu", (unsigned long long)s->max_groups);
+}
+
 static void put_stream(const struct stream_conf *s, const struct serve_stream *x, struct buf *out)
 {
-	char slice[TIME_TEXT_MAX];
-	duration_format(s->slice_ns, slice);
 	buf_printf(out, "{\"name\": ");
 	json_text(out, s->name);
 	buf_printf(out, ", \"version\": %u, \"phase\": \"%s\", \"from\": ", s->version, stream_phase_text(s->phase));
 	put_time_or_null(out, s->from_ns < TIME_MIN_NS || s->from_ns == INT64_MAX ? WATERMARK_NONE : s->from_ns);
 	buf_printf(out, ", \"until\": ");
 	put_time_or_null(out, s->answers_until_ns == INT64_MAX || s->answers_until_ns < TIME_MIN_NS ? WATERMARK_NONE : s->answers_until_ns);
-	buf_printf(out, ", \"slice\": \"%s\", \"watermark\": ", slice);
+	put_definition(s, out);
+	buf_printf(out, ", \"watermark\": ");
 	put_time_or_null(out, x->close_ns);
 	buf_printf(out, ", \"final\": ");
 	put_time_or_null(out, x->final_ns);
@@ -317,12 +353,6 @@ static size_t copy_args(const struct http_request *r, struct query_arg args[HTTP
 	return n;
 }
 
-/* A query and the topology that it goes by. */
-struct pinned_query {
-	struct gather gather;
-	struct query *query;
-};
-
 static int pinned_fill(void *arg, struct buf *out)
 {
 	struct pinned_query *p = arg;
@@ -331,59 +361,32 @@ static int pinned_fill(void *arg, struct buf *out)
 
 static void pinned_end(void *arg)
 {
-	struct pinned_query *p = arg;
-	query_close(p->query);
-	gather_unpin(&p->gather);
-	free(p);
+	pinned_query_close(arg);
 }
 
-#define MAP_LOOK_NS (250 * NS_PER_MS)
-
-/* By the map in force here. What follows the first pages need not look at maps: all of it was acknowledged later, or is in them. */
-static int open_query(struct http_api *a, const struct query_arg *args, size_t n, struct pinned_query *p, struct query_error *error)
-{
-	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
-	p->gather = gather_pin(a->o.gather);
-	p->gather.map_version = p->gather.topology->map_version;
-	struct query_source source = gather_source(&p->gather);
-	int rc = query_args_parse(p->gather.topology, args, n, clock_wall_ns(), parsed, error);
-	if (!rc && !parsed->stale && !p->gather.map_version) { /* its file knows nothing of versions that took over */
-		query_args_clear(parsed);
-		*error = (struct query_error){503, "unavailable", "this node has no cluster map yet"};
-		rc = WEIR_EVERSION;
-	}
-	if (!rc)
-		rc = query_open(p->gather.topology, &source, parsed, &p->query, error);
-	p->gather.map_version = 0;
-	free(parsed);
-	return rc;
-}
-
-/* A shard may go by a later map than this node yet, in which another version of the stream answers: what was acknowledged since is in
- * that one only. This node is to have that map in a moment. */
 static void handle_query(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
 	struct query_arg args[HTTP_ARGS_MAX];
 	struct query_error error;
+	struct pinned_query *p;
 	size_t n = copy_args(r, args);
-	int64_t until_ns = clock_mono_ns() + GATHER_TIMEOUT_NS;
-	for (;;) {
-		struct pinned_query *p = xcalloc(1, sizeof(*p));
-		int rc = open_query(a, args, n, p, &error);
-		if (!rc) {
-			http_stream(r, 200, HTTP_JSON, pinned_fill, pinned_end, p);
-			return;
-		}
-		uint64_t map_version = p->gather.topology->map_version;
-		bool hopeless = !map_version && gather_is_hopeless(&p->gather, 0);
-		pinned_end(p);
-		int64_t left_ns = until_ns - clock_mono_ns();
-		if (rc != WEIR_EVERSION || left_ns <= 0 || hopeless || http_stopping(http_server_of(r)))
-			break;
-		node_wait_map(a->o.node, map_version + 1, left_ns < MAP_LOOK_NS ? left_ns : MAP_LOOK_NS);
-	}
-	reply_query_error(r, &error);
+	if (pinned_query_open(a->o.gather, http_server_of(r), args, n, &p, &error))
+		reply_query_error(r, &error);
+	else
+		http_stream(r, 200, HTTP_JSON, pinned_fill, pinned_end, p);
+}
+
+static void handle_alerts(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	alerts_api_get(a->o.gather, r);
+}
+
+static void handle_remote_read(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	remote_read_handle(a->remote_read, r);
 }
 
 /* The watch and its place in the count. */
@@ -414,77 +417,74 @@ static const char *last_event_id(const struct http_request *r)
 	return http_header(r, "Last-Event-ID");
 }
 
+/* By the map in force here, whose version is told. */
+static int try_watch(struct http_api *a, struct http_request *r, uint64_t *ret_map_version, struct watch **ret_watch,
+    struct query_error *error)
+{
+	struct query_arg args[HTTP_ARGS_MAX];
+	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
+	size_t n = copy_args(r, args);
+	struct gather g = gather_pin(a->o.gather);
+	int rc = query_args_parse_watch(g.topology, args, n, parsed, error);
+	if (!rc)
+		rc = watch_open(&g, http_server_of(r), parsed, args, n, last_event_id(r), ret_watch, error);
+	*ret_map_version = g.topology->map_version;
+	gather_unpin(&g);
+	free(parsed);
+	return rc;
+}
+
+/* Who comes back may know of a version of the stream from another node, whose map is ahead of this one's: it is waited for. */
+static int open_watch(struct http_api *a, struct http_request *r, struct watch **ret_watch, struct query_error *error)
+{
+	int64_t until_ns = clock_mono_ns() + WATCH_OPEN_NS;
+	for (;;) {
+		uint64_t map_version;
+		int rc = try_watch(a, r, &map_version, ret_watch, error);
+		int64_t left_ns = until_ns - clock_mono_ns();
+		if (rc != WEIR_EVERSION || left_ns <= 0 || http_stopping(http_server_of(r)))
+			return rc;
+		node_wait_map(a->o.node, map_version + 1, left_ns < MAP_LOOK_NS ? left_ns : MAP_LOOK_NS);
+	}
+}
+
 static void handle_watch(void *arg, struct http_request *r)
 {
 	struct http_api *a = arg;
-	struct query_arg args[HTTP_ARGS_MAX];
 	struct query_error error;
-	struct query_args *parsed = xcalloc(1, sizeof(*parsed));
-	struct watch *w;
-	size_t n = copy_args(r, args);
-	struct gather g = gather_pin(a->o.gather);
+	struct counted_watch *c = xcalloc(1, sizeof(*c));
+	c->api = a;
 	if (atomic_fetch_add(&a->watches, 1) >= WATCHES_MAX) {
 		reply_unavailable(r, "too many watches");
-	} else if (query_args_parse_watch(g.topology, args, n, parsed, &error) ||
-	    watch_open(&g, http_server_of(r), parsed, last_event_id(r), &w, &error)) {
+	} else if (open_watch(a, r, &c->watch, &error)) {
 		reply_query_error(r, &error);
 	} else {
-		struct counted_watch *c = xcalloc(1, sizeof(*c));
-		*c = (struct counted_watch){a, w};
 		http_stream(r, 200, HTTP_EVENTS, counted_fill, counted_end, c);
-		gather_unpin(&g);
-		free(parsed);
 		return;
 	}
-	gather_unpin(&g);
 	atomic_fetch_sub(&a->watches, 1);
-	free(parsed);
+	free(c);
 }
 
 /* ---- the page for people ------------------------------------------------------------------------------------------- */
 
-static void put_html(struct buf *out, const char *s)
-{
-	for (; *s; s++) {
-		if (*s == '&' || *s == '<' || *s == '>' || *s == '"')
-			buf_printf(out, "&#%d;", *s);
-		else
-			buf_put(out, s, 1);
-	}
-}
-
 static void handle_root(void *arg, struct http_request *r)
 {
-	struct http_api *a = arg;
-	const struct topology *t = node_topology(a->o.node);
-	struct buf b = {0};
-	buf_printf(&b, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Weir: ");
-	put_html(&b, t->cluster);
-	buf_printf(&b, "</title><h1>Weir: ");
-	put_html(&b, t->cluster);
-	buf_printf(&b, "</h1><p>This is the node ");
-	put_html(&b, t->clouds[a->o.self].name);
-	buf_printf(&b, ". <a href=\"/api/v1/cluster\">Cluster</a>, <a href=\"/api/v1/edges\">edges</a>, "
-		       "<a href=\"/api/v1/streams\">streams</a>, <a href=\"/metrics\">metrics</a>, "
-		       "<a href=\"/readyz\">readiness</a>.</p><h2>Streams</h2><ul>");
-	for (size_t i = 0; i < t->stream_count; i++) {
-		const char *name = t->streams[i].name; /* letters, digits, _ . - */
-		if (topology_stream(t, name) != (int)i)
-			continue; /* another version of it is in force */
-		buf_printf(&b, "<li>%s: <a href=\"/api/v1/query?stream=%s&amp;limit=100\">query</a>, "
-			       "<a href=\"/api/v1/watch?stream=%s\">watch</a></li>",
-		    name, name, name);
-	}
-	topology_free(t);
-	buf_printf(&b, "</ul></html>\n");
-	http_add_header(r, "Content-Security-Policy", "default-src 'none'");
-	reply_buf(r, HTTP_HTML, &b);
+	(void)arg;
+	web_reply(r, "index.html");
+}
+
+static void handle_web(void *arg, struct http_request *r)
+{
+	(void)arg;
+	web_reply(r, http_path_tail(r));
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
 
 static const struct http_route routes[] = {
-    {"GET", "/", false, handle_root, HTTP_READ, false, 0},
+    {"GET", "/", false, handle_root, HTTP_OPEN, false, 0},
+    {"GET", WEB_PATH, true, handle_web, HTTP_OPEN, false, 0},
     {"GET", "/healthz", false, handle_healthz, HTTP_OPEN, true, 0},
     {"GET", "/readyz", false, handle_readyz, HTTP_READ, true, 0},
     {"GET", "/metrics", false, handle_metrics, HTTP_READ, true, 0},
@@ -493,6 +493,8 @@ static const struct http_route routes[] = {
     {"GET", "/api/v1/streams", false, handle_streams, HTTP_READ, false, 0},
     {"GET", "/api/v1/query", false, handle_query, HTTP_READ, false, 0},
     {"GET", "/api/v1/watch", false, handle_watch, HTTP_READ, false, 0},
+    {"GET", "/api/v1/alerts", false, handle_alerts, HTTP_READ, false, 0},
+    {"POST", REMOTE_READ_PATH, false, handle_remote_read, HTTP_READ, false, REMOTE_READ_BODY_MAX},
     {"GET", "/api/v1/topology", false, handle_topology, HTTP_READ, false, 0},
     {"POST", "/api/v1/topology", false, handle_apply, HTTP_ADMIN, false, TOPOLOGY_TEXT_MAX},
     {"POST", EDGES_PATH, true, handle_edge_errand, HTTP_ADMIN, true, 0},
@@ -508,6 +510,7 @@ int http_api_open(const struct http_api_options *o, struct http_api **ret_api, c
 {
 	struct http_api *a = xcalloc(1, sizeof(*a));
 	a->o = *o;
+	a->remote_read = remote_read_new(o->gather);
 	struct http_options h = {.listen = o->listen,
 	    .routes = routes,
 	    .route_count = sizeof(routes) / sizeof(routes[0]),
@@ -520,6 +523,7 @@ int http_api_open(const struct http_api_options *o, struct http_api **ret_api, c
 	    .notice = tell};
 	int rc = http_open(&h, &a->server, ret_why);
 	if (rc) {
+		remote_read_free(a->remote_read);
 		free(a);
 		return rc;
 	}
@@ -533,5 +537,6 @@ void http_api_close(struct http_api *a)
 	if (!a)
 		return;
 	http_close(a->server);
+	remote_read_free(a->remote_read);
 	free(a);
 }

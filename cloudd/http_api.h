@@ -19,6 +19,8 @@ struct http_api_options {
 	/* Brings the stats up to date and renders them. */
 	void *arg;
 	void (*metrics)(void *arg, struct buf *out);
+	/* Whether nothing has got on for long. Any thread. */
+	bool (*hangs)(void *arg);
 	/* Runs node_ask_meta on the loop and waits. bytes: the edge's name of MSG_READMIT and MSG_REVOKE, the text of MSG_TOPOLOGY. */
 	enum verdict (*ask_meta)(void *arg, const struct msg *m, struct bytes bytes, uint64_t *ret_version,
 	    char reason[QUERY_REASON_MAX]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cloudd/pending.h"
+#include "cloudd/sink_pace.h"
 #include "common/batch.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -31,6 +32,9 @@ struct leader {
 	struct pending pending;
 	bool sweeping;             /* a sweep is in flight */
 	int64_t sweep_due_ns;      /* monotonic; INT64_MAX: none is due */
+	struct sink_pace sinks;    /* places that the log is not told of yet */
+	bool telling_sinks;        /* an entry of them is in flight */
+	int64_t sinks_due_ns;      /* monotonic: the next one not before */
 };
 
 struct leader *leader_new(const struct topology *t, uint32_t shard,
@@ -61,6 +65,7 @@ void leader_free(struct leader *s)
 		return;
 	forget_edges(s);
 	free(s->edges);
+	sink_pace_free(&s->sinks);
 	pending_free(&s->pending);
 	free(s);
 }
@@ -129,6 +134,7 @@ void leader_stop(struct leader *s)
 	s->pending = (struct pending){0};
 	s->leads = false;
 	s->sweep_due_ns = INT64_MAX;
+	sink_pace_free(&s->sinks);
 	forget_edges(s);
 	for (struct pending_item *item; (item = pending_at(&left, 0)); pending_pop(&left)) {
 		for (uint32_t i = 0; i < item->waiter_count; i++) {
@@ -147,6 +153,7 @@ void leader_lead(struct leader *s, struct leader_time now)
 	s->leads = true;
 	s->advance_proposed = s->advanced;
 	s->sweeping = false;
+	s->telling_sinks = false;
 	s->sweep_due_ns = now.mono_ns; /* a sweep may have been cut short by the last leader's end */
 }
 
@@ -521,6 +528,13 @@ static void item_applied(struct leader *s, const struct pending_item *item, cons
 		s->counters->sweeps++;
 		s->sweeping = false;
 		break;
+	case ENTRY_SINK:
+		s->counters->sinks++;
+		s->telling_sinks = false;
+		break;
+	case ENTRY_ALERT:
+		s->counters->alerts++;
+		break;
 	case ENTRY_CREATE:
 	case ENTRY_CLAIM:
 	case ENTRY_READMIT:
@@ -576,9 +590,9 @@ void leader_applied(struct leader *s, const struct apply_result *r, struct leade
 		leader_tick(s, now);
 }
 
-void leader_tick(struct leader *s, struct leader_time now)
+static void tick_sweep(struct leader *s, struct leader_time now)
 {
-	if (!s->leads || s->sweeping || s->sweep_due_ns > now.mono_ns)
+	if (s->sweeping || s->sweep_due_ns > now.mono_ns)
 		return;
 	struct entry e = {.kind = ENTRY_SWEEP, .time_ns = now.wall_ns};
 	uint64_t index;
@@ -591,7 +605,53 @@ void leader_tick(struct leader *s, struct leader_time now)
 	s->sweep_due_ns = INT64_MAX;
 }
 
+static bool sinks_wait(const struct leader *s)
+{
+	return s->sinks.count && !s->telling_sinks;
+}
+
+static void tick_sinks(struct leader *s, struct leader_time now)
+{
+	struct entry_place places[ENTRY_PLACES_MAX];
+	uint64_t index;
+	if (!sinks_wait(s) || s->sinks_due_ns > now.mono_ns)
+		return;
+	struct entry e = {.kind = ENTRY_SINK, .time_ns = now.wall_ns, .sink = {sink_pace_first(&s->sinks, places), places}};
+	if (s->io.propose(s->io.arg, s->group, &e, true, &index)) {
+		s->sinks_due_ns = now.mono_ns + LEADER_RETRY_MS * NS_PER_MS;
+		return;
+	}
+	pending_push(&s->pending, index)->kind = ENTRY_SINK;
+	sink_pace_taken(&s->sinks, e.sink.count);
+	s->telling_sinks = true;
+	s->sinks_due_ns = now.mono_ns + SINK_PACE_NS;
+}
+
+void leader_sinks(struct leader *s, const struct entry_place *places, size_t count)
+{
+	for (size_t i = 0; s->leads && i < count; i++)
+		sink_pace_add(&s->sinks, &places[i]);
+}
+
+void leader_alerts(struct leader *s, const struct entry *e, struct leader_time now)
+{
+	struct entry timed = *e;
+	uint64_t index;
+	timed.time_ns = now.wall_ns;
+	if (s->leads && !s->io.propose(s->io.arg, s->group, &timed, true, &index))
+		pending_push(&s->pending, index)->kind = ENTRY_ALERT;
+}
+
+void leader_tick(struct leader *s, struct leader_time now)
+{
+	if (!s->leads)
+		return;
+	tick_sweep(s, now);
+	tick_sinks(s, now);
+}
+
 int64_t leader_due_ns(const struct leader *s)
 {
-	return !s->leads || s->sweeping ? INT64_MAX : s->sweep_due_ns;
+	int64_t due_ns = !s->leads || s->sweeping ? INT64_MAX : s->sweep_due_ns;
+	return s->leads && sinks_wait(s) && s->sinks_due_ns < due_ns ? s->sinks_due_ns : due_ns;
 }

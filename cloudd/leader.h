@@ -51,7 +51,7 @@ struct leader_time {
 /* Counted over all shards of a node. */
 struct leader_counters {
 	uint64_t merged, duplicates, fenced, out_of_sequence, not_open, busy, refused; /* busy: also not led here (any more) */
-	uint64_t opens, advances, sweeps;
+	uint64_t opens, advances, sweeps, sinks, alerts;
 };
 
 struct leader *leader_new(const struct topology *t, uint32_t shard,
@@ -70,9 +70,15 @@ void leader_open(struct leader *s, const struct origin *o, const struct msg *m, 
 void leader_batch(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now);
 void leader_advance(struct leader *s, const struct origin *o, const struct msg *m, struct leader_time now);
 
+/* Sinks of this node have delivered the rows up to these places: the log is told within SINK_PACE_NS, of all sinks in one entry.
+ * Copies. What is on the way when leadership is lost is delivered again by who leads next. */
+void leader_sinks(struct leader *s, const struct entry_place *places, size_t count);
+/* Who judges the shard's alerts (cloudd/alerts.h) found this: proposed as it is, with the time of now. What cannot be proposed is found again. */
+void leader_alerts(struct leader *s, const struct entry *e, struct leader_time now);
+
 /* An entry of the shard's group was applied, whoever leads. */
 void leader_applied(struct leader *s, const struct apply_result *r, struct leader_time now);
-/* Proposes sweeps that are due, while it leads. */
+/* Proposes sweeps and sinks' places that are due, while it leads. */
 void leader_tick(struct leader *s, struct leader_time now);
 /* When leader_tick has work next (monotonic), INT64_MAX: none. */
 int64_t leader_due_ns(const struct leader *s);

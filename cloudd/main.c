@@ -1,7 +1,6 @@
 /* cloudd: the command line. */
 #include "config.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,102 +9,48 @@
 #include <sys/stat.h>
 
 #include "cloudd/cloudd.h"
+#include "cloudd/options.h"
+#include "cloudd/sinks.h"
+#include "common/daemon_args.h"
+#include "common/early_stop.h"
 #include "common/err.h"
 #include "common/http.h"
 #include "common/keys.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/topology.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-static const char usage[] =
-    "Usage: cloudd --config FILE --node NAME [--data DIR]\n"
-    "       cloudd --config FILE [--node NAME] --check\n"
-    "\n"
-    "Runs one cloud daemon of a Weir cluster: takes in what the edges send, keeps it, answers queries.\n"
-    "\n"
-    "  --config FILE      the cluster's topology.yaml, the same for every daemon\n"
-    "  --node NAME        which of its `cloud` entries this daemon is\n"
-    "  --data DIR         where it keeps its data (default: `data` of that entry)\n"
-    "  --check            validate the configuration and exit: 0 fine, 2 not\n"
-    "  --log-level LEVEL  error, warn, info (default) or debug\n"
-    "  --help             this text\n"
-    "  --version          the version\n"
-    "\n"
-    "SIGTERM and SIGINT stop it cleanly; SIGHUP makes the configuration file the cluster's topology, as\n"
-    "`weirctl apply` does. Once the cluster is there, it goes by what was applied last, not by the file.\n";
-
-struct arguments {
-	const char *config, *node, *data;
-	bool check;
-};
-
-static int bad_use(const char *message, const char *what)
-{
-	fprintf(stderr, "cloudd: %s%s; see cloudd --help\n", message, what);
-	return EXIT_USAGE;
-}
-
-/* -1: go on; else the exit code. */
-static int parse_arguments(int argc, char **argv, struct arguments *ret)
-{
-	enum { O_CONFIG = 256, O_NODE, O_DATA, O_CHECK, O_LOG_LEVEL, O_HELP, O_VERSION };
-	static const struct option options[] = {{"config", required_argument, NULL, O_CONFIG},
-	    {"node", required_argument, NULL, O_NODE}, {"data", required_argument, NULL, O_DATA},
-	    {"check", no_argument, NULL, O_CHECK}, {"log-level", required_argument, NULL, O_LOG_LEVEL},
-	    {"help", no_argument, NULL, O_HELP}, {"version", no_argument, NULL, O_VERSION}, {NULL, 0, NULL, 0}};
-	enum log_level level;
-	int c;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case O_CONFIG:
-			ret->config = optarg;
-			break;
-		case O_NODE:
-			ret->node = optarg;
-			break;
-		case O_DATA:
-			ret->data = optarg;
-			break;
-		case O_CHECK:
-			ret->check = true;
-			break;
-		case O_LOG_LEVEL:
-			if (log_level_parse(optarg, &level))
-				return bad_use("no such log level: ", optarg);
-			log_set_level(level);
-			break;
-		case O_HELP:
-			fputs(usage, stdout);
-			return EXIT_FINE;
-		case O_VERSION:
-			printf("cloudd %s\n", PACKAGE_VERSION);
-			return EXIT_FINE;
-		default:
-			return EXIT_USAGE; /* getopt has said why */
-		}
-	}
-	if (optind < argc)
-		return bad_use("unexpected argument: ", argv[optind]);
-	if (!ret->config)
-		return bad_use("--config is missing", "");
-	if (ret->data && !*ret->data)
-		return bad_use("--data is empty", "");
-	if (!ret->node && !ret->check)
-		return bad_use("--node is missing", "");
-	return -1;
-}
-
+/* The node's number, or -1 after saying why. */
 static int find_node(const struct topology *t, const char *name)
 {
-	int self = topology_cloud(t, name);
+	int self = name ? topology_cloud(t, name) : -1;
 	if (self >= 0)
 		return self;
-	fprintf(stderr, "cloudd: %s has no cloud node \"%s\"; it has:", t->path, name);
+	if (name)
+		fprintf(stderr, "cloudd: %s has no cloud node \"%s\"; it has:", t->path, name);
+	else
+		fprintf(stderr, "cloudd: --node is missing (or WEIR_NODE); %s has:", t->path);
 	for (size_t i = 0; i < t->cloud_count; i++)
 		fprintf(stderr, " %s", t->clouds[i].name);
 	fprintf(stderr, "\n");
 	return -1;
+}
+
+/* Where this program is built without what a sink needs. That is of the clouds only: edges take any topology. */
+static int check_sinks(const struct topology *t)
+{
+	int code = EXIT_FINE;
+	for (size_t i = 0; i < t->sink_count; i++) {
+		const struct sink_conf *s = &t->sinks[i];
+		const char *why = sinks_missing(s->type);
+		if (why)
+			fprintf(stderr, "%s:%u:1: sinks[%zu].type: no sinks of type `%s`: %s\n", t->path, s->line, i, sink_type_text(s->type), why);
+		if (why)
+			code = EXIT_USAGE;
+	}
+	return code;
 }
 
 /* What the file alone cannot tell: whether this machine has what the node needs. */
@@ -133,58 +78,78 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static int run(const struct topology *t, uint32_t self, const char *data)
+static int failed(int rc, char *why)
 {
-	const struct cloud_conf *conf = &t->clouds[self];
-	struct cloudd_options o = {.topology = t,
-	    .self = self,
-	    .data = data ? data : conf->data,
-	    .version = PACKAGE_VERSION};
+	log_error("cloudd", "cannot start: %s", why ? why : err_text(rc));
+	free(why);
+	return rc == WEIR_EINVAL || rc == WEIR_ENOTFOUND ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int begin_alone(const struct cloudd_options *o)
+{
+	char *why = NULL;
+	umask(0077);
+	int rc = cloudd_begin_alone(o, &why);
+	return rc ? failed(rc, why) : EXIT_FINE;
+}
+
+static int run(const struct cloudd_options *o)
+{
+	const struct topology *t = o->topology;
+	const struct cloud_conf *conf = &t->clouds[o->self];
 	struct cloudd *c;
 	char *why = NULL;
 	signal(SIGPIPE, SIG_IGN);
+	early_stop();
 	raise_descriptor_limit();
 	umask(0077);
 	log_info("cloudd", "cloudd %s starts; cluster=%s node=%s listen=%s http=%s data=%s", PACKAGE_VERSION, t->cluster,
-	    conf->name, conf->listen, conf->http, o.data);
-	bool again;
-	do {
-		int rc = cloudd_open(&o, &c, &why);
-		if (rc) {
-			log_error("cloudd", "cannot start: %s", why ? why : err_text(rc));
-			free(why);
-			return rc == WEIR_EINVAL || rc == WEIR_ENOTFOUND ? EXIT_USAGE : EXIT_FAILED;
-		}
-		again = cloudd_run(c);
-		cloudd_close(c);
+	    conf->name, conf->listen, conf->http, o->data);
+	for (;;) {
+		int rc = cloudd_open(o, &c, &why);
+		if (rc)
+			return failed(rc, why);
+		bool again = cloudd_run(c);
 		if (again)
-			log_info("cloudd", "the cluster has a place for this node: starting again there; node=%s", conf->name);
-	} while (again);
+			early_stop();
+		cloudd_close(c);
+		if (!again)
+			break;
+		early_stop(); /* the loop that was closed has given them back */
+		log_info("cloudd", "the cluster has a place for this node: starting again there; node=%s", conf->name);
+	}
 	log_info("cloudd", "stopped");
 	return EXIT_FINE;
 }
 
 int main(int argc, char **argv)
 {
-	struct arguments args = {0};
-	int code = parse_arguments(argc, argv, &args);
+	struct daemon_args args;
+	int code = daemon_args_read(&cloudd_program, PACKAGE_VERSION, argc, argv, &args);
 	if (code >= 0)
 		return code;
 	struct topology *t;
 	struct buf errors = {0};
 	if (topology_load(args.config, &t, &errors)) {
-		fputs(buf_cstr(&errors), stderr);
+		log_plain(LOG_LEVEL_ERROR, buf_cstr(&errors));
 		buf_free(&errors);
 		return EXIT_USAGE;
 	}
 	buf_free(&errors);
-	int self = args.node ? find_node(t, args.node) : 0;
+	struct notify *notify = notify_open();
+	int self = args.node || !args.check ? find_node(t, args.node) : 0;
 	if (self < 0)
+		code = EXIT_USAGE;
+	else if (check_sinks(t))
 		code = EXIT_USAGE;
 	else if (args.check)
 		code = args.node ? check_node(t, (uint32_t)self) : EXIT_FINE;
-	else
-		code = run(t, (uint32_t)self, args.data);
+	else {
+		struct cloudd_options o = {.topology = t, .self = (uint32_t)self,
+		    .data = args.data ? args.data : t->clouds[self].data, .version = PACKAGE_VERSION, .notify = notify};
+		code = args.begin_alone ? begin_alone(&o) : run(&o);
+	}
+	notify_close(notify);
 	topology_free(t);
 	return code;
 }

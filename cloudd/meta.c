@@ -1,6 +1,7 @@
 #include "cloudd/meta.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,7 @@ struct meta_row {
 struct stream_row {
 	const struct stream_conf *conf;
 	struct watermark_conf watermark;
+	bool shown;                          /* of several versions of a stream the one that answers now */
 	uint32_t edge_count;
 	uint32_t *edges;                     /* topology indexes, in the order of their names */
 	uint32_t *place_of;                  /* by topology index: place in `edges`, or NOT_EXPECTED */
@@ -92,7 +94,7 @@ struct meta {
 	int64_t fleet_due_ns;
 	int64_t fleet_ahead_ns;   /* fleet_time() minus the monotonic clock, or FLEET_TIME_UNKNOWN */
 	struct meta_counters counters;
-	pthread_mutex_t lock;  /* of leads, fleet_ahead_ns, rows, streams' committed and heard, now_ns */
+	pthread_mutex_t lock;  /* of leads, fleet_ahead_ns, rows, streams' committed, heard and close_ns, now_ns */
 	int64_t now_ns;
 };
 
@@ -106,9 +108,14 @@ static int compare_names(const void *a, const void *b, void *arg)
 
 static const struct cutover_edge unheard = {.since_ns = WATERMARK_NONE};
 
+static bool is_shown(const struct topology *t, const struct stream_conf *s)
+{
+	return s->phase != STREAM_RETIRED && &t->streams[topology_stream(t, s->name)] == s;
+}
+
 static void make_stream(struct stream_row *s, const struct topology *t, const struct stream_conf *conf)
 {
-	*s = (struct stream_row){.conf = conf, .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
+	*s = (struct stream_row){.conf = conf, .shown = is_shown(t, conf), .edge_count = (uint32_t)conf->edge_count, .close_ns = WATERMARK_NONE,
 	    .final_ns = WATERMARK_NONE, .left_end_ns = WATERMARK_NONE, .left_since_ns = WATERMARK_NONE, .dirty = true};
 	s->watermark = (struct watermark_conf){t->partitioned_after_ns, conf->slice_ns, conf->offset_ns, conf->size_ns,
 	    conf->lateness_ns};
@@ -1418,13 +1425,6 @@ static void time_or_null(struct buf *out, int64_t t_ns)
 		json_time(out, t_ns);
 }
 
-/* Of several versions of a stream the one that answers now. */
-static bool is_shown(const struct meta *m, size_t stream)
-{
-	const struct stream_conf *s = m->streams[stream].conf;
-	return s->phase != STREAM_RETIRED && topology_stream(m->topology, s->name) == (int)stream;
-}
-
 /* The worst of its streams; an edge that no stream expects is judged by when it was heard. */
 static enum edge_state overall_state(const struct meta *m, uint32_t edge)
 {
@@ -1432,7 +1432,7 @@ static enum edge_state overall_state(const struct meta *m, uint32_t edge)
 	bool expected = false;
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		uint32_t place = m->streams[i].place_of[edge];
-		if (place == NOT_EXPECTED || !is_shown(m, i))
+		if (place == NOT_EXPECTED || !m->streams[i].shown)
 			continue;
 		enum edge_state s = m->streams[i].committed[place].state;
 		worst = !expected || s > worst ? s : worst;
@@ -1454,7 +1454,7 @@ static void put_edge_streams(const struct meta *m, uint32_t edge, struct buf *ou
 	for (size_t i = 0; i < m->topology->stream_count; i++) {
 		const struct stream_row *s = &m->streams[i];
 		uint32_t place = s->place_of[edge];
-		if (place == NOT_EXPECTED || !is_shown(m, i))
+		if (place == NOT_EXPECTED || !m->streams[i].shown)
 			continue;
 		buf_printf(out, "%s{\"name\":", comma);
 		json_text(out, s->conf->name);
@@ -1469,15 +1469,34 @@ static void put_edge_streams(const struct meta *m, uint32_t edge, struct buf *ou
 	buf_printf(out, "]");
 }
 
-/* Suspect: by its own word, or by the fleet's clocks. */
-static void put_clock(const struct meta *m, uint32_t edge, struct buf *out)
+/* How far its clock is ahead of the fleet's; false, and 0: not known. */
+static bool clock_ahead(const struct meta *m, uint32_t edge, int64_t *ret_ns)
 {
 	const struct meta_row *row = &m->rows[edge];
 	bool known = row->reported && m->fleet_ahead_ns != FLEET_TIME_UNKNOWN;
-	int64_t ahead_ns = known ? row->wall_ahead_ns - m->fleet_ahead_ns : 0, max_ns = m->topology->edges[edge].max_ahead_ns;
-	bool suspect = row->clock_suspect || row->beyond || ahead_ns > max_ns || ahead_ns < -max_ns;
-	buf_printf(out, ",\"clock_suspect\":%s,\"clock_ahead_ms\":", suspect ? "true" : "false");
-	if (known)
+	*ret_ns = known ? row->wall_ahead_ns - m->fleet_ahead_ns : 0;
+	return known;
+}
+
+/* By its own word, or by the fleet's clocks. */
+static bool clock_suspect(const struct meta *m, uint32_t edge)
+{
+	const struct meta_row *row = &m->rows[edge];
+	int64_t ahead_ns, max_ns = m->topology->edges[edge].max_ahead_ns;
+	(void)clock_ahead(m, edge, &ahead_ns);
+	return row->clock_suspect || row->beyond || ahead_ns > max_ns || ahead_ns < -max_ns;
+}
+
+static bool fenced_lately(const struct meta *m, uint32_t edge)
+{
+	return m->rows[edge].fenced && m->now_ns - m->rows[edge].fenced_ns < META_FENCED_SHOWN_MS * NS_PER_MS;
+}
+
+static void put_clock(const struct meta *m, uint32_t edge, struct buf *out)
+{
+	int64_t ahead_ns;
+	buf_printf(out, ",\"clock_suspect\":%s,\"clock_ahead_ms\":", clock_suspect(m, edge) ? "true" : "false");
+	if (clock_ahead(m, edge, &ahead_ns))
 		buf_printf(out, "%lld", (long long)(ahead_ns / NS_PER_MS));
 	else
 		buf_printf(out, "null");
@@ -1521,8 +1540,7 @@ static void put_edge(const struct meta *m, uint32_t edge, struct buf *out)
 	put_clock(m, edge, out);
 	buf_printf(out, ",\"readmit\":%s,\"revoked\":%s,\"map_version\":%llu,", row->grant.readmit ? "true" : "false",
 	    m->topology->edges[edge].revoked ? "true" : "false", (unsigned long long)row->map_version);
-	bool fenced = row->fenced && m->now_ns - row->fenced_ns < META_FENCED_SHOWN_MS * NS_PER_MS;
-	buf_printf(out, "\"fenced\":%s,", fenced ? "true" : "false");
+	buf_printf(out, "\"fenced\":%s,", fenced_lately(m, edge) ? "true" : "false");
 	put_cutover_waits(m, edge, out);
 	put_edge_streams(m, edge, out);
 	buf_printf(out, "}");
@@ -1542,4 +1560,46 @@ bool meta_edges_json(struct meta *m, struct buf *out)
 	}
 	pthread_mutex_unlock(&m->lock);
 	return leads;
+}
+
+/* What is shut out on purpose ails of nothing. */
+static void count_edge(const struct meta *m, uint32_t edge, struct fleet *f)
+{
+	const char *name = m->topology->edges[edge].name;
+	f->spool_bytes += m->rows[edge].spool_bytes;
+	if (m->topology->edges[edge].revoked) {
+		f->revoked++;
+		return;
+	}
+	enum edge_state state = overall_state(m, edge);
+	f->of_state[state]++;
+	if (state == EDGE_PARTITIONED || state == EDGE_BACKPRESSURED || state == EDGE_CATCHING_UP)
+		fleet_add_ailing(f, name, edge_state_text(state));
+	if (fenced_lately(m, edge))
+		fleet_add_ailing(f, name, "fenced");
+	if (clock_suspect(m, edge))
+		fleet_add_ailing(f, name, "clock_suspect");
+}
+
+static void count_stream(const struct meta *m, size_t stream, struct fleet *f)
+{
+	const struct stream_row *s = &m->streams[stream];
+	if (!s->shown || s->close_ns == WATERMARK_NONE || f->stream_count == STREAMS_MAX)
+		return;
+	struct fleet_stream *to = &f->streams[f->stream_count++];
+	snprintf(to->name, sizeof(to->name), "%s", s->conf->name);
+	to->close_ns = s->close_ns;
+}
+
+void meta_fleet(struct meta *m, struct fleet *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	pthread_mutex_lock(&m->lock);
+	ret->known = m->leads;
+	for (uint32_t i = 0; m->leads && i < m->topology->edge_count; i++)
+		if (!m->topology->edges[i].gone)
+			count_edge(m, i, ret);
+	for (size_t i = 0; m->leads && i < m->topology->stream_count; i++)
+		count_stream(m, i, ret);
+	pthread_mutex_unlock(&m->lock);
 }

@@ -12,7 +12,7 @@
  * they are applied. One ENTRY_CLOSE is in flight at a time. So a change of leader loses and repeats nothing: what the one
  * before had proposed is applied before the next begins, or never.
  *
- * On the loop thread, but for meta_edges_json, which any thread may call. */
+ * On the loop thread, but for meta_edges_json and meta_fleet, which any thread may call. */
 #ifndef WEIR_CLOUDD_META_H
 #define WEIR_CLOUDD_META_H
 
@@ -21,6 +21,7 @@
 
 #include "cloudd/apply.h"
 #include "cloudd/entry.h"
+#include "cloudd/fleet.h"
 #include "cloudd/origin.h"
 #include "cloudd/registry.h"
 #include "cloudd/spread.h"
@@ -105,5 +106,7 @@ const struct spread_counters *meta_spread_counters(const struct meta *m);
 
 /* See node_edges_json. False, and nothing, while it does not lead. */
 bool meta_edges_json(struct meta *m, struct buf *out);
+/* The same in numbers; *ret is overwritten, and says whether it leads. */
+void meta_fleet(struct meta *m, struct fleet *ret);
 
 #endif

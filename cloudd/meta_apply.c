@@ -5,8 +5,8 @@
 
 #include "cloudd/completeness.h"
 #include "cloudd/map_apply.h"
-#include "cloudd/window.h"
 #include "common/err.h"
+#include "common/window.h"
 
 static void answer(struct apply_result *res, enum verdict verdict, const char *reason)
 {
@@ -496,6 +496,8 @@ int meta_apply(struct state *s, const struct topology *t, struct entry *e, uint6
 	case ENTRY_ADVANCE:
 	case ENTRY_SWEEP:
 	case ENTRY_MAP:
+	case ENTRY_SINK:
+	case ENTRY_ALERT:
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:
 		break;

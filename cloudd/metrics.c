@@ -1,9 +1,7 @@
 #include "cloudd/metrics.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "common/buf.h"
 #include "common/err.h"
@@ -57,17 +55,6 @@ struct stats *metrics_new(void)
 struct stats_cell *metrics_cell(struct stats *s, enum metrics_family family, const char *value)
 {
 	return stats_cell(s, family, (const char *const[]){value});
-}
-
-uint64_t metrics_resident_bytes(void)
-{
-	unsigned long long total = 0, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-	if (!f)
-		return 0;
-	int n = fscanf(f, "%llu %llu", &total, &resident);
-	fclose(f);
-	return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 double metrics_free_bytes(const char *folder, const char *name)

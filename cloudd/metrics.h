@@ -36,8 +36,6 @@ enum metrics_family {
 struct stats *metrics_new(void);
 /* The cell of one label's value, or of none (NULL). */
 struct stats_cell *metrics_cell(struct stats *s, enum metrics_family family, const char *value);
-/* Resident memory of this process in bytes; 0: unknown. */
-uint64_t metrics_resident_bytes(void);
 /* What the file system of FOLDER/NAME has left for this process; -1: unknown. */
 double metrics_free_bytes(const char *folder, const char *name);
 

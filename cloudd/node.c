@@ -1332,6 +1332,19 @@ void node_damaged(struct node *n, uint32_t group, const char *what, struct node_
 	node_flush(n, now);
 }
 
+void node_sinks(struct node *n, uint32_t shard, const struct entry_place *places, size_t count)
+{
+	if (shard < n->topology->shards && n->leaders[shard])
+		leader_sinks(n->leaders[shard], places, count);
+}
+
+void node_alerts(struct node *n, uint32_t shard, const struct entry *e, struct node_time now)
+{
+	n->now = now;
+	if (shard < n->topology->shards && n->leaders[shard])
+		leader_alerts(n->leaders[shard], e, leader_now(n));
+}
+
 /* ---- any thread -------------------------------------------------------------------------------------------------------------------------- */
 
 void node_map(struct node *n, struct buf *out)
@@ -1396,7 +1409,11 @@ bool node_edges_json(struct node *n, struct buf *out)
 
 void node_metrics(struct node *n, struct kv_txn *txn, struct buf *out)
 {
+	struct fleet *fleet = xmalloc(sizeof(*fleet));
 	view_metrics(n->view, txn, out);
+	meta_fleet(n->meta, fleet);
+	fleet_put_metrics(fleet, out);
+	free(fleet);
 }
 
 bool node_cluster_id(struct node *n, uint8_t ret_id[CLUSTER_ID_BYTES])

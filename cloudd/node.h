@@ -117,6 +117,11 @@ size_t apply_job_count(const struct apply_job *job);
 typedef void node_done_fn(void *arg, enum verdict verdict, uint64_t map_version, const char *reason);
 void node_ask_meta(struct node *n, const struct msg *m, struct node_time now, node_done_fn *done, void *arg);
 
+/* Sinks of this node have delivered rows of a shard (leader_sinks). Nothing where it is not led here. */
+void node_sinks(struct node *n, uint32_t shard, const struct entry_place *places, size_t count);
+/* What was found of a shard's alerts: ENTRY_ALERT (leader_alerts). Likewise. */
+void node_alerts(struct node *n, uint32_t shard, const struct entry *e, struct node_time now);
+
 /* ---- for HTTP and other reader threads: thread-safe -------------------------------------------------------- */
 
 /* The topology in force, held: the caller gives it back with topology_free(). */

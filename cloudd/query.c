@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloudd/row_json.h"
 #include "cloudd/serve.h"
-#include "cloudd/window.h"
+#include "common/answer_json.h"
 #include "common/clock.h"
 #include "common/codec.h"
 #include "common/err.h"
-#include "common/json.h"
+#include "common/row_json.h"
+#include "common/window.h"
 
 #define PIECE_BYTES (32 * 1024)
 
@@ -49,18 +49,11 @@ struct query {
 	char reason[QUERY_REASON_MAX];
 };
 
-static int compare_bytes(struct bytes a, struct bytes b)
-{
-	size_t n = a.n < b.n ? a.n : b.n;
-	int c = n ? memcmp(a.p, b.p, n) : 0;
-	return c ? c : (a.n > b.n) - (a.n < b.n);
-}
-
 static int compare_rows(const struct row *a, const struct row *b)
 {
 	if (a->start_ns != b->start_ns)
 		return a->start_ns < b->start_ns ? -1 : 1;
-	return compare_bytes(a->group, b->group);
+	return group_order(a->group, b->group);
 }
 
 /* ---- pages ------------------------------------------------------------------------------------------------------- */
@@ -95,6 +88,12 @@ static void note_kept(struct query *q, const struct rows_reader *reader, int64_t
 	window_levels_at(q->args.stream, q->kept_ns, &q->levels);
 }
 
+static int damaged(struct query *q, uint32_t shard, int rc)
+{
+	snprintf(q->reason, sizeof(q->reason), "shard %u: its answer is damaged", shard);
+	return rc;
+}
+
 /* The page's first row is at hand afterwards, or NULL where the page is empty. */
 static int open_page(struct query *q, uint32_t shard, void *handle)
 {
@@ -107,10 +106,8 @@ static int open_page(struct query *q, uint32_t shard, void *handle)
 	if (!rc) {
 		rc = rows_reader_open(bytes_of(page.rows.data, page.rows.len), &q->spec, &part->reader);
 		int got = rc ? rc : rows_reader_next(part->reader, &part->row);
-		if (got < 0 || (!got && page.more)) { /* an empty page with more to come would go on for ever */
-			rc = got < 0 ? got : WEIR_ECORRUPT;
-			snprintf(q->reason, sizeof(q->reason), "shard %u: its answer is damaged", shard);
-		}
+		if (got < 0 || (!got && page.more)) /* an empty page with more to come would go on for ever */
+			rc = damaged(q, shard, got < 0 ? got : WEIR_ECORRUPT);
 		part->more = page.more;
 		if (!got)
 			part->row = NULL;
@@ -141,7 +138,7 @@ static int advance(struct query *q, uint32_t shard)
 	buf_put(&part->last_group, part->row->group.p, part->row->group.n);
 	int got = rows_reader_next(part->reader, &part->row);
 	if (got < 0)
-		return got;
+		return damaged(q, shard, got);
 	if (!got)
 		part->row = NULL;
 	int rc = 0;
@@ -318,23 +315,22 @@ static bool takes_too_long(const struct query *q)
 	return q->any && q->spent_ns >= QUERY_TIME_MAX_NS;
 }
 
-/* Writes the next row, of all shards that have it, and moves on. */
-static int put_row(struct query *q, const struct row *least, struct buf *out)
+/* Gives fn the next row, of all shards that have it, and moves on. */
+static int take_row(struct query *q, const struct row *least, query_row_fn *fn, void *arg)
 {
 	bool has[SHARDS_MAX] = {false};
 	uint32_t count = 0;
+	int rc;
 	for (uint32_t i = 0; i < q->part_count; i++) {
 		has[i] = q->parts[i].row && !compare_rows(q->parts[i].row, least);
 		count += has[i];
 	}
-	buf_printf(out, q->rows ? ",\n  " : "\n  ");
 	note_last(q, least);
-	q->rows++;
 	if (count == 1) {
 		struct row row = *least; /* its parts stay the reader's */
 		if (!q->args.spec.own_by)
 			row.state = joint_state(q, &row);
-		row_json_put(&q->args, &q->spec, &row, out);
+		rc = fn(arg, &q->args, &q->spec, &row);
 	} else {
 		struct row merged = *least;
 		merged.partial = (struct partial){0};
@@ -342,10 +338,10 @@ static int put_row(struct query *q, const struct row *least, struct buf *out)
 			if (has[i])
 				merge_row(q, &merged, q->parts[i].row);
 		merged.state = joint_state(q, &merged);
-		row_json_put(&q->args, &q->spec, &merged, out);
+		rc = fn(arg, &q->args, &q->spec, &merged);
 		partial_clear(&merged.partial, &q->spec);
 	}
-	int rc = 0;
+	q->rows++;
 	for (uint32_t i = 0; i < q->part_count && !rc; i++)
 		if (has[i])
 			rc = advance(q, i);
@@ -361,52 +357,12 @@ static void put_stale(const struct query *q, struct buf *out)
 		buf_printf(out, "%lld}", (long long)(q->age_ns / NS_PER_MS + (q->age_ns % NS_PER_MS != 0)));
 }
 
-static void put_time(struct buf *out, int64_t t_ns)
-{
-	if (t_ns < TIME_MIN_NS || t_ns == INT64_MAX)
-		buf_printf(out, "null");
-	else
-		json_time(out, t_ns);
-}
-
-static void put_versions(const struct query *q, struct buf *out)
-{
-	buf_printf(out, ",\n \"versions\": [");
-	for (size_t i = 0; i < q->args.version_count; i++) {
-		const struct stream_conf *s = q->args.versions[i].stream;
-		buf_printf(out, "%s{\"version\": %u, \"from\": ", i ? ", " : "", s->version);
-		put_time(out, s->from_ns);
-		buf_printf(out, ", \"until\": ");
-		put_time(out, s->answers_until_ns);
-		buf_printf(out, ", \"phase\": \"%s\"}", stream_phase_text(s->phase));
-	}
-	buf_printf(out, "]");
-}
-
 static void put_head(struct query *q, struct buf *out)
 {
-	const struct rows_spec *s = &q->args.spec;
-	char text[TIME_TEXT_MAX];
-	buf_printf(out, "{\"stream\": ");
-	json_text(out, s->stream);
-	duration_format(q->args.size_ns, text);
-	buf_printf(out, ", \"window\": \"%s\"", text);
-	if (q->args.advance_ns != q->args.size_ns) {
-		duration_format(q->args.advance_ns, text);
-		buf_printf(out, ", \"every\": \"%s\"", text);
-	}
-	buf_printf(out, ", \"by\": [");
-	for (uint32_t i = 0; i < q->args.by_count; i++) {
-		buf_printf(out, i ? ", " : "");
-		json_text(out, q->args.by[i]);
-	}
-	buf_printf(out, "],\n \"watermark\": ");
-	put_time(out, q->told_ns);
-	if (q->args.spans)
-		put_versions(q, out);
+	answer_json_head(&q->args, q->told_ns, out);
 	if (q->args.stale)
 		put_stale(q, out);
-	buf_printf(out, ",\n \"rows\": [");
+	answer_json_rows(out);
 }
 
 static bool is_forgotten(const struct query *q, const struct row *row)
@@ -447,18 +403,25 @@ static int next_row(struct query *q, const struct row **ret)
 
 static void put_tail(struct query *q, struct buf *out)
 {
-	buf_printf(out, "],\n \"next\": ");
-	if (smallest(q)) {
-		buf_printf(out, "\"");
-		query_cursor_put(&q->args, q->last_start_ns, bytes_of(q->last_group.data, q->last_group.len), out);
-		buf_printf(out, "\"}\n");
-	} else {
-		buf_printf(out, "null}\n");
-	}
+	answer_json_tail(&q->args, smallest(q) != NULL, q->last_start_ns, bytes_of(q->last_group.data, q->last_group.len), out);
+}
+
+struct row_writer {
+	const struct query *q;
+	struct buf *out;
+};
+
+static int put_row(void *arg, const struct query_args *args, const struct partial_spec *spec, const struct row *row)
+{
+	struct row_writer *w = arg;
+	answer_json_comma(w->q->rows, w->out);
+	row_json_put(args, spec, row, w->out);
+	return 0;
 }
 
 static int put_rows(struct query *q, struct buf *out)
 {
+	struct row_writer writer = {q, out};
 	while (out->len < PIECE_BYTES) {
 		const struct row *least;
 		int rc = next_row(q, &least);
@@ -468,11 +431,41 @@ static int put_rows(struct query *q, struct buf *out)
 			q->stage = STAGE_TAIL;
 			return 0;
 		}
-		rc = put_row(q, least, out);
+		rc = take_row(q, least, put_row, &writer);
 		if (rc)
 			return rc;
 	}
 	return 0;
+}
+
+/* Why no further row is given; 0: it is. */
+static int refuse_row(struct query *q)
+{
+	if (q->rows == q->args.limit) {
+		snprintf(q->reason, sizeof(q->reason), "more than %u rows", q->args.limit);
+		return WEIR_ETOOBIG;
+	}
+	if (takes_too_long(q)) {
+		snprintf(q->reason, sizeof(q->reason), "the shards' answers take too long");
+		return WEIR_ETIMEOUT;
+	}
+	return 0;
+}
+
+int query_each(struct query *q, query_row_fn *fn, void *arg, char reason[QUERY_REASON_MAX])
+{
+	const struct row *least;
+	int rc = next_row(q, &least);
+	while (!rc && least) {
+		rc = refuse_row(q);
+		if (!rc)
+			rc = take_row(q, least, fn, arg);
+		if (!rc)
+			rc = next_row(q, &least);
+	}
+	if (rc)
+		snprintf(reason, QUERY_REASON_MAX, "%s", q->reason);
+	return rc;
 }
 
 int query_fill(void *query, struct buf *out)

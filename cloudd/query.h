@@ -6,9 +6,9 @@
 #ifndef WEIR_CLOUDD_QUERY_H
 #define WEIR_CLOUDD_QUERY_H
 
-#include "cloudd/query_args.h"
 #include "common/buf.h"
 #include "common/codec.h"
+#include "common/query_args.h"
 
 #define QUERY_PAGE_ROWS 2000
 #define QUERY_REASON_MAX 200
@@ -43,6 +43,11 @@ int query_open(const struct topology *t, const struct query_source *source, stru
     struct query **ret_query, struct query_error *ret_error);
 /* For http_stream: appends the next piece of the answer: 1, at the end 0; negative: a shard is gone. */
 int query_fill(void *query, struct buf *out);
+/* Instead of query_fill: all rows of the answer, in their order, merged of all shards, each only for the call. 0; what fn returned where
+ * that is not 0 (it tells why by itself); or an error of a shard, WEIR_ETIMEOUT (QUERY_TIME_MAX_NS), WEIR_ETOOBIG (more rows than the limit), each with the
+ * reason written. */
+typedef int query_row_fn(void *arg, const struct query_args *args, const struct partial_spec *spec, const struct row *row);
+int query_each(struct query *q, query_row_fn *fn, void *arg, char reason[QUERY_REASON_MAX]);
 void query_close(void *query);
 
 #endif

@@ -3,16 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "cloudd/apply.h"
 #include "cloudd/completeness.h"
+#include "cloudd/outbox.h"
 #include "cloudd/scan.h"
 #include "cloudd/shard.h"
 #include "cloudd/sweep.h"
-#include "cloudd/window.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/row_group.h"
+#include "common/row_table.h"
+#include "common/window.h"
 
 /* Windows of up to so many slices are gone through group by group, with a cursor per slice, and so can be left and taken
  * up at any group. Beyond it, and where groups are merged into fewer, a window's groups are gathered in a table. */
@@ -129,7 +130,7 @@ static int add_row(struct reading *r, struct rows_writer *w, int64_t start_ns, s
 	return 0;
 }
 
-static int merge_value(const struct reading *r, struct bytes value, struct partial *sum)
+static int decode_value(const struct reading *r, struct bytes value, struct partial *ret)
 {
 	struct rd rd = rd_init(value.p, value.n);
 	struct partial p = {0};
@@ -139,6 +140,16 @@ static int merge_value(const struct reading *r, struct bytes value, struct parti
 		partial_clear(&p, &r->spec);
 		return WEIR_ECORRUPT;
 	}
+	*ret = p;
+	return 0;
+}
+
+static int merge_value(const struct reading *r, struct bytes value, struct partial *sum)
+{
+	struct partial p = {0};
+	int rc = decode_value(r, value, &p);
+	if (rc)
+		return rc;
 	if (partial_is_empty(sum)) {
 		*sum = p; /* the first one: nothing to merge with */
 		return 0;
@@ -180,41 +191,10 @@ static int check_time(struct query *q)
 	return clock_mono_ns() > q->deadline_ns ? WEIR_ETIMEOUT : 0;
 }
 
-/* AND between tags, OR within one. A tag that the stream does not keep is "" everywhere. */
-static bool where_holds(const struct rows_spec *s, const struct group_value *values)
+/* The group that the row will have, and whether it passes the filters. */
+static int project(const struct query *q, struct bytes group, uint8_t room[GROUP_KEY_MAX], struct bytes *ret_group, bool *ret_match)
 {
-	for (uint32_t i = 0; i < s->where_count; i++) {
-		uint32_t by = s->where[i].by;
-		if (by == UINT32_MAX && *s->where[i].value)
-			return false;
-		bool match = by == UINT32_MAX;
-		for (uint32_t j = 0; j < s->where_count && !match; j++) {
-			const char *want = s->where[j].value;
-			match = s->where[j].by == by && strlen(want) == values[by].text.n &&
-			    !memcmp(want, values[by].text.p, values[by].text.n);
-		}
-		if (!match)
-			return false;
-	}
-	return true;
-}
-
-/* The group that the row will have: the values asked for, in the order asked for. *ret_match: it passes the filters. */
-static int project(const struct query *q, struct bytes group, uint8_t room[GROUP_KEY_MAX], struct bytes *ret_group,
-    bool *ret_match)
-{
-	struct group_value values[BY_MAX];
-	if (!group_split(group, q->r.stream->by_count, values))
-		return WEIR_ECORRUPT;
-	*ret_match = where_holds(q->spec, values);
-	size_t n = 0;
-	for (uint32_t i = 0; i < q->spec->by_count; i++) {
-		struct bytes v = values[q->spec->by[i]].encoded;
-		memcpy(room + n, v.p, v.n);
-		n += v.n;
-	}
-	*ret_group = bytes_of(room, n);
-	return 0;
+	return row_group_of(q->spec, q->r.stream->by_count, group, room, ret_group, ret_match);
 }
 
 /* Whether this window was begun by an earlier reply, and behind which group it goes on. */
@@ -271,148 +251,33 @@ static int window_by_scan(struct query *q, int64_t start_ns)
 
 /* ---- a window's groups in a table -------------------------------------------------------------------------- */
 
-struct cell {
-	struct partial partial;
-	size_t group_n;
-	uint8_t group[];
-};
-
-/* Of a window with more groups than `keep`, only the first in their order are kept: those behind `bound` come with the next
- * reply. */
-struct table {
-	struct cell **cells; /* open addressing; size is a power of two */
-	size_t size, count, keep;
-	bool bounded;
-	size_t bound_n;
-	uint8_t bound[GROUP_KEY_MAX];
-};
-
-static int cell_order(const void *a, const void *b)
-{
-	const struct cell *x = *(struct cell *const *)a, *y = *(struct cell *const *)b;
-	size_t n = x->group_n < y->group_n ? x->group_n : y->group_n;
-	int c = memcmp(x->group, y->group, n);
-	return c ? c : (x->group_n > y->group_n) - (x->group_n < y->group_n);
-}
-
-static struct cell **table_slot(const struct table *t, const uint8_t *group, size_t n)
-{
-	size_t i = XXH3_64bits(group, n) & (t->size - 1);
-	while (t->cells[i] && (t->cells[i]->group_n != n || memcmp(t->cells[i]->group, group, n) != 0))
-		i = (i + 1) & (t->size - 1);
-	return &t->cells[i];
-}
-
-static void table_grow(struct table *t)
-{
-	struct table bigger = *t;
-	bigger.size = t->size ? 2 * t->size : 64;
-	bigger.cells = xcalloc(bigger.size, sizeof(*bigger.cells));
-	for (size_t i = 0; i < t->size; i++) {
-		if (t->cells[i])
-			*table_slot(&bigger, t->cells[i]->group, t->cells[i]->group_n) = t->cells[i];
-	}
-	free(t->cells);
-	*t = bigger;
-}
-
-static struct cell *table_cell(struct table *t, struct bytes group)
-{
-	if (t->count >= t->size / 2)
-		table_grow(t);
-	struct cell **slot = table_slot(t, group.p, group.n);
-	if (!*slot) {
-		*slot = xcalloc(1, sizeof(**slot) + group.n);
-		(*slot)->group_n = group.n;
-		memcpy((*slot)->group, group.p, group.n);
-		t->count++;
-	}
-	return *slot;
-}
-
-/* Moves the cells to the front, by group. */
-static void table_sort(struct table *t)
-{
-	size_t n = 0;
-	if (!t->count)
-		return; /* there may be no cells at all */
-	for (size_t i = 0; i < t->size; i++) {
-		if (t->cells[i])
-			t->cells[n++] = t->cells[i];
-	}
-	memset(t->cells + n, 0, (t->size - n) * sizeof(*t->cells));
-	qsort(t->cells, n, sizeof(*t->cells), cell_order);
-}
-
-static void cell_free(struct cell *c, const struct partial_spec *spec)
-{
-	partial_clear(&c->partial, spec);
-	free(c);
-}
-
-static void table_free(struct table *t, const struct partial_spec *spec)
-{
-	for (size_t i = 0; i < t->size; i++) {
-		if (t->cells[i])
-			cell_free(t->cells[i], spec);
-	}
-	free(t->cells);
-}
-
-/* Back to the first `keep` groups. Who was dropped was incomplete from then on, and is behind the bound. */
-static void table_trim(struct table *t, const struct partial_spec *spec)
-{
-	struct table kept = *t;
-	table_sort(t);
-	const struct cell *first = t->cells[t->keep];
-	kept.bounded = true;
-	kept.bound_n = first->group_n;
-	memcpy(kept.bound, first->group, first->group_n);
-	kept.count = t->keep;
-	kept.cells = xcalloc(t->size, sizeof(*kept.cells));
-	for (size_t i = 0; i < t->count; i++) {
-		if (i < t->keep)
-			*table_slot(&kept, t->cells[i]->group, t->cells[i]->group_n) = t->cells[i];
-		else
-			cell_free(t->cells[i], spec);
-	}
-	free(t->cells);
-	*t = kept;
-}
-
-static int order(struct bytes a, struct bytes b)
-{
-	size_t n = a.n < b.n ? a.n : b.n;
-	int c = n ? memcmp(a.p, b.p, n) : 0;
-	return c ? c : (a.n > b.n) - (a.n < b.n);
-}
-
 /* Whether the group is one of this reply's: behind what an earlier one gave, and before the bound. */
-static bool table_takes(const struct query *q, const struct table *t, int64_t start_ns, struct bytes group)
+static bool table_takes(const struct query *q, const struct row_table *t, int64_t start_ns, struct bytes group)
 {
-	if (resumes(q, start_ns) && order(group, q->spec->after_group) <= 0)
+	if (resumes(q, start_ns) && group_order(group, q->spec->after_group) <= 0)
 		return false;
-	return !t->bounded || order(group, bytes_of(t->bound, t->bound_n)) < 0;
+	return row_table_takes(t, start_ns, group);
 }
 
-static int gather_record(struct query *q, int64_t start_ns, struct bytes group, struct bytes value, struct table *t)
+static int gather_record(struct query *q, int64_t start_ns, struct bytes group, struct bytes value, struct row_table *t)
 {
 	uint8_t room[GROUP_KEY_MAX];
 	struct bytes out;
+	struct partial p = {0};
 	bool match;
 	int rc = check_time(q);
 	if (!rc)
 		rc = project(q, group, room, &out, &match);
 	if (rc || !match || !table_takes(q, t, start_ns, out))
 		return rc;
-	rc = merge_value(&q->r, value, &table_cell(t, out)->partial);
-	if (t->count > 2 * t->keep)
-		table_trim(t, &q->r.spec);
+	rc = decode_value(&q->r, value, &p);
+	if (!rc)
+		row_table_merge(t, start_ns, out, 0, &q->r.spec, &p);
 	return rc;
 }
 
 /* Merges what a level has in the window, in (start, group) order. */
-static int gather_level(struct query *q, unsigned level, int64_t start_ns, struct table *t)
+static int gather_level(struct query *q, unsigned level, int64_t start_ns, struct row_table *t)
 {
 	struct kv_cursor *c;
 	int rc = kv_cursor_open(q->r.txn, q->r.db, &c);
@@ -444,20 +309,20 @@ static int gather_level(struct query *q, unsigned level, int64_t start_ns, struc
 static int window_by_table(struct query *q, int64_t start_ns)
 {
 	size_t limit = q->spec->limit < RESULT_TABLE_MAX ? q->spec->limit : RESULT_TABLE_MAX;
-	struct table t = {.keep = limit > TABLE_MIN ? limit : TABLE_MIN};
+	struct row_table t = {.keep = limit > TABLE_MIN ? limit : TABLE_MIN, .bytes_max = SIZE_MAX};
 	int rc = 0;
 	for (unsigned i = 0; i < q->r.levels.count && !rc; i++)
 		rc = gather_level(q, i, start_ns, &t);
-	table_sort(&t);
+	row_table_sort(&t);
 	for (size_t i = 0; i < t.count && !rc; i++) {
-		const struct cell *c = t.cells[i];
+		const struct row_cell *c = t.cells[i];
 		q->full = is_full(q);
 		if (q->full)
 			break;
 		rc = add_row(&q->r, q->rows, start_ns, bytes_of(c->group, c->group_n), &c->partial, 0, 0);
 	}
 	q->full |= t.bounded;
-	table_free(&t, &q->r.spec);
+	row_table_free(&t);
 	return rc;
 }
 
@@ -557,24 +422,8 @@ int result_kept(const struct topology *t, struct kv_txn *txn, uint32_t shard, co
 
 /* ---- the outbox -------------------------------------------------------------------------------------------- */
 
-struct outbox_place {
-	uint64_t index;
-	uint32_t n;
-};
-
-static bool place_of(struct bytes key, const struct state_key *prefix, struct outbox_place *ret)
-{
-	struct bytes rest;
-	if (!state_key_rest(key, prefix, &rest))
-		return false;
-	struct rd r = rd_init(rest.p, rest.n);
-	ret->index = rd_be64(&r);
-	ret->n = rd_be32(&r);
-	return !rd_finish(&r);
-}
-
 /* The place of the last row; of the last one deleted where none is left. */
-static int outbox_end(const struct reading *r, const struct shard_sweep *sweep, struct outbox_place *ret)
+static int outbox_end(const struct reading *r, const struct shard_sweep *sweep, struct sink_place *ret)
 {
 	struct kv_cursor *c;
 	int rc = kv_cursor_open(r->txn, r->db, &c);
@@ -582,7 +431,7 @@ static int outbox_end(const struct reading *r, const struct shard_sweep *sweep, 
 		return rc;
 	struct state_key prefix, k;
 	struct bytes key, value;
-	struct outbox_place place;
+	struct sink_place place;
 	state_key_id(&prefix, STATE_OUTBOX, r->id);
 	state_key_id(&k, STATE_OUTBOX, r->id + 1);
 	rc = kv_cursor_seek(c, state_key_bytes(&k), &key, &value);
@@ -590,11 +439,11 @@ static int outbox_end(const struct reading *r, const struct shard_sweep *sweep, 
 		rc = kv_cursor_last(c, &key, &value);
 	else if (!rc || rc == WEIR_ECORRUPT)
 		rc = kv_cursor_prev(c, &key, &value);
-	bool found = !rc && place_of(key, &prefix, &place);
+	bool found = !rc && outbox_place_of(key, &prefix, &place);
 	kv_cursor_close(c);
 	if (rc && rc != WEIR_ENOTFOUND)
 		return rc;
-	*ret = found ? place : (struct outbox_place){sweep->trimmed_index, sweep->trimmed_n};
+	*ret = found ? place : (struct sink_place){sweep->trimmed_index, sweep->trimmed_n};
 	return 0;
 }
 
@@ -629,7 +478,7 @@ static void set_size(struct reading *r, int64_t size_ns)
 	r->grid.size_ns = size_ns;
 }
 
-static int add_outbox_row(struct reading *r, struct rows_writer *w, struct outbox_place place, struct bytes value)
+static int add_outbox_row(struct reading *r, struct rows_writer *w, struct sink_place place, struct bytes value)
 {
 	struct outbox_row row;
 	int rc = outbox_row_decode(value, &row);
@@ -646,7 +495,7 @@ static int add_outbox_row(struct reading *r, struct rows_writer *w, struct outbo
 	return rc;
 }
 
-static int outbox_scan(struct reading *r, struct outbox_place *at, uint32_t limit, struct rows_writer *w)
+static int outbox_scan(struct reading *r, struct sink_place *at, uint32_t limit, struct rows_writer *w)
 {
 	struct kv_cursor *c;
 	int rc = kv_cursor_open(r->txn, r->db, &c);
@@ -654,11 +503,11 @@ static int outbox_scan(struct reading *r, struct outbox_place *at, uint32_t limi
 		return rc;
 	struct state_key prefix, k;
 	struct bytes key, value;
-	struct outbox_place place;
+	struct sink_place place;
 	state_key_id(&prefix, STATE_OUTBOX, r->id);
 	state_key_outbox(&k, r->id, at->index, at->n);
 	rc = kv_cursor_seek(c, state_key_bytes(&k), &key, &value);
-	for (uint32_t scanned = 0; !rc && place_of(key, &prefix, &place); scanned++) {
+	for (uint32_t scanned = 0; !rc && outbox_place_of(key, &prefix, &place); scanned++) {
 		bool is_new = place.index != at->index || place.n != at->n;
 		if (is_new && (scanned > limit || rows_writer_count(w) >= limit || rows_writer_bytes(w) >= ROWS_BYTES_MAX ||
 				  r->examined >= RESULT_EXAMINED_MAX))
@@ -674,13 +523,13 @@ static int outbox_scan(struct reading *r, struct outbox_place *at, uint32_t limi
 	return rc == WEIR_ENOTFOUND ? 0 : rc;
 }
 
-static bool is_before(struct outbox_place a, uint64_t index, uint32_t n)
+static bool is_before(struct sink_place a, uint64_t index, uint32_t n)
 {
 	return a.index < index || (a.index == index && a.n < n);
 }
 
 /* Rows are told of applied entries only: a place beyond them was given by a shard that has since been made anew. */
-static int is_foreign(const struct reading *r, uint32_t shard, struct outbox_place at, bool *ret_foreign)
+static int is_foreign(const struct reading *r, uint32_t shard, struct sink_place at, bool *ret_foreign)
 {
 	struct apply_group_info info = {0};
 	int rc = apply_read_group(r->txn, shard + 1, &info);
@@ -688,7 +537,7 @@ static int is_foreign(const struct reading *r, uint32_t shard, struct outbox_pla
 	return rc;
 }
 
-static int run_outbox(struct reading *r, uint32_t shard, struct outbox_place *at, uint32_t limit, struct rows_writer *w,
+static int run_outbox(struct reading *r, uint32_t shard, struct sink_place *at, uint32_t limit, struct rows_writer *w,
     bool *ret_reset)
 {
 	struct shard_sweep sweep = {0};
@@ -703,7 +552,7 @@ static int run_outbox(struct reading *r, uint32_t shard, struct outbox_place *at
 		return rc;
 	*ret_reset = foreign || (sweep.trimmed_index && is_before(*at, sweep.trimmed_index, sweep.trimmed_n));
 	if (*ret_reset)
-		*at = (struct outbox_place){sweep.trimmed_index, sweep.trimmed_n};
+		*at = (struct sink_place){sweep.trimmed_index, sweep.trimmed_n};
 	return outbox_scan(r, at, limit, w);
 }
 
@@ -711,7 +560,7 @@ int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, 
     uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset)
 {
 	struct reading r;
-	struct outbox_place at = {*index, *n};
+	struct sink_place at = {*index, *n};
 	bool reset = false;
 	int rc = reading_open(t, txn, shard, stream, &r);
 	if (rc)
@@ -721,7 +570,7 @@ int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, 
 		rc = run_outbox(&r, shard, &at, limit, w, &reset);
 	else {
 		reset = at.index && at.index != UINT64_MAX; /* never heard of here */
-		at = (struct outbox_place){0};
+		at = (struct sink_place){0};
 	}
 	if (!rc) {
 		rows_writer_finish(w, out);

@@ -3,9 +3,9 @@
 #ifndef WEIR_CLOUDD_RESULT_H
 #define WEIR_CLOUDD_RESULT_H
 
-#include "cloudd/rows.h"
 #include "common/kv.h"
 #include "common/model.h"
+#include "common/rows.h"
 
 /* Records after which a reply ends with what rows it has, so that each is made in a bounded time; and groups of a window
  * that are merged at a time where they need a table. */

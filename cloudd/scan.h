@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cloudd/window.h"
 #include "common/kv.h"
+#include "common/window.h"
 
 struct scan;
 

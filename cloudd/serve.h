@@ -10,10 +10,11 @@
 #include <stdint.h>
 
 #include "cloudd/node.h"
+#include "cloudd/outbox.h"
 #include "cloudd/progress.h"
-#include "cloudd/rows.h"
 #include "cloudd/snapshot.h"
 #include "common/codec.h"
+#include "common/rows.h"
 #include "common/stats.h"
 
 #define SERVE_THREADS 4     /* for queries and outboxes; one more for status */
@@ -82,6 +83,18 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
  * (serve_not_leader), and so is one whose node's map is behind the shard's: it cannot tell yet which windows are whose. */
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
+/* Where a sink goes on in a shard that is led here, for each stream of t; linearizable: it has what an earlier leader's sink told the log.
+ * UNAVAILABLE as serve_outbox. */
+struct serve_place {
+	struct sink_place place;
+	bool stored; /* in the log; else the sink is new to this version: before the oldest row kept */
+};
+enum verdict serve_places(struct serve *s, const struct topology *t, uint32_t shard, const char *sink, struct serve_place *ret_places,
+    const char **ret_reason);
+/* outbox_left() of this node's state as it is. Errors of kv; WEIR_ECLOSED: it is not whole. */
+int serve_left(struct serve *s, uint32_t shard, const struct stream_conf *stream, struct sink_place place, uint64_t max,
+    struct outbox_left *ret);
+
 /* Groups held here, with digests (zero, at index 0, while the state is not whole). At most GROUPS_PER_STATUS_MAX; names are
  * the topology's. Cleared by serve_groups_clear. */
 size_t serve_groups(struct serve *s, struct msg_group_status *out);

@@ -44,4 +44,12 @@ enum verdict serve_verdict_of(int rc, const char **ret_reason);
 /* Begins a read transaction if the group's state here is whole. Aborted by the caller with kv_abort. */
 int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct apply_group_info *ret_info);
 
+/* After it this node's state has all that the group's leaders had told of when it was called. */
+enum verdict serve_wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason);
+/* The version of the map that the group goes by; 0: none yet. */
+int serve_map_version(struct kv_txn *txn, uint32_t group, uint64_t *ret_version);
+/* rc, which was met with the group's records: where another replica has what does not read, this one gives up the group, and leads it no
+ * longer. */
+int serve_note_damage(struct serve *s, uint32_t group, int rc);
+
 #endif

@@ -73,8 +73,7 @@ int serve_begin(struct serve *s, uint32_t group, struct kv_txn **ret_txn, struct
 	return 0;
 }
 
-/* The version of the map that the shard goes by; 0: none yet. */
-static int map_version_of(struct kv_txn *txn, uint32_t group, uint64_t *ret_version)
+int serve_map_version(struct kv_txn *txn, uint32_t group, uint64_t *ret_version)
 {
 	struct bytes raw;
 	*ret_version = 0;
@@ -82,8 +81,7 @@ static int map_version_of(struct kv_txn *txn, uint32_t group, uint64_t *ret_vers
 	return rc == WEIR_ENOTFOUND ? 0 : rc ? rc : map_record_error(map_peek_version(raw, ret_version));
 }
 
-/* Where another replica has it this one gives up the group: who asks goes on as with any that leads no longer. */
-static int note_damage(struct serve *s, uint32_t group, int rc)
+int serve_note_damage(struct serve *s, uint32_t group, int rc)
 {
 	if (rc == WEIR_ECORRUPT && s->o.damaged)
 		s->o.damaged(s->o.arg, group);
@@ -103,7 +101,7 @@ static uint64_t committed_of(struct serve *s, uint32_t group, const struct group
 	return status->committed > committed ? status->committed : committed;
 }
 
-static enum verdict wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason)
+enum verdict serve_wait_linearizable(struct serve *s, uint32_t group, const char **ret_reason)
 {
 	int64_t until_ns = clock_mono_ns() + SERVE_WAIT_NS;
 	uint64_t index;
@@ -146,18 +144,18 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 		return VERDICT_REFUSED;
 	}
 	int64_t deadline_ns = clock_mono_ns() + SERVE_TIME_NS;
-	enum verdict v = linearizable ? wait_linearizable(s, group, ret_reason) : VERDICT_OK;
+	enum verdict v = linearizable ? serve_wait_linearizable(s, group, ret_reason) : VERDICT_OK;
 	if (v != VERDICT_OK)
 		return v;
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
 	rc = serve_begin(s, group, &txn, &info);
-	rc = note_damage(s, group, rc);
+	rc = serve_note_damage(s, group, rc);
 	if (rc)
 		return serve_verdict_of(rc, ret_reason);
 	uint64_t shard_version = 0;
 	if (linearizable)
-		rc = map_version_of(txn, group, &shard_version);
+		rc = serve_map_version(txn, group, &shard_version);
 	if (!rc && map_version && shard_version > map_version) {
 		kv_abort(txn);
 		*ret_reason = serve_later_map;
@@ -173,7 +171,7 @@ static enum verdict query(struct serve *s, const struct topology *t, uint32_t sh
 	if (!rc)
 		rc = result_query(t, txn, shard, stream, &decoded, deadline_ns, rows, ret_more);
 	kv_abort(txn);
-	rc = note_damage(s, group, rc);
+	rc = serve_note_damage(s, group, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
@@ -210,7 +208,7 @@ static int read_outbox(struct serve *s, const struct outbox_of *of, uint64_t *in
 		return rc;
 	*ret_beyond = *index != UINT64_MAX && *index > info.applied;
 	uint64_t map_version;
-	rc = map_version_of(txn, of->shard + 1, &map_version);
+	rc = serve_map_version(txn, of->shard + 1, &map_version);
 	if (!rc && map_version > of->topology->map_version)
 		rc = WEIR_ENOTLEADER; /* which windows are this version's is not known here yet: rows would be passed over */
 	if (!rc)
@@ -265,7 +263,7 @@ static enum verdict prepare_outbox(struct serve *s, const struct outbox_of *of, 
 		return serve_verdict_of(rc, ret_reason);
 	if (!*ret_any)
 		return VERDICT_OK;
-	enum verdict v = wait_linearizable(s, of->shard + 1, ret_reason);
+	enum verdict v = serve_wait_linearizable(s, of->shard + 1, ret_reason);
 	return v == VERDICT_OK && !end ? wait_for_place(s, of->shard + 1, index, until_ns, ret_reason) : v;
 }
 
@@ -274,7 +272,7 @@ static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uin
 {
 	bool beyond;
 	int rc = read_outbox(s, of, index, n, limit, rows, ret_reset, &beyond);
-	rc = note_damage(s, of->shard + 1, rc);
+	rc = serve_note_damage(s, of->shard + 1, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 

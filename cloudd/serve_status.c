@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/serve_alerts.h"
 #include "cloudd/serve_parts.h"
 #include "common/map.h"
 #include "common/err.h"
@@ -252,6 +253,23 @@ static bool parse_groups(const char *text, uint32_t count, bool *groups)
 	return at >= count;
 }
 
+/* ---- alerts of a shard ------------------------------------------------------------------------------------------- */
+
+static bool parse_alerts(const char *text, uint32_t shards, uint32_t *ret_shard, uint64_t *ret_place)
+{
+	char *end;
+	unsigned long shard = strtoul(text, &end, 10);
+	*ret_shard = (uint32_t)shard;
+	return end != text && *end == '.' && shard < shards && parse_place(end + 1, ret_place);
+}
+
+static int put_alerts(struct serve *s, uint32_t shard, uint64_t place, struct buf *out)
+{
+	if (!node_serves(s->o.node, shard + 1))
+		return WEIR_ENOTLEADER;
+	return serve_alert_groups(s, shard, place, out);
+}
+
 enum verdict serve_status(struct serve *s, const char *what, struct buf *out, const char **ret_reason)
 {
 	bool groups[SHARDS_MAX + 1] = {false};
@@ -262,6 +280,9 @@ enum verdict serve_status(struct serve *s, const char *what, struct buf *out, co
 	if (!strncmp(what, STREAMS_TAG, streams) &&
 	    parse_groups(what + streams, s->groups, groups))
 		return serve_verdict_of(put_streams(s, groups, out), ret_reason);
+	uint32_t shard;
+	if (!strncmp(what, SERVE_ALERTS_TAG, strlen(SERVE_ALERTS_TAG)) && parse_alerts(what + strlen(SERVE_ALERTS_TAG), s->groups - 1, &shard, &place))
+		return serve_verdict_of(put_alerts(s, shard, place, out), ret_reason);
 	*ret_reason = "no such status";
 	return VERDICT_REFUSED;
 }

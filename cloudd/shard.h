@@ -12,10 +12,10 @@
 
 #include "cloudd/entry.h"
 #include "cloudd/state.h"
-#include "cloudd/window.h"
 #include "common/buf.h"
 #include "common/model.h"
 #include "common/partial.h"
+#include "common/window.h"
 
 /* (stream, version) pairs that a shard gives an id to, known to the topology or not; what more come, from a sender gone
  * wild, are counted together under id 0. */

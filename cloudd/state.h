@@ -29,6 +29,10 @@ enum state_table {
 	STATE_DIRTY = 'd',     /* id, level, slice start, group -> close and entry index when it was marked */
 	STATE_REVISION = 'r',  /* id, window start, group -> revision, entry index when it was raised */
 	STATE_OUTBOX = 'o',    /* id, entry index, n -> window start, time, group */
+	STATE_SINK = 'k',      /* sink's name, NUL, id -> how far it has come in the outbox; id 0: in STATE_ALERT_EVENT */
+	STATE_ALERT = 'A',     /* alert's id -> what it is, and how far its windows are judged; 0 -> the head of all alerts */
+	STATE_ALERT_GROUP = 'f', /* alert's id, group -> pending or firing */
+	STATE_ALERT_EVENT = 'v', /* entry index, n -> that a group began to fire, or was resolved */
 	/* meta */
 	STATE_CLUSTER = 'C',   /* -> cluster id */
 	STATE_META_EDGE = 'E', /* name -> epoch, claim, flags */

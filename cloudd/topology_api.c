@@ -240,6 +240,30 @@ static char *read_file(const char *path, struct buf *out)
 	return bad ? xasprintf("%s cannot be read", path) : NULL;
 }
 
+/* A line each, in front of it a line break; they are of that file, and not of "topology" (common/map_change). */
+static void put_file_lines(const char *path, struct buf *errors, struct buf *out)
+{
+	static const char of_text[] = "topology:";
+	const char *line = buf_cstr(errors);
+	while (*line) {
+		size_t n = strcspn(line, "\n");
+		bool placed = n >= strlen(of_text) && !strncmp(line, of_text, strlen(of_text));
+		size_t skip = placed ? strlen(of_text) - 1 : 0;
+		buf_printf(out, "\n%s%.*s", placed ? path : "", (int)(n - skip), line + skip);
+		line += n + (line[n] == '\n');
+	}
+}
+
+static char *not_applied(const char *path, struct request *q)
+{
+	struct buf text = {0};
+	buf_printf(&text, "%s is not applied: %s", path, q->reason);
+	put_file_lines(path, &q->errors, &text);
+	char *said = xstrdup(buf_cstr(&text));
+	buf_free(&text);
+	return said;
+}
+
 char *topology_api_apply_file(struct node *n, topology_ask_fn *ask, void *arg, const char *path, bool *ret_ok)
 {
 	struct buf text = {0};
@@ -258,7 +282,7 @@ char *topology_api_apply_file(struct node *n, topology_ask_fn *ask, void *arg, c
 		said = xasprintf("%s is the cluster's topology now: %zu changes, version %llu", path, q.changes.count,
 		    (unsigned long long)q.version);
 	else
-		said = xasprintf("%s is not applied: %s%s%s", path, q.reason, q.errors.len ? "\n" : "", q.errors.len ? buf_cstr(&q.errors) : "");
+		said = not_applied(path, &q);
 	request_clear(&q);
 	buf_free(&text);
 	return said;

@@ -436,7 +436,8 @@ static void put_shards(struct buf *out, const struct view_counters *c)
 	    {"out_of_sequence", c->leader.out_of_sequence}, {"not_open", c->leader.not_open}, {"busy", c->leader.busy},
 	    {"refused", c->leader.refused});
 	PUT_MANY(out, "weir_cloud_shard_entries_total", "entries of this node's shards beside batches", "kind",
-	    {"open", c->leader.opens}, {"advance", c->leader.advances}, {"sweep", c->leader.sweeps});
+	    {"open", c->leader.opens}, {"advance", c->leader.advances}, {"sweep", c->leader.sweeps},
+	    {"sink", c->leader.sinks}, {"alert", c->leader.alerts});
 	put_one(out, "weir_cloud_proposed_total", "entries proposed", STATS_COUNTER, c->consensus.proposed);
 	put_one(out, "weir_cloud_proposed_bytes_total", "bytes of entries proposed", STATS_COUNTER,
 	    c->consensus.proposed_bytes);

@@ -7,9 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "cloudd/row_json.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/row_group.h"
+#include "common/row_json.h"
 
 #define PIECE_BYTES (64 * 1024)
 
@@ -26,12 +27,15 @@ struct watch {
 	struct http_server *server;
 	struct query_args args;
 	char *stream;
+	struct query_arg *wanted;   /* stream and where, with copies of all texts: another topology makes other arguments of them */
+	size_t wanted_count;
 	struct followed followed[WATCH_VERSIONS_MAX]; /* the oldest first */
 	uint32_t followed_count;
 	uint32_t shards;
 	uint32_t next;              /* shard to ask next */
 	int64_t *ask_again_ns;      /* by node: one that did not answer */
 	bool greeted;
+	bool moved;                 /* rows have come since the last pause, though none may be told */
 	int64_t wrote_ns;           /* when bytes were last sent */
 	pthread_mutex_t mutex;
 	pthread_cond_t never;       /* to pause on */
@@ -100,11 +104,10 @@ static void settle(struct watch *w)
 /* Another topology is in force: versions may have come. Where it has no such stream any more it goes on as before. */
 static void take_topology(struct watch *w)
 {
-	struct query_arg arg = {"stream", w->stream};
 	struct query_error error;
 	struct query_args args;
 	if (w->now.topology == w->first.topology ||
-	    query_args_parse_watch(w->now.topology, &arg, 1, &args, &error))
+	    query_args_parse_watch(w->now.topology, w->wanted, w->wanted_count, &args, &error))
 		return;
 	query_args_clear(&w->args);
 	gather_unpin(&w->first);
@@ -136,7 +139,15 @@ static int find_ends(struct watch *w, struct query_error *error)
 	return 0;
 }
 
-/* The places of an id, of versions that this stream has; those that it does not speak of came later. */
+/* A version with places in it has begun to answer where the id was made: here, it may not have. */
+static bool knows_version(const struct watch *w, uint32_t version)
+{
+	int at = topology_stream_version_of(w->first.topology, w->stream, version);
+	return at >= 0 && w->first.topology->streams[at].phase != STREAM_PENDING;
+}
+
+/* The places of an id, of versions that this stream has; those that it does not speak of came later. WEIR_EVERSION: one that this topology does
+ * not know, or not yet. */
 static int take_id(struct watch *w, const char *id)
 {
 	struct watch_version versions[WATCH_VERSIONS_MAX];
@@ -145,9 +156,10 @@ static int take_id(struct watch *w, const char *id)
 		versions[i].places = xcalloc(w->shards, sizeof(*versions[i].places));
 	int rc = watch_id_get(id, w->shards, versions, &count);
 	for (uint32_t i = 0; i < count && !rc; i++) {
-		if (topology_stream_version_of(w->first.topology, w->stream, versions[i].version) < 0 ||
-		    find_followed(w, versions[i].version))
+		if (find_followed(w, versions[i].version))
 			rc = WEIR_EINVAL;
+		else if (!knows_version(w, versions[i].version))
+			rc = WEIR_EVERSION;
 		else
 			memcpy(follow(w, versions[i].version)->places, versions[i].places,
 			    w->shards * sizeof(*versions[i].places));
@@ -157,8 +169,27 @@ static int take_id(struct watch *w, const char *id)
 	return rc;
 }
 
-int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const char *last_id,
-    struct watch **ret_watch, struct query_error *ret_error)
+static void copy_wanted(struct watch *w, const struct query_arg *wanted, size_t count)
+{
+	w->wanted = xcalloc(count, sizeof(*w->wanted));
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(wanted[i].name, "last_event_id"))
+			continue;
+		w->wanted[w->wanted_count++] = (struct query_arg){xstrdup(wanted[i].name), xstrdup(wanted[i].value)};
+	}
+}
+
+static void free_wanted(struct watch *w)
+{
+	for (size_t i = 0; i < w->wanted_count; i++) {
+		free((char *)(uintptr_t)w->wanted[i].name);
+		free((char *)(uintptr_t)w->wanted[i].value);
+	}
+	free(w->wanted);
+}
+
+int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const struct query_arg *wanted,
+    size_t count, const char *last_id, struct watch **ret_watch, struct query_error *ret_error)
 {
 	struct watch *w = xcalloc(1, sizeof(*w));
 	w->first = w->now = *g; /* the arguments are of its topology */
@@ -174,6 +205,7 @@ int watch_open(struct gather *g, struct http_server *server, struct query_args *
 	w->args = *args;
 	*args = (struct query_args){0};
 	w->stream = xstrdup(w->args.stream->name);
+	copy_wanted(w, wanted, count);
 	w->shards = w->first.topology->shards;
 	w->ask_again_ns = xcalloc(CLOUDS_MAX, sizeof(*w->ask_again_ns));
 	int rc = 0;
@@ -206,6 +238,7 @@ void watch_close(void *watch)
 	while (w->followed_count)
 		unfollow(w, 0);
 	free(w->stream);
+	free_wanted(w);
 	free(w);
 }
 
@@ -221,7 +254,24 @@ static void put_id(struct watch *w, struct buf *out)
 	buf_printf(out, "\n");
 }
 
-/* Writes the rows, each with the place behind it. A bad page is an error, never half a page passed over. */
+/* Whether the row passes the filters, as its version has them. */
+static int is_wanted(struct watch *w, const struct row *row, bool *ret_wanted)
+{
+	struct bytes group;
+	uint8_t room[GROUP_KEY_MAX];
+	return row_group_of(&w->args.spec, w->args.stream->by_count, row->group, room, &group, ret_wanted);
+}
+
+/* With the place behind it. */
+static void put_row(struct watch *w, const struct followed *f, const struct row *row, struct buf *out)
+{
+	put_id(w, out);
+	buf_printf(out, "data: ");
+	row_json_put(&w->args, &f->spec, row, out);
+	buf_printf(out, "\n\n");
+}
+
+/* Writes the rows that are wanted. A bad page is an error, never half a page passed over. */
 static int put_rows(struct watch *w, struct followed *f, uint32_t shard, const struct buf *rows, struct buf *out)
 {
 	struct rows_reader *reader;
@@ -231,11 +281,14 @@ static int put_rows(struct watch *w, struct followed *f, uint32_t shard, const s
 	if (rc)
 		return rc;
 	while ((rc = rows_reader_next(reader, &row)) > 0) {
+		bool wanted;
 		f->places[shard] = (struct watch_place){row->outbox_index, row->outbox_n};
-		put_id(w, out);
-		buf_printf(out, "data: ");
-		row_json_put(&w->args, &f->spec, row, out);
-		buf_printf(out, "\n\n");
+		w->moved = true;
+		rc = is_wanted(w, row, &wanted);
+		if (rc)
+			break;
+		if (wanted)
+			put_row(w, f, row, out);
 	}
 	rows_reader_close(reader);
 	return rc;
@@ -326,7 +379,9 @@ int watch_fill(void *watch, struct buf *out)
 			w->wrote_ns = clock_mono_ns();
 			return 1;
 		}
-		pause_ms(w, WATCH_POLL_MS);
+		if (!w->moved) /* of rows that nobody wants there may be as many more */
+			pause_ms(w, WATCH_POLL_MS);
+		w->moved = false;
 	}
 	return 0;
 }

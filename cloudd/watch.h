@@ -19,10 +19,10 @@
 
 struct watch;
 
-/* Takes args (also on error), which were parsed by g's topology; g is pinned by the caller, for the call. last_id: NULL or "": from now on. The gather and the server outlive the watch. On error
- * *ret_error is filled: 400 bad_cursor, 503 unavailable. */
-int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const char *last_id,
-    struct watch **ret_watch, struct query_error *ret_error);
+/* Takes args (also on error), which were parsed by g's topology of wanted[count]: these are copied, for the topologies that come; g is pinned by the caller, for the call. last_id: NULL or "": from now on. The gather and the server outlive the watch. On error
+ * *ret_error is filled: 400 bad_cursor, with WEIR_EVERSION where a later topology may know the id's versions; 503 unavailable. */
+int watch_open(struct gather *g, struct http_server *server, struct query_args *args, const struct query_arg *wanted,
+    size_t count, const char *last_id, struct watch **ret_watch, struct query_error *ret_error);
 /* For http_stream; blocks. */
 int watch_fill(void *watch, struct buf *out);
 void watch_close(void *watch);

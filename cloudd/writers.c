@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +24,7 @@ struct queue {
 	pthread_cond_t changed;
 	struct item *first, **last;
 	bool stopping, poked;
+	atomic_int_fast64_t busy_ns; /* since when there is something to do, or the last job was taken; 0: nothing is. Set under the mutex */
 };
 
 static void queue_init(struct queue *q)
@@ -55,6 +57,8 @@ static void queue_add(struct queue *q, void *job)
 	pthread_mutex_lock(&q->mutex);
 	*q->last = i;
 	q->last = &i->next;
+	if (!atomic_load(&q->busy_ns))
+		atomic_store(&q->busy_ns, clock_mono_ns());
 	pthread_mutex_unlock(&q->mutex);
 	pthread_cond_signal(&q->changed); /* behind the mutex: else the thread wakes only to wait for that */
 }
@@ -74,6 +78,8 @@ static void *queue_take(struct queue *q, int64_t until_ns, bool *ret_stopping)
 	struct timespec ts = {(time_t)(until_ns / NS_PER_SEC), (long)(until_ns % NS_PER_SEC)};
 	int rc = 0;
 	pthread_mutex_lock(&q->mutex);
+	if (!q->first)
+		atomic_store(&q->busy_ns, 0);
 	while (!q->first && !q->stopping && !q->poked && rc != ETIMEDOUT)
 		rc = until_ns ? pthread_cond_timedwait(&q->changed, &q->mutex, &ts)
 			      : pthread_cond_wait(&q->changed, &q->mutex);
@@ -85,10 +91,19 @@ static void *queue_take(struct queue *q, int64_t until_ns, bool *ret_stopping)
 		if (!q->first)
 			q->last = &q->first;
 	}
+	atomic_store(&q->busy_ns, clock_mono_ns());
 	pthread_mutex_unlock(&q->mutex);
 	void *job = i ? i->job : NULL;
 	free(i);
 	return job;
+}
+
+/* By the thread itself: what it does may take that long. */
+static void queue_excuse(struct queue *q, int64_t ns)
+{
+	pthread_mutex_lock(&q->mutex);
+	atomic_store(&q->busy_ns, clock_mono_ns() + ns);
+	pthread_mutex_unlock(&q->mutex);
 }
 
 /* ---- the log --------------------------------------------------------------------------------------------------- */
@@ -101,9 +116,19 @@ struct log_writer {
 	struct stats_cell *commit_time;
 };
 
+/* A log that is begun anew is emptied page by page. */
+static bool empties_log(const struct log_job *job)
+{
+	bool empties = false;
+	for (size_t i = 0; i < job->suffix_count && !empties; i++)
+		empties = !job->suffixes[i].from;
+	return empties;
+}
+
 static void *log_writer_run(void *arg)
 {
 	struct log_writer *w = arg;
+	pthread_setname_np(pthread_self(), "log-writer"); /* for who looks from outside: top -H, a debugger */
 	for (;;) {
 		bool stopping;
 		struct log_job *job = queue_take(&w->queue, 0, &stopping);
@@ -111,6 +136,8 @@ static void *log_writer_run(void *arg)
 			return NULL;
 		if (!job)
 			continue;
+		if (empties_log(job))
+			queue_excuse(&w->queue, WRITERS_LONG_NS);
 		int64_t began = clock_mono_ns();
 		int rc = log_job_run(w->log, job);
 		stats_observe(w->commit_time, clock_mono_ns() - began);
@@ -134,6 +161,11 @@ struct log_writer *log_writer_start(struct kv *log, const struct writers_io *io,
 void log_writer_add(struct log_writer *w, struct log_job *job)
 {
 	queue_add(&w->queue, job);
+}
+
+int64_t log_writer_busy_since(const struct log_writer *w)
+{
+	return atomic_load(&w->queue.busy_ns);
 }
 
 void log_writer_stop(struct log_writer *w)
@@ -270,8 +302,19 @@ static int run_job(struct state_writer *w, struct apply_job *job)
 	return rc;
 }
 
+/* What the state before a snapshot consists of goes page by page; were the process ended for that, it would begin with it again. */
+static bool empties_state(const struct apply_job *job)
+{
+	bool empties = false;
+	for (size_t i = 0; i < job->count && !empties; i++)
+		empties = job->items[i].step == APPLY_SNAPSHOT_BEGIN;
+	return empties;
+}
+
 static void apply_job(struct state_writer *w, struct apply_job *job)
 {
+	if (empties_state(job))
+		queue_excuse(&w->queue, WRITERS_LONG_NS);
 	look_for_room(w);
 	if (w->low && w->began_ns)
 		commit(w); /* what was told of, by itself: it has its room */
@@ -307,6 +350,7 @@ static bool commit_is_due(struct state_writer *w, bool stopping)
 static void *state_writer_run(void *arg)
 {
 	struct state_writer *w = arg;
+	pthread_setname_np(pthread_self(), "state-writer");
 	for (;;) {
 		bool stopping;
 		int64_t until = w->began_ns ? w->began_ns + w->open_ns : 0;
@@ -350,6 +394,11 @@ void state_writer_add(struct state_writer *w, struct apply_job *job)
 void state_writer_wake(struct state_writer *w)
 {
 	queue_signal(&w->queue, false);
+}
+
+int64_t state_writer_busy_since(const struct state_writer *w)
+{
+	return atomic_load(&w->queue.busy_ns);
 }
 
 void state_writer_stop(struct state_writer *w)

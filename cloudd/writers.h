@@ -33,6 +33,7 @@
 #define STATE_COMMIT_ENTRIES 5000
 #define STATE_ROOM_BYTES (4 * 1024 * 1024)
 #define STATE_ROOM_MS 250
+#define WRITERS_LONG_NS (INT64_C(3600) * 1000000000) /* to empty a state, or a log, in one piece, however large it is and its disk slow */
 
 struct log_writer;
 struct state_writer;
@@ -53,6 +54,9 @@ struct writers_io {
 /* The kv, the io and the cell (of commit durations) outlive the writer. */
 struct log_writer *log_writer_start(struct kv *log, const struct writers_io *io, struct stats_cell *commit_time);
 void log_writer_add(struct log_writer *w, struct log_job *job);
+/* Mono: since when it is inside one job, or has one that it does not take; 0: it waits for one. Of a job that may take very long it is
+ * WRITERS_LONG_NS later than it is. Any thread. */
+int64_t log_writer_busy_since(const struct log_writer *w);
 /* Runs what is queued, then ends the thread; frees. */
 void log_writer_stop(struct log_writer *w);
 
@@ -67,6 +71,8 @@ struct state_writer *state_writer_start(const struct state_writer_options *o);
 void state_writer_add(struct state_writer *w, struct apply_job *job);
 /* For struct progress: look whether a reader waits. Any thread. */
 void state_writer_wake(struct state_writer *w);
+/* As the log writer's; a commit counts as a job. */
+int64_t state_writer_busy_since(const struct state_writer *w);
 /* Applies what is queued, commits (unless there is no room), ends the thread; frees. */
 void state_writer_stop(struct state_writer *w);
 

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/codec_arena.h"
 #include "common/err.h"
 #include "common/model.h"
 #include "proto/weir.pb-c.h"
 
-#define CHUNK_BYTES 4096
 #define VERDICT_COUNT (VERDICT_UNAVAILABLE + 1)
 #define PHASE_COUNT (PHASE_BACKPRESSURED + 1)
 #define ROLE_COUNT (REPLICA_FORMING + 1)
@@ -41,67 +41,6 @@ const char *replica_role_text(enum replica_role r)
 	    [REPLICA_FORMING] = "forming",
 	};
 	return (unsigned)r < ROLE_COUNT ? texts[r] : "unknown";
-}
-
-/* ---- memory of one decoded frame: zeroed, capped, freed at once ---- */
-
-struct chunk {
-	struct chunk *next;
-	size_t size, used;
-	_Alignas(max_align_t) uint8_t data[];
-};
-
-struct arena {
-	struct chunk *chunks;
-	size_t total;
-	size_t step; /* of a new chunk, at least: grows with the frame, so that a large one needs few */
-	bool over;   /* the cap refused an allocation */
-};
-
-static void *arena_alloc(struct arena *a, size_t size)
-{
-	if (size > DECODE_MEMORY_MAX) {
-		a->over = true;
-		return NULL;
-	}
-	size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
-	if (!a->chunks || a->chunks->size - a->chunks->used < size) {
-		size_t left = DECODE_MEMORY_MAX - a->total, room = size > a->step ? size : a->step;
-		if (size > left) {
-			a->over = true;
-			return NULL;
-		}
-		room = room < left ? room : left;
-		struct chunk *c = xcalloc(1, sizeof(*c) + room);
-		*c = (struct chunk){.next = a->chunks, .size = room};
-		a->chunks = c;
-		a->total += room;
-	}
-	void *p = a->chunks->data + a->chunks->used;
-	a->chunks->used += size;
-	return p;
-}
-
-static void *pb_alloc(void *arena, size_t size)
-{
-	return arena_alloc(arena, size);
-}
-
-/* protobuf-c frees pieces while it decodes; the arena goes as a whole. */
-static void pb_free(void *arena, void *p)
-{
-	(void)arena;
-	(void)p;
-}
-
-static void arena_free(struct arena *a)
-{
-	while (a && a->chunks) {
-		struct chunk *next = a->chunks->next;
-		free(a->chunks);
-		a->chunks = next;
-	}
-	free(a);
 }
 
 /* ---- checks, the same for what is sent and what is received ---- */
@@ -1514,7 +1453,7 @@ static void take_body(struct taker *t, const Weir__Frame *f, struct msg *m)
 
 static int decode_into(struct arena *arena, const void *frame, size_t len, struct msg *m)
 {
-	ProtobufCAllocator allocator = {pb_alloc, pb_free, arena};
+	ProtobufCAllocator allocator = arena_allocator(arena);
 	const Weir__Frame *f = weir__frame__unpack(&allocator, len, frame);
 	if (!f)
 		return arena->over ? WEIR_ETOOBIG : WEIR_ECORRUPT;
@@ -1535,8 +1474,7 @@ int msg_decode(const void *frame, size_t len, struct msg *ret_msg)
 	*ret_msg = (struct msg){0};
 	if (len > FRAME_MAX)
 		return WEIR_ETOOBIG;
-	struct arena *arena = xcalloc(1, sizeof(*arena));
-	arena->step = CHUNK_BYTES + 2 * len;
+	struct arena *arena = arena_new(DECODE_MEMORY_MAX, len);
 	struct msg m = {.decoded = arena};
 	int err = decode_into(arena, frame, len, &m);
 	if (err) {

@@ -151,6 +151,59 @@ void conf_error_key(struct conf *c, const struct conf_node *node, const char *fm
 	va_end(ap);
 }
 
+/* Where line and column of the file are; NULL: behind its end. */
+static const char *place_of(const struct conf *c, unsigned line, unsigned column)
+{
+	const char *s = (const char *)c->text.data, *end = s + c->text.len;
+	for (; s && line > 1; line--) {
+		s = memchr(s, '\n', (size_t)(end - s));
+		s = s ? s + 1 : NULL;
+	}
+	for (; s && s < end && column > 1; column--) {
+		for (s++; s < end && (*s & 0xc0) == 0x80;)
+			s++;
+	}
+	return s && s < end ? s : NULL;
+}
+
+/* Bytes of the first `characters` of text. */
+static size_t bytes_of_characters(const char *text, size_t characters)
+{
+	size_t n = 0;
+	for (; text[n]; n++) {
+		if ((text[n] & 0xc0) != 0x80 && !characters--)
+			break;
+	}
+	return n;
+}
+
+/* Whether the file has the scalar's text literally, up to the character and behind the quote. */
+static bool is_literal(const struct conf *c, const struct conf_node *node, size_t character)
+{
+	const char *s = place_of(c, node->line, node->column);
+	size_t n = bytes_of_characters(node->text, character - 1);
+	size_t left = s ? (size_t)((const char *)c->text.data + c->text.len - s) : 0;
+	size_t quote = node->quoted;
+	return left >= quote + n && (!quote || *s == '"' || *s == '\'') && !memcmp(s + quote, node->text, n);
+}
+
+void conf_error_within(struct conf *c, const struct conf_node *node, size_t character, const char *fmt, ...)
+{
+	char message[1024];
+	va_list ap;
+	bool kept = c->problem_count < CONF_ERRORS_MAX; /* else its place is not worth looking for */
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	if (!kept || !is_literal(c, node, character)) {
+		conf_error(c, node, "%s (at its character %zu)", message, character);
+		return;
+	}
+	struct conf_node at = *node;
+	at.column += (unsigned)(character - 1) + node->quoted;
+	conf_error(c, &at, "%s", message);
+}
+
 size_t conf_error_count(const struct conf *c)
 {
 	return c->problem_count;
@@ -764,6 +817,12 @@ static void read_list(struct conf *c, const struct conf_node *node, const struct
 	memcpy(object + f->count_offset, &node->count, sizeof(node->count));
 }
 
+char *conf_place(const struct conf *c, const char *path)
+{
+	const char *slash = *path != '/' ? strrchr(c->name, '/') : NULL;
+	return slash ? xasprintf("%.*s/%s", (int)(slash - c->name), c->name, path) : xstrdup(path);
+}
+
 static void read_text(struct conf *c, const struct conf_node *node, const struct conf_field *f, char **place)
 {
 	const char *text;
@@ -772,7 +831,7 @@ static void read_text(struct conf *c, const struct conf_node *node, const struct
 	if (!fine)
 		return;
 	free(*place); /* a default, or a duplicate key's value */
-	*place = xstrdup(text);
+	*place = f->kind == CONF_KIND_PATH ? conf_place(c, text) : xstrdup(text);
 }
 
 static void read_field(struct conf *c, const struct conf_node *node, const struct conf_field *f, char *object)
@@ -781,6 +840,7 @@ static void read_field(struct conf *c, const struct conf_node *node, const struc
 	uint64_t number;
 	switch (f->kind) {
 	case CONF_KIND_TEXT:
+	case CONF_KIND_PATH:
 	case CONF_KIND_NAME:
 		read_text(c, node, f, place);
 		return;
@@ -886,4 +946,118 @@ static void read_map(struct conf *c, const struct conf_node *map, const struct c
 void conf_read(struct conf *c, const struct conf_node *map, const struct conf_schema *schema, void *object)
 {
 	read_map(c, map, schema, object);
+}
+
+/* ---- objects that tables have filled in ------------------------------------------------------------------- */
+
+static size_t list_count(const struct conf_field *f, const char *object)
+{
+	size_t count;
+	memcpy(&count, object + f->count_offset, sizeof(count));
+	return count;
+}
+
+static char *pointer_at(const struct conf_field *f, const char *object)
+{
+	char *p;
+	memcpy(&p, object + f->offset, sizeof(p));
+	return p;
+}
+
+static void clear_list(const struct conf_field *f, char *object)
+{
+	static char *const none = NULL;
+	static const size_t zero = 0;
+	char *items = pointer_at(f, object);
+	for (size_t i = 0; items && i < list_count(f, object); i++)
+		conf_clear(f->schema, items + i * f->schema->size);
+	free(items);
+	memcpy(object + f->offset, &none, sizeof(none));
+	memcpy(object + f->count_offset, &zero, sizeof(zero));
+}
+
+static void clear_field(const struct conf_field *f, char *object)
+{
+	static char *const none = NULL;
+	switch (f->kind) {
+	case CONF_KIND_TEXT:
+	case CONF_KIND_PATH:
+	case CONF_KIND_NAME:
+		free(pointer_at(f, object));
+		memcpy(object + f->offset, &none, sizeof(none));
+		return;
+	case CONF_KIND_MAP:
+		conf_clear(f->schema, object + f->offset);
+		return;
+	case CONF_KIND_LIST:
+		clear_list(f, object);
+		return;
+	case CONF_KIND_CUSTOM:
+		if (f->clear)
+			f->clear(object);
+		return;
+	case CONF_KIND_BOOL:
+	case CONF_KIND_U32:
+	case CONF_KIND_U64:
+	case CONF_KIND_DOUBLE:
+	case CONF_KIND_DURATION:
+	case CONF_KIND_SIZE:
+	case CONF_KIND_NOTE:
+		return;
+	}
+}
+
+void conf_clear(const struct conf_schema *schema, void *object)
+{
+	for (size_t i = 0; i < schema->field_count; i++)
+		clear_field(&schema->fields[i], object);
+}
+
+static bool same_list(const struct conf_field *f, const char *a, const char *b)
+{
+	size_t count = list_count(f, a);
+	const char *x = pointer_at(f, a), *y = pointer_at(f, b);
+	bool same = count == list_count(f, b);
+	for (size_t i = 0; same && i < count; i++)
+		same = conf_same(f->schema, x + i * f->schema->size, y + i * f->schema->size);
+	return same;
+}
+
+static bool same_field(const struct conf_field *f, const char *a, const char *b)
+{
+	const char *x, *y;
+	switch (f->kind) {
+	case CONF_KIND_TEXT:
+	case CONF_KIND_PATH:
+	case CONF_KIND_NAME:
+		x = pointer_at(f, a);
+		y = pointer_at(f, b);
+		return x && y ? !strcmp(x, y) : x == y;
+	case CONF_KIND_BOOL:
+		return !memcmp(a + f->offset, b + f->offset, sizeof(bool));
+	case CONF_KIND_U32:
+		return !memcmp(a + f->offset, b + f->offset, sizeof(uint32_t));
+	case CONF_KIND_U64:
+	case CONF_KIND_DOUBLE:
+	case CONF_KIND_DURATION:
+	case CONF_KIND_SIZE:
+		return !memcmp(a + f->offset, b + f->offset, sizeof(uint64_t));
+	case CONF_KIND_MAP:
+		return conf_same(f->schema, a + f->offset, b + f->offset);
+	case CONF_KIND_LIST:
+		return same_list(f, a, b);
+	case CONF_KIND_CUSTOM:
+		return !f->same || f->same(a, b);
+	case CONF_KIND_NOTE:
+		return true;
+	}
+	return true;
+}
+
+bool conf_same(const struct conf_schema *schema, const void *a, const void *b)
+{
+	bool same = true;
+	for (size_t i = 0; same && i < schema->field_count; i++)
+		same = same_field(&schema->fields[i], a, b);
+	return same;
 }

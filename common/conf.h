@@ -67,6 +67,10 @@ void conf_error(struct conf *c, const struct conf_node *node, const char *fmt, .
 /* The same at the place of the node's key. */
 void conf_error_key(struct conf *c, const struct conf_node *node, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same within a scalar, at a character of its text, from 1. Where that character's place in the file does not follow from the
+ * scalar's (escapes, several lines), the place is the scalar's and the message tells the number. */
+void conf_error_within(struct conf *c, const struct conf_node *node, size_t character, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 size_t conf_error_count(const struct conf *c);
 /* Appends the noted problems, one line each, in the order of the file; "FILE: and N more" where some were not kept. */
 void conf_errors(struct conf *c, struct buf *out);
@@ -80,6 +84,9 @@ const char *conf_suggest(const char *text, const char *const *candidates, size_t
 /* A text fit for a message, in quotes, shortened and without control characters; lives until the eighth next call
  * on this conf. */
 const char *conf_quote(struct conf *c, const char *text);
+
+/* A path as CONF_KIND_PATH takes it: relative to the folder of the file that conf_new() names. The caller's to free. */
+char *conf_place(const struct conf *c, const char *path);
 
 /* Single values. Each notes what is wrong and returns false, leaving *ret as it is. Values out of [min, max] are
  * wrong too. Texts are not copied. */
@@ -98,6 +105,7 @@ bool conf_expect(struct conf *c, const struct conf_node *node, enum conf_type ty
  * default or zero). Whatever was filled in stays in the object, also after errors, for the caller to free. */
 enum conf_kind {
 	CONF_KIND_TEXT,     /* char *, xstrdup; max: bytes (0: 4096) */
+	CONF_KIND_PATH,     /* char *, xstrdup; relative to the folder of the file that conf_new() names */
 	CONF_KIND_NAME,     /* char *, xstrdup */
 	CONF_KIND_BOOL,     /* bool */
 	CONF_KIND_U32,      /* uint32_t in [min, max] */
@@ -124,6 +132,9 @@ struct conf_field {
 	size_t count_offset;
 	const struct conf_schema *schema;
 	void (*read)(struct conf *c, const struct conf_node *value, void *object);
+	/* CUSTOM, for conf_clear and conf_same; NULL: holds no memory, is no difference. */
+	void (*clear)(void *object);
+	bool (*same)(const void *a, const void *b);
 };
 
 struct conf_schema {
@@ -139,5 +150,9 @@ struct conf_schema {
 
 /* Recursion goes as deep as the tables nest, never as deep as the input does. */
 void conf_read(struct conf *c, const struct conf_node *map, const struct conf_schema *schema, void *object);
+
+/* Of objects that a schema without `select` has filled in. Numbers are compared bit for bit. */
+void conf_clear(const struct conf_schema *schema, void *object); /* frees what its fields hold, and zeroes those */
+bool conf_same(const struct conf_schema *schema, const void *a, const void *b);
 
 #endif

@@ -36,20 +36,54 @@ void http_add_header(struct http_request *r, const char *name, const char *value
 	r->headers = h;
 }
 
+static void resume(struct http_request *r, enum http_waiting waiting)
+{
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		r->server->deferred = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	r->waiting = waiting;
+	r->server->resumed += waiting == HTTP_RESUMED;
+	MHD_resume_connection(r->connection);
+	http_server_wake(r->server);
+}
+
+static void queue_now(struct http_request *r, unsigned status, struct MHD_Response *resp)
+{
+	r->result = MHD_queue_response(r->connection, status, resp);
+	MHD_destroy_response(resp);
+}
+
+static bool has_header(const struct http_request *r, const char *name)
+{
+	const struct http_header *h = r->headers;
+	while (h && strcmp(h->name, name))
+		h = h->next;
+	return h;
+}
+
 /* Takes the response. */
 static void queue_response(struct http_request *r, unsigned status, const char *content_type, struct MHD_Response *resp)
 {
-	weir_assert(!r->answered);
+	weir_assert(!r->answered && r->waiting != HTTP_GONE);
 	weir_assert(resp);
 	r->answered = true;
 	MHD_add_response_header(resp, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 	MHD_add_response_header(resp, "X-Content-Type-Options", "nosniff");
-	MHD_add_response_header(resp, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	if (!has_header(r, MHD_HTTP_HEADER_CACHE_CONTROL))
+		MHD_add_response_header(resp, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	for (const struct http_header *h = r->headers; h; h = h->next)
 		MHD_add_response_header(resp, h->name, h->value);
-	r->result = MHD_queue_response(r->connection, status, resp);
-	MHD_destroy_response(resp);
 	atomic_fetch_add_explicit(&r->server->answered[status / 100 % 6], 1, memory_order_relaxed);
+	if (r->waiting == HTTP_SUSPENDED) {
+		r->response = resp;
+		r->status = status;
+		resume(r, HTTP_RESUMED);
+	} else {
+		queue_now(r, status, resp);
+	}
 }
 
 void http_reply(struct http_request *r, unsigned status, const char *content_type, const void *body, size_t len)
@@ -121,6 +155,43 @@ void http_stream(struct http_request *r, unsigned status, const char *content_ty
 	queue_response(r, status, content_type, resp);
 }
 
+void http_defer(struct http_request *r, void (*gone)(void *arg, struct http_request *r), void *arg)
+{
+	weir_assert(r->server->fd && !r->answered && r->waiting == HTTP_NOT_DEFERRED);
+	r->waiting = HTTP_DEFERRED;
+	r->gone = gone;
+	r->gone_arg = arg;
+}
+
+bool http_request_suspend(struct http_request *r)
+{
+	if (r->waiting != HTTP_DEFERRED || r->answered)
+		return false;
+	r->waiting = HTTP_SUSPENDED;
+	r->next = r->server->deferred;
+	if (r->next)
+		r->next->prev = r;
+	r->server->deferred = r;
+	MHD_suspend_connection(r->connection);
+	return true;
+}
+
+enum MHD_Result http_request_resumed(struct http_request *r)
+{
+	struct MHD_Response *resp = r->response;
+	if (!resp)
+		return MHD_NO;
+	r->response = NULL;
+	queue_now(r, r->status, resp);
+	return r->result;
+}
+
+void http_request_abandon(struct http_request *r)
+{
+	resume(r, HTTP_GONE);
+	r->gone(r->gone_arg, r);
+}
+
 /* ---- what was asked ------------------------------------------------------------------------------------------ */
 
 const char *http_path(const struct http_request *r)
@@ -161,6 +232,12 @@ struct bytes http_body(const struct http_request *r)
 struct http_server *http_server_of(const struct http_request *r)
 {
 	return r->server;
+}
+
+void http_drop_body(struct http_request *r)
+{
+	atomic_fetch_sub_explicit(&r->server->bodies, r->body.len, memory_order_relaxed);
+	buf_free(&r->body);
 }
 
 static enum MHD_Result note_arg(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value,
@@ -210,7 +287,7 @@ static void run_route(struct http_request *r)
 		return;
 	}
 	r->route->handler(r->server->arg, r);
-	if (!r->answered)
+	if (!r->answered && !r->waiting)
 		http_reply_error(r, 500, "internal", "the request was not answered");
 }
 
@@ -229,13 +306,35 @@ void http_request_begin(struct http_request *r)
 	r->body_max = r->route && r->route->body_max ? r->route->body_max : r->server->body_max;
 }
 
+/* Bodies grow on several threads: each counts its piece before it takes it. */
+static bool has_room(struct http_server *s, size_t len)
+{
+	size_t before = atomic_fetch_add_explicit(&s->bodies, len, memory_order_relaxed);
+	if (!s->bodies_max || (before <= s->bodies_max && len <= s->bodies_max - before))
+		return true;
+	atomic_fetch_sub_explicit(&s->bodies, len, memory_order_relaxed);
+	return false;
+}
+
+static void keep_body(struct http_request *r, const char *data, size_t len)
+{
+	if (has_room(r->server, len)) {
+		buf_put(&r->body, data, len);
+	} else {
+		r->refusal = HTTP_REFUSE_BODIES;
+		atomic_fetch_add_explicit(&r->server->busy, 1, memory_order_relaxed);
+		http_drop_body(r);
+	}
+}
+
 enum MHD_Result http_request_take_body(struct http_request *r, const char *data, size_t *len)
 {
 	r->body_seen += *len;
 	if (!r->refusal && r->body_seen <= r->body_max)
-		buf_put(&r->body, data, *len);
+		keep_body(r, data, *len);
 	*len = 0;
-	return r->body_seen <= (r->refusal ? REFUSED_BODY_MAX : r->body_max + OVERLONG_BODY_MAX) ? MHD_YES : MHD_NO;
+	bool wanted = !r->refusal || r->refusal == HTTP_REFUSE_BODIES;
+	return r->body_seen <= (wanted ? r->body_max + OVERLONG_BODY_MAX : REFUSED_BODY_MAX) ? MHD_YES : MHD_NO;
 }
 
 void http_request_finish(struct http_request *r)
@@ -244,6 +343,8 @@ void http_request_finish(struct http_request *r)
 		refuse_method(r, r->method);
 	else if (r->refusal)
 		http_access_refuse(r);
+	else if (r->server->fd && http_stopping(r->server))
+		http_reply_error(r, 503, "unavailable", "this server is about to stop");
 	else if (r->body_seen > r->body_max)
 		http_reply_error(r, 413, "too_large", "the body is over the limit of %zu bytes", r->body_max);
 	else
@@ -258,6 +359,10 @@ void http_request_free(struct http_request *r)
 		free(h->value);
 		free(h);
 	}
-	buf_free(&r->body);
+	if (r->response)
+		MHD_destroy_response(r->response);
+	if (r->waiting == HTTP_RESUMED) /* else maybe on a connection's own thread */
+		r->server->resumed--;
+	http_drop_body(r);
 	free(r);
 }

@@ -4,7 +4,8 @@
  * with a thread for each connection (loop NULL: handlers may block, and run at the same time).
  *
  * A handler answers exactly once, with http_reply, http_reply_error or http_stream; one that returns without is
- * answered 500. A request lives until its handler returns, a stream until its end was called. Bodies over body_max, more than
+ * answered 500, unless it has said http_defer: then it is answered later. A request lives until its handler returns or, deferred,
+ * until it was answered or is gone; a stream until its end was called. Bodies over body_max, more than
  * HTTP_ARGS_MAX arguments, unknown paths and methods never reach a handler. HEAD runs the GET route.
  *
  * Without keys a server is for its own machine: plain, on a loopback address, everyone may everything. With keys it speaks
@@ -32,7 +33,13 @@ struct http_request;
 typedef void http_handler_fn(void *arg, struct http_request *r);
 
 /* Who may use a route, where there are tokens; a route that says nothing is for admins. */
-enum http_access { HTTP_ADMIN, HTTP_WRITE, HTTP_READ, HTTP_OPEN };
+enum http_access {
+	HTTP_ADMIN,
+	HTTP_WRITE,
+	HTTP_READ,
+	HTTP_OPEN,
+	HTTP_WRITE_ARG, /* as HTTP_WRITE; without a header the token may be the argument `p`, as InfluxDB 1 clients send it */
+};
 
 struct http_route {
 	const char *method; /* "GET", "POST" ... */
@@ -59,6 +66,7 @@ struct http_options {
 	unsigned idle_ms;    /* until the next one is; 0: 30,000 */
 	unsigned stall_ms;   /* a peer that sends or takes less than HTTP_PACE_BYTES_PER_S for so long is cut; 0: 10,000 */
 	size_t body_max;     /* bytes; 0: none is taken */
+	size_t bodies_max;   /* bytes of all bodies there are; what does not fit is told that the server is busy; 0: no limit */
 	/* Something to tell an operator: files were read again, or cannot be. On a thread of the server. NULL: not told. */
 	void (*notice)(void *arg, bool bad, const char *text);
 };
@@ -67,12 +75,14 @@ struct http_options {
 /* What http_open would say of the address and (name not NULL) the files, without opening. 0 or its errors. */
 int http_check(const char *listen, const char *keys_dir, const char *name, char **ret_why);
 
-/* WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EIO; *ret_why is a text for people, the caller's to free. */
+/* WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EIO (also an address that this machine does not have now); *ret_why is a text for
+ * people, the caller's to free. */
 int http_open(const struct http_options *o, struct http_server **ret_server, char **ret_why);
 /* From now on streams should end: their `fill` is called with http_stopping() true. Any thread. */
 void http_stop(struct http_server *s);
 bool http_stopping(const struct http_server *s);
-/* Stops, closes all connections, waits for the handlers' threads. On the thread that opened it. */
+/* Stops, closes all connections, waits for the handlers' threads; what deferred requests were answered is still sent, as far
+ * as their clients take it at once. On the thread that opened it. */
 void http_close(struct http_server *s);
 uint16_t http_port(const struct http_server *s);
 
@@ -106,7 +116,7 @@ const char *http_header(const struct http_request *r, const char *name);
 struct bytes http_body(const struct http_request *r);
 struct http_server *http_server_of(const struct http_request *r);
 
-/* A header of the answer, before it is given. */
+/* A header of the answer, before it is given. Answers are "Cache-Control: no-store" where none says otherwise. */
 void http_add_header(struct http_request *r, const char *name, const char *value);
 void http_reply(struct http_request *r, unsigned status, const char *content_type, const void *body, size_t len);
 /* {"error": {"code": ..., "message": ...}} */
@@ -120,6 +130,16 @@ void http_reply_error(struct http_request *r, unsigned status, const char *code,
 typedef int http_fill_fn(void *arg, struct buf *out);
 void http_stream(struct http_request *r, unsigned status, const char *content_type, http_fill_fn *fill,
     void (*end)(void *arg), void *arg);
+
+/* On a loop only, by a handler: the answer comes later, from the loop's thread, by the same functions; from then on r is not to
+ * be touched any more, as after a handler's return. Until then r and all that it gave stay as they are, for as long as it
+ * takes. gone() tells that nobody can be answered any more, because the client has ended (seen within about a second)
+ * or the server closes: r is valid during that call, which is the last that is heard of it. It is called once at most,
+ * from the loop or from within http_close, never from within http_defer or an answer; it may answer other requests, but
+ * not open or close this server. There are never more of them than connections. */
+void http_defer(struct http_request *r, void (*gone)(void *arg, struct http_request *r), void *arg);
+/* The body is not needed any more: its memory is free before the answer. */
+void http_drop_body(struct http_request *r);
 
 #define HTTP_JSON "application/json; charset=utf-8"
 #define HTTP_TEXT "text/plain; charset=utf-8"

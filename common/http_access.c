@@ -15,6 +15,7 @@ static unsigned role_of_access(enum http_access access)
 	case HTTP_ADMIN:
 		return TOKEN_ADMIN;
 	case HTTP_WRITE:
+	case HTTP_WRITE_ARG:
 		return TOKEN_WRITE;
 	case HTTP_READ:
 		return TOKEN_READ;
@@ -70,14 +71,28 @@ static enum http_refusal fail(struct http_request *r)
 	return patient ? deny(r, HTTP_BAD_TOKEN, HTTP_REFUSE_UNAUTHORISED) : deny(r, HTTP_THROTTLED, HTTP_REFUSE_THROTTLED);
 }
 
+/* What it says of itself; WEIR_ENOTFOUND: nothing. */
+static int find_token(const struct http_request *r, uint8_t hash[TOKEN_HASH_BYTES])
+{
+	const char *header = http_header(r, "Authorization"), *arg = NULL;
+	if (header)
+		return token_hash_of_header(header, hash);
+	if (r->route && r->route->access == HTTP_WRITE_ARG)
+		arg = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "p");
+	if (!arg || strlen(arg) > TOKEN_HEADER_MAX)
+		return WEIR_ENOTFOUND;
+	token_hash(arg, strlen(arg), hash);
+	return 0;
+}
+
 static enum http_refusal check_token(struct http_request *r, unsigned wanted)
 {
 	struct http_server *s = r->server;
-	const char *header = http_header(r, "Authorization");
 	uint8_t hash[TOKEN_HASH_BYTES];
-	if (!header)
+	int rc = find_token(r, hash);
+	if (rc == WEIR_ENOTFOUND)
 		return deny(r, HTTP_NO_TOKEN, HTTP_REFUSE_UNAUTHORISED);
-	unsigned role = token_hash_of_header(header, hash) ? 0 : http_auth_role(s->auth, hash);
+	unsigned role = rc ? 0 : http_auth_role(s->auth, hash);
 	if (!role)
 		return fail(r);
 	if (role < wanted)
@@ -133,6 +148,10 @@ void http_access_refuse(struct http_request *r)
 		http_add_header(r, "Retry-After", "1");
 		http_add_header(r, "Connection", "close");
 		http_reply_error(r, 503, "unavailable", "too many connections: all are in use");
+		break;
+	case HTTP_REFUSE_BODIES:
+		http_add_header(r, "Retry-After", "1");
+		http_reply_error(r, 503, "unavailable", "too many bytes of requests are waiting here: send this again");
 		break;
 	case HTTP_FINE:
 	case HTTP_REFUSE_NOT_FOUND:

@@ -24,15 +24,30 @@ struct http_auth {
 	struct tokens *tokens;
 };
 
+/* What a unit for any node calls its credentials, in the place of its name. */
+#define ANY_NODE "weir"
+
+/* NULL: there is no such file. */
+static char *find_in(const char *folder, const char *name, const char *tail)
+{
+	char *path = xasprintf("%s/%s%s", folder, name, tail);
+	if (!access(path, F_OK))
+		return path;
+	free(path);
+	return NULL;
+}
+
 /* A file of the folder of the keys; $CREDENTIALS_DIRECTORY (systemd) goes before it, where it has that file. */
 static char *find_file(const char *keys_dir, const char *name, const char *tail)
 {
 	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
-	char *path = xasprintf("%s/%s%s", credentials ? credentials : "", name, tail);
-	if (credentials && !access(path, F_OK))
-		return path;
-	free(path);
-	return xasprintf("%s/%s%s", keys_dir, name, tail);
+	char *path = NULL;
+	if (credentials && *credentials) {
+		path = find_in(credentials, name, tail);
+		if (!path && *tail)
+			path = find_in(credentials, ANY_NODE, tail);
+	}
+	return path ? path : xasprintf("%s/%s%s", keys_dir, name, tail);
 }
 
 /* Zeros where there is no file. */

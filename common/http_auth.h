@@ -1,5 +1,5 @@
 /* What an HTTP server knows of certificates and tokens: in the folder of the keys, NAME.tls.crt, NAME.tls.key and tokens
- * (each rather from $CREDENTIALS_DIRECTORY, where it is there).
+ * (each rather from $CREDENTIALS_DIRECTORY, where it is there; weir.tls.crt and weir.tls.key there are anybody's).
  * All three are read again when they change; one that is broken then changes nothing. Any thread. */
 #ifndef WEIR_COMMON_HTTP_AUTH_H
 #define WEIR_COMMON_HTTP_AUTH_H

@@ -17,7 +17,8 @@ struct http_server {
 	const struct http_route *routes;
 	size_t route_count;
 	void *arg;
-	size_t body_max;
+	size_t body_max, bodies_max;
+	atomic_size_t bodies;   /* bytes that requests hold */
 	uint16_t port;
 	atomic_bool stopping;
 	struct http_auth *auth; /* NULL: plain */
@@ -29,6 +30,9 @@ struct http_server {
 	/* on a loop: */
 	struct loop_fd *fd;
 	struct loop_timer *timer, *sweep;
+	struct http_request *deferred; /* a list; of the loop's thread */
+	unsigned resumed;              /* answered, and not yet completed */
+	bool woken;                    /* since libmicrohttpd's last turn began */
 	/* with threads: */
 	pthread_t sweeper;
 	pthread_cond_t wake;
@@ -61,6 +65,17 @@ enum http_refusal {
 	HTTP_REFUSE_THROTTLED,
 	HTTP_REFUSE_ROLE,
 	HTTP_REFUSE_CROSS_ORIGIN,
+	HTTP_REFUSE_BODIES, /* while the body came */
+};
+
+/* A deferred request is suspended once its handler has returned: libmicrohttpd forgets its connection meanwhile. Its answer
+ * waits in `response`, the connection is resumed, and on_request is called again, which queues it. */
+enum http_waiting {
+	HTTP_NOT_DEFERRED,
+	HTTP_DEFERRED,  /* the handler may still run */
+	HTTP_SUSPENDED, /* in the server's list */
+	HTTP_RESUMED,   /* its response is there ... */
+	HTTP_GONE,      /* ... or never will be */
 };
 
 struct http_request {
@@ -79,7 +94,16 @@ struct http_request {
 	bool head;
 	bool answered;
 	enum MHD_Result result;
+	enum http_waiting waiting;
+	void (*gone)(void *arg, struct http_request *r);
+	void *gone_arg;
+	struct MHD_Response *response;
+	unsigned status;
+	struct http_request *prev, *next; /* HTTP_SUSPENDED */
 };
+
+/* On a loop: libmicrohttpd gets its turn, soon but not within this call. */
+void http_server_wake(struct http_server *s);
 
 /* The head is here: finds its route, and whether it will be refused. */
 void http_request_begin(struct http_request *r);
@@ -88,6 +112,13 @@ enum MHD_Result http_request_take_body(struct http_request *r, const char *data,
 /* All of it is here: answers. */
 void http_request_finish(struct http_request *r);
 void http_request_free(struct http_request *r);
+
+/* Its handler has returned, and it is deferred: true where it waits from now on. */
+bool http_request_suspend(struct http_request *r);
+/* It was resumed: queues what there is, or MHD_NO. */
+enum MHD_Result http_request_resumed(struct http_request *r);
+/* The suspended request's connection is no more: tells its owner, and lets libmicrohttpd have it. */
+void http_request_abandon(struct http_request *r);
 
 /* May this request use its route? Pure but for the counters and the guard. */
 enum http_refusal http_access_check(struct http_request *r);

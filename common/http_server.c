@@ -24,7 +24,9 @@
 #define IDLE_MS 30000
 #define STALL_MS 10000
 #define SWEEP_MS 500
-#define TCP_CLOSE_WAIT_STATE 8 /* the kernel's; its headers and libc's do not go together */
+#define FLUSH_TURNS 16
+#define TCP_CLOSE_STATE 7 /* the kernel's; its headers and libc's do not go together */
+#define TCP_CLOSE_WAIT_STATE 8
 #define BACKLOG 128
 #define SOCKET_BUFFER_BYTES (256 * 1024) /* each way: what the kernel holds for one peer */
 #define CUT_SLACK 64 /* connections that are cut, and whose threads end just now */
@@ -173,6 +175,30 @@ static void sweep(struct http_server *s)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+/* libmicrohttpd does not look at connections that are suspended; one whose peer has ended its side it would not answer. */
+static bool is_gone(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+	return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) &&
+	    (info.tcpi_state == TCP_CLOSE_STATE || info.tcpi_state == TCP_CLOSE_WAIT_STATE);
+}
+
+/* Deferred requests belong to the loop's thread, as does whatever cuts connections there. */
+static struct http_request *find_gone(const struct http_server *s)
+{
+	struct http_request *r = s->deferred;
+	while (r && !r->conn->guard->cut && !is_gone(r->conn->guard->fd))
+		r = r->next;
+	return r;
+}
+
+static void abandon_gone(struct http_server *s)
+{
+	for (struct http_request *r; (r = find_gone(s));)
+		http_request_abandon(r);
+}
+
 static void *run_sweeper(void *arg)
 {
 	struct http_server *s = arg;
@@ -217,13 +243,15 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	}
 	if (*data_len)
 		return http_request_take_body(r, data, data_len);
+	if (r->waiting == HTTP_RESUMED || r->waiting == HTTP_GONE)
+		return http_request_resumed(r);
 	if (r->answered)
 		return MHD_YES;
 	enter_phase(s, r->conn, HTTP_PHASE_ANSWER);
 	r->path = url;
 	r->method = method;
 	http_request_finish(r);
-	return r->result;
+	return http_request_suspend(r) ? MHD_YES : r->result;
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
@@ -249,11 +277,21 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 
 /* ---- on a loop ----------------------------------------------------------------------------------------------- */
 
+/* Not driven from outside, libmicrohttpd would wake itself. */
+void http_server_wake(struct http_server *s)
+{
+	s->woken = true;
+	loop_timer_start(s->timer, 0, 0);
+}
+
 static void server_work(struct http_server *s)
 {
+	s->woken = false;
 	MHD_run(s->daemon);
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
-	if (MHD_get_timeout(s->daemon, &timeout_ms) == MHD_YES)
+	if (s->woken)
+		loop_timer_start(s->timer, 0, 0);
+	else if (MHD_get_timeout(s->daemon, &timeout_ms) == MHD_YES)
 		loop_timer_start(s->timer, timeout_ms, 0);
 	else
 		loop_timer_stop(s->timer);
@@ -273,6 +311,7 @@ static void on_timeout(void *arg)
 static void on_sweep(void *arg)
 {
 	sweep(arg);
+	abandon_gone(arg);
 }
 
 static int join_loop(struct http_server *s, struct loop *l)
@@ -345,7 +384,7 @@ static int listen_on(const char *address, bool keys, int *ret_fd, uint16_t *ret_
 	if (fd >= 0)
 		close(fd);
 	*ret_why = xasprintf("%s: %s", address, strerror(err));
-	return err == EADDRINUSE ? WEIR_EBUSY : err == EADDRNOTAVAIL ? WEIR_EINVAL : WEIR_EIO;
+	return err == EADDRINUSE ? WEIR_EBUSY : err == EACCES ? WEIR_EINVAL : WEIR_EIO;
 }
 
 static struct http_guard *new_guard(const struct http_options *o)
@@ -363,7 +402,7 @@ static struct http_guard *new_guard(const struct http_options *o)
 
 static struct MHD_Daemon *start(struct http_server *s, const struct http_options *o, int fd)
 {
-	unsigned flags = MHD_USE_ERROR_LOG | (o->loop ? MHD_USE_EPOLL
+	unsigned flags = MHD_USE_ERROR_LOG | (o->loop ? MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME
 						      : MHD_USE_INTERNAL_POLLING_THREAD |
 							    MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL);
 	unsigned connections = (o->connections_max ? o->connections_max : CONNECTIONS_MAX) + o->reserve + CUT_SLACK;
@@ -405,6 +444,7 @@ static struct http_server *new_server(const struct http_options *o, struct http_
 	s->route_count = o->route_count;
 	s->arg = o->arg;
 	s->body_max = o->body_max;
+	s->bodies_max = o->bodies_max;
 	s->notice = o->notice;
 	s->port = port;
 	s->auth = auth;
@@ -453,6 +493,13 @@ bool http_stopping(const struct http_server *s)
 	return atomic_load(&s->stopping);
 }
 
+/* What was answered just before it closes: as far as the kernel takes it, nobody has to ask again. */
+static void flush_answers(struct http_server *s)
+{
+	for (int i = 0; i < FLUSH_TURNS && s->fd && s->resumed; i++)
+		MHD_run(s->daemon);
+}
+
 void http_close(struct http_server *s)
 {
 	if (!s)
@@ -460,6 +507,9 @@ void http_close(struct http_server *s)
 	http_stop(s);
 	if (s->has_sweeper)
 		pthread_join(s->sweeper, NULL);
+	flush_answers(s);
+	while (s->deferred)
+		http_request_abandon(s->deferred);
 	loop_fd_free(s->fd);
 	loop_timer_free(s->timer);
 	loop_timer_free(s->sweep);

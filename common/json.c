@@ -6,22 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-
-/* Length of the UTF-8 sequence at s, 0 where it is malformed, overlong, a surrogate or above U+10FFFF. */
-static size_t utf8_len(const uint8_t *s, size_t left)
-{
-	uint8_t a = s[0];
-	size_t n = a < 0x80 ? 1 : a >= 0xc2 && a < 0xe0 ? 2 : a >= 0xe0 && a < 0xf0 ? 3 : a >= 0xf0 && a < 0xf5 ? 4 : 0;
-	if (!n || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((a == 0xe0 && s[1] < 0xa0) || (a == 0xed && s[1] >= 0xa0) || (a == 0xf0 && s[1] < 0x90) ||
-	    (a == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return n;
-}
+#include "common/utf8.h"
 
 static void put_control(struct buf *out, uint8_t c)
 {

@@ -42,7 +42,7 @@ struct owner {
 };
 
 struct keys {
-	char *dir, *name;
+	char *dir, *own_dir, *name;
 	void *arg;
 	void (*report)(void *arg, const char *text);
 	char *own_path;
@@ -200,7 +200,7 @@ static char *own_path(const struct keys *k)
 			return path;
 		free(path);
 	}
-	return xasprintf("%s/%s.key", k->dir, k->name);
+	return xasprintf("%s/%s.key", k->own_dir, k->name);
 }
 
 static int read_own(const char *path, struct key_text *ret_public, struct key_text *ret_secret, char **ret_why)
@@ -532,12 +532,13 @@ static int check_folder(const struct keys *k, char **ret_why)
 {
 	struct stat st;
 	if (stat(k->dir, &st)) {
-		*ret_why = xasprintf("cluster.security.keys: %s: %s. `weirctl keygen` makes the keys of a topology", k->dir, strerror(errno));
+		*ret_why = strcmp(k->dir, k->own_dir) ? xasprintf("%s: %s", k->dir, strerror(errno))
+		                                      : xasprintf("cluster.security.keys: %s: %s. `weirctl keygen` makes the keys of a topology", k->dir, strerror(errno));
 		return errno == ENOENT ? WEIR_ENOTFOUND : WEIR_EIO;
 	}
 	if (!S_ISDIR(st.st_mode) || (st.st_mode & WORLD_WRITE)) {
 		*ret_why = S_ISDIR(st.st_mode) ? xasprintf("everybody may write into %s, and so become anybody: chmod o-w it", k->dir)
-		                               : xasprintf("cluster.security.keys: %s is no folder", k->dir);
+		                               : xasprintf("the folder of keys %s is no folder", k->dir);
 		return WEIR_EINVAL;
 	}
 	return 0;
@@ -564,6 +565,7 @@ int keys_open(const struct keys_options *o, struct keys **ret_keys, char **ret_w
 	weir_assert(sodium_init() >= 0);
 	struct keys *k = xcalloc(1, sizeof(*k));
 	k->dir = xstrdup(o->dir);
+	k->own_dir = xstrdup(o->own_dir ? o->own_dir : o->dir);
 	k->name = xstrdup(o->name);
 	k->arg = o->arg;
 	k->report = o->report;
@@ -600,6 +602,7 @@ void keys_free(struct keys *k)
 	free(k->entries);
 	free(k->owners);
 	free(k->own_path);
+	free(k->own_dir);
 	free(k->dir);
 	free(k->name);
 	sodium_memzero(k, sizeof(*k));

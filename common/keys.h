@@ -35,6 +35,7 @@ struct keys;
 
 struct keys_options {
 	const char *dir;
+	const char *own_dir; /* of NAME.key; NULL: dir */
 	const char *name; /* whose own key is wanted */
 	void *arg;
 	/* A problem with a file, for people: told once for each state of the file. May be NULL. */

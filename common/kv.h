@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define KV_KEY_MAX 511
 #define KV_VALUE_MAX (64 * 1024 * 1024)
@@ -80,6 +81,10 @@ struct kv_lmdb_options {
  * is made or changed, kv_begin(write) is WEIR_EINVAL, a missing environment WEIR_ENOTFOUND.
  * *ret_why, on error, is a text for people, the caller's to free. */
 int kv_lmdb_open(const struct kv_lmdb_options *o, struct kv **ret_kv, char **ret_why);
+/* Which process has the environment in this folder open: asked without a lock of our own, which could be in the way of one that starts.
+ * 0 with *ret_pid (0: of another pid namespace); WEIR_ENOTFOUND: no other process (this one itself is not seen); WEIR_EIO: it
+ * cannot be asked. *ret_why as above. */
+int kv_lmdb_holder(const char *path, pid_t *ret_pid, char **ret_why);
 void kv_close(struct kv *kv);
 
 int kv_begin(struct kv *kv, bool write, struct kv_txn **ret_txn);

@@ -17,7 +17,7 @@
 #include "common/kv.h"
 
 #define KV_CHECK_DEPTH_MAX 32     /* of a tree; LMDB's own limit */
-#define KV_CHECK_PROGRESS_PAGES 65536
+#define KV_CHECK_PROGRESS_PAGES 4096 /* 16 MiB */
 
 /* What is wrong, and where. Pointers live for the call. */
 struct kv_damage {
@@ -41,7 +41,7 @@ struct kv_check_options {
 	 * NULL. A negative code ends the check with it. */
 	int (*record)(void *arg, unsigned db, const char *name, struct bytes key, struct bytes value);
 	void (*damage)(void *arg, const struct kv_damage *d);                          /* may be NULL */
-	void (*progress)(void *arg, uint64_t pages, uint64_t of_pages);                /* may be NULL */
+	void (*progress)(void *arg, uint64_t pages, uint64_t of_pages);                /* each KV_CHECK_PROGRESS_PAGES; may be NULL */
 };
 
 struct kv_check_result {

@@ -643,6 +643,25 @@ static int take_lock(struct kv_lmdb *k, char **ret_why)
 	return code;
 }
 
+/* LMDB itself keeps a lock on the first byte of its reader table for as long as the environment is open. */
+int kv_lmdb_holder(const char *path, pid_t *ret_pid, char **ret_why)
+{
+	char *file = xasprintf("%s/lock.mdb", path);
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int err = fd < 0 || fcntl(fd, F_GETLK, &lock) ? errno : 0, code = 0;
+	if (err == ENOENT || (!err && lock.l_type == F_UNLCK))
+		code = why(ret_why, WEIR_ENOTFOUND, xasprintf("no process has %s open", path));
+	else if (err)
+		code = why(ret_why, WEIR_EIO, xasprintf("%s: %s", file, strerror(err)));
+	else
+		*ret_pid = lock.l_pid;
+	if (fd >= 0)
+		close(fd);
+	free(file);
+	return code;
+}
+
 /* The start of an LMDB data file (both meta pages have this shape), and how many pages it says it has:
  *
  *   0  page number u64, pad u16, flags u16, bounds u32

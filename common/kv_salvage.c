@@ -120,6 +120,13 @@ static int save_record(void *arg, unsigned db, const char *name, struct bytes ke
 	return rc;
 }
 
+static void tell_progress(void *arg, uint64_t pages, uint64_t of_pages)
+{
+	const struct salvage *s = arg;
+	if (s->o->progress)
+		s->o->progress(s->o->arg, pages, of_pages);
+}
+
 static int finish(struct salvage *s)
 {
 	int rc = s->txn ? 0 : kv_begin(s->to, true, &s->txn);
@@ -140,7 +147,7 @@ static int save(const struct kv_salvage_options *o, const char *saved, char **re
 	if (rc)
 		return rc;
 	struct kv_check_options look = {.path = o->folder, .dbs = o->dbs, .db_count = o->db_count,
-	    .either_meta = o->either_meta, .arg = &s, .record = save_record};
+	    .either_meta = o->either_meta, .arg = &s, .record = save_record, .progress = tell_progress};
 	struct kv_check_result result;
 	rc = kv_check(&look, &result, ret_why);
 	if (!rc)

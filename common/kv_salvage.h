@@ -22,6 +22,7 @@ struct kv_salvage_options {
 	int (*record)(void *arg, struct kv_txn *txn, unsigned db, struct bytes key, struct bytes value);
 	/* Once all were seen: what else is to be in it. May be NULL. */
 	int (*finish)(void *arg, struct kv_txn *txn);
+	void (*progress)(void *arg, uint64_t pages, uint64_t of_pages); /* as kv_check's; may be NULL */
 };
 
 /* WEIR_EFULL, WEIR_EIO, what a callback returned: the damaged file is where it was. *ret_why: text, the caller's to free. */

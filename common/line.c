@@ -79,9 +79,15 @@ const char *line_error_text(enum line_error e)
 void line_parser_init(struct line_parser *p, const struct line_callbacks *cb, int64_t precision_ns, bool lazy)
 {
 	weir_assert(precision_ns > 0);
-	*p = (struct line_parser){.cb = *cb, .precision_ns = precision_ns, .lazy = lazy};
+	*p = (struct line_parser){.cb = *cb, .lazy = lazy};
 	p->state = xcalloc(1, sizeof(*p->state));
 	line_grammar_init(&p->state->grammar, precision_ns, lazy);
+}
+
+void line_parser_set_precision(struct line_parser *p, int64_t precision_ns)
+{
+	weir_assert(precision_ns > 0);
+	p->state->grammar.precision_ns = precision_ns;
 }
 
 void line_parser_free(struct line_parser *p)

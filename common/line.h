@@ -82,15 +82,17 @@ struct line_callbacks {
 
 struct line_parser {
 	struct line_callbacks cb;
-	int64_t precision_ns; /* 1, 1000, 1000000 or 1000000000: what one unit of a timestamp is */
 	bool lazy;            /* leave measurement and tags to line_resolve_series() */
 	uint64_t number;
 	/* the rest is line.c's */
 	struct line_state *state;
 };
 
+/* precision_ns: what one unit of a timestamp is. */
 void line_parser_init(struct line_parser *p, const struct line_callbacks *cb, int64_t precision_ns, bool lazy);
 void line_parser_free(struct line_parser *p);
+/* Of the lines to come; while none is pending. */
+void line_parser_set_precision(struct line_parser *p, int64_t precision_ns);
 /* Any bytes, split anywhere. Calls back for each line that is complete. */
 void line_parser_feed(struct line_parser *p, const void *data, size_t len);
 /* The input has ended: a last line without newline is complete. */

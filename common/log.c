@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,18 @@ int log_level_parse(const char *name, enum log_level *ret_level)
 	return WEIR_EINVAL;
 }
 
+/* Whether a control of C1 begins here, as UTF-8 has it: terminals obey it as they do an escape. */
+static bool is_c1(const char *text)
+{
+	return (unsigned char)text[0] == 0xc2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xa0;
+}
+
+static char plain(const char *text, size_t i)
+{
+	unsigned char c = (unsigned char)text[i];
+	return c < 0x20 || c == 0x7f || is_c1(text + i) || (i && is_c1(text + i - 1)) ? ' ' : text[i];
+}
+
 /* Copies text so that it stays one line and one quoted value. */
 static size_t quote(char *out, size_t room, const char *text, size_t len)
 {
@@ -38,9 +51,26 @@ static size_t quote(char *out, size_t room, const char *text, size_t len)
 		char c = text[i];
 		if (c == '"' || c == '\\')
 			out[n++] = '\\';
-		out[n++] = (unsigned char)c < 0x20 ? ' ' : c;
+		out[n++] = plain(text, i);
 	}
 	return n;
+}
+
+/* Under systemd; else nothing. Its length. */
+static size_t put_priority(enum log_level level, char *out, size_t room)
+{
+	return getenv("JOURNAL_STREAM") ? (size_t)snprintf(out, room, "<%d>", level_priorities[level]) : 0;
+}
+
+void log_plain(enum log_level level, const char *text)
+{
+	char priority[8];
+	size_t n = put_priority(level, priority, sizeof(priority));
+	while (*text) {
+		int len = (int)strcspn(text, "\n");
+		fprintf(stderr, "%.*s%.*s\n", (int)n, priority, len, text);
+		text += len + (text[len] != 0);
+	}
 }
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
@@ -65,16 +95,14 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
 		}
 	}
 	char line[LOG_LINE_MAX];
-	size_t n = 0;
-	if (getenv("JOURNAL_STREAM"))
-		n = (size_t)snprintf(line, sizeof(line), "<%d>", level_priorities[level]);
+	size_t n = put_priority(level, line, sizeof(line));
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "level=%s module=%s msg=\"", level_names[level], module);
 	n += quote(line + n, sizeof(line) - n - 2, text, msg_len);
 	line[n++] = '"';
 	if (fields) {
 		line[n++] = ' ';
-		for (const char *s = fields; *s && n + 2 < sizeof(line); s++)
-			line[n++] = (unsigned char)*s < 0x20 ? ' ' : *s;
+		for (size_t i = 0; fields[i] && n + 2 < sizeof(line); i++)
+			line[n++] = plain(fields, i);
 	}
 	line[n++] = '\n';
 	ssize_t done = write(STDERR_FILENO, line, n);

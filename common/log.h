@@ -16,6 +16,10 @@ int log_level_parse(const char *name, enum log_level *ret_level);
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* What a person is told who starts a program, as it is: no level, no module; under systemd each line has its priority. Appends a line's
+ * end where there is none. */
+void log_plain(enum log_level level, const char *text);
+
 #define log_error(module, ...) log_write(LOG_LEVEL_ERROR, module, __VA_ARGS__)
 #define log_warn(module, ...) log_write(LOG_LEVEL_WARN, module, __VA_ARGS__)
 #define log_info(module, ...) log_write(LOG_LEVEL_INFO, module, __VA_ARGS__)

@@ -119,7 +119,7 @@ int map_topology(const struct cluster_map *m, const char *path, const struct top
 enum map_change_kind { MAP_ADDED, MAP_REMOVED, MAP_CHANGED, MAP_REFUSED };
 struct map_change {
 	enum map_change_kind kind;
-	char *what; /* "node", "edge", "stream", "cluster" */
+	char *what; /* "node", "edge", "stream", "sink", "cluster" */
 	char *name;
 	char *text; /* "by: site, sensor -> site; a new version, cut over at a boundary of 5m" */
 };
@@ -157,7 +157,8 @@ bool map_is_revoked(const struct cluster_map *m, const char *edge);
 int64_t map_boundary(const struct stream_conf *was, const struct stream_conf *next, int64_t t_ns);
 int64_t map_boundary_step(const struct stream_conf *was, const struct stream_conf *next, int64_t *ret_offset_ns);
 
-/* A stream as one line of YAML (flow style) that topology_parse() and topology_stream_parse() read back to an equal definition. */
+/* A stream as one line of YAML (flow style) that topology_parse() and topology_stream_parse() read back to an equal definition;
+ * without its alerts, which are the present text's whatever version is judged. */
 void topology_stream_text(const struct topology *t, const struct stream_conf *s, struct buf *out);
 /* One such line back, its edges being those of t that are in force (a listed one that is gone is not expected any more). Phase and
  * limits are those of a file. 0, or WEIR_EINVAL with lines in *errors; the fields are the caller's to stream_conf_clear. */

@@ -188,27 +188,11 @@ static void change_nodes(struct change *c)
 
 /* ---- edges ------------------------------------------------------------------------------------------------- */
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? !strcmp(a, b) : !a && !b;
-}
-
-static bool same_source(const struct source_conf *a, const struct source_conf *b)
-{
-	return a->type == b->type && same_text(a->name, b->name) && same_text(a->listen, b->listen) &&
-	       same_text(a->path, b->path) && a->follow == b->follow && a->sensors == b->sensors &&
-	       a->every_ns == b->every_ns && a->seed == b->seed && a->count == b->count &&
-	       same_text(a->measurement, b->measurement) && same_text(a->field, b->field) && a->mean == b->mean &&
-	       a->noise == b->noise && a->drift == b->drift && a->spikes == b->spikes && a->gaps == b->gaps &&
-	       a->late == b->late && a->duplicates == b->duplicates && a->late_by_ns == b->late_by_ns &&
-	       a->start_ns == b->start_ns && a->fast == b->fast;
-}
-
 static bool same_sources(const struct edge_conf *a, const struct edge_conf *b)
 {
 	bool same = a->source_count == b->source_count;
 	for (size_t i = 0; same && i < a->source_count; i++)
-		same = same_source(&a->sources[i], &b->sources[i]);
+		same = source_conf_same(&a->sources[i], &b->sources[i]);
 	return same;
 }
 
@@ -516,6 +500,25 @@ static void change_streams(struct change *c)
 	}
 }
 
+/* ---- sinks ------------------------------------------------------------------------------------------------- */
+
+static void change_sinks(struct change *c)
+{
+	for (size_t i = 0; i < c->was->sink_count; i++) {
+		const struct sink_conf *s = &c->was->sinks[i];
+		if (topology_sink(c->next, s->name) < 0)
+			tell(c, MAP_REMOVED, "sink", s->name, "how far it had come is forgotten");
+	}
+	for (size_t i = 0; i < c->next->sink_count; i++) {
+		const struct sink_conf *s = &c->next->sinks[i];
+		int was = topology_sink(c->was, s->name);
+		if (was < 0)
+			tell(c, MAP_ADDED, "sink", s->name, "begins with the oldest rows that are kept for sinks");
+		else if (!sink_conf_same(&c->was->sinks[was], s))
+			tell(c, MAP_CHANGED, "sink", s->name, "goes on from where it has come to");
+	}
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------- */
 
 static void set_text(struct cluster_map *m, const char *text, size_t len)
@@ -534,6 +537,7 @@ static int make_change(struct change *c)
 	change_nodes(c);
 	change_edges(c);
 	change_streams(c);
+	change_sinks(c);
 	if (c->told->refused)
 		return WEIR_EINVAL;
 	struct buf bytes = {0};

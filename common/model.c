@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "common/buf.h"
+#include "common/condition.h"
 #include "common/err.h"
 
 #define QUANTILE_DECIMALS_MAX 6
@@ -28,14 +29,8 @@ static void edge_clear(struct edge_conf *e)
 		free(e->tags[i].value);
 	}
 	free(e->tags);
-	for (size_t i = 0; i < e->source_count; i++) {
-		struct source_conf *src = &e->sources[i];
-		free(src->name);
-		free(src->listen);
-		free(src->path);
-		free(src->measurement);
-		free(src->field);
-	}
+	for (size_t i = 0; i < e->source_count; i++)
+		source_conf_clear(&e->sources[i]);
 	free(e->sources);
 }
 
@@ -59,6 +54,9 @@ void stream_conf_clear(struct stream_conf *s)
 	free(s->distinct);
 	free(s->rollups);
 	free(s->edges);
+	for (size_t i = 0; i < s->alert_count; i++)
+		alert_conf_clear(&s->alerts[i]);
+	free(s->alerts);
 	*s = (struct stream_conf){0};
 }
 
@@ -92,6 +90,9 @@ void topology_free(const struct topology *held)
 	for (size_t i = 0; i < t->stream_count; i++)
 		stream_conf_clear(&t->streams[i]);
 	free(t->streams);
+	for (size_t i = 0; i < t->sink_count; i++)
+		sink_conf_clear(&t->sinks[i]);
+	free(t->sinks);
 	for (size_t i = 0; i < t->revoked_count; i++)
 		free(t->revoked[i]);
 	free(t->revoked);
@@ -163,6 +164,16 @@ int topology_stream(const struct topology *t, const char *name)
 	return found;
 }
 
+int topology_alerting(const struct topology *t, const char *name)
+{
+	for (size_t i = 0; i < t->stream_count; i++) {
+		const struct stream_conf *s = &t->streams[i];
+		if (s->alert_count && !strcmp(s->name, name))
+			return (int)i;
+	}
+	return -1;
+}
+
 const char *stream_phase_text(enum stream_phase p)
 {
 	switch (p) {
@@ -193,6 +204,33 @@ const char *cloud_state_text(enum cloud_state s)
 		return "gone";
 	}
 	return "unknown";
+}
+
+int topology_sink(const struct topology *t, const char *name)
+{
+	for (size_t i = 0; i < t->sink_count; i++) {
+		if (t->sinks[i].name && !strcmp(t->sinks[i].name, name))
+			return (int)i;
+	}
+	return -1;
+}
+
+uint32_t sink_port(const struct sink_conf *s, const char *node)
+{
+	for (size_t i = 0; i < s->zmq.port_count; i++) {
+		if (!strcmp(s->zmq.ports[i].node, node))
+			return s->zmq.ports[i].port;
+	}
+	return s->zmq.port;
+}
+
+bool sink_takes(const struct sink_conf *s, const char *stream)
+{
+	for (size_t i = 0; i < s->stream_count; i++) {
+		if (!strcmp(s->streams[i], stream))
+			return true;
+	}
+	return !s->lists_streams;
 }
 
 int topology_stream_version_of(const struct topology *t, const char *name, uint32_t version)

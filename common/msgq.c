@@ -1,4 +1,4 @@
-/* The only file that includes zmq.h. Each option below is there for a trap that docs/ names: defaults of libzmq queue
+/* Sockets and frames. Each option below is there for a trap that docs/ names: defaults of libzmq queue
  * without bound, drop silently and wait for ever. */
 #include "common/msgq.h"
 
@@ -50,7 +50,7 @@ static void look(void *arg)
 	struct msgq *m = arg;
 	msgq_keys_look(m);
 	for (struct msgq_socket *s = m->sockets; s; s = s->next) {
-		if (s->router)
+		if (s->bound)
 			msgq_door_look(s);
 	}
 	m->looks++;
@@ -170,7 +170,7 @@ void msgq_expect(struct msgq *m, unsigned peers)
 		return;
 	m->peers = peers;
 	for (struct msgq_socket *s = m->sockets; s; s = s->next) {
-		if (s->router)
+		if (s->bound)
 			msgq_door_expect(s);
 	}
 }
@@ -186,12 +186,15 @@ static void set_options(struct msgq_socket *s)
 	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_IVL, PING_MS);
 	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_TIMEOUT, PING_TIMEOUT_MS);
 	msgq_set_int(s->zmq, ZMQ_HEARTBEAT_TTL, PING_TIMEOUT_MS);
-	msgq_set_int(s->zmq, ZMQ_RCVHWM, s->router ? ROUTER_RCVHWM : DEALER_RCVHWM);
-	msgq_set_int(s->zmq, ZMQ_SNDHWM, s->router ? ROUTER_SNDHWM : DEALER_SNDHWM);
-	if (s->router) {
+	msgq_set_int(s->zmq, ZMQ_RCVHWM, s->bound ? ROUTER_RCVHWM : DEALER_RCVHWM);
+	msgq_set_int(s->zmq, ZMQ_SNDHWM, s->bound ? ROUTER_SNDHWM : DEALER_SNDHWM);
+	if (s->bound)
+		msgq_set_int(s->zmq, ZMQ_BACKLOG, MSGQ_BACKLOG);
+	if (s->publisher) {
+		msgq_pub_options(s);
+	} else if (s->bound) {
 		msgq_set_int(s->zmq, ZMQ_ROUTER_MANDATORY, 1);
 		msgq_set_int(s->zmq, ZMQ_ROUTER_HANDOVER, 0);
-		msgq_set_int(s->zmq, ZMQ_BACKLOG, MSGQ_BACKLOG);
 	} else {
 		msgq_set_int(s->zmq, ZMQ_IMMEDIATE, 1);
 		msgq_set_int(s->zmq, ZMQ_RECONNECT_IVL, RECONNECT_MS);
@@ -216,7 +219,7 @@ int msgq_check_address(const char *address, bool keys, char **ret_why)
 /* The socket's place in memory once nothing uses it any more. */
 static void socket_end(struct msgq_socket *s)
 {
-	if (s->router)
+	if (s->bound)
 		msgq_door_close(s);
 	msgq_dealer_close(s);
 	free(s->address);
@@ -227,11 +230,11 @@ static void socket_end(struct msgq_socket *s)
 static bool socket_drain(void *arg);
 static bool socket_pending(void *arg);
 
-static struct msgq_socket *socket_new(struct msgq *m, const char *address, bool router, msgq_frame_fn *fn, void *arg)
+static struct msgq_socket *socket_new(struct msgq *m, const char *address, bool bound, msgq_frame_fn *fn, void *arg)
 {
 	struct msgq_socket *s = xcalloc(1, sizeof(*s));
 	s->m = m;
-	s->router = router;
+	s->bound = bound;
 	s->fn = fn;
 	s->arg = arg;
 	s->address = xstrdup(address);
@@ -241,7 +244,7 @@ static struct msgq_socket *socket_new(struct msgq *m, const char *address, bool 
 
 static int socket_make(struct msgq_socket *s)
 {
-	s->zmq = zmq_socket(s->m->ctx, s->router ? ZMQ_ROUTER : ZMQ_DEALER);
+	s->zmq = zmq_socket(s->m->ctx, s->publisher ? ZMQ_XPUB : s->bound ? ZMQ_ROUTER : ZMQ_DEALER);
 	if (!s->zmq)
 		return WEIR_EFULL;
 	set_options(s);
@@ -325,19 +328,36 @@ static int check_open(const struct msgq *m, const char *address, char **ret_why)
 	return rc;
 }
 
-int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
-    char **ret_why)
+static int bind_socket(struct msgq *m, const char *address, bool publisher, msgq_frame_fn *fn, void *arg,
+    struct msgq_socket **ret_socket, char **ret_why)
 {
 	int rc = check_open(m, address, ret_why);
 	if (rc)
 		return rc;
 	struct msgq_socket *s = socket_new(m, address, true, fn, arg);
+	s->publisher = publisher;
 	rc = socket_make(s);
 	if (!rc)
 		rc = msgq_door_open(s, ret_why);
 	if (!rc)
 		rc = socket_watch(s);
 	return finish_open(s, rc, ret_socket, ret_why);
+}
+
+int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
+    char **ret_why)
+{
+	return bind_socket(m, address, false, fn, arg, ret_socket, ret_why);
+}
+
+static void hear_nothing(void *arg, struct bytes route, const char *who, const void *frame, size_t len)
+{
+	(void)arg, (void)route, (void)who, (void)frame, (void)len;
+}
+
+int msgq_bind_publisher(struct msgq *m, const char *address, struct msgq_socket **ret_socket, char **ret_why)
+{
+	return bind_socket(m, address, true, hear_nothing, NULL, ret_socket, ret_why);
 }
 
 int msgq_connect(struct msgq *m, const char *address, const char *peer, msgq_frame_fn *fn, void *arg,
@@ -404,7 +424,7 @@ static const char *sender_of(struct msgq_socket *s, struct bytes route, zmq_msg_
 {
 	if (!s->m->keys)
 		return "";
-	if (!s->router)
+	if (!s->bound)
 		return s->peer; /* the handshake has shown it */
 	const char *user = zmq_msg_gets(frame, "User-Id"), *key = zmq_msg_gets(frame, "Weir-Key");
 	if (!user || !key || !keys_owns(s->m->keys, user, key))
@@ -418,7 +438,7 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 {
 	size_t n = zmq_msg_size(frame);
 	*bytes += n;
-	if (s->router)
+	if (s->bound)
 		msgq_door_heard(s, zmq_msg_get(frame, ZMQ_SRCFD));
 	s->answered = s->heard = true;
 	if (zmq_msg_more(frame) || !n) {
@@ -427,7 +447,7 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 		msgq_count(&s->m->bad_shape, 1);
 		return;
 	}
-	if (s->router && (route.n != ROUTE_BYTES || route.p[0] != 0)) {
+	if (s->bound && (route.n != ROUTE_BYTES || route.p[0] != 0)) {
 		msgq_count(&s->m->refused_route, 1);
 		return;
 	}
@@ -451,7 +471,7 @@ static bool receive_one(struct msgq_socket *s, size_t *bytes)
 	size_t route_len = 0;
 	zmq_msg_init(&frame);
 	bool got = receive_part(s, &frame);
-	if (got && s->router) {
+	if (got && s->bound) {
 		route_len = zmq_msg_size(&frame);
 		if (!zmq_msg_more(&frame) || route_len > sizeof(route) || !route_len) {
 			if (zmq_msg_more(&frame))
@@ -492,7 +512,7 @@ static bool readable(struct msgq_socket *s)
 
 bool msgq_can_send(struct msgq_socket *s)
 {
-	weir_assert(!s->router && !s->closed);
+	weir_assert(!s->bound && !s->closed);
 	if (!s->zmq)
 		return false;
 	s->used = true;
@@ -508,7 +528,7 @@ static bool socket_drain(void *arg)
 	bool more = true;
 	s->receiving = true;
 	for (unsigned i = 0; i < TURN_FRAMES_MAX && bytes < TURN_BYTES_MAX && more && !s->closed; i++)
-		more = receive_one(s, &bytes);
+		more = s->publisher ? msgq_pub_receive(s, &bytes) : receive_one(s, &bytes);
 	s->used = more;
 	s->receiving = false;
 	if (s->closed) {
@@ -561,7 +581,7 @@ static int count_sent(struct msgq_socket *s, size_t len, int rc)
 
 int msgq_send(struct msgq_socket *s, const void *frame, size_t len)
 {
-	weir_assert(!s->router);
+	weir_assert(!s->bound);
 	int rc = check_frame(s, len);
 	if (!rc && !s->zmq) { /* its peer has no key yet */
 		msgq_count(&s->m->refused_busy, 1);
@@ -572,7 +592,7 @@ int msgq_send(struct msgq_socket *s, const void *frame, size_t len)
 
 int msgq_reply(struct msgq_socket *s, struct bytes route, const void *frame, size_t len)
 {
-	weir_assert(s->router);
+	weir_assert(s->bound && !s->publisher);
 	int rc = check_frame(s, len);
 	if (rc)
 		return rc;
@@ -599,6 +619,7 @@ void msgq_counters(const struct msgq *m, struct msgq_counters *ret)
 	    .refused_busy = get(&m->refused_busy),
 	    .refused_gone = get(&m->refused_gone),
 	    .refused_key = get(&m->refused_key),
+	    .greedy = get(&m->greedy),
 	    .refused_route = get(&m->refused_route),
 	    .accepted = get(&m->accepted),
 	    .authenticated = get(&m->authenticated),

@@ -1,5 +1,5 @@
 /* ZeroMQ, seen as two kinds of sockets that carry frames: a ROUTER that is bound and answers by route, and DEALERs that
- * connect. One context per process.
+ * connect; and publishers, that are bound and send to whoever has subscribed (msgq_publish). One context per struct msgq.
  *
  * A frame is one message part of 1..MSGQ_FRAME_MAX bytes. What has another shape (more parts, none, empty) is dropped
  * whole and counted; a longer part makes libzmq drop the connection. Nothing blocks and nothing is queued for a peer
@@ -43,7 +43,7 @@ struct msgq_socket;
 struct msgq_options {
 	struct keys *keys;  /* stays the caller's, and is polled here; NULL: security none */
 	int linger_ms;      /* how long closing may wait for what is still to be sent; 0: 200 */
-	unsigned peers;     /* that may connect to each ROUTER; 0: 64 */
+	unsigned peers;     /* that may connect to each ROUTER (beside strangers) or publisher (strangers among them); 0: 64 */
 };
 
 /* Frame, route and who live for the call. who: the name of the sender by its key, "" without keys; NULL, and no frame: its
@@ -60,7 +60,8 @@ void msgq_expect(struct msgq *m, unsigned peers);
 /* WEIR_EINVAL: an address that cannot be used (as it is without keys, or at all); *ret_why a text for people, the caller's to free. */
 int msgq_check_address(const char *address, bool keys, char **ret_why);
 
-/* Both: WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EFULL (MSGQ_SOCKETS_MAX, descriptors), WEIR_EIO; *ret_why is a
+/* Both: WEIR_EINVAL (address), WEIR_EBUSY (in use), WEIR_EFULL (MSGQ_SOCKETS_MAX, descriptors), WEIR_EIO (also an address that this
+ * machine does not have now, or a name that does not resolve now: a network may come up late); *ret_why is a
  * text for people, the caller's to free. Port 0 or *: any free one, see msgq_endpoint. `arg` must outlive the socket.
  * A host name is resolved here (bind: blocking) or by libzmq with each try (connect). */
 int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg, struct msgq_socket **ret_socket,
@@ -69,6 +70,8 @@ int msgq_bind(struct msgq *m, const char *address, msgq_frame_fn *fn, void *arg,
  * that has none yet. */
 int msgq_connect(struct msgq *m, const char *address, const char *peer, msgq_frame_fn *fn, void *arg,
     struct msgq_socket **ret_socket, char **ret_why);
+/* An XPUB. Who may connect may subscribe to anything; who is no longer allowed is cut off as at a ROUTER. */
+int msgq_bind_publisher(struct msgq *m, const char *address, struct msgq_socket **ret_socket, char **ret_why);
 void msgq_close(struct msgq_socket *s);
 /* The address with its real port; lives as long as the socket. */
 const char *msgq_endpoint(const struct msgq_socket *s);
@@ -79,6 +82,13 @@ int msgq_send(struct msgq_socket *s, const void *frame, size_t len);
 bool msgq_can_send(struct msgq_socket *s);
 /* ROUTER. As msgq_send, and WEIR_ENOTFOUND: that peer is gone. */
 int msgq_reply(struct msgq_socket *s, struct bytes route, const void *frame, size_t len);
+
+/* Publisher: a message of several parts, to those who have subscribed to a beginning of the first one. A queue of MSGQ_PUBLISH_QUEUE messages
+ * stands before each subscriber. Not lossy: WEIR_EBUSY where one of those has no room, and then nobody gets it. Lossy: who has no room misses
+ * it. WEIR_ETOOBIG: over MSGQ_FRAME_MAX. */
+#define MSGQ_PUBLISH_QUEUE 4096
+#define MSGQ_TOPICS_BYTES_MAX (256 * 1024) /* of all that one connection subscribes to: libzmq has no limit, and takes some 40 times as much */
+int msgq_publish(struct msgq_socket *s, const struct bytes *parts, size_t count, bool lossy);
 
 /* Why a connection ended before its handshake did. */
 enum msgq_refusal {
@@ -101,6 +111,7 @@ struct msgq_counters {
 	uint64_t accepted, authenticated; /* connections; handshakes that were finished */
 	uint64_t handshakes_refused[MSGQ_REFUSALS];
 	uint64_t unfinished;    /* connections cut: over MSGQ_UNFINISHED_MAX */
+	uint64_t greedy;        /* connections cut: over MSGQ_TOPICS_BYTES_MAX */
 	uint64_t ended;         /* connections cut: when keys changed, those with a key that is nobody's any more, or that had not spoken */
 	uint64_t accept_failed; /* no descriptor for a connection */
 	uint64_t shut;          /* times that new connections had to wait at the limit */

@@ -1,4 +1,4 @@
-/* The door of a ROUTER: the listening socket, how many are let in, and what became of them.
+/* The door of a ROUTER or a publisher: the listening socket, how many are let in, and what became of them.
  *
  * libzmq accepts whoever comes, for as long as there are descriptors, and turns in a circle when there are none left. So the
  * listening socket is ours (ZMQ_USE_FD, libzmq gets duplicates of it), a monitor tells of each connection, and at the limit a
@@ -300,7 +300,8 @@ void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const ch
 	free(c->who); /* that of who had the descriptor before, whose last frames came late */
 	c->who = xstrdup(who);
 	snprintf(c->key.text, sizeof(c->key.text), "%s", key);
-	memcpy(c->route, route.p, sizeof(c->route));
+	if (route.n == sizeof(c->route)) /* a publisher's connections have none */
+		memcpy(c->route, route.p, sizeof(c->route));
 }
 
 bool msgq_door_dooms(struct msgq_socket *s, int fd)
@@ -336,6 +337,21 @@ static void cut(struct msgq_socket *s, int fd, struct door_connection *c)
 	msgq_count(&s->m->ended, 1);
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
 	shutdown(fd, SHUT_RD);
+}
+
+void msgq_door_subscribes(struct msgq_socket *s, int fd, size_t bytes, bool begins)
+{
+	struct door_connection *c = connection_at(&s->door, fd);
+	if (!c || !c->open || c->cut)
+		return;
+	if (begins)
+		c->topics_bytes += bytes;
+	else
+		c->topics_bytes -= bytes < c->topics_bytes ? bytes : c->topics_bytes;
+	if (c->topics_bytes <= MSGQ_TOPICS_BYTES_MAX || !is_there(fd, c))
+		return;
+	msgq_count(&s->m->greedy, 1);
+	cut(s, fd, c);
 }
 
 static void cut_doomed(struct msgq_socket *s)
@@ -390,7 +406,7 @@ static int listen_at(const struct addrinfo *a, int *ret_fd)
 	int err = errno;
 	close(fd);
 	errno = err;
-	return err == EADDRINUSE ? WEIR_EBUSY : err == EADDRNOTAVAIL || err == EACCES ? WEIR_EINVAL : WEIR_EIO;
+	return err == EADDRINUSE ? WEIR_EBUSY : err == EACCES ? WEIR_EINVAL : WEIR_EIO;
 }
 
 static int listen_on(const struct addr_host *h, int *ret_fd, char **ret_why)
@@ -401,7 +417,7 @@ static int listen_on(const struct addr_host *h, int *ret_fd, char **ret_why)
 	int rc = getaddrinfo(h->host, port, &hints, &all);
 	if (rc) {
 		*ret_why = xasprintf("%s: %s", h->host, gai_strerror(rc));
-		return WEIR_EINVAL;
+		return WEIR_EIO;
 	}
 	rc = WEIR_EIO;
 	errno = EADDRNOTAVAIL;
@@ -422,7 +438,8 @@ static uint64_t files_max(void)
 static int set_limit(struct msgq_socket *s, char **ret_why)
 {
 	uint64_t files = files_max();
-	uint64_t peers = s->m->peers ? s->m->peers : PEERS_DEFAULT, wanted = 2 * peers + MSGQ_STRANGERS_MAX;
+	uint64_t peers = s->m->peers ? s->m->peers : PEERS_DEFAULT;
+	uint64_t wanted = s->publisher ? peers : 2 * peers + MSGQ_STRANGERS_MAX;
 	uint64_t reserve = MSGQ_DESCRIPTORS_RESERVE + MSGQ_BACKLOG;
 	if (files < reserve + peers) {
 		*ret_why = xasprintf("the limit on open files is %llu, but %llu peers and a reserve need %llu: raise it (LimitNOFILE= in "

@@ -154,7 +154,7 @@ void msgq_keys_set(struct msgq_socket *s)
 	if (!k)
 		return;
 	set_key(s->zmq, ZMQ_CURVE_SECRETKEY, keys_secret(k));
-	if (!s->router) {
+	if (!s->bound) {
 		set_key(s->zmq, ZMQ_CURVE_PUBLICKEY, keys_public(k));
 		set_key(s->zmq, ZMQ_CURVE_SERVERKEY, &s->peer_key);
 		return;
@@ -245,7 +245,7 @@ void msgq_keys_look(struct msgq *m)
 	}
 	int64_t now_ns = clock_mono_ns();
 	for (struct msgq_socket *s = m->sockets; s; s = s->next) {
-		if (!s->router) {
+		if (!s->bound) {
 			look_at_dealer(s, &change, now_ns);
 		} else if (change.own) {
 			msgq_keys_set(s);

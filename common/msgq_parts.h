@@ -1,5 +1,5 @@
-/* What the files of msgq share among themselves: msgq.c (sockets and frames), msgq_keys.c (CURVE), msgq_door.c (who may
- * connect to a ROUTER). Nobody else includes it. */
+/* What the files of msgq share among themselves: msgq.c (sockets and frames), msgq_pub.c (publishing), msgq_keys.c (CURVE),
+ * msgq_door.c (who may connect). Nobody else includes it. */
 #ifndef WEIR_COMMON_MSGQ_PARTS_H
 #define WEIR_COMMON_MSGQ_PARTS_H
 
@@ -28,7 +28,7 @@ struct msgq {
 	struct loop_timer *look;    /* every LOOK_MS: keys, doors */
 	unsigned looks;
 	msgq_counter received, received_bytes, sent, sent_bytes, bad_shape, refused_busy, refused_gone, refused_key, refused_route,
-	    accepted, authenticated, handshakes_refused[MSGQ_REFUSALS], unfinished, ended, accept_failed, shut, connections, connections_max, keys_allowed,
+	    accepted, authenticated, handshakes_refused[MSGQ_REFUSALS], unfinished, greedy, ended, accept_failed, shut, connections, connections_max, keys_allowed,
 	    keys_broken;
 };
 #define LOOK_MS 250
@@ -44,6 +44,7 @@ struct door_connection {
 	unsigned doomed;    /* looks until it is cut, as its key is nobody's any more; 0: it is not to be */
 	uint64_t inode;     /* of its socket; 0: it was gone when it was told of */
 	uint64_t bytes;     /* received by the kernel when it was last heard */
+	size_t topics_bytes; /* of all that a subscriber has subscribed to */
 	char *who;          /* with keys, once it has spoken: whose key it has; */
 	struct key_text key;
 	uint8_t route[ROUTE_BYTES];
@@ -67,7 +68,9 @@ struct msgq_socket {
 	struct msgq *m;
 	struct msgq_socket *next;
 	void *zmq;                  /* NULL: a DEALER whose peer has no key yet */
-	bool router;
+	bool bound;                 /* a ROUTER, or, with publisher, an XPUB: has a door */
+	bool publisher;
+	bool lossy;                 /* XPUB: as it is set now */
 	bool receiving, closed;
 	bool used; /* since it was last found empty: that may have swallowed its descriptor's event */
 	bool emptied;               /* found empty since the door's last look */
@@ -96,6 +99,11 @@ void msgq_set_int(void *zmq, int option, int value);
 int msgq_dealer_open(struct msgq_socket *s);
 void msgq_dealer_close(struct msgq_socket *s);
 
+/* msgq_pub.c */
+void msgq_pub_options(struct msgq_socket *s);
+/* What a subscriber sends: false, nothing is there now. */
+bool msgq_pub_receive(struct msgq_socket *s, size_t *bytes);
+
 /* msgq_keys.c */
 int msgq_keys_open(struct msgq *m);
 void msgq_keys_close(struct msgq *m);
@@ -113,6 +121,8 @@ void msgq_door_heard(struct msgq_socket *s, int fd);
 void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key);
 /* It was nobody's, who is cut off soon. True: that is to be told; false: it was. */
 bool msgq_door_dooms(struct msgq_socket *s, int fd);
+/* A subscriber's, for a topic of so many bytes: its begin, or its end. Who has more than MSGQ_TOPICS_BYTES_MAX of them is cut off. */
+void msgq_door_subscribes(struct msgq_socket *s, int fd, size_t bytes, bool begins);
 /* The keys are others: who has none any more is told so, by the socket's fn, and cut off soon. */
 void msgq_door_keys(struct msgq_socket *s);
 /* Listens with the options as they are now: who is connected is cut off. */

@@ -453,6 +453,20 @@ uint32_t sketch_quantile_buckets(const struct sketch_quantile *s)
 	return s->pos.n + s->neg.n;
 }
 
+uint64_t sketch_quantile_zeros(const struct sketch_quantile *s)
+{
+	return s->zero;
+}
+
+uint32_t sketch_quantile_list(const struct sketch_quantile *s, bool negative, struct sketch_bucket *ret)
+{
+	struct walk w = walk_of(negative ? &s->neg : &s->pos, 0);
+	uint32_t n = 0;
+	while (walk_next(&w))
+		ret[n++] = (struct sketch_bucket){w.index, w.count};
+	return n;
+}
+
 double sketch_quantile_error(const struct sketch_quantile *s)
 {
 	double base = base_of(s->scale);

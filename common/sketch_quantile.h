@@ -38,6 +38,14 @@ void sketch_quantile_merge(struct sketch_quantile *dst, const struct sketch_quan
 uint64_t sketch_quantile_count(const struct sketch_quantile *s); /* values added */
 int sketch_quantile_scale(const struct sketch_quantile *s);
 uint32_t sketch_quantile_buckets(const struct sketch_quantile *s); /* non-empty ones */
+uint64_t sketch_quantile_zeros(const struct sketch_quantile *s);   /* values that were 0 */
+struct sketch_bucket {
+	int32_t index;
+	uint64_t count;
+};
+/* Writes the non-empty buckets of positive values, or those of negative ones by their magnitudes, ascending by index, and returns how many;
+ * ret has room for sketch_quantile_buckets(). */
+uint32_t sketch_quantile_list(const struct sketch_quantile *s, bool negative, struct sketch_bucket *ret);
 /* (base - 1) / (base + 1): the relative error that no estimate exceeds. */
 double sketch_quantile_error(const struct sketch_quantile *s);
 /* The value of nearest rank ceil(q n), at least 1: 2 base^i / (base + 1) of its bucket, clamped to [min, max]. A product

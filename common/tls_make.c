@@ -84,13 +84,19 @@ static int make_key(gnutls_x509_privkey_t key)
 	return gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
 }
 
-int tls_make_ca(const char *cluster, int64_t now_s, struct tls_pem *ret_ca, char **ret_why)
+static int import_key(gnutls_x509_privkey_t key, const struct buf *pem)
+{
+	gnutls_datum_t k = {pem->data, (unsigned)pem->len};
+	return gnutls_x509_privkey_import2(key, &k, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN);
+}
+
+int tls_make_ca(const char *cluster, const struct buf *own_key, int64_t now_s, struct tls_pem *ret_ca, char **ret_why)
 {
 	gnutls_x509_crt_t crt;
 	gnutls_x509_privkey_t key;
 	char *name = xasprintf("Weir cluster %.40s", cluster); /* a common name has 64 characters at most */
 	make_empty(&crt, &key);
-	int rc = make_key(key);
+	int rc = own_key ? import_key(key, own_key) : make_key(key);
 	if (rc >= 0)
 		rc = fill_in(crt, key, name, now_s - BACKDATED_S, now_s + (int64_t)TLS_CA_DAYS * DAY_S);
 	if (rc >= 0)
@@ -117,12 +123,12 @@ static int add_host(gnutls_x509_crt_t crt, const char *host)
 
 static int import_ca(const struct tls_pem *ca, gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
 {
-	gnutls_datum_t c = {ca->crt.data, (unsigned)ca->crt.len}, k = {ca->key.data, (unsigned)ca->key.len};
+	gnutls_datum_t c = {ca->crt.data, (unsigned)ca->crt.len};
 	uint8_t of_crt[64], of_key[64];
 	size_t n = sizeof(of_crt), m = sizeof(of_key);
 	int rc = gnutls_x509_crt_import(crt, &c, GNUTLS_X509_FMT_PEM);
 	if (rc >= 0)
-		rc = gnutls_x509_privkey_import2(key, &k, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN);
+		rc = import_key(key, &ca->key);
 	if (rc >= 0)
 		rc = gnutls_x509_crt_get_key_id(crt, 0, of_crt, &n);
 	if (rc >= 0)

@@ -73,6 +73,8 @@ static const struct conf_field root_fields[] = {
 	{.key = "streams", .kind = CONF_KIND_LIST, .offset = offsetof(struct topology, streams),
 	    .count_offset = offsetof(struct topology, stream_count), .schema = &topology_stream_schema,
 	    .max = STREAMS_MAX},
+	{.key = "sinks", .kind = CONF_KIND_LIST, .offset = offsetof(struct topology, sinks),
+	    .count_offset = offsetof(struct topology, sink_count), .schema = &topology_sink_schema, .max = SINKS_MAX},
 };
 static const struct conf_schema root_schema = {sizeof(struct topology), FIELDS(root_fields), root_defaults, NULL, NULL};
 
@@ -92,10 +94,19 @@ static void resolve_paths(struct topology *t)
 	resolve(t->path, &t->keys_dir);
 	for (size_t i = 0; i < t->cloud_count; i++)
 		resolve(t->path, &t->clouds[i].data);
-	for (size_t i = 0; i < t->edge_count; i++) {
+	for (size_t i = 0; i < t->edge_count; i++)
 		resolve(t->path, &t->edges[i].data);
-		for (size_t j = 0; j < t->edges[i].source_count; j++)
-			resolve(t->path, &t->edges[i].sources[j].path);
+}
+
+/* Sources that serve themselves do it as their edge does. */
+static void share_keys(struct topology *t)
+{
+	for (size_t i = 0; i < t->edge_count; i++) {
+		struct edge_conf *e = &t->edges[i];
+		for (size_t k = 0; k < e->source_count; k++) {
+			e->sources[k].http.keys_dir = t->keys_dir;
+			e->sources[k].http.node = e->name;
+		}
 	}
 }
 
@@ -117,6 +128,7 @@ static int finish(struct conf *c, const char *path, struct topology **ret_topolo
 		topology_free(t);
 	} else {
 		resolve_paths(t);
+		share_keys(t);
 		*ret_topology = t;
 	}
 	conf_free(c);

@@ -93,6 +93,19 @@ static void check_names(struct conf *c, const struct conf_node *root, const stru
 	places_refuse_same(c, &p, "the name of a stream");
 }
 
+static void check_alerts(struct conf *c, const struct conf_node *root, const struct topology *t)
+{
+	struct places p = {0};
+	const struct conf_node *stream = first_of(root, "streams");
+	for (size_t i = 0; i < t->stream_count; i++, stream = stream->next) {
+		const struct conf_node *item = topology_alert_node(stream);
+		for (size_t k = 0; k < t->streams[i].alert_count; k++, item = item->next)
+			add_key(&p, item, "name", t->streams[i].alerts[k].name);
+	}
+	places_refuse_same(c, &p, "the name of an alert");
+	topology_check_alert_sinks(c, root, t);
+}
+
 static void default_data(char **data, const char *name)
 {
 	if (!*data && name)
@@ -148,11 +161,11 @@ static bool has_text(const struct conf_node *node)
 	return node && node->type == CONF_SCALAR && *node->text;
 }
 
-/* http, and listen of sources. */
-static void check_address(struct conf *c, struct places *p, const struct conf_node *node, bool keys)
+/* http, and listen of sources. kind: of ports, where it is not TCP's. */
+static void check_address(struct conf *c, struct places *p, const struct conf_node *node, const char *kind, bool keys)
 {
 	struct addr a;
-	char host[20];
+	char host[32];
 	if (!has_text(node))
 		return;
 	if (strstr(node->text, "//") || addr_parse(node->text, &a)) {
@@ -163,7 +176,7 @@ static void check_address(struct conf *c, struct places *p, const struct conf_no
 	if (!keys && a.port && !addr_is_loopback(&a)) {
 		refuse_remote(c, node);
 	} else if (!keys && a.port) {
-		snprintf(host, sizeof(host), "%u.%u.%u.%u", a.ip[0], a.ip[1], a.ip[2], a.ip[3]);
+		snprintf(host, sizeof(host), "%s%u.%u.%u.%u", kind, a.ip[0], a.ip[1], a.ip[2], a.ip[3]);
 		add_address(p, node, host, a.port);
 	}
 }
@@ -185,18 +198,51 @@ static void check_link(struct conf *c, struct places *p, const struct conf_node 
 		add_address(p, node, h.host, h.port);
 }
 
-static void check_addresses(struct conf *c, const struct conf_node *root, bool keys)
+static bool is_datagram(const struct conf_node *source, enum source_type type)
 {
+	const struct conf_node *socket = conf_get(source, "socket");
+	return type == SOURCE_UDP || (type == SOURCE_STATSD && !(has_text(socket) && !strcmp(socket->text, "stream")));
+}
+
+/* A socket's file takes its place as a port does. */
+static void check_source(struct conf *c, struct places *p, const struct conf_node *source, bool keys)
+{
+	enum source_type type = topology_source_type(source);
+	const struct conf_node *path = conf_get(source, "path");
+	check_address(c, p, conf_get(source, "listen"), is_datagram(source, type) ? "udp " : "", keys);
+	if (!keys && (type == SOURCE_UNIX || type == SOURCE_STATSD) && has_text(path))
+		places_add(p, path, path->text);
+}
+
+/* What a sink binds; nodes of one sink that would bind the same are told of in topology_sink.c. */
+static void add_sink(struct places *p, const struct conf_node *map, const struct topology *t, const struct sink_conf *s)
+{
+	const struct conf_node *port = conf_get(map, "port"), *node = port ? port : map;
+	struct addr_host a, before = {0};
+	for (size_t i = 0; i < t->cloud_count; i++) {
+		if (!topology_sink_address(t, s, i, &a) || (a.port == before.port && !strcmp(a.host, before.host)))
+			continue;
+		add_address(p, node, a.host, a.port);
+		before = a;
+	}
+}
+
+static void check_addresses(struct conf *c, const struct conf_node *root, const struct topology *t)
+{
+	bool keys = t->keys_dir;
+	const struct conf_node *sink = first_of(root, "sinks");
 	struct places p = {0};
 	for (const struct conf_node *node = first_of(root, "cloud"); node; node = node->next) {
 		check_link(c, &p, conf_get(node, "listen"), keys);
-		check_address(c, &p, conf_get(node, "http"), keys);
+		check_address(c, &p, conf_get(node, "http"), "", keys);
 	}
 	for (const struct conf_node *node = first_of(root, "edges"); node; node = node->next) {
-		check_address(c, &p, conf_get(node, "http"), keys);
+		check_address(c, &p, conf_get(node, "http"), "", keys);
 		for (const struct conf_node *s = first_of(node, "sources"); s; s = s->next)
-			check_address(c, &p, conf_get(s, "listen"), keys);
+			check_source(c, &p, s, keys);
 	}
+	for (size_t i = 0; i < t->sink_count && sink; i++, sink = sink->next)
+		add_sink(&p, sink, t, &t->sinks[i]);
 	places_refuse_same(c, &p, "taken");
 }
 
@@ -311,9 +357,11 @@ void topology_check(struct conf *c, const struct conf_node *root, struct topolog
 	check_heartbeats(c, root, t);
 	check_names(c, root, t);
 	check_folders(c, root, t);
-	check_addresses(c, root, t->keys_dir);
+	check_addresses(c, root, t);
 	index_edges(t);
 	check_streams(c, root, t);
+	check_alerts(c, root, t);
+	topology_check_sinks(c, root, t);
 	if (conf_error_count(c))
 		return;
 	set_versions(t);

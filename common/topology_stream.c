@@ -412,6 +412,7 @@ static void check_stream(struct conf *c, const struct conf_node *map, void *obje
 	check_window(c, map, s);
 	check_retain(c, map, s);
 	check_rollups(c, map, s);
+	topology_check_alerts(c, map, s);
 }
 
 static const struct conf_field stream_fields[] = {
@@ -432,6 +433,7 @@ static const struct conf_field stream_fields[] = {
 	{.key = "edges", .kind = CONF_KIND_NOTE},
 	{.key = "max_groups", .kind = CONF_KIND_U64, .offset = offsetof(struct stream_conf, max_groups), .min = 1,
 	    .max = GROUPS_MAX},
+	{.key = "alert", .kind = CONF_KIND_CUSTOM, .read = topology_read_alerts},
 };
 const struct conf_schema topology_stream_schema = {sizeof(struct stream_conf), FIELDS(stream_fields), stream_defaults,
 	check_stream, NULL};

@@ -183,8 +183,42 @@ static void put_edges(const struct topology *t, const struct stream_conf *s, str
 		buf_printf(out, "[]");
 }
 
+static void put_text(struct buf *out, const char *key, const char *text)
+{
+	if (!text)
+		return;
+	buf_printf(out, ", %s: ", key);
+	put_quoted(out, text);
+}
+
+static void put_alert(const struct alert_conf *a, struct buf *out)
+{
+	buf_printf(out, "{name: ");
+	put_quoted(out, a->name);
+	put_text(out, "when", a->when);
+	buf_printf(out, ", for: %u, to: [", a->for_windows);
+	for (size_t i = 0; i < a->to.count; i++) {
+		buf_printf(out, i ? ", " : "");
+		put_quoted(out, a->to.items[i]);
+	}
+	buf_u8(out, ']');
+	put_text(out, "severity", a->severity);
+	put_text(out, "summary", a->summary);
+	buf_u8(out, '}');
+}
+
+static void put_alerts(const struct stream_conf *s, struct buf *out)
+{
+	for (size_t i = 0; i < s->alert_count; i++) {
+		buf_printf(out, i ? ", " : "[");
+		put_alert(&s->alerts[i], out);
+	}
+	if (s->alert_count)
+		buf_u8(out, ']');
+}
+
 const char *const topology_stream_keys[STREAM_PARTS] = {"from", "steps", "by", "window", "lateness", "compute", "retain",
-	"rollup", "edges", "max_groups"};
+	"rollup", "edges", "max_groups", "alert"};
 
 void topology_stream_part(const struct topology *t, const struct stream_conf *s, enum stream_part part, struct buf *out)
 {
@@ -219,6 +253,9 @@ void topology_stream_part(const struct topology *t, const struct stream_conf *s,
 	case STREAM_MAX_GROUPS:
 		buf_printf(out, "%" PRIu64, s->max_groups);
 		return;
+	case STREAM_ALERT:
+		put_alerts(s, out);
+		return;
 	case STREAM_PARTS:
 		return;
 	}
@@ -228,7 +265,7 @@ void topology_stream_text(const struct topology *t, const struct stream_conf *s,
 {
 	buf_printf(out, "{name: ");
 	put_quoted(out, s->name);
-	for (int part = 0; part < STREAM_PARTS; part++) {
+	for (int part = 0; part < STREAM_ALERT; part++) {
 		struct buf value = {0};
 		topology_stream_part(t, s, (enum stream_part)part, &value);
 		if (value.len)

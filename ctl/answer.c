@@ -84,7 +84,7 @@ void ctl_put_cell(struct buf *b, const json_t *value, int digits, const char *no
 			if (json_is_number(v))
 				put_number(b, v, digits);
 			else
-				buf_printf(b, "%s", json_is_string(v) ? json_string_value(v) : "?");
+				buf_printf(b, "%s", json_is_string(v) ? json_string_value(v) : json_is_null(v) ? "null" : "?");
 		}
 		break;
 	case JSON_ARRAY: {
@@ -136,4 +136,12 @@ void ctl_print(struct buf *b)
 		fwrite(b->data, 1, b->len, stdout);
 	fflush(stdout);
 	buf_clear(b);
+}
+
+void ctl_format_lag(int64_t ns, char out[TIME_TEXT_MAX])
+{
+	int64_t unit = ns >= 2 * 86400 * NS_PER_SEC ? 86400 * NS_PER_SEC
+	    : ns >= 2 * 3600 * NS_PER_SEC	    ? 3600 * NS_PER_SEC
+						    : NS_PER_SEC;
+	duration_format(ns < 0 ? 0 : ns / unit * unit, out);
 }

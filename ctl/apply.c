@@ -244,7 +244,7 @@ const struct command command_apply = {
 		"which takes over at a boundary of both: no window is lost or counted twice. FILE - reads stdin.\n\n"
 		"  weirctl apply topology.yaml\n"
 		"  weirctl apply topology.yaml --dry-run\n"
-		"  weirctl topology > topology.yaml      the one in force\n",
+		"  weirctl topology > topology.yaml   # the one in force\n",
 	.options = apply_options, .option_count = sizeof(apply_options) / sizeof(apply_options[0]),
 	.words_min = 1, .words_max = 1, .stoppable = true, .run = run_apply};
 

@@ -28,47 +28,69 @@ static void print_json(const char *path, bool fine, struct buf *errors)
 static bool check_node(const struct topology *t, const char *node)
 {
 	char *why = NULL;
-	if (topology_cloud(t, node) < 0 && topology_edge(t, node) < 0)
-		why = xasprintf("%s has no node or edge called `%s`", t->path, node);
-	else
-		keys_check(t->keys_dir, node, &why);
-	if (why)
+	if (!ctl_knows(t, node))
+		return false;
+	if (keys_check(t->keys_dir, node, &why))
 		ctl_error("%s", why);
 	free(why);
 	return !why;
 }
 
+/* For scripts that start the daemon that a machine's node needs: one word, or nothing but what is wrong. */
+static int print_kind(const struct topology *t, const char *node)
+{
+	if (!ctl_knows(t, node))
+		return EXIT_USE;
+	printf("%s\n", topology_cloud(t, node) >= 0 ? "cloud" : "edge");
+	return EXIT_FINE;
+}
+
+static int print_check(const struct topology *t, const char *node)
+{
+	printf("%s: fine: %zu cloud nodes, %zu edges, %zu streams, %zu sinks\n", t->path, t->cloud_count, t->edge_count, t->stream_count,
+	    t->sink_count);
+	if (t->replicas > t->cloud_count)
+		fprintf(stderr, "note: %u replicas need as many cloud nodes; there are %zu: each holds one of every shard\n", t->replicas,
+		    t->cloud_count);
+	return node && !check_node(t, node) ? EXIT_USE : EXIT_FINE;
+}
+
 static const struct arg_option options[] = {
-	{"node", 0, "NAME", false, "also the key files that this node or edge would start with on this machine"}};
+	{"node", 0, "NODE", false, "also the key files that this node or edge would start with on this machine (also: WEIR_NODE)"},
+	{"kind", 0, NULL, false, "print only what the node is: cloud or edge"}};
 
 static int run_check(struct ctl *ctl, const struct args *args)
 {
-	const char *path = args->words[0];
-	const char *node = args_get(args, "node");
+	const char *node = ctl_option(args, "node", "WEIR_NODE");
+	bool kind = args_get(args, "kind") != NULL, json = ctl->format == FORMAT_JSON && !kind;
+	if (kind && !node)
+		return ctl_bad_use(&command_check, "--kind is of one node: --node NAME is missing (or WEIR_NODE)");
+	const char *path = ctl_file(&command_check, args);
+	if (!path)
+		return EXIT_USE;
 	struct topology *t = NULL;
 	struct buf errors = {0};
 	bool fine = !topology_load(path, &t, &errors);
-	if (ctl->format == FORMAT_JSON)
+	int result = EXIT_USE;
+	if (json)
 		print_json(path, fine, &errors);
+	if (fine && json)
+		result = node && !check_node(t, node) ? EXIT_USE : EXIT_FINE;
 	else if (fine)
-		printf("%s: fine: %zu cloud nodes, %zu edges, %zu streams\n", path, t->cloud_count, t->edge_count,
-		    t->stream_count);
-	else
+		result = kind ? print_kind(t, node) : print_check(t, node);
+	else if (!json)
 		fprintf(stderr, "%s", buf_cstr(&errors));
-	if (fine && t->replicas > t->cloud_count)
-		fprintf(stderr, "note: %u replicas need as many cloud nodes; there are %zu: each holds one of every shard\n", t->replicas,
-		    t->cloud_count);
-	if (fine && node && !check_node(t, node))
-		fine = false;
 	topology_free(t);
 	buf_free(&errors);
-	return fine ? EXIT_FINE : EXIT_USE;
+	return result;
 }
 
 const struct command command_check = {
-	.name = "check", .words = "FILE", .summary = "check a topology file; needs no cluster",
-	.help = "Prints each problem as FILE:LINE:COLUMN: KEY: message and exits 2, or says that the file is fine.\n\n"
+	.name = "check", .words = "[FILE]", .summary = "check a topology file; needs no cluster",
+	.help = "Prints each problem as FILE:LINE:COLUMN: KEY: message and exits 2, or says that the file is fine. Without FILE: that of WEIR_CONFIG.\n"
+		"What next: `weirctl apply FILE` where the cluster runs already, else its daemons.\n\n"
 		"  weirctl check topology.yaml\n"
-		"  weirctl check --node edge-1 topology.yaml\n",
-	.options = options, .option_count = 1,
-	.words_min = 1, .words_max = 1, .offline = true, .run = run_check};
+		"  weirctl check --node edge-1 topology.yaml\n"
+		"  weirctl check --kind --node edge-1 topology.yaml    # prints `edge`\n",
+	.options = options, .option_count = sizeof(options) / sizeof(options[0]),
+	.words_min = 0, .words_max = 1, .offline = true, .run = run_check};

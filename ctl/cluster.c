@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/err.h"
+
 #define SHARDS_SHOWN_MAX 16 /* so many have a table of all; of more only those with something wrong, and no more than these */
 #define LAG_SHOWN 1000      /* entries behind the leader's commit that are worth a word */
 
@@ -145,6 +147,17 @@ static struct node_share share_of(const json_t *cluster, const char *node)
 		n.lag = lag > n.lag ? lag : n.lag;
 	}
 	return n;
+}
+
+/* Bound to every interface: the host is that of `listen`. */
+char *cluster_http_address(const json_t *node)
+{
+	const char *http = ctl_text(node, "http"), *listen = strstr(ctl_text(node, "listen"), "://"), *port = strrchr(http, ':');
+	bool any = !strncmp(http, "0.0.0.0:", 8) || !strncmp(http, "[::]:", 5) || !strncmp(http, "*:", 2);
+	const char *end = listen ? strrchr(listen, ':') : NULL;
+	if (any && port && end && end > listen + 3)
+		return xasprintf("%.*s%s", (int)(end - listen - 3), listen + 3, port);
+	return xstrdup(http);
 }
 
 void cluster_put_nodes(const struct ctl *ctl, const json_t *cluster, struct buf *out)

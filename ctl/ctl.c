@@ -12,28 +12,55 @@
 #include "common/err.h"
 #include "common/secret.h"
 #include "ctl/http_client.h"
+#include "ctl/printable.h"
 
 #define URL_DEFAULT "127.0.0.1:8101"
 #define TOKEN_BYTES_MAX 4096
 
-static const struct command *const commands[] = {&command_status, &command_doctor, &command_query, &command_watch, &command_streams,
-	&command_edges, &command_nodes, &command_edge_readmit, &command_edge_revoke, &command_edge_allow, &command_check, &command_store_check, &command_store_dump, &command_apply, &command_topology,
-	&command_load, &command_keygen,
-	&command_token_add, &command_token_list, &command_token_remove,
-	&command_tls_renew,
-	&command_node_add, &command_node_remove};
+static const struct command *const commands[] = {&command_status, &command_top, &command_doctor, &command_alerts, &command_query,
+    &command_watch, &command_streams, &command_edges, &command_nodes, &command_edge_readmit, &command_edge_revoke, &command_edge_allow,
+    &command_check, &command_names, &command_healthy, &command_store_check, &command_store_dump, &command_apply, &command_topology,
+    &command_load, &command_keygen, &command_token_add, &command_token_list, &command_token_remove, &command_tls_renew,
+    &command_node_add, &command_node_remove};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static const struct arg_option global_options[] = {
-	{"url", 0, "URL,...", false, "cloud nodes to ask, in turn (also: WEIR_URL; default " URL_DEFAULT "; https:// with --ca-file)"},
-	{"token-file", 0, "FILE", false, "file with the bearer token to send (mode 0600; also: WEIR_TOKEN_FILE)"},
-	{"ca-file", 0, "FILE", false, "who vouches for https nodes: the cluster's ca.crt (also: WEIR_CA_FILE; default: whom this machine trusts)"},
-	{"output", 'o', "FORMAT", false, "table, json or csv"},
+	{"url", 0, "URL,...", false, "cloud nodes to ask, in turn (default " URL_DEFAULT "); https:// with --ca-file"},
+	{"token-file", 0, "FILE", false, "file with the bearer token to send (mode 0600)"},
+	{"ca-file", 0, "FILE", false, "who vouches for https nodes: the cluster's ca.crt (default: whom this machine trusts)"},
+	{"output", 'o', "table|json|csv", false, "how the answer is written; json and csv have every digit (default table)"},
 	{"verbose", 'v', NULL, false, "tell each request on stderr"},
-	{"help", 'h', NULL, false, "this help"},
+	{"help", 'h', NULL, false, "this help; after a command: that command's"},
 	{"version", 0, NULL, false, "the version"},
 };
-static const struct arg_table globals = {global_options, sizeof(global_options) / sizeof(global_options[0])};
+static const struct arg_variable variables[] = {
+	{"WEIR_URL", "as --url"},
+	{"WEIR_TOKEN_FILE", "as --token-file"},
+	{"WEIR_CA_FILE", "as --ca-file"},
+	{"WEIR_CONFIG", "the topology file, for commands that need one and are not given it"},
+	{"WEIR_NODE", "as --node of `check` and `healthy`"},
+	{"WEIR_DATA", "as --data of `healthy`"},
+	{"NO_COLOR", "where set and not empty: `weirctl top` shows no colours"},
+};
+
+const struct arg_program ctl_program = {
+	.name = "weirctl", .summary = "asks and steers a Weir cluster",
+	.usage = "Usage: weirctl [OPTION]... COMMAND ...\n",
+	.options = {global_options, sizeof(global_options) / sizeof(global_options[0])},
+	.variables = variables, .variable_count = sizeof(variables) / sizeof(variables[0]),
+	.notes = "`weirctl COMMAND --help` has more, with examples. An option wins over the variable that means the same. Exit codes: "
+		"0 fine, 1 failed, 2 bad use or bad configuration.\n",
+	.examples =
+		"  weirctl check topology.yaml\n"
+		"  weirctl status\n"
+		"  weirctl query speed --from -1h --by site\n"
+		"  weirctl load readings.lp --to http://127.0.0.1:8201\n\n"
+		"What next: `weirctl doctor` says what is wrong and what to do about it. weirctl(1) is the manual, topology.yaml(5) the file's.\n"};
+
+const struct command *ctl_command(size_t number)
+{
+	return number < COMMANDS ? commands[number] : NULL;
+}
 
 static volatile sig_atomic_t stop_flag;
 
@@ -46,12 +73,21 @@ static void on_signal(int number)
 void ctl_error(const char *fmt, ...)
 {
 	va_list ap;
+	struct buf safe = {0};
+	char *said = NULL;
 	fflush(stdout);
-	fprintf(stderr, "weirctl: ");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	weir_assert(vasprintf(&said, fmt, ap) >= 0); /* fails for want of memory only */
 	va_end(ap);
-	fprintf(stderr, "\n");
+	for (const char *at = said, *end; *at; at = end) {
+		end = at + strcspn(at, "\n");
+		printable_put(&safe, at, (size_t)(end - at), false);
+		for (; *end == '\n'; end++)
+			buf_u8(&safe, '\n');
+	}
+	fprintf(stderr, "weirctl: %s\n", buf_cstr(&safe));
+	free(said);
+	buf_free(&safe);
 }
 
 int ctl_bad_use(const struct command *command, const char *fmt, ...)
@@ -70,18 +106,17 @@ int ctl_bad_use(const struct command *command, const char *fmt, ...)
 static void print_help(void)
 {
 	struct buf b = {0};
-	buf_printf(&b, "weirctl: asks and steers a Weir cluster\n\nUsage: weirctl [OPTION]... COMMAND ...\n\nCommands:\n");
-	for (size_t i = 0; i < COMMANDS; i++) {
-		char *name = xasprintf("%s %s", commands[i]->name, commands[i]->words);
-		buf_printf(&b, "  %-22s  %s\n", name, commands[i]->summary);
-		free(name);
-	}
+	buf_printf(&b, "%s: %s\n\n%s\nCommands:\n", ctl_program.name, ctl_program.summary, ctl_program.usage);
+	for (size_t i = 0; i < COMMANDS; i++)
+		args_put_row(commands[i]->name, commands[i]->words, commands[i]->summary, &b);
 	buf_printf(&b, "\nOptions:\n");
-	args_help(&globals, &b);
-	buf_printf(&b, "\n`weirctl COMMAND --help` has more, with examples. Exit codes: 0 fine, 1 failed, 2 bad use.\n\n"
-		       "  weirctl status\n"
-		       "  weirctl query speed --from -1h --by site\n"
-		       "  weirctl load readings.lp --to 127.0.0.1:7201\n");
+	args_help(&ctl_program.options, &b);
+	buf_printf(&b, "\nEnvironment:\n");
+	args_help_variables(&ctl_program, &b);
+	buf_u8(&b, '\n');
+	args_put_text(ctl_program.notes, &b);
+	buf_u8(&b, '\n');
+	args_put_text(ctl_program.examples, &b);
 	ctl_print(&b);
 	buf_free(&b);
 }
@@ -89,15 +124,16 @@ static void print_help(void)
 static void print_command_help(const struct command *c)
 {
 	struct buf b = {0};
-	buf_printf(&b, "weirctl %s: %s\n\nUsage: weirctl %s%s%s%s\n\n%s", c->name, c->summary, c->name,
-	    c->option_count ? " [OPTION]..." : "", *c->words ? " " : "", c->words, c->help);
+	buf_printf(&b, "weirctl %s: %s\n\nUsage: weirctl %s%s%s%s\n\n", c->name, c->summary, c->name,
+	    c->option_count ? " [OPTION]..." : "", *c->words ? " " : "", c->words);
+	args_put_text(c->help, &b);
 	if (c->option_count) {
 		struct arg_table own = {c->options, c->option_count};
 		buf_printf(&b, "\nOptions:\n");
 		args_help(&own, &b);
 	}
 	buf_printf(&b, "\nOptions of every command:\n");
-	args_help(&globals, &b);
+	args_help(&ctl_program.options, &b);
 	ctl_print(&b);
 	buf_free(&b);
 }
@@ -140,25 +176,24 @@ static int refuse_command(int argc, char **argv, int at)
 		meant = conf_suggest(two, names, COMMANDS);
 	free(two);
 	if (!strcmp(argv[at], "edge"))
-		return ctl_bad_use(NULL, "`edge` is followed by: revoke NAME, allow NAME, or readmit NAME (and `weirctl edges` lists them)");
+		return ctl_bad_use(NULL, "`edge` is followed by: revoke EDGE, allow EDGE, or readmit EDGE (and `weirctl edges` lists them)");
 	if (!strcmp(argv[at], "node"))
-		return ctl_bad_use(NULL, "`node` is followed by: add NAME, or remove NAME (and `weirctl nodes` lists them)");
+		return ctl_bad_use(NULL, "`node` is followed by: add NAME, or remove CLOUD (and `weirctl nodes` lists them)");
 	if (!strcmp(argv[at], "token"))
 		return ctl_bad_use(NULL, "`token` is followed by: add NAME, list, or remove NAME");
 	if (!strcmp(argv[at], "tls"))
-		return ctl_bad_use(NULL, "`tls` is followed by: renew [NAME]");
+		return ctl_bad_use(NULL, "`tls` is followed by: renew [NODE]");
 	if (meant)
 		return ctl_bad_use(NULL, "no command is called `%s`; did you mean `%s`?", argv[at], meant);
 	return ctl_bad_use(NULL, "no command is called `%s`", argv[at]);
 }
 
-/* The token, as text of its own, or NULL after telling why not. */
-static char *read_token(const char *path)
+char *ctl_read_token(const char *option, const char *path)
 {
 	struct buf b = {0};
 	char *why = NULL, *token = NULL;
 	if (secret_read(path, &b, &why)) {
-		ctl_error("--token-file: %s", why);
+		ctl_error("--%s: %s", option, why);
 		free(why);
 		return NULL;
 	}
@@ -171,29 +206,44 @@ static char *read_token(const char *path)
 	if (fine)
 		token = xstrndup((const char *)b.data, n);
 	else
-		ctl_error("--token-file: %s holds no token (one line of printable characters)", path);
+		ctl_error("--%s: %s holds no token (one line of printable characters)", option, path);
 	secret_free(&b);
 	return token;
 }
 
-/* An option, else a variable that is not empty. */
-static const char *option_or_variable(const struct args *args, const char *option, const char *variable)
+const char *ctl_option(const struct args *args, const char *option, const char *variable)
 {
-	const char *value = args_get(args, option);
-	if (!value)
-		value = getenv(variable);
+	const char *value = args_or_variable(args_get(args, option), variable);
 	return value && *value ? value : NULL;
 }
 
-static int connect_cloud(struct ctl *ctl, const struct args *args)
+const char *ctl_file(const struct command *command, const struct args *args)
 {
-	const char *urls = option_or_variable(args, "url", "WEIR_URL");
-	const char *token_file = option_or_variable(args, "token-file", "WEIR_TOKEN_FILE");
-	const char *ca_file = option_or_variable(args, "ca-file", "WEIR_CA_FILE");
+	const char *file = args_or_variable(args->word_count ? args->words[0] : NULL, "WEIR_CONFIG");
+	if (file && *file)
+		return file;
+	ctl_bad_use(command, "FILE is missing (or WEIR_CONFIG)");
+	return NULL;
+}
+
+bool ctl_knows(const struct topology *t, const char *node)
+{
+	if (topology_cloud(t, node) >= 0 || topology_edge(t, node) >= 0)
+		return true;
+	ctl_error("%s has no node or edge called `%s`", t->path, node);
+	return false;
+}
+
+int ctl_connect(struct ctl *ctl, const struct args *args, const char *urls)
+{
+	const char *token_file = ctl_option(args, "token-file", "WEIR_TOKEN_FILE");
+	const char *ca_file = ctl_option(args, "ca-file", "WEIR_CA_FILE");
 	char *token = NULL;
-	if (token_file && !(token = read_token(token_file)))
+	if (token_file && !(token = ctl_read_token("token-file", token_file)))
 		return EXIT_USE;
 	struct buf error = {0};
+	if (!urls)
+		urls = ctl_option(args, "url", "WEIR_URL");
 	ctl->http = http_client_new(urls ? urls : URL_DEFAULT, token, ca_file, args_get(args, "verbose") != NULL, &error);
 	if (token)
 		explicit_bzero(token, strlen(token));
@@ -239,7 +289,7 @@ static int run_command(const struct command *c, const struct args *args)
 	if (!result)
 		result = read_format(args, &ctl.format);
 	if (!result && !c->offline)
-		result = connect_cloud(&ctl, args);
+		result = ctl_connect(&ctl, args, NULL);
 	if (result)
 		return result;
 	if (c->stoppable)
@@ -255,7 +305,7 @@ static int run_command(const struct command *c, const struct args *args)
 
 static int parse_and_run(int argc, char **argv, struct args *args, struct buf *error)
 {
-	struct arg_table tables[2] = {globals, {NULL, 0}};
+	struct arg_table tables[2] = {ctl_program.options, {NULL, 0}};
 	int at = args_parse(tables, 1, argc, argv, 1, true, args, error), words = 1;
 	if (at < 0)
 		return ctl_bad_use(NULL, "%s", buf_cstr(error));

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/args.h"
 #include "common/buf.h"
-#include "ctl/args.h"
+#include "common/clock.h"
+#include "common/model.h"
 #include "ctl/table.h"
 
 #define EXIT_FINE 0
@@ -25,7 +27,7 @@ struct ctl {
 
 struct command {
 	const char *name;     /* one or two words */
-	const char *words;    /* what follows them, for the usage line; "" for nothing */
+	const char *words;    /* what follows them, for the usage line and completions (names as in arg_option.value); "" for nothing */
 	const char *summary;  /* one line */
 	const char *help;     /* teaches, with examples */
 	const struct arg_option *options;
@@ -40,7 +42,26 @@ extern const struct command command_status, command_streams, command_edges, comm
     command_edge_allow, command_nodes,
     command_query, command_watch, command_check, command_store_check, command_store_dump, command_apply, command_topology,
     command_load, command_keygen, command_token_add, command_token_list, command_token_remove, command_tls_renew,
-    command_node_add, command_node_remove, command_doctor;
+    command_node_add, command_node_remove, command_doctor, command_top, command_alerts, command_healthy, command_names;
+
+/* What `weirctl --help` tells, beside its commands; ctl_command: the next command by number, NULL after the last. Static. */
+extern const struct arg_program ctl_program;
+const struct command *ctl_command(size_t number);
+
+/* Makes ctl->http for these addresses, with the token and authority that the arguments or variables name; urls NULL: those of the
+ * arguments, too. 0, or EXIT_USE after telling why. */
+int ctl_connect(struct ctl *ctl, const struct args *args, const char *urls);
+
+/* An option, or else the variable, where it is not empty; or NULL. */
+const char *ctl_option(const struct args *args, const char *option, const char *variable);
+/* The FILE of a command whose one word it is, or else $WEIR_CONFIG; or NULL after telling that it is missing. */
+const char *ctl_file(const struct command *command, const struct args *args);
+
+/* Whether a node or an edge of the topology is called so; tells where none is. */
+bool ctl_knows(const struct topology *t, const char *node);
+
+/* The token in a file of mode 0600, as text of its own, to be wiped; or NULL after telling why not. option: names it in messages. */
+char *ctl_read_token(const char *option, const char *path);
 
 /* "weirctl: ..." and a newline on stderr. */
 void ctl_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -65,6 +86,8 @@ json_t *ctl_array(const json_t *object, const char *key);
 const char *ctl_text(const json_t *object, const char *key); /* "" where there is none */
 /* "12.5MiB" */
 void ctl_put_bytes(struct buf *b, double bytes);
+/* "3d", "5h", "90s": as exact as it matters. */
+void ctl_format_lag(int64_t ns, char out[TIME_TEXT_MAX]);
 
 /* The whole program, for main and for tests. */
 int ctl_main(int argc, char **argv);

@@ -19,9 +19,18 @@ struct doctor_node {
 	json_t *cluster;  /* its own /api/v1/cluster */
 };
 
+/* One edge that has `http`, asked for its metrics. */
+struct doctor_edge {
+	char *name;
+	char *metrics; /* NULL with error */
+	char *error;
+};
+
 struct doctor_look {
 	struct doctor_node *nodes;
 	size_t node_count;
+	struct doctor_edge *asked_edges;
+	size_t asked_edge_count;
 	json_t *cluster, *edges, *streams;  /* as whoever was asked first answered */
 	char *edges_error, *streams_error;  /* why they could not be asked; NULL: they were */
 	int64_t now_s;                      /* wall clock, since the epoch */
@@ -32,8 +41,9 @@ void doctor_look_clear(struct doctor_look *l);
 void doctor_examine(const struct doctor_look *before, const struct doctor_look *now, struct findings *f);
 
 /* Parts of it. */
-void doctor_examine_nodes(const struct doctor_look *l, struct findings *f);    /* nodes and replicas */
+void doctor_examine_nodes(const struct doctor_look *before, const struct doctor_look *now, struct findings *f); /* and replicas */
 void doctor_examine_metrics(const struct doctor_look *before, const struct doctor_look *now, struct findings *f);
 void doctor_examine_edges(const struct doctor_look *before, const struct doctor_look *now, struct findings *f); /* and streams */
+void doctor_examine_sources(const struct doctor_look *l, struct findings *f);  /* of edges that were asked */
 
 #endif

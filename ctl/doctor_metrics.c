@@ -72,6 +72,16 @@ static const struct counter counters[] = {
 	    "%.0f HTTP requests were refused: all connections were in use", "spread the clients over the nodes, or reuse connections"},
 	{"http_token", "weir_cloud_http_denied_total", "reason", "bad_token", FINDING_NOTE, false,
 	    "%.0f HTTP requests came with a token that is not known", "`weirctl token list` on that node's machine shows which are"},
+	{"sink_lost", "weir_cloud_sink_resets_total", NULL, NULL, FINDING_WARNING, true,
+	    "%.0f times rows were deleted before a sink had delivered them: it was behind by more than an hour, or a million rows",
+	    "its log names the sink. What is missing at its receiver can be had with `weirctl query`"},
+	{"sink_rejected", "weir_cloud_sink_rejected_rows_total", NULL, NULL, FINDING_WARNING, false,
+	    "%.0f rows were refused by a sink's receiver, and passed over", "its log names the sink and has the receiver's reason"},
+	{"alerts_left_out", "weir_cloud_alert_groups_left_out_total", NULL, NULL, FINDING_WARNING, false,
+	    "%.0f times a group met an alert's condition and was left out: too many of that alert are pending or firing",
+	    "`weirctl alerts` shows which: a condition that most groups meet is none, or the stream needs coarser groups (`by`)"},
+	{"alerts_not_judged", "weir_cloud_alert_failures_total", NULL, NULL, FINDING_WARNING, false,
+	    "%.0f times the alerts of a shard could not be judged", "it is tried again each tenth of a second: look at the disk, and at the node's log"},
 	{"disk_was_full", "weir_cloud_disk_full_total", NULL, NULL, FINDING_WARNING, false,
 	    "%.0f writes found its disk full", "free space there before it fills again: shorten `retain`, or add nodes (`weirctl node add`)"},
 };
@@ -197,6 +207,27 @@ static void examine_outdated(const struct doctor_node *n, struct findings *f)
 	names_clear(&where);
 }
 
+/* One that is tried again is no news at once: receivers are restarted. */
+#define SINK_FAILING_S 30.0
+#define SINK_FAILING_LONG_S 300.0
+
+static void examine_sinks(const struct doctor_node *n, struct findings *f)
+{
+	struct prom_sample s;
+	char sink[LABEL_MAX];
+	const char *at = n->metrics;
+	while (prom_next(&at, &s)) {
+		if (!prom_is(&s, "weir_cloud_sink_failing_seconds") || s.value < SINK_FAILING_S || !prom_label(&s, "sink", sink, sizeof(sink)))
+			continue;
+		char *about = xasprintf("%s, sink %s", n->name, sink);
+		findings_add(f, &(struct finding){s.value < SINK_FAILING_LONG_S ? FINDING_WARNING : FINDING_CRITICAL, .check = "sink_failing"}, about,
+		    "this node's log has the reason: look at the receiver, and at the sink's keys in the topology. It goes on by itself; what waits is kept for an hour",
+		    "it has delivered nothing for %.0f s; %.0f rows and %.0f alerts wait", s.value,
+		    prom_sum(n->metrics, "weir_cloud_sink_backlog_rows", "sink", sink), prom_sum(n->metrics, "weir_cloud_sink_backlog_alerts", "sink", sink));
+		free(about);
+	}
+}
+
 static void examine_builds(const struct doctor_look *l, struct findings *f)
 {
 	char first[LABEL_MAX] = "", version[LABEL_MAX];
@@ -225,6 +256,7 @@ void doctor_examine_metrics(const struct doctor_look *before, const struct docto
 		examine_limits(n, f);
 		examine_certificate(n, now->now_s, f);
 		examine_outdated(n, f);
+		examine_sinks(n, f);
 		for (size_t k = 0; k < sizeof(counters) / sizeof(counters[0]); k++)
 			examine_counter(&counters[k], same_node(before, n->name), n, f);
 	}

@@ -22,6 +22,12 @@ void doctor_look_clear(struct doctor_look *l)
 		json_decref(n->cluster);
 	}
 	free(l->nodes);
+	for (size_t i = 0; i < l->asked_edge_count; i++) {
+		free(l->asked_edges[i].name);
+		free(l->asked_edges[i].metrics);
+		free(l->asked_edges[i].error);
+	}
+	free(l->asked_edges);
 	json_decref(l->cluster);
 	json_decref(l->edges);
 	json_decref(l->streams);
@@ -32,9 +38,10 @@ void doctor_look_clear(struct doctor_look *l)
 
 void doctor_examine(const struct doctor_look *before, const struct doctor_look *now, struct findings *f)
 {
-	doctor_examine_nodes(now, f);
+	doctor_examine_nodes(before, now, f);
 	doctor_examine_metrics(before, now, f);
 	doctor_examine_edges(before, now, f);
+	doctor_examine_sources(now, f);
 	findings_sort(f);
 }
 
@@ -225,7 +232,7 @@ static void tell_stopped(struct ails *a, struct findings *f)
 	struct buf remedy = {0};
 	if (a->forming && a->begun)
 		buf_printf(&remedy, "some replicas are empty and begin nothing by themselves: it needs a majority of those who had it, with the data "
-		                    "folders that they had; were these lost for good, see docs/guarantees.md, \"Damage\"");
+		                    "folders that they had; were these lost for good, see docs/operations/recovery.md");
 	else if (a->forming)
 		buf_printf(&remedy, "a new cluster begins when every node of its topology has answered once");
 	else
@@ -325,12 +332,48 @@ static void examine_states(const struct doctor_look *l, struct findings *f)
 	}
 }
 
-void doctor_examine_nodes(const struct doctor_look *l, struct findings *f)
+/* ---- replicas that do not have what they acknowledged -------------------------------------------------------------- */
+
+/* Heartbeats tell a follower several times a second that what it acknowledged is committed. One that does not know it seconds later
+ * has not got it any more, and is not sent it again. */
+static bool has_forgotten(const json_t *group_before, const json_t *replica)
+{
+	const json_t *was = replica_of(group_before, ctl_text(replica, "node")), *committed = json_object_get(replica, "committed");
+	return was && is(was, "role", "follower") && is(replica, "role", "follower") && json_is_integer(committed) &&
+	    json_integer_value(committed) < integer(was, "match");
+}
+
+static void examine_memory(const struct doctor_look *before, const struct doctor_look *now, struct findings *f)
+{
+	const json_t *nodes = ctl_array(now->cluster, "nodes");
+	for (size_t n = 0; n < json_array_size(nodes); n++) {
+		const char *name = ctl_text(json_array_get(nodes, n), "name");
+		struct names where = {0};
+		for (size_t i = 0; i < cluster_group_count(now->cluster); i++) {
+			const json_t *group = cluster_group_at(now->cluster, i), *replica = replica_of(group, name);
+			const json_t *group_before = cluster_group_at(before ? before->cluster : now->cluster, i);
+			char text[32];
+			snprintf(text, sizeof(text), i ? "shard %zu" : "the meta group", i - 1);
+			if (replica && is(group_before, "leader", ctl_text(group, "leader")) && has_forgotten(group_before, replica))
+				names_add(&where, text);
+		}
+		if (where.count)
+			findings_add(f, &(struct finding){FINDING_CRITICAL, .passing = true, .check = "replica_forgot"}, name,
+			    "stop it, move its data folder away, and start it with an empty one: it has everything again from the others. An old "
+			    "copy of a node is never to be used while others run",
+			    "it does not have what it has acknowledged, and follows no more: its data folder is an old copy, or its disk loses "
+			    "what was synced: %s", names_text(&where));
+		names_clear(&where);
+	}
+}
+
+void doctor_examine_nodes(const struct doctor_look *before, const struct doctor_look *l, struct findings *f)
 {
 	size_t i;
 	json_t *node;
 	examine_groups(l, f);
 	examine_states(l, f);
+	examine_memory(before, l, f);
 	json_array_foreach (ctl_array(l->cluster, "nodes"), i, node)
 		examine_node(l, node, f);
 	examine_links(l, f);

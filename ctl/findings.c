@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "ctl/printable.h"
 #include "ctl/table.h"
 
 #define TEXT_WIDTH 100 /* columns of a line for people */
@@ -26,11 +27,9 @@ static const char *severity_text(enum finding_severity s)
 /* What servers say must not steer a terminal. */
 static char *plain(char *text)
 {
-	for (char *c = text; *c; c++) {
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	}
-	return text;
+	char *safe = printable(text);
+	free(text);
+	return safe;
 }
 
 void findings_add(struct findings *f, const struct finding *like, const char *about, const char *remedy, const char *fmt, ...)

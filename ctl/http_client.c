@@ -15,8 +15,10 @@ struct http_client {
 	size_t url_count;
 	size_t current;            /* the one to ask first */
 	char *token, *ca_file;
-	bool verbose;
+	bool verbose, trust_any;
 	unsigned silence_s;
+	const char *header;
+	const volatile sig_atomic_t *stop;
 	char why[CURL_ERROR_SIZE];
 };
 
@@ -81,9 +83,14 @@ struct http_client *http_client_new(const char *urls, const char *token, const c
 
 struct http_client *http_client_other(const struct http_client *c, const char *address, struct buf *error)
 {
+	return http_client_other_as(c, address, c->token, error);
+}
+
+struct http_client *http_client_other_as(const struct http_client *c, const char *address, const char *token, struct buf *error)
+{
 	bool tls = !strncmp(c->urls[c->current], "https://", 8), scheme = strstr(address, "://") != NULL;
 	char *url = xasprintf("%s%s", scheme ? "" : tls ? "https://" : "http://", address);
-	struct http_client *other = http_client_new(url, c->token, c->ca_file, c->verbose, error);
+	struct http_client *other = http_client_new(url, token, c->ca_file, c->verbose, error);
 	free(url);
 	if (other)
 		other->silence_s = c->silence_s;
@@ -93,6 +100,22 @@ struct http_client *http_client_other(const struct http_client *c, const char *a
 void http_client_set_silence(struct http_client *c, unsigned seconds)
 {
 	c->silence_s = seconds;
+}
+
+void http_client_set_header(struct http_client *c, const char *header)
+{
+	c->header = header;
+}
+
+void http_client_trust_any(struct http_client *c)
+{
+	weir_assert(!c->token);
+	c->trust_any = true;
+}
+
+void http_client_set_stop(struct http_client *c, const volatile sig_atomic_t *stop)
+{
+	c->stop = stop;
 }
 
 size_t http_client_next(struct http_client *c)
@@ -126,7 +149,8 @@ const char *http_client_url(const struct http_client *c)
 /* ---- one transfer ----------------------------------------------------------------------------------------- */
 
 struct transfer {
-	struct bytes sent; /* with a POST */
+	struct bytes sent; /* the body of a POST ... */
+	size_t read;       /* ... and how much of it libcurl has taken */
 	struct http_client *client;
 	const volatile sig_atomic_t *stop;
 	int (*data)(void *arg, const void *bytes, size_t len); /* of a 200; NULL: into body */
@@ -153,6 +177,16 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg)
 	return n;
 }
 
+static size_t on_read(char *room, size_t size, size_t count, void *arg)
+{
+	struct transfer *t = arg;
+	size_t left = t->sent.n - t->read, n = size * count < left ? size * count : left;
+	if (n)
+		memcpy(room, t->sent.p + t->read, n);
+	t->read += n;
+	return n;
+}
+
 static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
 	struct transfer *t = arg;
@@ -173,6 +207,8 @@ static struct curl_slist *headers_of(const struct http_client *c, const char *la
 		list = curl_slist_append(list, line);
 		free(line);
 	}
+	if (c->header)
+		list = curl_slist_append(list, c->header);
 	if (last_event_id && *last_event_id) {
 		char *line = xasprintf("Last-Event-ID: %s", last_event_id);
 		list = curl_slist_append(list, line);
@@ -200,11 +236,20 @@ static void set_up(struct http_client *c, struct transfer *t, const char *method
 	curl_easy_setopt(c->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); /* or newer */
 	if (c->ca_file)
 		curl_easy_setopt(c->curl, CURLOPT_CAINFO, c->ca_file);
+	if (c->trust_any) {
+		curl_easy_setopt(c->curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(c->curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
 	if (is_loopback(url))
 		curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
 	if (!strcmp(method, "POST")) {
+		/* A body that it had as a whole libcurl would send again, and not tell, where the connection that it kept ends without an
+		 * answer. It cannot go back in this one. */
+		t->read = 0;
+		curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
 		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->sent.n);
-		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, t->sent.n ? (const char *)t->sent.p : "");
+		curl_easy_setopt(c->curl, CURLOPT_READFUNCTION, on_read);
+		curl_easy_setopt(c->curl, CURLOPT_READDATA, t);
 	}
 	c->why[0] = 0;
 }
@@ -226,6 +271,10 @@ static bool may_try_next(const struct http_client *c, const struct transfer *t, 
 static void put_reason(const struct http_client *c, const char *url, CURLcode code, struct buf *out)
 {
 	bool plain = !strncmp(url, "http://", 7);
+	if (code == CURLE_SEND_FAIL_REWIND) {
+		buf_printf(out, "the connection ended before there was an answer");
+		return;
+	}
 	buf_printf(out, "%s", c->why[0] ? c->why : curl_easy_strerror(code));
 	if (code == CURLE_PEER_FAILED_VERIFICATION)
 		buf_printf(out, "; the cluster's own authority is trusted with --ca-file ca.crt, and the certificate must name the "
@@ -275,7 +324,7 @@ int http_client_request(struct http_client *c, const char *method, const char *p
     struct http_answer *ret_answer, struct buf *error)
 {
 	struct buf body = {0}, why = {0};
-	struct transfer t = {.client = c, .body = &body, .sent = sent};
+	struct transfer t = {.client = c, .stop = c->stop, .body = &body, .sent = sent};
 	CURLcode code = transfer(c, &t, method, path, NULL, 0, &why);
 	int err = 0;
 	if (t.too_big) {
@@ -295,7 +344,10 @@ int http_client_request(struct http_client *c, const char *method, const char *p
 		buf_free(&body);
 		return err;
 	}
+	curl_off_t retry_s = 0;
+	curl_easy_getinfo(c->curl, CURLINFO_RETRY_AFTER, &retry_s);
 	ret_answer->body = body;
+	ret_answer->retry_after_s = (long)retry_s;
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret_answer->status);
 	return 0;
 }

@@ -20,6 +20,7 @@ struct http_client;
 struct http_answer {
 	long status;     /* 200 ... */
 	struct buf body; /* the caller's to free */
+	long retry_after_s; /* what it says of trying again; 0: nothing */
 };
 
 /* urls: "http://127.0.0.1:8101,127.0.0.1:8102"; token: sent as bearer, or NULL; ca_file: who may
@@ -32,15 +33,24 @@ void http_client_free(struct http_client *c); /* NULL is fine */
 /* A client of one other address ("HOST:PORT", or an URL), with the scheme of c's current address, its token, silence and who vouches.
  * NULL as above. */
 struct http_client *http_client_other(const struct http_client *c, const char *address, struct buf *error);
+/* The same with another token, for who is not to see c's; NULL: none is sent. */
+struct http_client *http_client_other_as(const struct http_client *c, const char *address, const char *token, struct buf *error);
 /* An answer that gives nothing for so long is given up: HTTP_SILENCE_S at first. */
 void http_client_set_silence(struct http_client *c, unsigned seconds);
+/* "NAME: VALUE", sent with each request from now on, beside what else is; a text that outlives the client. NULL: none. */
+void http_client_set_header(struct http_client *c, const char *header);
+/* Whatever certificate is shown is taken, from now on: for a question that tells nothing to a daemon of this machine. Of a client without a
+ * token (asserted). */
+void http_client_trust_any(struct http_client *c);
+/* Once *stop is not 0, http_client_request ends with WEIR_EIO. */
+void http_client_set_stop(struct http_client *c, const volatile sig_atomic_t *stop);
 /* Begins with the next address from now on; returns how many there are. */
 size_t http_client_next(struct http_client *c);
 /* The address that answered last, or the first one. */
 const char *http_client_url(const struct http_client *c);
 
-/* method: "GET" or "POST"; body: of a POST, may be empty; path: begins with a slash, encoded. 0 with an answer of any status; else
- * WEIR_EIO (no address answered), WEIR_ETOOBIG, with why appended to *error. */
+/* method: "GET" or "POST"; body: of a POST, may be empty; sent once at most, to one address, but for one that does not come about; path: begins
+ * with a slash, encoded. 0 with an answer of any status; else WEIR_EIO (no address answered), WEIR_ETOOBIG, with why appended to *error. */
 int http_client_request(struct http_client *c, const char *method, const char *path, struct bytes body,
     struct http_answer *ret_answer, struct buf *error);
 

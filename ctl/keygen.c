@@ -16,8 +16,8 @@
 static const struct arg_option options[] = {
 	{"config", 'c', "FILE", false, "the topology whose nodes and edges need keys"},
 	{"out", 0, "DIR", false, "the folder of the keys (default: cluster.security.keys of the topology)"},
-	{"rotate", 0, "NAME", false, "make a new key for NAME; the one before it stays allowed"},
-	{"retire", 0, "NAME", false, "end a rotation: only NAME's present key stays allowed"},
+	{"rotate", 0, "NODE", false, "make a new key for NODE; the one before it stays allowed"},
+	{"retire", 0, "NODE", false, "end a rotation: only NODE's present key stays allowed"},
 };
 
 struct keygen {
@@ -303,11 +303,12 @@ static int run_keygen(struct ctl *ctl, const struct args *args)
 }
 
 const struct command command_keygen = {
-	.name = "keygen", .words = "[NAME...]", .summary = "make the keys of a cluster's daemons; needs no cluster",
-	.help = "Makes a key pair for each node and edge of the topology (or for those named) that has none: NAME.key (secret, mode\n"
-		"0600) and NAME.pub. Nothing that is there is overwritten. Daemons find them in the folder `cluster.security.keys`.\n\n"
-		"To change a key without an interruption, rotate it, and retire the old one when all daemons have the new NAME.pub.\n"
-		"To shut a daemon out, delete its NAME.pub (within a second), or `weirctl edge revoke NAME`.\n\n"
+	.name = "keygen", .words = "[NODE...]", .summary = "make the keys of a cluster's daemons; needs no cluster",
+	.help = "Makes a key pair for each node and edge of the topology (or for those named) that has none: NODE.key (secret, mode\n"
+		"0600) and NODE.pub. Nothing that is there is overwritten. Daemons find them in the folder `cluster.security.keys`.\n\n"
+		"What next: to each machine its own NODE.key and the folder's *.pub, and a token for people (`weirctl token add`).\n\n"
+		"To change a key without an interruption, rotate it, and retire the old one when all daemons have the new NODE.pub.\n"
+		"To shut a daemon out, delete its NODE.pub (within a second), or `weirctl edge revoke NODE`.\n\n"
 		"  weirctl keygen --config topology.yaml\n"
 		"  weirctl keygen --config topology.yaml --out /root/keys edge-7\n"
 		"  weirctl keygen --config topology.yaml --rotate edge-7\n"

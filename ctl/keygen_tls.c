@@ -73,20 +73,34 @@ static int read_ca(const char *dir, struct tls_pem *ca, struct buf *error)
 	return give_up(rc, why, error);
 }
 
+/* A new one, or what there is only the key of: it was stopped between the two files, or somebody took the certificate away. */
+static int make_ca(const struct topology *t, const char *dir, int64_t now_s, struct tls_pem *ca, struct buf *told, struct buf *error)
+{
+	char *key = xasprintf("%s/%s", dir, CA_KEY), *why = NULL;
+	struct buf own = {0};
+	bool there = is_there(dir, CA_KEY);
+	int rc = there ? secret_read(key, &own, &why) : 0;
+	if (!rc)
+		rc = tls_make_ca(t->cluster, there ? &own : NULL, now_s, ca, &why);
+	secret_free(&own);
+	free(key);
+	rc = give_up(rc, why, error);
+	return rc ? rc : write_pair(dir, CA_KEY, CA_CRT, ca, !there, told, error);
+}
+
 static int find_ca(const struct topology *t, const char *dir, int64_t now_s, struct tls_pem *ca, struct buf *told,
     struct buf *error)
 {
-	if (is_there(dir, CA_KEY))
+	bool key = is_there(dir, CA_KEY), crt = is_there(dir, CA_CRT);
+	if (key && crt)
 		return read_ca(dir, ca, error);
-	if (is_there(dir, CA_CRT)) {
+	if (crt) {
 		buf_printf(error,
 		    "%s/%s is there but %s is not: new certificates are made where the cluster's authority is kept, or by your own", dir,
 		    CA_CRT, CA_KEY);
 		return WEIR_ENOTFOUND;
 	}
-	char *why = NULL;
-	int rc = give_up(tls_make_ca(t->cluster, now_s, ca, &why), why, error);
-	return rc ? rc : write_pair(dir, CA_KEY, CA_CRT, ca, true, told, error);
+	return make_ca(t, dir, now_s, ca, told, error);
 }
 
 /* ---- daemons -------------------------------------------------------------------------------------------------- */
@@ -147,6 +161,8 @@ int keygen_tls(const struct topology *t, const struct keygen_tls *k, struct buf 
 		buf_printf(error, "more than %d names", TLS_NAMES_MAX - OWN_HOSTS);
 		return WEIR_ETOOBIG;
 	}
+	if (is_there(k->dir, CA_KEY) && !is_there(k->dir, CA_CRT))
+		rc = find_ca(t, k->dir, r.now_s, &r.ca, told, error);
 	for (size_t i = 0; i < t->cloud_count && !rc; i++) {
 		if (k->only && strcmp(k->only, t->clouds[i].name))
 			continue;

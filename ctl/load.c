@@ -1,4 +1,4 @@
-/* load: line protocol from files, stdin or simulated sensors to a TCP port.
+/* load: line protocol from files, stdin or simulated sensors to a TCP port, or to an edge's HTTP address.
  *
  * Bytes are cut into lines (to count, to split by series and to keep a rate), gathered into pieces and sent; what a line
  * says is the receiver's to judge. */
@@ -18,10 +18,12 @@
 #include "common/simulate.h"
 #include "ctl/ctl.h"
 #include "ctl/lines.h"
+#include "ctl/poster.h"
 #include "ctl/progress.h"
 #include "ctl/sender.h"
 
 #define PIECE_BYTES (64 * 1024)
+#define POST_BYTES (512 * 1024) /* over HTTP each piece waits for a commit */
 #define READ_BYTES (256 * 1024)
 #define SHOW_EVERY_NS (200 * NS_PER_MS)
 #define PIECES_PER_SECOND 50 /* at a rate: so that it is even */
@@ -32,7 +34,8 @@
 #define COUNT_DEFAULT 1000
 
 static const struct arg_option options[] = {
-	{"to", 0, "HOST:PORT", false, "a line-protocol TCP port: a tcp source of an edge (required)"},
+	{"to", 0, "ADDRESS", false, "HOST:PORT of a tcp source of an edge, or http://HOST:PORT of an edge (required)"},
+	{"gzip", 0, NULL, false, "over HTTP: packed"},
 	{"rate", 'r', "LINES", false, "at most so many lines a second"},
 	{"split", 0, "I/N", false, "only every series whose hash modulo N is I (I from 0)"},
 	{"quiet", 'q', NULL, false, "no progress, no summary"},
@@ -48,8 +51,10 @@ static const struct arg_option options[] = {
 struct load {
 	struct ctl *ctl;
 	struct sender sender;
+	struct poster poster;   /* http not NULL: instead of it */
 	struct lines lines;
 	struct buf piece;
+	size_t piece_bytes_max;
 	struct buf error;       /* why it ended early */
 	double rate;            /* lines a second; 0: no limit */
 	uint64_t piece_lines_max, piece_lines;
@@ -91,14 +96,14 @@ static void print_summary(const struct load *l)
 	struct buf b = {0};
 	switch (l->ctl->format) {
 	case FORMAT_JSON:
-		buf_printf(&b, "{\"lines\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"skipped\": %" PRIu64
+		buf_printf(&b, "{\"lines\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"refused\": %" PRIu64
 			       ", \"seconds\": %.3f, \"lines_per_second\": %.0f}\n",
-		    l->lines_sent, l->bytes_sent, l->lines_skipped, seconds, per_second);
+		    l->lines_sent, l->bytes_sent, l->lines_skipped, l->poster.refused, seconds, per_second);
 		break;
 	case FORMAT_CSV:
-		buf_printf(&b, "lines,bytes,skipped,seconds,lines_per_second\n%" PRIu64 ",%" PRIu64 ",%" PRIu64
-			       ",%.3f,%.0f\n",
-		    l->lines_sent, l->bytes_sent, l->lines_skipped, seconds, per_second);
+		buf_printf(&b, "lines,bytes,skipped,seconds,lines_per_second,refused\n%" PRIu64 ",%" PRIu64 ",%" PRIu64
+			       ",%.3f,%.0f,%" PRIu64 "\n",
+		    l->lines_sent, l->bytes_sent, l->lines_skipped, seconds, per_second, l->poster.refused);
 		break;
 	case FORMAT_TABLE:
 		buf_printf(&b, "sent %" PRIu64 " lines (", l->lines_sent);
@@ -106,6 +111,8 @@ static void print_summary(const struct load *l)
 		buf_printf(&b, ") in %.2f s: %.0f lines/s", seconds, per_second);
 		if (l->parts)
 			buf_printf(&b, "; %" PRIu64 " lines belong to other parts", l->lines_skipped);
+		if (l->poster.http)
+			buf_printf(&b, "; %" PRIu64 " refused", l->poster.refused);
 		buf_u8(&b, '\n');
 		break;
 	}
@@ -135,9 +142,24 @@ static void keep_rate(struct load *l)
 	}
 }
 
+/* What was refused is told as it comes. */
+static int post_piece(struct load *l)
+{
+	struct buf told = {0};
+	int rc = poster_send(&l->poster, l->piece.data, l->piece.len, &told, &l->error);
+	if (rc == WEIR_EIO)
+		buf_printf(&l->error, "; the last %" PRIu64 " lines sent may count or not", l->piece_lines);
+	if (told.len) {
+		end_show(l);
+		ctl_error("after %" PRIu64 " lines: %s", l->lines_sent, buf_cstr(&told));
+	}
+	buf_free(&told);
+	return rc;
+}
+
 static bool send_piece(struct load *l)
 {
-	if (sender_send(&l->sender, l->piece.data, l->piece.len, &l->error))
+	if (l->poster.http ? post_piece(l) : sender_send(&l->sender, l->piece.data, l->piece.len, &l->error))
 		return false;
 	l->bytes_sent += l->piece.len;
 	l->lines_sent += l->piece_lines;
@@ -159,7 +181,7 @@ static bool on_line(void *arg, const void *bytes, size_t len, bool reading, uint
 	if (((const char *)bytes)[len - 1] != '\n')
 		buf_u8(&l->piece, '\n'); /* the next file begins a line of its own */
 	l->piece_lines += reading;
-	return (l->piece.len < PIECE_BYTES && l->piece_lines < l->piece_lines_max) || send_piece(l);
+	return (l->piece.len < l->piece_bytes_max && l->piece_lines < l->piece_lines_max) || send_piece(l);
 }
 
 static bool load_file(struct load *l, const char *path)
@@ -272,7 +294,9 @@ static int read_arguments(struct load *l, const struct args *args)
 	const struct command *c = &command_load;
 	const char *rate = args_get(args, "rate"), *split = args_get(args, "split");
 	if (!args_get(args, "to"))
-		return ctl_bad_use(c, "--to HOST:PORT is missing");
+		return ctl_bad_use(c, "--to HOST:PORT or http://HOST:PORT is missing");
+	if (args_get(args, "gzip") && !poster_takes(args_get(args, "to")))
+		return ctl_bad_use(c, "--gzip needs --to http://HOST:PORT");
 	if (rate) {
 		char *end;
 		l->rate = strtod(rate, &end);
@@ -322,7 +346,20 @@ static bool send_all(struct load *l, const struct args *args)
 		fine = load_file(l, args->words[i]);
 	if (fine && l->generate)
 		fine = load_generated(l);
-	return fine && !sender_finish(&l->sender, &l->error);
+	return fine && (l->poster.http || !sender_finish(&l->sender, &l->error));
+}
+
+/* Where to. 0, WEIR_EINVAL with why in l->error or EXIT_USE after telling it. */
+static int open_receiver(struct load *l, const struct args *args, const char *to)
+{
+	l->piece_bytes_max = PIECE_BYTES;
+	if (!poster_takes(to))
+		return sender_open(&l->sender, to, &l->error);
+	int result = ctl_connect(l->ctl, args, to);
+	l->poster = (struct poster){.http = l->ctl->http, .stop = l->ctl->stop, .waiting = show, .arg = l,
+	    .gzip = args_get(args, "gzip") != NULL};
+	l->piece_bytes_max = POST_BYTES;
+	return result;
 }
 
 static int run_load(struct ctl *ctl, const struct args *args)
@@ -338,8 +375,10 @@ static int run_load(struct ctl *ctl, const struct args *args)
 	l.lines.arg = &l;
 	l.show = !quiet && isatty(STDERR_FILENO);
 	l.start_ns = clock_mono_ns();
-	int err = size_up(&l, args, &l.error) ? sender_open(&l.sender, to, &l.error) : WEIR_EIO;
-	if (err == WEIR_EINVAL) {
+	int err = size_up(&l, args, &l.error) ? open_receiver(&l, args, to) : WEIR_EIO;
+	if (err == EXIT_USE) {
+		result = EXIT_USE;
+	} else if (err == WEIR_EINVAL) {
 		result = ctl_bad_use(&command_load, "--to: %s", buf_cstr(&l.error));
 	} else if (err) {
 		ctl_error("%s", buf_cstr(&l.error));
@@ -351,9 +390,10 @@ static int run_load(struct ctl *ctl, const struct args *args)
 			ctl_error("%s", buf_cstr(&l.error));
 		if (!quiet)
 			print_summary(&l);
-		result = fine ? EXIT_FINE : EXIT_FAILED;
+		result = fine && !l.poster.refused ? EXIT_FINE : EXIT_FAILED;
 	}
 	sender_close(&l.sender);
+	poster_free(&l.poster);
 	lines_free(&l.lines);
 	buf_free(&l.piece);
 	buf_free(&l.error);
@@ -362,11 +402,15 @@ static int run_load(struct ctl *ctl, const struct args *args)
 
 const struct command command_load = {
 	.name = "load", .words = "[FILE]...", .summary = "send line protocol, from files or generated, to an edge",
-	.help = "Sends each FILE (- is stdin) to a tcp source of an edge, with a progress bar and a rate. TCP does not answer:\n"
-		"what the edge accepted or refused, and why, is in its metrics and in `weirctl edges`.\n\n"
+	.help = "Sends each FILE (- is stdin) to an edge, with a progress bar and a rate. HTTP (the edge's `http`) answers when lines are\n"
+		"durable, and says which were refused (then the exit code is 1); while the edge has no room it waits and tries again. With keys: https,\n"
+		"--ca-file, and --token-file with a token that may write. TCP (a tcp source) does not answer: what the edge accepted or\n"
+		"refused, and why, is in its metrics and in `weirctl edges`.\n"
+		"What next: `weirctl query STREAM`, once windows have closed.\n\n"
+		"  weirctl load readings.lp --to http://127.0.0.1:8201\n"
 		"  weirctl load readings.lp --to 127.0.0.1:7201\n"
-		"  weirctl load readings.lp --to 127.0.0.1:7201 --split 0/2     half of the series to one edge,\n"
-		"  weirctl load readings.lp --to 127.0.0.1:7202 --split 1/2     the others to another\n"
+		"  weirctl load all.lp --to 127.0.0.1:7201 --split 0/2   # one half,\n"
+		"  weirctl load all.lp --to 127.0.0.1:7202 --split 1/2   # the other\n"
 		"  zcat old.lp.gz | weirctl load - --to 127.0.0.1:7201 --rate 5000\n"
 		"  weirctl load --sensors 100 --count 3600 --seed 7 --to 127.0.0.1:7201\n",
 	.options = options, .option_count = sizeof(options) / sizeof(options[0]),

@@ -229,12 +229,13 @@ const struct command command_node_add = {
 		"it: each is copied, follows, and takes the place of another one, without a shard ever losing its quorum. Start the\n"
 		"node, not before, with a topology file that lists it: it takes the rest from the others. Where the cluster has keys,\n"
 		"make the node's with `weirctl keygen` first, and give NAME.pub to every node and edge.\n\n"
-		"  weirctl node add cloud-4 --listen tcp://127.0.0.1:7104 --http 127.0.0.1:8104\n"
+		"  weirctl node add cloud-4 --listen tcp://127.0.0.1:7104 \\\n"
+		"      --http 127.0.0.1:8104\n"
 		"  cloudd --config topology.yaml --node cloud-4\n",
 	.options = add_options, .option_count = sizeof(add_options) / sizeof(add_options[0]),
 	.words_min = 1, .words_max = 1, .stoppable = true, .run = run_add};
 const struct command command_node_remove = {
-	.name = "node remove", .words = "NAME", .summary = "one cloud node less; what it holds moves to the others first",
+	.name = "node remove", .words = "CLOUD", .summary = "one cloud node less; what it holds moves to the others first",
 	.help = "The node's replicas move to the others, it ceases to lead, and then it is no longer of the cluster: stop it when this\n"
 		"says so, not before (one that is gone for good may be removed as well: what it held is copied from others). With\n"
 		"fewer nodes than `replicas` each shard has one replica on every node.\n\n"

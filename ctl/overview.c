@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "ctl/cluster.h"
 #include "ctl/ctl.h"
+#include "ctl/deliveries.h"
 #include "ctl/http_client.h"
 
 #define STATES_MAX 16        /* kinds of state counted in one line */
@@ -81,13 +82,8 @@ static void cell_behind(struct table *t, const json_t *stream)
 	int64_t watermark, now = clock_wall_ns();
 	const char *text = ctl_text(stream, "watermark");
 	char behind[TIME_TEXT_MAX] = "-";
-	if (*text && !time_parse(text, now, &watermark)) {
-		int64_t ns = now - watermark;
-		int64_t unit = ns >= 2 * 86400 * NS_PER_SEC ? 86400 * NS_PER_SEC
-		    : ns >= 2 * 3600 * NS_PER_SEC	    ? 3600 * NS_PER_SEC
-							    : NS_PER_SEC;
-		duration_format(ns < 0 ? 0 : ns / unit * unit, behind);
-	}
+	if (*text && !time_parse(text, now, &watermark))
+		ctl_format_lag(now - watermark, behind);
 	table_cell(t, behind);
 }
 
@@ -146,7 +142,30 @@ struct status {
 	bool ready;
 	struct buf why; /* not ready */
 	json_t *cluster, *edges, *streams; /* edges, streams: NULL where they are not known now */
+	json_t *sinks;                     /* deliveries_ask */
+	json_t *alerts;                    /* the first page; NULL: not known, or the node is of a version that has none */
 };
+
+/* Nothing where there are none: most clusters have none. */
+static void put_alerts(const struct status *s, struct buf *out)
+{
+	const json_t *alerts = ctl_array(s->alerts, "alerts");
+	if (!json_array_size(alerts))
+		return;
+	buf_printf(out, "alerts   %s%zu: ", *ctl_text(s->alerts, "next") ? "more than " : "", json_array_size(alerts));
+	put_states(alerts, out);
+	buf_printf(out, "; weirctl alerts\n");
+}
+
+/* Likewise. */
+static void put_sinks(const struct status *s, struct buf *out)
+{
+	if (!json_array_size(s->sinks))
+		return;
+	buf_printf(out, "sinks    %zu: ", json_array_size(s->sinks));
+	put_states(s->sinks, out);
+	buf_u8(out, '\n');
+}
 
 static void put_status_text(const struct ctl *ctl, struct status *s, struct buf *out)
 {
@@ -166,9 +185,12 @@ static void put_status_text(const struct ctl *ctl, struct status *s, struct buf 
 		buf_printf(out, "edges    not known now\n");
 	}
 	if (streams)
-		buf_printf(out, "streams  %zu\n\n", json_array_size(ctl_array(streams, "streams")));
+		buf_printf(out, "streams  %zu\n", json_array_size(ctl_array(streams, "streams")));
 	else
-		buf_printf(out, "streams  not known now\n\n");
+		buf_printf(out, "streams  not known now\n");
+	put_sinks(s, out);
+	put_alerts(s, out);
+	buf_u8(out, '\n');
 	cluster_put_nodes(ctl, cluster, out);
 	buf_u8(out, '\n');
 	cluster_put_groups(ctl, cluster, out);
@@ -178,6 +200,10 @@ static void put_status_text(const struct ctl *ctl, struct status *s, struct buf 
 	}
 	if (streams)
 		put_streams(ctl, streams, out);
+	if (json_array_size(s->sinks)) {
+		buf_u8(out, '\n');
+		deliveries_put(ctl, s->sinks, out);
+	}
 }
 
 static void csv_rows(struct table *t, const char *kind, const json_t *array, const char *state_key)
@@ -211,13 +237,15 @@ static void put_status_csv(const struct status *s, struct buf *out)
 	}
 	csv_rows(t, "edge", ctl_array(s->edges, "edges"), "state");
 	csv_rows(t, "stream", ctl_array(s->streams, "streams"), "watermark");
+	csv_rows(t, "sink", s->sinks, "state");
+	csv_rows(t, "alert", ctl_array(s->alerts, "alerts"), "state");
 	finish_table(t, out);
 }
 
 static void put_status_json(const struct status *s, struct buf *out)
 {
-	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*}", "ready", s->ready, "cluster", s->cluster, "edges",
-	    ctl_array(s->edges, "edges"), "streams", ctl_array(s->streams, "streams"));
+	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*, s:O, s:O*}", "ready", s->ready, "cluster", s->cluster, "edges",
+	    ctl_array(s->edges, "edges"), "streams", ctl_array(s->streams, "streams"), "sinks", s->sinks, "alerts", ctl_array(s->alerts, "alerts"));
 	char *text = json_dumps(all, JSON_INDENT(2));
 	buf_printf(out, "%s\n", text ? text : "{}");
 	free(text);
@@ -240,6 +268,21 @@ static int ask_ready(struct ctl *ctl, struct status *s)
 	return EXIT_FINE;
 }
 
+/* Without a word where there is no answer: status is of more than that. */
+static json_t *ask_alerts(struct ctl *ctl)
+{
+	struct http_answer answer;
+	struct buf why = {0};
+	json_t *json = NULL;
+	if (!http_client_request(ctl->http, "GET", "/api/v1/alerts", (struct bytes){0}, &answer, &why)) {
+		if (answer.status == 200)
+			json = json_loadb((const char *)answer.body.data, answer.body.len, 0, NULL);
+		buf_free(&answer.body);
+	}
+	buf_free(&why);
+	return json;
+}
+
 static int run_status(struct ctl *ctl, const struct args *args)
 {
 	(void)args;
@@ -255,6 +298,8 @@ static int run_status(struct ctl *ctl, const struct args *args)
 		s.edges = NULL;
 	if (ctl_get(ctl, "/api/v1/streams", &s.streams, NULL))
 		s.streams = NULL;
+	s.sinks = deliveries_ask(ctl, s.cluster);
+	s.alerts = ask_alerts(ctl);
 	switch (ctl->format) {
 	case FORMAT_TABLE:
 		put_status_text(ctl, &s, &out);
@@ -272,6 +317,8 @@ done:
 	json_decref(s.cluster);
 	json_decref(s.edges);
 	json_decref(s.streams);
+	json_decref(s.sinks);
+	json_decref(s.alerts);
 	buf_free(&s.why);
 	buf_free(&out);
 	return result;
@@ -383,25 +430,29 @@ static int run_edge_allow(struct ctl *ctl, const struct args *args)
 }
 
 const struct command command_status = {
-	.name = "status", .words = "", .summary = "nodes, shards, edges and streams at a glance",
+	.name = "status", .words = "", .summary = "nodes, shards, edges, streams and sinks at a glance",
 	.help = "Shows whether the asked node is ready, what is wrong with the cluster and what to do, its nodes, its shards\n"
-		"(all, or where there are many those with something wrong), the edges and how far each stream has come. `lag` is\n"
+		"(all, or where there are many those with something wrong), the edges, how far each stream has come, and what sinks deliver. `lag` is\n"
 		"how many committed entries a replica's state lacks, `quorum` whether a majority of a shard's replicas answers its\n"
 		"leader: without it nothing is acknowledged. Exits 1 where the node is not ready.\n\n"
 		"  weirctl status\n"
-		"  weirctl --url 127.0.0.1:8101,127.0.0.1:8102 status    the first one that answers\n"
+		"  weirctl --url cloud-1:8101,cloud-2:8101 status   # who answers first\n"
 		"  weirctl status -o json | jq .cluster.nodes\n",
 	.run = run_status};
 const struct command command_nodes = {
 	.name = "nodes", .words = "", .summary = "the cloud nodes, and what they hold and lead",
-	.help = "  weirctl nodes\n"
-		"  weirctl nodes -o json | jq .shards     each shard with its replicas, applied index and digest\n",
+	.help = "`state` is how the asked node knows each, and whether it comes or goes; `replicas` are the shards that it holds, `leads` those\n"
+		"of them that it leads; `lag` is how many committed entries its states lack, at most.\n\n"
+		"  weirctl nodes\n"
+		"  weirctl nodes -o json | jq .shards   # replicas, index, digest\n",
 	.run = run_nodes};
 const struct command command_edges = {
 	.name = "edges", .words = "", .summary = "the edges: state, epoch, spool, readings accepted and refused",
 	.help = "The state is joining, live, idle, backpressured, partitioned, catching up or fenced. A fenced edge sends\n"
 		"nothing: see `weirctl edge readmit --help`. One that is revoked is refused by every node: see\n"
 		"`weirctl edge revoke --help`.\n\n"
+		"`spool` is what waits there for an acknowledgement; readings are counted one for each field. `weirctl doctor` says what to do\n"
+		"about an edge that is not well.\n\n"
 		"  weirctl edges\n"
 		"  weirctl edges -o csv > edges.csv\n",
 	.run = run_edges};
@@ -409,28 +460,29 @@ const struct command command_streams = {
 	.name = "streams", .words = "", .summary = "the streams: watermark, final, what was dropped and why",
 	.help = "Windows that end at or before `watermark` are closed; those at or before `final` will not change for want of\n"
 		"an edge. `behind` is how far the watermark is behind the clock.\n\n"
-		"  weirctl streams\n",
+		"  weirctl streams\n"
+		"  weirctl streams -o json | jq -r '.streams[].name'\n",
 	.run = run_streams};
 const struct command command_edge_readmit = {
-	.name = "edge readmit", .words = "NAME", .summary = "take a fenced edge back, at the price of what it holds",
+	.name = "edge readmit", .words = "EDGE", .summary = "take a fenced edge back, at the price of what it holds",
 	.help = "An edge is fenced when its spool is an old copy (a restored backup), or when another machine has used its\n"
 		"name since. Readmitting drops its unsent batches and open slices, counts them as dropped, and lets it go\n"
 		"on after what the cloud has already.\n\n"
 		"  weirctl edge readmit edge-1\n",
 	.words_min = 1, .words_max = 1, .run = run_edge_readmit};
 const struct command command_edge_revoke = {
-	.name = "edge revoke", .words = "NAME", .summary = "shut an edge out: a key that was stolen, a gateway that misbehaves",
+	.name = "edge revoke", .words = "EDGE", .summary = "shut an edge out: a key that was stolen, a gateway that misbehaves",
 	.help = "Within a second every node refuses all that comes from the edge, with whatever key, and also through other nodes.\n"
 		"What was counted of it stays. What it holds and goes on measuring waits in its spool (at its disk limit it stops\n"
-		"reading, as ever) until `weirctl edge allow NAME`: then all of it is delivered, nothing twice. Meanwhile windows\n"
+		"reading, as ever) until `weirctl edge allow EDGE`: then all of it is delivered, nothing twice. Meanwhile windows\n"
 		"stay provisional and name it as missing: it counts as partitioned. If it is to be gone for good, take it out of\n"
 		"the topology (`weirctl apply`): then windows become final without it. The revocation outlives that: should the\n"
 		"name come back, it is refused until it is allowed. `weirctl edges` shows who is revoked.\n\n"
-		"Where the key was stolen: revoke, make another (`weirctl keygen --rotate NAME`, then `--retire NAME`), allow.\n\n"
+		"Where the key was stolen: revoke, make another (`weirctl keygen --rotate EDGE`, then `--retire EDGE`), allow.\n\n"
 		"  weirctl edge revoke edge-1\n",
 	.words_min = 1, .words_max = 1, .run = run_edge_revoke};
 const struct command command_edge_allow = {
-	.name = "edge allow", .words = "NAME", .summary = "let an edge in again that was revoked",
+	.name = "edge allow", .words = "EDGE", .summary = "let an edge in again that was revoked",
 	.help = "The edge notices at its next question, within 10 s or so, and delivers all that waited in its spool. An edge that\n"
 		"left the topology while it was revoked can be taken off the list, too.\n\n"
 		"  weirctl edge allow edge-1\n",

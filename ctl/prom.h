@@ -1,16 +1,11 @@
-/* Reads Prometheus text format 0.0.4, as /metrics of the daemons gives it. Whatever does not read is skipped. Pure. */
+/* What weirctl asks of /metrics of the daemons (common/prom_text reads it). Whatever does not read is skipped. Pure. */
 #ifndef WEIR_CTL_PROM_H
 #define WEIR_CTL_PROM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Points into the text. */
-struct prom_sample {
-	const char *name, *labels; /* not ended by a 0; labels: what is between the braces */
-	size_t name_len, labels_len;
-	double value;
-};
+#include "common/prom_text.h"
 
 /* The next sample from *at, which moves behind it; false at the end. */
 bool prom_next(const char **at, struct prom_sample *ret);

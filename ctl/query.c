@@ -17,7 +17,7 @@ static const struct arg_option options[] = {
 	{"by", 'b', "TAG,...", false, "group by these tags of the stream; \"\": one total; default: all"},
 	{"where", 0, "TAG=VALUE", true, "only these groups; repeats: AND between tags, OR within one"},
 	{"select", 's', "FN,...", false, "count, mean, p99 ...; default: all that the stream computes"},
-	{"state", 0, "STATE", false, "final: only windows that will not change for want of an edge"},
+	{"state", 0, "final", false, "only windows that will not change for want of an edge"},
 	{"limit", 'n', "N", false, "at most N rows, in one page"},
 	{"stale", 0, NULL, false, "from any replica, without waiting for the latest writes; says how old"},
 };
@@ -76,6 +76,7 @@ struct merged {
 	bool stale;                    /* the server said how old its answer is */
 	int64_t behind_entries, age_ms; /* the worst of all pages */
 	bool unheard;                  /* no age: a replica has not heard from a leader since it was started */
+	struct buf local;              /* an edge answered, by itself: what to say of that; empty: a cloud did */
 };
 
 static void put_json_head(struct merged *m, const json_t *page)
@@ -124,6 +125,24 @@ static void note_stale(struct merged *m, const json_t *page)
 	m->age_ms = age_ms > m->age_ms ? age_ms : m->age_ms;
 }
 
+static long long held(const json_t *page, const char *what)
+{
+	return json_integer_value(json_object_get(json_object_get(page, "held"), what));
+}
+
+static void note_local(struct merged *m, const json_t *page)
+{
+	if (strcmp(ctl_text(page, "scope"), "local"))
+		return;
+	buf_clear(&m->local);
+	buf_printf(&m->local, "local: what edge %s by itself still holds: %lld readings; %lld more are the clouds' alone, which acknowledged them",
+	    ctl_text(page, "edge"), held(page, "readings"), held(page, "acknowledged"));
+	if (held(page, "uncommitted"))
+		buf_printf(&m->local, "; %lld are in no checkpoint yet, and missing here", held(page, "uncommitted"));
+	if (held(page, "unreadable"))
+		buf_printf(&m->local, "; %lld damaged records are missing here", held(page, "unreadable"));
+}
+
 /* One page: as it came. */
 static void print_raw(struct buf *raw)
 {
@@ -146,6 +165,7 @@ static int print_pages(struct ctl *ctl, const struct args *args, struct merged *
 		if (result)
 			break;
 		note_stale(m, page);
+		note_local(m, page);
 		char *next = json_is_string(json_object_get(page, "next")) ? strdup(ctl_text(page, "next")) : NULL;
 		more = next && !args_get(args, "limit");
 		bool stuck = next && cursor && !strcmp(next, cursor);
@@ -175,6 +195,8 @@ static int print_pages(struct ctl *ctl, const struct args *args, struct merged *
 	else if (!result && m->stale && ctl->format != FORMAT_JSON)
 		fprintf(stderr, "weirctl: stale: a replica heard from its leader %lld.%03lld s ago, and may lack %lld entries\n",
 		    (long long)(m->age_ms / 1000), (long long)(m->age_ms % 1000), (long long)m->behind_entries);
+	if (!result && m->local.len && ctl->format != FORMAT_JSON)
+		fprintf(stderr, "weirctl: %s\n", buf_cstr(&m->local));
 	if (!result && cursor && ctl->format != FORMAT_JSON)
 		fprintf(stderr, "weirctl: there are more rows; raise --limit or leave it out\n");
 	free(cursor);
@@ -194,19 +216,24 @@ static int run_query(struct ctl *ctl, const struct args *args)
 	int result = print_pages(ctl, args, &m);
 	rows_free(&m.rows);
 	buf_free(&m.out);
+	buf_free(&m.local);
 	return result;
 }
 
 const struct command command_query = {
-	.name = "query", .words = "STREAM", .summary = "window results, from any node",
+	.name = "query", .words = "STREAM", .summary = "window results, from any node; of an edge: what it still holds",
 	.help = "Rows come ordered by window start, then group; each with its state (open, provisional, final), its revision\n"
 		"and how many of the expected edges are in it. csv and json carry every digit and the error bound of each\n"
 		"sketched column (p99_error).\n\n"
 		"Answers hold all that was acknowledged before, and wait for a shard's leader to make sure of it. --stale reads any\n"
 		"replica, also where a shard has no leader.\n\n"
+		"With --url of an edge's `http`, the rows are of what that edge by itself still holds: what no cloud has acknowledged,\n"
+		"also while none can be reached. Never final; how much that is, and how much is gone, is told beside.\n\n"
 		"  weirctl query speed --from -1h\n"
 		"  weirctl query speed --window 1h --by site --select count,mean,p99\n"
-		"  weirctl query speed --by \"\" --where site=north --where site=south --state final\n"
-		"  weirctl query speed --from 2015-09-01T11:00:00Z --to 2015-09-01T12:00:00Z -o csv > speed.csv\n",
+		"  weirctl --url http://127.0.0.1:8201 query speed\n"
+		"  weirctl query speed --by \"\" --where site=north --state final\n"
+		"  weirctl query speed --from 2015-09-01T11:00:00Z \\\n"
+		"      --to 2015-09-01T12:00:00Z -o csv > speed.csv\n",
 	.options = options, .option_count = sizeof(options) / sizeof(options[0]),
 	.words_min = 1, .words_max = 1, .run = run_query};

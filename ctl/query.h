@@ -2,7 +2,7 @@
 #ifndef WEIR_CTL_QUERY_H
 #define WEIR_CTL_QUERY_H
 
-#include "ctl/args.h"
+#include "common/args.h"
 
 /* Appends path and query string; cursor: the last page's `next`, or NULL. args: of command_query, with its word. */
 void query_path(const struct args *args, const char *cursor, struct buf *out);

@@ -242,5 +242,5 @@ const struct command command_store_dump = {
 		"record that is whole and that this version does not know has `unreadable` and its bytes. Nothing is changed. See store check.\n\n"
 		"  weirctl store dump run/edge-1/spool --db mark\n"
 		"  weirctl store dump run/cloud-1/log --group 0\n"
-		"  weirctl store dump run/cloud-1/state --group 3 | jq 'select(.what == \"partial\")'\n",
+		"  weirctl store dump run/cloud-1/state --group 3 | jq -c .what\n",
 	.options = dump_options, .option_count = 3, .words_min = 1, .words_max = 1, .offline = true, .run = run_store_dump};

@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "ctl/printable.h"
 
 #define GAP 2 /* spaces between columns */
 
 struct column {
 	char *header;
 	bool right;
-	size_t width; /* characters */
+	size_t width; /* on a terminal */
 };
 
 struct table {
@@ -50,25 +51,6 @@ void table_free(struct table *t)
 	free(t);
 }
 
-/* Characters, not bytes: what a terminal gives one place each (wide ones aside). */
-static size_t width_of(const char *text)
-{
-	size_t n = 0;
-	for (; *text; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
-}
-
-static char *printable(const char *text)
-{
-	char *copy = xstrdup(text);
-	for (char *p = copy; *p; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
-	}
-	return copy;
-}
-
 void table_column(struct table *t, const char *header, bool right)
 {
 	if (t->column_count == TABLE_COLUMNS_MAX || t->cell_count)
@@ -76,7 +58,7 @@ void table_column(struct table *t, const char *header, bool right)
 	char *copy = t->csv ? xstrdup(header) : printable(header);
 	for (char *p = copy; !t->csv && *p; p++)
 		*p = (char)toupper((unsigned char)*p);
-	t->columns[t->column_count++] = (struct column){copy, right, width_of(copy)};
+	t->columns[t->column_count++] = (struct column){copy, right, printable_width(copy)};
 }
 
 size_t table_columns(const struct table *t)
@@ -94,7 +76,7 @@ void table_cell(struct table *t, const char *text)
 	}
 	struct column *c = &t->columns[t->cell_count % t->column_count];
 	char *copy = t->csv ? xstrdup(text) : printable(text);
-	size_t width = width_of(copy);
+	size_t width = printable_width(copy);
 	if (width > c->width)
 		c->width = width;
 	t->cells[t->cell_count++] = copy;
@@ -146,7 +128,7 @@ static void put_cell(const struct table *t, size_t i, const char *text, struct b
 		buf_u8(out, last ? '\n' : ',');
 		return;
 	}
-	size_t pad = c->width - width_of(text);
+	size_t pad = c->width - printable_width(text);
 	if (c->right)
 		put_padding(pad, out);
 	buf_put(out, text, strlen(text));

@@ -59,10 +59,10 @@ static int run_renew(struct ctl *ctl, const struct args *args)
 }
 
 const struct command command_tls_renew = {
-	.name = "tls renew", .words = "[NAME]", .summary = "new certificates for HTTP, signed by the cluster's authority",
-	.help = "Runs where ca.key is kept. Prints the files that it made; give NAME.tls.key and NAME.tls.crt to the daemon's machine, which\n"
-		"takes them within a second, without a restart. Without NAME: for all daemons with an http address.\n\n"
+	.name = "tls renew", .words = "[NODE]", .summary = "new certificates for HTTP, signed by the cluster's authority",
+	.help = "Runs where ca.key is kept. Prints the files that it made; give NODE.tls.key and NODE.tls.crt to the daemon's machine, which\n"
+		"takes them within a second, without a restart. Without NODE: for all daemons with an http address.\n\n"
 		"  weirctl tls renew --config topology.yaml\n"
-		"  weirctl tls renew cloud-1 --host cloud-1.example --config topology.yaml\n",
+		"  weirctl tls renew cloud-1 --host c1.example --config topology.yaml\n",
 	.options = options, .option_count = sizeof(options) / sizeof(options[0]),
 	.words_min = 0, .words_max = 1, .offline = true, .run = run_renew};

@@ -20,7 +20,7 @@
 	{"config", 'c', "FILE", false, "the topology that names that folder"}
 
 static const struct arg_option add_options[] = {
-	{"role", 0, "ROLE", false, "read, write or admin; each may what those before it may"},
+	{"role", 0, "read|write|admin", false, "what it may; each may what those before it may"},
 	{"out", 0, "FILE", false, "write the token into this new file (mode 0600) instead of printing it"},
 	FOLDER_OPTIONS,
 };
@@ -293,13 +293,15 @@ const struct command command_token_add = {
 	.help = "The token goes to stdout (or into --out FILE); only its hash is kept, in DIR/tokens. Daemons take it from the next\n"
 		"second on. Roles: read (status, queries, metrics), write (also: send readings), admin (also: change the cluster).\n\n"
 		"  weirctl token add grafana --role read --config topology.yaml\n"
-		"  weirctl token add anna --role admin --keys /etc/weir/keys --out ~/.weir.token\n"
-		"  weirctl --token-file ~/.weir.token --ca-file ca.crt --url https://cloud-1.example:8101 status\n",
+		"  weirctl token add anna --role admin --keys DIR --out ~/.weir.token\n"
+		"  weirctl --token-file ~/.weir.token --ca-file ca.crt \\\n"
+		"      --url https://cloud-1.example:8101 status\n",
 	OPTIONS(add_options), .words_min = 1, .words_max = 1, .offline = true, .run = run_add};
 
 const struct command command_token_list = {
 	.name = "token list", .words = "", .summary = "the names and roles of all tokens",
-	.help = "  weirctl token list --config topology.yaml\n",
+	.help = "Never the tokens themselves: only their hashes are kept.\n\n"
+		"  weirctl token list --config topology.yaml\n",
 	OPTIONS(folder_options), .offline = true, .run = run_list};
 
 const struct command command_token_remove = {

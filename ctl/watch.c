@@ -22,6 +22,7 @@
 static const struct arg_option options[] = {
 	{"count", 'n', "N", false, "end after N rows"},
 	{"for", 0, "DURATION", false, "end after this long"},
+	{"where", 0, "TAG=VALUE", true, "only these groups; repeats: AND between tags, OR within one"},
 	{"since", 0, "ID", false, "go on after this event id (its rows come again where unsure)"},
 };
 
@@ -161,6 +162,10 @@ static int run_watch(struct ctl *ctl, const struct args *args)
 	struct buf path = {0};
 	buf_printf(&path, "/api/v1/watch?stream=");
 	http_put_encoded(&path, args->words[0]);
+	for (size_t i = 0; args_nth(args, "where", i); i++) {
+		buf_printf(&path, "&where=");
+		http_put_encoded(&path, args_nth(args, "where", i));
+	}
 	int result = run(&w, buf_cstr(&path));
 	buf_free(&path);
 	buf_free(&w.out);
@@ -174,6 +179,7 @@ const struct command command_watch = {
 	.help = "Prints a row for each window that closes, and again for each revision (a late reading), until Ctrl-C. A lost\n"
 		"connection is taken up again where it was, at any of the addresses. json gives one row per line.\n\n"
 		"  weirctl watch speed\n"
+		"  weirctl watch speed --where site=north\n"
 		"  weirctl watch speed --count 10 -o json | jq .values.mean\n"
 		"  weirctl watch speed --for 5m -o csv > closed.csv\n",
 	.options = options, .option_count = sizeof(options) / sizeof(options[0]),

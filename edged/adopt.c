@@ -119,7 +119,7 @@ static uint32_t *same_sources(const struct edged *e, const struct edge_conf *nex
 	for (size_t i = 0; i < next->source_count; i++) {
 		from[i] = UINT32_MAX;
 		for (size_t k = 0; k < e->source_count; k++)
-			if (e->sources[k]->source && reload_same_source(&e->conf->sources[k], &next->sources[i]))
+			if (e->sources[k]->source && source_conf_same(&e->conf->sources[k], &next->sources[i]))
 				from[i] = (uint32_t)k;
 	}
 	return from;
@@ -215,9 +215,13 @@ static int fit_spool(struct edged *e, char **ret_why)
 {
 	if (e->spool_disk_bytes == e->conf->disk_bytes)
 		return 0;
+	local_api_hold(e->local);
 	kv_close(e->spool);
 	e->spool = NULL;
-	return edged_open_spool(e, e->conf->disk_bytes, ret_why);
+	int rc = edged_open_spool(e, e->conf->disk_bytes, ret_why);
+	if (!rc)
+		local_api_go(e->local, e->spool);
+	return rc;
 }
 
 static int reopen(struct edged *e, struct topology *t, const uint32_t *from, char **ret_why)
@@ -317,6 +321,8 @@ static void look_at_offer(struct edged *e)
 void adopt_turn(struct edged *e)
 {
 	look_at_offer(e);
+	if (e->next && !e->failed)
+		edged_drain(e);
 	if (e->next && !e->failed &&
 	    stored(e, pipeline_store_map(e->pipeline, bytes_of(e->next_map.data, e->next_map.len), edged_time())))
 		go_over(e);

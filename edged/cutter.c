@@ -137,6 +137,28 @@ int batch_value_decode(struct bytes value, uint64_t seq, struct streams *streams
 	return 0;
 }
 
+int batch_value_peek(struct bytes value, void (*each)(void *arg, struct bytes name, uint32_t version, int64_t min_slice_ns), void *arg,
+    struct bytes *ret_body)
+{
+	struct rd r = rd_init(value.p, value.n);
+	if (rd_u8(&r) != VALUE_FORMAT)
+		return r.err ? r.err : WEIR_EVERSION;
+	uint64_t n = rd_varint_max(&r, BATCH_STREAMS_MAX);
+	for (uint64_t i = 0; i < n && !r.err; i++) {
+		struct bytes name;
+		name.p = rd_bytes(&r, NAME_MAX_BYTES, &name.n);
+		uint32_t version = rd_u32(&r);
+		int64_t min_slice_ns = rd_svarint(&r);
+		rd_varint(&r); /* readings */
+		if (!r.err)
+			each(arg, name, version, min_slice_ns);
+	}
+	if (r.err || rd_left(&r) > BATCH_BODY_MAX)
+		return r.err ? r.err : WEIR_ECORRUPT;
+	*ret_body = bytes_of(r.p, rd_left(&r));
+	return 0;
+}
+
 int batch_value_renumber(struct bytes value, uint64_t seq, struct buf *out)
 {
 	struct bytes body;

@@ -42,6 +42,9 @@ struct batch_meta *cutter_finish(struct cutter *c, uint64_t seq, struct buf *out
 /* Reads a value: the body lies in it. Streams that nobody knows become orphans. WEIR_ECORRUPT. */
 int batch_value_decode(struct bytes value, uint64_t seq, struct streams *streams, struct batch_meta **ret_meta,
     struct bytes *ret_body);
+/* The same for who has no streams: each() is told of every stream in it. */
+int batch_value_peek(struct bytes value, void (*each)(void *arg, struct bytes name, uint32_t version, int64_t min_slice_ns), void *arg,
+    struct bytes *ret_body);
 /* The same value under another seq. */
 int batch_value_renumber(struct bytes value, uint64_t seq, struct buf *out);
 

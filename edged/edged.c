@@ -2,6 +2,7 @@
  *
  *   sources -> pipeline_line         tick timer, end of turn -> pipeline_tick -> marks of sources, committed, pause
  *   socket -> pipeline_frame         pipeline_io.send, connect -> socket
+ *   HTTP /api/v1/query -> local_api  its questions wait for the next tick
  *   HTTP /metrics, /healthz          SIGTERM, SIGINT: stop; SIGHUP: reload_check
  *
  * A tick that fails ends the process: what the disk holds is the last good checkpoint, and going on from it is exact. */
@@ -15,6 +16,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "config.h"
 #include "common/addr.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -24,17 +26,25 @@
 #include "common/loop.h"
 #include "common/map.h"
 #include "common/msgq.h"
+#include "common/notify.h"
+#include "common/process.h"
 #include "common/stats.h"
 #include "common/topology.h"
 #include "edged/edged_impl.h"
+#include "edged/health.h"
+#include "edged/local_api.h"
+#include "edged/permit.h"
 #include "edged/reload.h"
 #include "edged/salvage.h"
+#include "edged/source_http.h"
 #include "edged/uplink.h"
 
 #define SPOOL_ROOM_BYTES (64 * 1024 * 1024) /* of the map, beyond twice the disk limit: room to delete */
 #define HTTP_CONNECTIONS_MAX 64
 #define HTTP_RESERVE 8
 #define HTTP_PER_ADDRESS_MAX 32
+#define DRAIN_TURNS_MAX 16 /* of each source, before a checkpoint that sources are closed after */
+#define LAST_CHECKPOINTS_MAX 8
 
 struct pipeline_time edged_time(void)
 {
@@ -173,11 +183,10 @@ static struct pipeline_time time_of_turn(struct edged *e)
 	return e->now;
 }
 
-static void on_line(void *arg, const struct line *l)
+static const char *on_line(void *arg, const struct line *l)
 {
 	struct edged_source *s = arg;
-	if (s->edged->pipeline)
-		pipeline_line(s->edged->pipeline, s->number, l, time_of_turn(s->edged));
+	return s->edged->pipeline ? pipeline_line(s->edged->pipeline, s->number, l, time_of_turn(s->edged)) : NULL;
 }
 
 static void on_refuse(void *arg, const char *reason)
@@ -192,6 +201,22 @@ static void on_finished(void *arg, bool finished)
 	struct edged_source *s = arg;
 	if (s->edged->pipeline)
 		pipeline_source_finished(s->edged->pipeline, s->number, finished);
+}
+
+/* A disk that takes long is not asked more often than it can do. */
+static void want_commit(struct edged *e)
+{
+	uint64_t ms = (uint64_t)(e->tick_took_ns / NS_PER_MS);
+	if (e->commit_soon)
+		return;
+	e->commit_soon = true;
+	ms = ms < SOURCE_COMMIT_MS ? SOURCE_COMMIT_MS : ms > SOURCE_COMMIT_MS_MAX ? SOURCE_COMMIT_MS_MAX : ms;
+	loop_timer_start(e->soon, ms, 0);
+}
+
+static void on_want_commit(void *arg)
+{
+	want_commit(((struct edged_source *)arg)->edged);
 }
 
 /* ---- the loop's callbacks ----------------------------------------------------------------------------------------- */
@@ -246,12 +271,19 @@ static void tick(struct edged *e)
 	if (e->failed)
 		return;
 	errno = 0;
-	int rc = pipeline_tick(e->pipeline, edged_time());
+	e->commit_soon = false;
+	struct pipeline_time began = edged_time();
+	if (e->tick_took_ns >= HEALTH_SLOW_NS)
+		notify_extend(e->notify, NOTIFY_LONG_NS); /* ended in the midst of it, it would begin with the same again */
+	int rc = pipeline_tick(e->pipeline, began);
+	e->ticked_ns = clock_mono_ns();
+	e->tick_took_ns = e->ticked_ns - began.mono_ns;
 	if (rc < 0) {
 		edged_fail(e, rc, "a checkpoint");
 		return;
 	}
 	tell_fenced(e);
+	local_api_committed(e->local, e->pipeline);
 	adopt_turn(e);
 	if (!e->failed)
 		tell_removed(e);
@@ -262,11 +294,47 @@ static void on_tick(void *arg)
 	tick(arg);
 }
 
+static void on_soon(void *arg)
+{
+	struct edged *e = arg;
+	if (e->commit_soon) /* else there was a commit meanwhile */
+		tick(e);
+}
+
+static size_t closed_sources(const struct edged *e)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < e->source_count; i++)
+		n += !e->sources[i]->source;
+	return n;
+}
+
+/* What the service manager sees of it. */
+static void tell_health(struct edged *e, int64_t now_ns)
+{
+	struct health h = {.removed = e->removed,
+	    .fenced = e->fenced,
+	    .paused = pipeline_paused(e->pipeline),
+	    .closed = closed_sources(e),
+	    .spool_bytes = pipeline_spool_bytes(e->pipeline),
+	    .cloud = e->cloud,
+	    .answered = e->answered};
+	struct buf text = {0};
+	health_text(&h, &text);
+	notify_status(e->notify, buf_cstr(&text), now_ns);
+	buf_free(&text);
+	notify_turn(e->notify, health_is_alive(e->ticked_ns, now_ns, e->conf->tick_ns), now_ns);
+}
+
 static void on_retry(void *arg)
 {
 	struct edged *e = arg;
-	if (!e->failed)
-		pipeline_retry(e->pipeline, e->uplink && msgq_can_send(e->uplink), edged_time());
+	struct pipeline_time now = edged_time();
+	if (e->failed)
+		return;
+	pipeline_retry(e->pipeline, e->uplink && msgq_can_send(e->uplink), now);
+	if (e->notify)
+		tell_health(e, now.mono_ns);
 }
 
 static void on_turn_end(void *arg)
@@ -281,13 +349,16 @@ static void on_stop(void *arg)
 {
 	struct edged *e = arg;
 	log_info("edged", "stopping: a last checkpoint; edge=%s", e->conf->name);
+	notify_stopping(e->notify);
 	loop_stop(e->loop);
 }
 
 static void on_hangup(void *arg)
 {
 	struct edged *e = arg;
+	notify_reloading(e->notify, clock_mono_ns());
 	adopt_file(e);
+	notify_ready(e->notify);
 }
 
 /* ---- HTTP --------------------------------------------------------------------------------------------------------- */
@@ -305,33 +376,12 @@ static void handle_healthz(void *arg, struct http_request *r)
 		http_reply(r, 200, HTTP_JSON, fine, sizeof(fine) - 1);
 }
 
-static const struct stats_family source_families[] = {
-	{"weir_edge_source_read_bytes_total", "Bytes read from the source", STATS_COUNTER, {"source"}},
-	{"weir_edge_source_lines_total", "Good lines of the source", STATS_COUNTER, {"source"}},
-	{"weir_edge_source_bad_lines_total", "Lines of the source that were refused", STATS_COUNTER, {"source"}},
-	{"weir_edge_source_connections", "Open connections of the source", STATS_GAUGE, {"source"}},
-	{"weir_edge_source_connections_total", "Connections accepted", STATS_COUNTER, {"source"}},
-	{"weir_edge_source_connections_refused_total", "Connections refused at the limit", STATS_COUNTER, {"source"}},
-};
-#define SOURCE_FAMILIES (sizeof(source_families) / sizeof(source_families[0]))
-#define TCP_FAMILY 3 /* from here on: of tcp sources */
-
 static void put_sources(const struct edged *e, struct buf *out)
 {
-	for (size_t f = 0; f < SOURCE_FAMILIES; f++) {
-		stats_write_head(out, &source_families[f]);
-		for (size_t i = 0; i < e->source_count; i++) {
-			struct source_counters c = {0};
-			const char *name = e->conf->sources[i].name;
-			if (f >= TCP_FAMILY && e->conf->sources[i].type != SOURCE_TCP)
-				continue;
-			if (e->sources[i]->source)
-				source_counters(e->sources[i]->source, &c);
-			const uint64_t values[SOURCE_FAMILIES] = {c.bytes, c.lines, c.refused, c.connections_open, c.connections_total,
-			    c.connections_refused};
-			stats_write_u64(out, &source_families[f], &name, values[f]);
-		}
-	}
+	struct source *sources[SOURCES_MAX];
+	for (size_t i = 0; i < e->source_count; i++)
+		sources[i] = e->sources[i]->source;
+	sources_put_metrics(sources, e->conf->sources, e->source_count, out);
 }
 
 static const struct stats_family net_families[] = {
@@ -360,17 +410,46 @@ static void handle_metrics(void *arg, struct http_request *r)
 		http_reply_error(r, 503, "stopping", "this edge is being ended: its disk failed");
 		return;
 	}
+	process_put_build("weir_edge_build_info", PACKAGE_VERSION, &out);
+	process_put_metrics(&out);
 	pipeline_metrics(e->pipeline, &out);
 	put_sources(e, &out);
 	put_net(e, &out);
+	local_api_put_metrics(e->local, &out);
 	http_put_metrics(http_server_of(r), "weir_edge", &out);
 	http_reply(r, 200, HTTP_METRICS, out.data, out.len);
 	buf_free(&out);
 }
 
+static void handle_query(void *arg, struct http_request *r)
+{
+	struct edged *e = arg;
+	if (e->failed)
+		http_reply_error(r, 503, "stopping", "this edge is being ended: its disk failed");
+	else if (local_api_ask(e->local, r, e->topology, e->conf, e->pipeline))
+		want_commit(e);
+}
+
+/* The source of what is written to the edge's own address. NULL: it is not open now. */
+static struct source *http_source(const struct edged *e)
+{
+	for (size_t i = 0; i < e->source_count && i < e->conf->source_count; i++)
+		if (e->conf->sources[i].type == SOURCE_HTTP && !e->conf->sources[i].listen)
+			return e->sources[i]->source;
+	return NULL;
+}
+
+static void handle_http_source(void *arg, struct http_request *r)
+{
+	const struct edged *e = arg;
+	source_http_handle(e->failed ? NULL : http_source(e), r);
+}
+
 static const struct http_route routes[] = {
 	{"GET", "/healthz", false, handle_healthz, HTTP_OPEN, true, 0},
 	{"GET", "/metrics", false, handle_metrics, HTTP_READ, true, 0},
+	{"GET", "/api/v1/query", false, handle_query, HTTP_READ, false, 0},
+	SOURCE_HTTP_ROUTES(handle_http_source),
 };
 
 static void http_notice(void *arg, bool bad, const char *text)
@@ -394,6 +473,7 @@ int edged_open_http(struct edged *e, char **ret_why)
 	    .per_address_max = HTTP_PER_ADDRESS_MAX,
 	    .keys_dir = e->topology->keys_dir,
 	    .name = e->conf->name,
+	    .bodies_max = SOURCE_HTTP_BODIES_MAX,
 	    .notice = http_notice};
 	char *why = NULL;
 	int rc = e->conf->http ? http_open(&o, &e->http, &why) : 0;
@@ -427,11 +507,19 @@ static int make_folder(const char *path, char **ret_why)
 	return rc;
 }
 
-/* LMDB trusts the pages that it maps: a damaged one may be a crash, or readings that are counted twice. */
-static int check_spool(const struct kv_lmdb_options *o, char **ret_why)
+/* However large the spool is: as long as it gets on, it is not too late. */
+static void on_checked(void *arg)
 {
+	struct edged *e = arg;
+	notify_extend(e->notify, NOTIFY_LONG_NS);
+}
+
+/* LMDB trusts the pages that it maps: a damaged one may be a crash, or readings that are counted twice. */
+static int check_spool(struct edged *e, const struct kv_lmdb_options *o, char **ret_why)
+{
+	struct salvage_watch watch = {on_checked, e};
 	struct salvage_report r;
-	int rc = salvage_spool(o, &r, ret_why);
+	int rc = salvage_spool(o, &watch, &r, ret_why);
 	if (rc || !r.check.bad_pages)
 		return rc;
 	for (unsigned i = 0; i < r.place_count; i++)
@@ -453,7 +541,7 @@ int edged_open_spool(struct edged *e, uint64_t disk_bytes, char **ret_why)
 	    .dbs = spool_db_names,
 	    .db_count = SPOOL_DBS,
 	    .map_bytes = 2 * disk_bytes + SPOOL_ROOM_BYTES};
-	rc = check_spool(&o, &why);
+	rc = check_spool(e, &o, &why);
 	if (!rc)
 		rc = kv_lmdb_open(&o, &e->spool, &why);
 	e->spool_disk_bytes = disk_bytes;
@@ -500,11 +588,29 @@ static int open_pipeline(struct edged *e, char **ret_why)
 	return rc;
 }
 
+/* A file is this machine's own; a map came from elsewhere. */
+static int may_open(const struct edged *e, const struct source_conf *c, char **ret_why)
+{
+	struct topology *local = NULL;
+	struct buf errors = {0};
+	if (!e->topology->map_version || e->allow_exec || c->type != SOURCE_EXEC)
+		return 0;
+	if (topology_load(e->config, &local, &errors))
+		local = NULL;
+	int rc = permit_source(c, local, ret_why);
+	topology_free(local);
+	buf_free(&errors);
+	return rc;
+}
+
 int edged_open_source(struct edged_source *s, char **ret_why)
 {
 	struct edged *e = s->edged;
 	const struct source_conf *c = &e->conf->sources[s->number];
-	struct source_io io = {.arg = s, .line = on_line, .refuse = on_refuse, .finished = on_finished};
+	if (may_open(e, c, ret_why))
+		return WEIR_EINVAL;
+	struct source_io io = {.arg = s, .edge = e->name, .data = e->data, .line = on_line, .refuse = on_refuse, .finished = on_finished,
+	    .want_commit = on_want_commit};
 	s->source = source_new(e->loop, c, &io);
 	int rc = source_restore(s->source, pipeline_source_mark(e->pipeline, s->number));
 	if (rc) {
@@ -552,6 +658,14 @@ static int open_http(struct edged *e, bool by_map, char **ret_why)
 	return 0;
 }
 
+static int open_local(struct edged *e, char **ret_why)
+{
+	int rc = local_api_new(e->loop, e->spool, &e->local);
+	if (rc)
+		*ret_why = xasprintf("cannot start a thread: %s", err_text(rc));
+	return rc;
+}
+
 static void report_key(void *arg, const char *text)
 {
 	(void)arg;
@@ -564,12 +678,17 @@ static int open_keys(struct edged *e, char **ret_why)
 	return o.dir ? keys_open(&o, &e->keys, ret_why) : 0;
 }
 
+static int take_signal(struct edged *e, int number, loop_fn *fn)
+{
+	struct loop_signal *s; /* the loop's */
+	return loop_signal_new(e->loop, number, fn, e, &s);
+}
+
 static int open_loop(struct edged *e, char **ret_why)
 {
-	static const int numbers[EDGED_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
 	int rc = loop_new(&e->loop);
-	for (int i = 0; i < EDGED_SIGNALS && !rc; i++)
-		rc = loop_signal_new(e->loop, numbers[i], numbers[i] == SIGHUP ? on_hangup : on_stop, e, &e->signals[i]);
+	if (!rc)
+		rc = take_signal(e, SIGHUP, on_hangup);
 	if (!rc)
 		rc = msgq_new(e->loop, &(struct msgq_options){.keys = e->keys}, &e->msgq);
 	if (rc) {
@@ -579,7 +698,19 @@ static int open_loop(struct edged *e, char **ret_why)
 	signal(SIGPIPE, SIG_IGN);
 	e->tick = loop_timer_new(e->loop, on_tick, e);
 	e->retry = loop_timer_new(e->loop, on_retry, e);
+	e->soon = loop_timer_new(e->loop, on_soon, e);
 	return 0;
+}
+
+/* Once all is open: until then nothing would see them (common/early_stop.h). */
+static int take_stops(struct edged *e, char **ret_why)
+{
+	int rc = take_signal(e, SIGTERM, on_stop);
+	if (!rc)
+		rc = take_signal(e, SIGINT, on_stop);
+	if (rc)
+		*ret_why = xasprintf("signals cannot be taken: %s", err_text(rc));
+	return rc;
 }
 
 /* The limit of the map that was found in it may be another one. */
@@ -602,6 +733,9 @@ int edged_open(const struct edged_options *o, struct edged **ret_edged, char **r
 	e->edge = o->edge;
 	e->conf = &o->topology->edges[o->edge];
 	e->config = o->config;
+	e->allow_exec = o->allow_exec;
+	e->notify = o->notify;
+	e->name = xstrdup(e->conf->name);
 	e->data = xstrdup(o->data ? o->data : e->conf->data);
 	rc = open_keys(e, ret_why);
 	if (!rc)
@@ -614,11 +748,15 @@ int edged_open(const struct edged_options *o, struct edged **ret_edged, char **r
 		rc = fit_spool(e, ret_why);
 	if (!rc)
 		rc = open_pipeline(e, ret_why);
+	if (!rc)
+		rc = open_local(e, ret_why);
 	bool by_map = e->topology != o->topology;
 	if (!rc)
 		rc = open_http(e, by_map, ret_why);
 	if (!rc)
 		rc = open_sources(e, by_map, ret_why);
+	if (!rc)
+		rc = take_stops(e, ret_why);
 	if (rc) {
 		edged_close(e);
 		return rc;
@@ -638,11 +776,35 @@ static void log_ledger(const struct edged *e, const char *text)
 	    e->conf->name, l.accepted, l.refused, l.unmatched, l.aggregated, l.dropped);
 }
 
+bool edged_drain(struct edged *e)
+{
+	bool more = true;
+	for (int turn = 0; more && turn < DRAIN_TURNS_MAX; turn++) {
+		more = false;
+		for (size_t i = 0; i < e->source_count; i++)
+			more |= e->sources[i]->source && source_drain(e->sources[i]->source);
+	}
+	e->now_known = false;
+	return more;
+}
+
+/* Who goes on sending does not keep it from stopping. */
+static int last_checkpoint(struct edged *e)
+{
+	int rc = 0;
+	bool more = true;
+	for (int i = 0; more && !rc && i < LAST_CHECKPOINTS_MAX; i++) {
+		more = edged_drain(e);
+		rc = pipeline_checkpoint(e->pipeline, false, edged_time());
+	}
+	return rc;
+}
+
 static int stop(struct edged *e)
 {
 	if (e->failed)
 		return e->failed;
-	int rc = pipeline_checkpoint(e->pipeline, false, edged_time());
+	int rc = last_checkpoint(e);
 	if (rc) {
 		log_error("edged", "the last checkpoint failed (%s): what tcp and stdin gave since the one before is lost, files are "
 		                   "read again from there; data=%s",
@@ -668,6 +830,7 @@ int edged_run(struct edged *e)
 	if (!e->failed) {
 		loop_on_turn_end(e->loop, on_turn_end, e);
 		edged_start_timers(e);
+		notify_ready(e->notify); /* sources have their addresses, or (by the cluster's topology) are tried again; a cloud need not be there */
 		loop_run(e->loop);
 	}
 	return stop(e);
@@ -677,6 +840,7 @@ void edged_close(struct edged *e)
 {
 	if (e->http)
 		http_close(e->http);
+	local_api_free(e->local);
 	for (size_t i = 0; i < e->source_count; i++) {
 		source_free(e->sources[i]->source);
 		free(e->sources[i]);
@@ -698,6 +862,7 @@ void edged_close(struct edged *e)
 	buf_free(&e->next_map);
 	free(e->cloud);
 	buf_free(&e->fenced_why);
+	free(e->name);
 	free(e->data);
 	free(e);
 }

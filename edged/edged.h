@@ -5,17 +5,22 @@
 #ifndef WEIR_EDGED_EDGED_H
 #define WEIR_EDGED_EDGED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/model.h"
 
 struct edged;
 
+struct notify;
+
 struct edged_options {
 	const struct topology *topology; /* outlives the edged */
 	uint32_t edge;                   /* which of its edges */
 	const char *data;                /* folder, made if missing; NULL: as the topology says */
 	const char *config;              /* path, to be read again on SIGHUP */
+	bool allow_exec;                 /* programs that the cluster's topology names, too (permit.h) */
+	struct notify *notify;           /* outlives the edged; NULL: nobody is told */
 };
 
 /* Whether this program can run the topology: addresses off loopback and keys are refused until there is encryption.

@@ -8,10 +8,9 @@
 #include "common/loop.h"
 #include "common/msgq.h"
 #include "edged/edged.h"
+#include "edged/local_api.h"
 #include "edged/pipeline.h"
 #include "edged/source.h"
-
-#define EDGED_SIGNALS 3
 
 struct edged_source {
 	struct edged *edged;
@@ -25,10 +24,15 @@ struct edged {
 	uint32_t edge;
 	const struct edge_conf *conf;
 	const char *config;
-	char *data;
+	bool allow_exec;
+	char *name, *data;
 	struct loop *loop;
-	struct loop_signal *signals[EDGED_SIGNALS];
 	struct loop_timer *tick, *retry;
+	struct loop_timer *soon;  /* the commit that a source has asked for */
+	bool commit_soon;         /* ... and has not had yet */
+	int64_t tick_took_ns;     /* the last one */
+	int64_t ticked_ns;        /* mono: when it was done */
+	struct notify *notify;
 	struct kv *spool;
 	uint64_t spool_disk_bytes; /* the limit that its size was made for */
 	struct pipeline *pipeline;
@@ -45,6 +49,7 @@ struct edged {
 	struct buf fenced_why;
 	bool removed;      /* likewise */
 	struct http_server *http;
+	struct local_api *local; /* what is asked of it about its own readings */
 	struct pipeline_time now; /* of this turn, once a line needed it */
 	bool now_known;
 	int failed;        /* why the loop was stopped; 0: a signal. Once set there may be no pipeline */
@@ -65,6 +70,9 @@ int edged_open_source(struct edged_source *s, char **ret_why);
 void edged_open_source_or_later(struct edged *e, struct edged_source *s);
 struct pipeline_io edged_io(struct edged *e);
 void edged_start_timers(struct edged *e);
+/* What sources have got already, before the checkpoint that they may be closed after (source_drain), in a bounded number of turns.
+ * Whether there may be more. */
+bool edged_drain(struct edged *e);
 /* Says why, and ends the loop. */
 void edged_fail(struct edged *e, int rc, const char *what);
 

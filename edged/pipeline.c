@@ -595,7 +595,7 @@ static void take_field(struct pipeline *p, const struct intake_field *field, con
 	}
 }
 
-void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now)
+const char *pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now)
 {
 	weir_assert(source < p->progress.source_count);
 	int64_t t_ns = l->has_time ? l->time_ns : now.wall_ns;
@@ -604,14 +604,14 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 	if (refused) {
 		for (size_t i = 0; i < l->field_count; i++)
 			ledger_refuse(&p->ledger, refused);
-		return;
+		return refused;
 	}
 	enum line_error error = LINE_OK;
 	struct intake_series *series = intake_series(p->intake, l, &error);
 	if (!series) {
 		for (size_t i = 0; i < l->field_count; i++)
 			ledger_refuse(&p->ledger, line_error_label(error));
-		return;
+		return line_error_label(error);
 	}
 	if (t_ns > p->high_ns)
 		p->high_ns = t_ns;
@@ -623,6 +623,7 @@ void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, st
 		take_field(p, f, &l->fields[i], t_ns, now.mono_ns);
 	}
 	progress_reading(&p->progress, source, t_ns, now.mono_ns);
+	return NULL;
 }
 
 void pipeline_refuse(struct pipeline *p, uint32_t source, const char *reason)

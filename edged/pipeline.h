@@ -99,8 +99,9 @@ bool pipeline_gave_up(const struct pipeline *p);
 /* The position of a source as last committed; empty: none yet. Lives until the next tick. */
 struct bytes pipeline_source_mark(const struct pipeline *p, uint32_t source);
 
-/* One line of a source, as the parser gave it. Its strings need to live only for the call. */
-void pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now);
+/* One line of a source, as the parser gave it. Its strings need to live only for the call. NULL, or why it was refused with all its
+ * readings: a label, static. */
+const char *pipeline_line(struct pipeline *p, uint32_t source, const struct line *l, struct pipeline_time now);
 /* A line that the parser refused: counted (one reading, refused{reason}). */
 void pipeline_refuse(struct pipeline *p, uint32_t source, const char *reason);
 /* The source will not deliver any more (end of a file, of stdin), or does again. */
@@ -126,6 +127,17 @@ bool pipeline_refused(const struct pipeline *p); /* uplink_refused() */
 /* The ledger (semantics.md 6) and the state, for /metrics, the status line and the simulator's checks. Appends
  * Prometheus text (names weir_edge_...). */
 void pipeline_metrics(const struct pipeline *p, struct buf *out);
+
+/* For what this edge says of its own readings (local_query.h): up to where event time has come here for a version of a stream. Windows
+ * that end by then get nothing more that is in time; INT64_MAX: the version is not fed, none gets anything; WATERMARK_NONE: nothing was read
+ * yet. Other than the committed watermark nothing that waits to be acknowledged holds it back. It may fall where a source that was idle
+ * reads again. *ret_idle: no source has anything to say at present. */
+int64_t pipeline_event_watermark(const struct pipeline *p, const char *stream, uint32_t version, bool *ret_idle);
+/* Readings of the stream, all versions, that partials hold, be they committed or not, or acknowledged. */
+uint64_t pipeline_aggregated(const struct pipeline *p, const char *stream);
+
+/* Of the spool, as of the last checkpoint, for what the clouds have not acknowledged: all that is in use there; 0: nothing waits. */
+uint64_t pipeline_spool_bytes(const struct pipeline *p);
 
 struct pipeline_ledger {
 	uint64_t read, accepted, refused;       /* readings: read = accepted + refused */

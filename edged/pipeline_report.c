@@ -102,9 +102,14 @@ void pipeline_report(void *arg, struct msg *m)
 	m->report.stream_count = n;
 	m->report.refused = p->report_refused;
 	m->report.refused_count = p->ledger.refused_count;
-	m->report.spool_bytes = spool_used_bytes(p->spool);
+	m->report.spool_bytes = pipeline_spool_bytes(p);
 	m->report.accepted = p->ledger.accepted;
 	m->report.clock_suspect = p->clock_suspect;
+}
+
+uint64_t pipeline_spool_bytes(const struct pipeline *p)
+{
+	return pipeline_drained(p) ? 0 : spool_used_bytes(p->spool);
 }
 
 /* ---- the ledger ------------------------------------------------------------------------------------------------ */
@@ -328,10 +333,9 @@ static void put_uplink(const struct pipeline *p, struct buf *out)
 		stats_write_u64(out, &families[M_UPLINK_STATE], labels, uplink_state(p->uplink) == (enum uplink_state)i);
 	}
 	const char *reason;
-	if (uplink_fenced(p->uplink, &reason)) {
-		stats_write_head(out, &families[M_UPLINK_FENCED]);
+	stats_write_head(out, &families[M_UPLINK_FENCED]);
+	if (uplink_fenced(p->uplink, &reason))
 		stats_write_u64(out, &families[M_UPLINK_FENCED], &reason, 1);
-	}
 	put1(out, M_CREDIT, uplink_credit(p->uplink));
 	put1(out, M_IN_FLIGHT, uplink_in_flight(p->uplink));
 	put1(out, M_SENT, s->batches_sent);
@@ -361,4 +365,38 @@ void pipeline_metrics(const struct pipeline *p, struct buf *out)
 	put1(out, M_MAPS_ADOPTED, p->maps_adopted);
 	put1(out, M_MAPS_REFUSED, p->maps_refused);
 	put1(out, M_REMOVED, p->removed != 0);
+}
+
+/* ---- for the edge's own answers -------------------------------------------------------------------------------- */
+
+static const struct stream *find_stream(const struct pipeline *p, const char *name, uint32_t version)
+{
+	for (size_t i = 0; i < p->topology->stream_count; i++) {
+		const struct stream_conf *c = p->streams.list[i]->conf;
+		if (c->version == version && strcmp(c->name, name) == 0)
+			return p->streams.list[i];
+	}
+	return NULL;
+}
+
+int64_t pipeline_event_watermark(const struct pipeline *p, const char *stream, uint32_t version, bool *ret_idle)
+{
+	const struct stream *s = find_stream(p, stream, version);
+	int64_t event_ns = 0;
+	enum progress_state state = progress_event_time(&p->progress, &event_ns);
+	*ret_idle = state == PROGRESS_IDLE;
+	if (!s || !s->fed)
+		return INT64_MAX;
+	const struct pipeline_stream *ps = &p->of_stream[s->index];
+	if (state == PROGRESS_IDLE && ps->flushed_end_ns > ps->watermark_ns)
+		return ps->flushed_end_ns;
+	return state == PROGRESS_AT ? progress_watermark(ps->watermark_ns, event_ns, s->conf->lateness_ns, INT64_MAX) : ps->watermark_ns;
+}
+
+uint64_t pipeline_aggregated(const struct pipeline *p, const char *stream)
+{
+	for (size_t i = 0; i < p->ledger.stream_count; i++)
+		if (strcmp(p->ledger.streams[i]->name, stream) == 0)
+			return p->ledger.streams[i]->aggregated;
+	return 0;
 }

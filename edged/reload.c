@@ -32,24 +32,12 @@ static bool same_clouds(const struct topology *a, const struct topology *b)
 	return reload_same_cluster(a, b) && same_text(a->keys_dir, b->keys_dir) && has_clouds(a, b) && has_clouds(b, a);
 }
 
-/* Numbers are compared bit for bit: a difference that is none only costs a line in the log. */
-bool reload_same_source(const struct source_conf *a, const struct source_conf *b)
-{
-	const double x[] = {a->mean, a->noise, a->drift, a->spikes, a->gaps, a->late, a->duplicates};
-	const double y[] = {b->mean, b->noise, b->drift, b->spikes, b->gaps, b->late, b->duplicates};
-	return a->type == b->type && same_text(a->name, b->name) && same_text(a->listen, b->listen) &&
-	    same_text(a->path, b->path) && a->follow == b->follow && a->sensors == b->sensors &&
-	    a->every_ns == b->every_ns && a->seed == b->seed && a->count == b->count &&
-	    same_text(a->measurement, b->measurement) && same_text(a->field, b->field) && !memcmp(x, y, sizeof(x)) &&
-	    a->late_by_ns == b->late_by_ns && a->start_ns == b->start_ns && a->fast == b->fast;
-}
-
 static bool same_sources(const struct edge_conf *a, const struct edge_conf *b)
 {
 	if (a->source_count != b->source_count)
 		return false;
 	for (size_t i = 0; i < a->source_count; i++) {
-		if (!reload_same_source(&a->sources[i], &b->sources[i]))
+		if (!source_conf_same(&a->sources[i], &b->sources[i]))
 			return false;
 	}
 	return true;

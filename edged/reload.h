@@ -11,8 +11,6 @@
 /* Appends the names of the parts that differ for this edge (by its name), ", " between them: nothing appended, nothing
  * differs. Part "edge": the edge itself is gone. Streams: the ones in force, whatever versions run beside them. */
 void reload_differences(const struct topology *was, const struct topology *now, uint32_t edge, struct buf *out);
-/* Whether a source can go on as it is. */
-bool reload_same_source(const struct source_conf *a, const struct source_conf *b);
 /* Of one cluster, as far as that can never change: name and number of shards. */
 bool reload_same_cluster(const struct topology *a, const struct topology *b);
 

@@ -11,6 +11,7 @@
 #include "edged/spool.h"
 
 struct look {
+	const struct salvage_watch *watch;
 	struct salvage_report *report;
 	bool bad_marks, bad_copies; /* records of trees that are whole */
 	bool has_copies;
@@ -83,6 +84,14 @@ static int finish(void *arg, struct kv_txn *txn)
 	return rc;
 }
 
+static void on_progress(void *arg, uint64_t pages, uint64_t of_pages)
+{
+	const struct look *l = arg;
+	(void)pages, (void)of_pages;
+	if (l->watch)
+		l->watch->progress(l->watch->arg);
+}
+
 static void judge(struct look *l)
 {
 	struct salvage_report *r = l->report;
@@ -95,12 +104,13 @@ static void judge(struct look *l)
 	r->marks_lost = r->nothing || !(l->marks_whole || copies_whole);
 }
 
-int salvage_spool(const struct kv_lmdb_options *o, struct salvage_report *ret, char **ret_why)
+int salvage_spool(const struct kv_lmdb_options *o, const struct salvage_watch *watch, struct salvage_report *ret, char **ret_why)
 {
-	struct look l = {.report = ret};
+	struct look l = {.watch = watch, .report = ret};
 	struct kv_check_options look = {.path = o->path, .dbs = o->dbs, .db_count = o->db_count, .either_meta = true, .arg = &l,
-	    .record = on_record, .damage = on_damage};
+	    .record = on_record, .damage = on_damage, .progress = on_progress};
 	*ret = (struct salvage_report){0};
+	on_progress(&l, 0, 0);
 	int rc = kv_check(&look, &ret->check, ret_why);
 	if (rc == WEIR_ENOTFOUND) {
 		free(*ret_why);
@@ -111,7 +121,7 @@ int salvage_spool(const struct kv_lmdb_options *o, struct salvage_report *ret, c
 		return rc;
 	judge(&l);
 	struct kv_salvage_options to = {.folder = o->path, .dbs = o->dbs, .db_count = o->db_count, .map_bytes = o->map_bytes,
-	    .either_meta = true, .arg = &l, .record = save, .finish = finish};
+	    .either_meta = true, .arg = &l, .record = save, .finish = finish, .progress = on_progress};
 	rc = kv_salvage(&to, ret_why);
 	ret->salvaged = !rc;
 	return rc;

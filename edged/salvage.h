@@ -33,8 +33,14 @@ struct salvage_report {
 	char places[SALVAGE_PLACES_MAX][160];
 };
 
-/* Checks the spool that o is to open, and mends it. WEIR_EBUSY, WEIR_EVERSION, WEIR_EFULL (no room for the new file), WEIR_EIO;
+/* Who is to know that it gets on: at the beginning, and after each piece that was gone through. */
+struct salvage_watch {
+	void (*progress)(void *arg);
+	void *arg;
+};
+
+/* Checks the spool that o is to open, and mends it. watch: may be NULL. WEIR_EBUSY, WEIR_EVERSION, WEIR_EFULL (no room for the new file), WEIR_EIO;
  * *ret_why: text, the caller's to free. */
-int salvage_spool(const struct kv_lmdb_options *o, struct salvage_report *ret, char **ret_why);
+int salvage_spool(const struct kv_lmdb_options *o, const struct salvage_watch *watch, struct salvage_report *ret, char **ret_why);
 
 #endif

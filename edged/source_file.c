@@ -47,6 +47,7 @@ struct file {
 	bool left;             /* the path names another file, and nothing came since left_ns (mono) */
 	int64_t left_ns;
 	bool told_missing;
+	bool unreadable; /* it cannot be opened or read, and not for being absent */
 	struct loop_timer *pump, *poll;
 	int notify;
 	struct loop_fd *notify_watch;
@@ -205,6 +206,7 @@ static void finish(struct file *f)
 
 static void tell_missing(struct file *f, int error)
 {
+	f->unreadable = error != ENOENT;
 	if (f->told_missing)
 		return;
 	f->told_missing = true;
@@ -252,6 +254,7 @@ static void on_pump(void *arg)
 	if (f->base.paused || f->done || (f->fd < 0 && !open_file(f)))
 		return;
 	f->told_missing = false;
+	f->unreadable = false;
 	for (size_t done = 0; done < SOURCE_TURN_BYTES;) {
 		size_t n = 0;
 		switch (read_chunk(f, &n)) {
@@ -270,6 +273,7 @@ static void on_pump(void *arg)
 			done += SOURCE_CHUNK_BYTES;
 			break;
 		case GOT_ERROR:
+			f->unreadable = true;
 			if (source_may_log(&f->base))
 				log_error("source", "cannot read the file: %s; source=%s path=%s", strerror(errno), f->base.conf->name,
 				    path_of(f));
@@ -499,6 +503,16 @@ static void file_free(struct source *s)
 	free(f->chunk);
 }
 
+static const struct stats_family families[] = {
+	{"weir_edge_source_file_unreadable", "1: the file cannot be opened or read: rights, the service's sandbox, no plain file, the disk; not: it is absent",
+	    STATS_GAUGE, {"source"}},
+};
+
+static void file_values(const struct source *s, uint64_t *ret_values)
+{
+	ret_values[0] = ((const struct file *)s)->unreadable;
+}
+
 const struct source_ops source_file_ops = {
 	.size = sizeof(struct file),
 	.start = file_start,
@@ -507,4 +521,7 @@ const struct source_ops source_file_ops = {
 	.restore = file_restore,
 	.skip_to_end = file_skip_to_end,
 	.free = file_free,
+	.families = families,
+	.family_count = sizeof(families) / sizeof(families[0]),
+	.values = file_values,
 };

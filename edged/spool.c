@@ -69,19 +69,29 @@ static struct bytes bytes_in(const struct buf *b)
 	return bytes_of(b->data, b->len);
 }
 
+void spool_batch_key(struct buf *out, uint32_t shard, uint64_t seq)
+{
+	buf_be16(out, (uint16_t)shard);
+	buf_be64(out, seq);
+}
+
 static struct bytes batch_key(struct buf *b, uint32_t shard, uint64_t seq)
 {
 	buf_clear(b);
-	buf_be16(b, (uint16_t)shard);
-	buf_be64(b, seq);
+	spool_batch_key(b, shard, seq);
 	return bytes_in(b);
+}
+
+void spool_delta_prefix(struct buf *out, const struct stream_conf *c)
+{
+	buf_put(out, c->name, strlen(c->name) + 1);
+	buf_be32(out, c->version);
 }
 
 static void stream_key(struct buf *b, const struct stream_conf *c)
 {
 	buf_clear(b);
-	buf_put(b, c->name, strlen(c->name) + 1);
-	buf_be32(b, c->version);
+	spool_delta_prefix(b, c);
 }
 
 static struct bytes delta_key(struct buf *b, const struct stream *s, int64_t slice_start_ns, struct bytes group)
@@ -163,6 +173,18 @@ bool spool_is_copy(struct bytes step_key, struct bytes *ret_mark_key)
 	return true;
 }
 
+int spool_read_mark(struct kv_txn *txn, const char *key, struct bytes *ret_value)
+{
+	struct bytes k = bytes_of(key, strlen(key));
+	int rc = kv_get(txn, SPOOL_MARK, k, ret_value);
+	if (rc == WEIR_ECORRUPT) {
+		struct buf of_copy = {0};
+		rc = kv_get(txn, SPOOL_STEP, copy_key(&of_copy, k), ret_value);
+		buf_free(&of_copy);
+	}
+	return rc;
+}
+
 int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
 {
 	struct kv_txn *txn;
@@ -170,12 +192,7 @@ int spool_peek_mark(struct kv *kv, const char *key, struct buf *out)
 	int rc = kv_begin(kv, false, &txn);
 	if (rc < 0)
 		return rc;
-	rc = kv_get(txn, SPOOL_MARK, bytes_of(key, strlen(key)), &value);
-	if (rc == WEIR_ECORRUPT) {
-		struct buf of_copy = {0};
-		rc = kv_get(txn, SPOOL_STEP, copy_key(&of_copy, bytes_of(key, strlen(key))), &value);
-		buf_free(&of_copy);
-	}
+	rc = spool_read_mark(txn, key, &value);
 	if (rc == 0)
 		buf_put(out, value.p, value.n);
 	kv_abort(txn);

@@ -105,6 +105,12 @@ void spool_each_mark(struct spool *sp, const char *prefix, void (*each)(void *ar
 /* One mark of a spool that is not open: appended to out. WEIR_ENOTFOUND, WEIR_ECORRUPT, WEIR_EIO. */
 int spool_peek_mark(struct kv *kv, const char *key, struct buf *out);
 
+/* For who reads a spool beside its owner, in a transaction of his own. The value lives as long as that. As spool_peek_mark. */
+int spool_read_mark(struct kv_txn *txn, const char *key, struct bytes *ret_value);
+/* Append the key of a batch, and what the keys of all open partials of a stream begin with: slice start bei64 and group follow. */
+void spool_batch_key(struct buf *out, uint32_t shard, uint64_t seq);
+void spool_delta_prefix(struct buf *out, const struct stream_conf *c);
+
 /* ---- the mark `salvaged`, which salvage.c writes into a new environment ---- */
 
 enum spool_salvaged { SALVAGED_SETTLED, SALVAGED_MARKS, SALVAGED_LOST }; /* nothing to do; all marks are there; some may be lost */

@@ -51,6 +51,12 @@ static void try_rows(const uint8_t *data, size_t len)
 	json_decref(json);
 }
 
+static bool is_within(struct bytes b, const char *text, size_t len)
+{
+	const char *p = (const char *)b.p;
+	return p >= text && p + b.n <= text + len;
+}
+
 static void try_metrics(const char *text, size_t len)
 {
 	const char *at = text;
@@ -59,8 +65,8 @@ static void try_metrics(const char *text, size_t len)
 	double sum = prom_sum(text, "weir_cloud_batches_total", "verdict", "ok");
 	(void)sum;
 	while (prom_next(&at, &m)) {
-		FUZZ_CHECK(m.name >= text && m.name_len > 0 && m.name + m.name_len <= text + len && at <= text + len);
-		FUZZ_CHECK(!m.labels || m.labels + m.labels_len <= text + len);
+		FUZZ_CHECK(is_within(m.name, text, len) && m.name.n > 0 && at <= text + len);
+		FUZZ_CHECK(!m.labels.n || is_within(m.labels, text, len));
 		FUZZ_CHECK(!prom_label(&m, "verdict", value, sizeof(value)) || memchr(value, 0, sizeof(value)));
 	}
 }

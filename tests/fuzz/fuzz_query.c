@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cloudd/cursor.h"
-#include "cloudd/query_args.h"
 #include "common/err.h"
+#include "common/query_args.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ARGS_MAX 200

@@ -1,6 +1,6 @@
 /* What nodes ask each other for rows, and the rows. The first byte says which. */
-#include "cloudd/rows.h"
 #include "common/err.h"
+#include "common/rows.h"
 #include "tests/fuzz/fuzz.h"
 
 static void try_spec(struct bytes raw)

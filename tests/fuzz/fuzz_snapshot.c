@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	FUZZ_CHECK(!apply_open(fuzz_topology(), kv, &a, &why) || why);
 	if (!why) {
 		reads_all(kv);
-		reads_then_writes(a);
+		reads_then_writes(a, kv);
 		apply_close(a);
 		reads_all(kv);
 	}

@@ -4,9 +4,10 @@
 #include "edged/source.h"
 #include "tests/fuzz/fuzz.h"
 
-static void on_line(void *arg, const struct line *l)
+static const char *on_line(void *arg, const struct line *l)
 {
 	(void)arg, (void)l;
+	return NULL;
 }
 
 static void on_refuse(void *arg, const char *reason)
@@ -27,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		FUZZ_CHECK(!loop_new(&loop));
 	if (!len)
 		return 0;
-	struct source_io io = {NULL, on_line, on_refuse, on_finished};
+	struct source_io io = {.line = on_line, .refuse = on_refuse, .finished = on_finished};
 	const struct source_conf *conf = &fuzz_topology()->edges[data[0] & 1].sources[0];
 	struct source *s = source_new(loop, conf, &io), *t = source_new(loop, conf, &io);
 	struct buf first = {0}, second = {0};

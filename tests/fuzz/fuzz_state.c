@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	reads_fix_digest(kv, shards + 1);
 	reads_all(kv);
 	if (!apply_open(fuzz_topology(), kv, &a, &why)) {
-		reads_then_writes(a);
+		reads_then_writes(a, kv);
 		apply_close(a);
 		reads_all(kv);
 	} else {

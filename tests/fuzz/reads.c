@@ -2,8 +2,12 @@
 
 #include <string.h>
 
+#include "cloudd/alert_json.h"
+#include "cloudd/alert_judge.h"
 #include "cloudd/entry.h"
+#include "cloudd/outbox.h"
 #include "cloudd/result.h"
+#include "cloudd/shard.h"
 #include "cloudd/state.h"
 #include "common/batch.h"
 #include "common/err.h"
@@ -73,6 +77,62 @@ static void read_outbox(struct kv_txn *txn, uint32_t shard, const struct stream_
 	buf_free(&out);
 }
 
+/* Where each sink goes on, and what it has still to deliver. */
+static void read_places(struct kv_txn *txn, uint32_t shard, const struct topology *t, const struct stream_conf *s)
+{
+	struct sink_place place = {0};
+	struct outbox_left left;
+	uint32_t id;
+	(void)outbox_first(txn, shard, s, &place);
+	for (size_t i = 0; i < t->sink_count; i++) {
+		if (!shard_read_id(txn, STATE_DB_GROUP(shard + 1), bytes_of(s->name, strlen(s->name)), s->version, &id))
+			(void)sink_place_read(txn, STATE_DB_GROUP(shard + 1), t->sinks[i].name, id, &place);
+		if (!outbox_left(txn, shard, s, place, 100, &left))
+			FUZZ_CHECK(left.rows <= 100 && left.age_ns >= 0);
+	}
+}
+
+static void read_events(struct kv_txn *txn, uint32_t shard)
+{
+	struct kv_cursor *c;
+	struct state_key prefix;
+	struct bytes key, value, rest;
+	struct alert_event e;
+	struct buf out = {0};
+	FUZZ_CHECK(!kv_cursor_open(txn, STATE_DB_GROUP(shard + 1), &c));
+	state_key_start(&prefix, STATE_ALERT_EVENT);
+	int rc = kv_cursor_seek(c, state_key_bytes(&prefix), &key, &value);
+	for (; !rc && state_key_rest(key, &prefix, &rest); rc = kv_cursor_next(c, &key, &value)) {
+		if (!alert_event_decode(value, &e))
+			alert_event_json(&e, &out);
+		buf_clear(&out);
+	}
+	kv_cursor_close(c);
+	buf_free(&out);
+}
+
+/* What is found encodes, and decodes. */
+static void read_alerts(struct kv_txn *txn, uint32_t shard)
+{
+	const struct topology *t = fuzz_topology_now();
+	struct alert_found f;
+	struct alert_record a;
+	uint32_t id = 1;
+	int64_t behind_ns;
+	for (; !alert_record_next(txn, STATE_DB_GROUP(shard + 1), &id, &a); id++)
+		FUZZ_CHECK(alert_behind(t, txn, shard, &a, &behind_ns) || behind_ns >= 0);
+	if (!alert_judge(t, txn, shard, &(struct alert_turn){.work_max = 100}, &f)) {
+		struct buf raw = {0};
+		struct entry back;
+		entry_encode(&f.entry, &raw);
+		FUZZ_CHECK(!entry_decode(fuzz_bytes(&raw), &back));
+		entry_clear(&back);
+		buf_free(&raw);
+		alert_found_clear(&f);
+	}
+	read_events(txn, shard);
+}
+
 static void on_counts(void *arg, const struct shard_stream_counts *c)
 {
 	(void)arg;
@@ -107,10 +167,12 @@ void reads_all(struct kv *state)
 	for (uint32_t shard = 0; shard < t->shards; shard++) {
 		(void)apply_read_group(txn, shard + 1, &info);
 		(void)shard_read_counts(txn, shard + 1, on_counts, NULL);
+		read_alerts(txn, shard);
 		for (size_t i = 0; i < t->stream_count; i++) {
 			read_windows(txn, shard, &t->streams[i], true);
 			read_windows(txn, shard, &t->streams[i], false);
 			read_outbox(txn, shard, &t->streams[i]);
+			read_places(txn, shard, t, &t->streams[i]);
 		}
 	}
 	kv_abort(txn);
@@ -208,6 +270,17 @@ static void write_map(struct apply *a, uint32_t shard)
 	(void)apply_one(a, shard + 1, &e, &more);
 }
 
+/* Of sinks that the map has, or had: one place that was delivered, and one that no row can have yet. */
+static void write_places(struct apply *a, uint32_t shard, const struct stream_conf *s)
+{
+	struct bytes name = bytes_of(s->name, strlen(s->name));
+	struct entry_place places[] = {{bytes_of("out", 3), name, s->version, 1, 7}, {bytes_of("away", 4), name, s->version, 1, 0},
+	    {bytes_of("out", 3), name, s->version, UINT64_MAX, 0}, {bytes_of("out", 3), name, s->version + 1, 1, 0}};
+	struct entry e = {.kind = ENTRY_SINK, .time_ns = CLOSE_NS, .sink = {sizeof(places) / sizeof(places[0]), places}};
+	bool more;
+	(void)apply_one(a, shard + 1, &e, &more);
+}
+
 static void change_map(struct apply *a)
 {
 	const struct stream_conf *s = &fuzz_topology()->streams[0];
@@ -246,7 +319,24 @@ static void write_meta(struct apply *a)
 		(void)apply_one(a, 0, &entries[i], &more);
 }
 
-void reads_then_writes(struct apply *a)
+/* What a leader finds of alerts is applied. */
+static void write_alerts(struct apply *a, struct kv *state, uint32_t shard)
+{
+	bool more, ok = true;
+	for (int i = 0; ok && i < SWEEPS_MAX; i++) {
+		struct alert_found f;
+		struct kv_txn *txn;
+		FUZZ_CHECK(!kv_begin(state, false, &txn));
+		ok = !alert_judge(fuzz_topology_now(), txn, shard, &(struct alert_turn){.work_max = 1000}, &f);
+		kv_abort(txn);
+		if (!ok)
+			return;
+		ok = f.entry.alert.count && apply_one(a, shard + 1, &f.entry, &more);
+		alert_found_clear(&f);
+	}
+}
+
+void reads_then_writes(struct apply *a, struct kv *state)
 {
 	struct bytes config;
 	bool is_void;
@@ -263,8 +353,11 @@ void reads_then_writes(struct apply *a)
 		const struct stream_conf *current = &now->streams[topology_stream(now, fuzz_topology()->streams[0].name)];
 		write_batch(a, shard, current);
 		write_batch(a, shard, &fuzz_topology()->streams[0]);
+		write_places(a, shard, current);
 		write_map(a, shard);
+		write_places(a, shard, current);
 		write_advance(a, shard, current);
 		write_advance(a, shard, &fuzz_topology()->streams[0]);
+		write_alerts(a, state, shard);
 	}
 }

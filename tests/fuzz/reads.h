@@ -9,6 +9,6 @@
 void reads_fix_digest(struct kv *state, unsigned groups);
 void reads_all(struct kv *state);
 /* Applies one entry of each kind to each group; what they find may be damaged. Commits. */
-void reads_then_writes(struct apply *a);
+void reads_then_writes(struct apply *a, struct kv *state);
 
 #endif

@@ -11,13 +11,16 @@
 #include "cloudd/result.h"
 #include "cloudd/snapshot.h"
 #include "common/batch.h"
+#include "common/codec_prometheus.h"
 #include "common/err.h"
 #include "common/json.h"
 #include "common/keys.h"
 #include "common/map.h"
+#include "common/snappy_block.h"
 #include "common/tls_make.h"
 #include "common/tokens.h"
 #include "common/zip.h"
+#include "edged/statsd_gauges.h"
 #include "raft/raft.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/three.h"
@@ -445,7 +448,7 @@ static void save_certificates(void)
 	struct tls_pem ca, node;
 	struct buf b = {0};
 	char *why = NULL;
-	FUZZ_CHECK(!tls_make_ca("plant", SAMPLE_WALL_NS / 1000000000, &ca, &why));
+	FUZZ_CHECK(!tls_make_ca("plant", NULL, SAMPLE_WALL_NS / 1000000000, &ca, &why));
 	FUZZ_CHECK(!tls_make_node(&ca, "cloud-1", hosts, 2, SAMPLE_WALL_NS / 1000000000, &node, &why));
 	buf_bytes(&b, ca.crt.data, ca.crt.len);
 	buf_put(&b, ca.key.data, ca.key.len);
@@ -506,6 +509,43 @@ static void save_edits(void)
 	save("pages", "metas", bytes_of(both, sizeof(both)));
 }
 
+/* ---- what Prometheus asks -------------------------------------------------------------------------------------- */
+
+static struct bytes text_of(const char *s)
+{
+	return bytes_of(s, strlen(s));
+}
+
+static void save_read(const char *name, const struct prometheus_query *q, size_t count)
+{
+	const struct prometheus_read read = {.queries = (struct prometheus_query *)(uintptr_t)q, .query_count = count, .samples = true};
+	struct buf raw = {0}, block = {0};
+	char other[64];
+	prometheus_read_encode(&read, &raw);
+	snappy_block_pack(fuzz_bytes(&raw), &block);
+	save_as("remote", name, 0, fuzz_bytes(&raw));
+	snprintf(other, sizeof(other), "%s-block", name);
+	save_as("remote", other, 1, fuzz_bytes(&block));
+	buf_free(&raw);
+	buf_free(&block);
+}
+
+static void save_reads(void)
+{
+	static const char *const expressions[] = {"a|b.*", "(?i:n(or|ou)th)[^a-c\\d]{2,3}?", "^(?P<x>[[:alpha:]]+|\\x{41}\\w)$", "((a*)*b)+", "\\bx\\B|(?s-i).",
+	    "weir:.+:p9[59]", "10\\.0\\.0\\.(1|2)?"};
+	struct prometheus_matcher m[8] = {{PROMETHEUS_EQ, text_of("__name__"), text_of("weir:traffic:p99_9")}};
+	struct prometheus_query q[2] = {{1700000000000, 1700000300000, m, 1}, {-5, 5, m, 8}};
+	save_read("one", q, 1);
+	for (size_t i = 0; i < 7; i++)
+		m[i + 1] = (struct prometheus_matcher){i % 2 ? PROMETHEUS_NRE : PROMETHEUS_RE, text_of(i % 3 ? "site" : "sensor"), text_of(expressions[i])};
+	save_read("two", q, 2);
+	m[0] = (struct prometheus_matcher){PROMETHEUS_NEQ, text_of("site"), text_of("north")};
+	save_read("none", q, 0);
+	q[0].matcher_count = 8;
+	save_read("all", q, 1);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint8_t file_mark[] = {0, 1, 0, 5, 100, 4, 't', 'r', 'a', 'f', 3, ' ', '1', '\n', 1, 7, 2, 'h', 'e'};
@@ -529,6 +569,7 @@ int main(int argc, char **argv)
 	save_topologies();
 	save_changes();
 	save_three();
+	save_reads();
 	save_keys();
 	save_tokens();
 	save_certificates();
@@ -536,6 +577,15 @@ int main(int argc, char **argv)
 	save_edits();
 	save("source", "file", bytes_of(file_mark, sizeof(file_mark)));
 	save("source", "simulate", bytes_of(simulate_mark, sizeof(simulate_mark)));
+	struct statsd_gauges gauges = {0};
+	struct buf mark = {0};
+	double at;
+	statsd_gauges_set(&gauges, bytes_of("a,metric=a", 10), 10.5);
+	FUZZ_CHECK(statsd_gauges_step(&gauges, bytes_of("b,metric=b,k=v", 14), -2, &at));
+	statsd_gauges_encode(&gauges, &mark);
+	save("statsd", "gauges", fuzz_bytes(&mark));
+	statsd_gauges_free(&gauges);
+	buf_free(&mark);
 	sim_disk_free(s.log);
 	sim_disk_free(s.state);
 	sim_disk_free(s.spool);

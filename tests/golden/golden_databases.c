@@ -262,6 +262,15 @@ static void put_map_entry(const struct entry *e, struct buf *out)
 		    (unsigned long long)e->map.meta_index, (unsigned long long)e->map.after);
 }
 
+static void put_sinks(const struct entry *e, struct buf *out)
+{
+	for (uint32_t i = 0; i < e->sink.count; i++) {
+		const struct entry_place *p = &e->sink.places[i];
+		buf_printf(out, ", sink %.*s has %.*s version %u up to %llu.%u", (int)p->sink.n, (const char *)p->sink.p, (int)p->stream.n,
+		    (const char *)p->stream.p, p->version, (unsigned long long)p->index, p->n);
+	}
+}
+
 static void put_log_entry(void *arg, unsigned db, struct bytes key, struct bytes value)
 {
 	struct entry e;
@@ -275,6 +284,8 @@ static void put_log_entry(void *arg, unsigned db, struct bytes key, struct bytes
 	if (kind == DATA_KIND && !entry_decode(bytes_of(value.p + LOG_HEAD, value.n - LOG_HEAD), &e)) {
 		buf_printf(out, ".%u at %lld", (unsigned)e.kind, (long long)e.time_ns);
 		put_map_entry(&e, out);
+		if (e.kind == ENTRY_SINK)
+			put_sinks(&e, out);
 		entry_clear(&e);
 	} else if (kind == DATA_KIND) {
 		buf_printf(out, ": does not decode");
@@ -404,6 +415,8 @@ static bool is_stored(enum entry_kind kind)
 	case ENTRY_NODE:
 	case ENTRY_CUT:
 	case ENTRY_REVOKE:
+	case ENTRY_SINK:
+	case ENTRY_ALERT:
 		return true;
 	case ENTRY_NOOP:
 	case ENTRY_CONFIG:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/alert_judge.h"
 #include "cloudd/apply.h"
 #include "cloudd/map_apply.h"
 #include "cloudd/node.h"
@@ -47,18 +48,21 @@
 	"    compute: [count]\n" \
 	"    retain: forever\n" \
 	"    edges: [a]\n"
-#define RISING(steps) \
+#define RISING(steps, more) \
 	"  - name: rising\n" \
 	"    from: {measurement: alone, field: v}\n" \
 	"    steps: [" steps "{rate: {per: 1s}}]\n" \
 	"    window: {size: 1m, every: 20s, offset: 10s}\n" \
 	"    lateness: 5s\n" \
 	"    compute: [mean, p90]\n" \
-	"    max_groups: 10\n"
+	"    max_groups: 10\n" more
+#define RISES "    alert: [{when: \"mean > 0\", for: 2 windows, to: [out], severity: page}, {name: p90, when: p90 > 1000}]\n"
+
+#define SINK(name) "  - {name: " name ", type: file, path: \"" name "-{node}.jsonl\"}\n"
 
 static const char *const texts[] = {CLUSTER EDGES EDGE_B SPEED("site, sensor") ALONE,
-    CLUSTER CLOUD_2 EDGES SPEED("site") ALONE RISING(""), CLUSTER EDGES SPEED("sensor") RISING(""),
-    CLUSTER EDGES EDGE_B SPEED("sensor") RISING("{scale: {by: 2}}, ")};
+    CLUSTER CLOUD_2 EDGES SPEED("site") ALONE RISING("", ""), CLUSTER EDGES SPEED("sensor") RISING("", RISES) "sinks:\n" SINK("out") SINK("away"),
+    CLUSTER EDGES EDGE_B SPEED("sensor") RISING("{scale: {by: 2}}, ", "") "sinks:\n" SINK("out")};
 _Static_assert(sizeof(texts) / sizeof(texts[0]) == 1 + SAMPLE_CHANGES, "the first, and what changes");
 
 static void must(int rc, const char *what)
@@ -145,6 +149,34 @@ static void readmit(struct sample_world *w, const char *edge)
 	must(sample_ask(w, &m) ? 0 : WEIR_EINVAL, "readmission");
 }
 
+/* Rows of the outbox were delivered, as a sink's thread says it. */
+static void deliver(struct sample_world *w, const char *sink, uint64_t index)
+{
+	const struct topology *t = node_topology(sample_cloud(w));
+	struct entry_place p = {.sink = bytes_of(sink, strlen(sink)), .stream = bytes_of("speed", 5),
+	    .version = t->streams[topology_stream(t, "speed")].version, .index = index, .n = 1};
+	for (uint32_t shard = 0; shard < t->shards; shard++)
+		node_sinks(sample_cloud(w), shard, &p, 1);
+	topology_free(t);
+}
+
+/* Alerts are judged, as the alerts' thread does it. */
+static void judge(struct sample_world *w)
+{
+	const struct topology *t = node_topology(sample_cloud(w));
+	for (uint32_t shard = 0; shard < t->shards; shard++) {
+		struct kv_txn *txn;
+		struct alert_found f = {0};
+		must(kv_begin(sample_state(w), false, &txn), "begin");
+		must(alert_judge(t, txn, shard, &(struct alert_turn){.work_max = ALERT_WORK_MAX}, &f), "alerts");
+		kv_abort(txn);
+		if (f.entry.alert.count)
+			sample_tell(w, shard, &f.entry);
+		alert_found_clear(&f);
+	}
+	topology_free(t);
+}
+
 /* What happens beside the readings. Edge b is never heard, and c2 neither: it is dead after 30 s. `speed` is cut over at 120 and at
  * 180; what the last change begins is waited for in vain, for edge a is cut off by then. */
 static void happen(struct sample_world *w, int second)
@@ -166,6 +198,11 @@ static void happen(struct sample_world *w, int second)
 	case 152:
 		change(w, 1);
 		break;
+	case 182:
+	case 227:
+		deliver(w, "out", (uint64_t)second / 10);
+		deliver(w, "away", 1);
+		break;
 	case 212:
 		change(w, 2);
 		break;
@@ -180,6 +217,7 @@ static void live(struct sample_world *w, int from, int to)
 		sample_feed(w, i);
 		sample_pass(w, 3 * SECOND);
 		happen(w, i);
+		judge(w);
 	}
 }
 

@@ -60,5 +60,9 @@ void sample_cut(struct sample_world *w);
 /* NULL: it could not go over to another map (only with damaged disks). */
 struct pipeline *sample_edge(struct sample_world *w);
 struct node *sample_cloud(struct sample_world *w);
+struct kv *sample_state(struct sample_world *w);
+/* An ENTRY_ALERT that was found (node_alerts). */
+struct entry;
+void sample_tell(struct sample_world *w, uint32_t shard, const struct entry *e);
 
 #endif

@@ -176,7 +176,7 @@ static bool reopen_edge(struct sample_world *w, struct topology *t)
 	struct pipeline_io io = edge_io(w);
 	char *why = NULL;
 	for (size_t i = 0; i < next->source_count; i++)
-		from[i] = i < old->source_count && reload_same_source(&old->sources[i], &next->sources[i]) ? (uint32_t)i : UINT32_MAX;
+		from[i] = i < old->source_count && source_conf_same(&old->sources[i], &next->sources[i]) ? (uint32_t)i : UINT32_MAX;
 	struct pipeline_kept *kept = pipeline_keep(w->edge);
 	w->edge = NULL;
 	int rc = pipeline_reopen(t, edge, w->spool, &io, kept, from, edge_time(w), &w->edge, &why);
@@ -383,6 +383,16 @@ void sample_cut(struct sample_world *w)
 struct pipeline *sample_edge(struct sample_world *w)
 {
 	return w->edge;
+}
+
+struct kv *sample_state(struct sample_world *w)
+{
+	return w->state;
+}
+
+void sample_tell(struct sample_world *w, uint32_t shard, const struct entry *e)
+{
+	node_alerts(w->node, shard, e, cloud_time(w));
 }
 
 struct node *sample_cloud(struct sample_world *w)

@@ -163,6 +163,8 @@ struct editor {
 	size_t past_count;
 	unsigned streams, edges;     /* that there ever were */
 	bool edge_gone;
+	bool has_sinks;              /* the first text */
+	unsigned alert_turn;
 };
 
 static void remember(struct editor *e, const struct block *b)
@@ -393,6 +395,27 @@ static void put_text(const struct editor *e, struct buf *out)
 	buf_free(&t.rest);
 }
 
+/* By its name, so that each stream has the same alerts in each text of a turn, but for sinks that are gone. */
+static void put_alerts(struct editor *e)
+{
+	for (size_t i = 0; e->plan->alerts && i < e->doc.stream_count; i++) {
+		struct block *b = &e->doc.streams[i];
+		struct buf lines = {0};
+		sim_plan_put_alerts(e->plan, b->name, *find_key(b, "compute"), e->alert_turn, e->text.sinks, &lines);
+		set_key(b, "alert", buf_cstr(&lines));
+		buf_free(&lines);
+	}
+}
+
+/* One of them, or both, go and come back: of its own chance, so that seeds without sinks stay as they were. */
+static void edit_sinks(struct editor *e, int64_t at_ns)
+{
+	struct sim_rand own = {sim_mix(e->plan->seed ^ (uint64_t)at_ns)};
+	if (e->has_sinks)
+		e->text.sinks = sim_chance(&own, 0.5) ? SIM_SINKS : (unsigned)sim_below(&own, SIM_SINKS);
+	e->alert_turn += sim_chance(&own, 0.4);
+}
+
 static void add_change(struct editor *e, int64_t at_ns)
 {
 	struct sim_change *c = &e->plan->changes[e->plan->change_count++];
@@ -406,6 +429,8 @@ static void add_change(struct editor *e, int64_t at_ns)
 	}
 	for (int i = (int)sim_range(e->rand, 1, 2), tries = 0; i > 0 && tries < 20; tries++)
 		i -= edit_once(e, at_ns);
+	edit_sinks(e, at_ns);
+	put_alerts(e);
 	put_text(e, &c->yaml);
 }
 
@@ -415,7 +440,7 @@ void sim_change_plan(struct sim_plan *p, const struct sim_text *t)
 	/* Copies of edges and their readmission have an own history, which nobody keeps with each topology. */
 	if (p->failover || p->scenario != SIM_PLAIN || !sim_chance(&r, CHANGED))
 		return;
-	struct editor e = {.plan = p, .rand = &r, .text = *t};
+	struct editor e = {.plan = p, .rand = &r, .text = *t, .has_sinks = t->sinks != 0};
 	struct buf rest = {0};
 	buf_put(&rest, t->rest.data, t->rest.len);
 	buf_u8(&rest, 0);

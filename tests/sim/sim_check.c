@@ -784,4 +784,6 @@ void sim_check_end(struct sim_world *w)
 		sim_answer_check(w);
 	if (!w->failed)
 		sim_group_replay(w);
+	if (!w->failed)
+		sim_alert_check(w);
 }

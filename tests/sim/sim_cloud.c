@@ -234,7 +234,7 @@ static void cloud_committed(void *arg, uint32_t group, uint64_t index)
 static void cloud_read(void *arg, uint32_t group, uint64_t context, bool ok, uint64_t index)
 {
 	struct sim_cloud *c = arg;
-	if (!zombie(c))
+	if (!zombie(c) && !sim_sink_told(c, group, context, ok, index))
 		sim_read_told(c, group, context, ok, index);
 }
 
@@ -788,10 +788,13 @@ void sim_cloud_start(struct sim_cloud *c)
 		empty_folder(c);
 		return;
 	}
-	if (rc)
+	if (rc) {
 		cloud_died(c);
-	else
-		after_call(c);
+		return;
+	}
+	sim_sink_start(c);
+	sim_alert_start(c);
+	after_call(c);
 	if (c->up)
 		sim_plan_event(w, SIM_NODE_TICK, 0, c->pid, c->life);
 }
@@ -805,6 +808,8 @@ void sim_cloud_crash(struct sim_cloud *c)
 			c->w->failover.killed_ns[s] = c->w->now_ns;
 	c->up = false;
 	c->life++;
+	sim_sink_stop(c);
+	sim_alert_stop(c);
 	if (c->node)
 		node_close(c->node);
 	if (c->apply)

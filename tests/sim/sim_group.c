@@ -525,13 +525,16 @@ static void replay(struct sim_world *w, uint32_t group, struct apply *a, struct 
 		last--;
 	for (size_t i = 1; i <= last && !w->failed; i++) {
 		int rc = replay_entry(a, group, i, &g->at[i - 1]);
-		bool commit = i == last || i % REPLAY_COMMIT_EVERY == 0;
+		bool wanted = g->at[i - 1].kind == RAFT_ENTRY_DATA && sim_alert_wants(w, group, bytes_of(g->at[i - 1].raw.data, g->at[i - 1].raw.len));
+		bool commit = i == last || i % REPLAY_COMMIT_EVERY == 0 || wanted;
 		if (!rc && commit)
 			rc = apply_commit(a);
 		if (rc)
 			sim_fail(w, "replay of entry %zu of group %u: %s", i, group, err_text(rc));
 		else if (commit && g->at[i - 1].digest_known)
 			check_replayed(w, kv, group, i);
+		if (!rc && wanted && !w->failed)
+			sim_alert_replayed(w, kv, group);
 	}
 }
 

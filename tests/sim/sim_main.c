@@ -23,6 +23,7 @@ struct options {
 	enum sim_mutant mutant;
 	bool one, verbose, all_mutants;
 	bool members; /* only seeds whose nodes come and go */
+	bool alerts;  /* only seeds with alerts */
 	bool figures; /* worlds where only clouds are killed, to measure how long that is felt */
 };
 
@@ -43,7 +44,7 @@ struct worker {
 };
 
 struct totals {
-	uint64_t passed, failed, events, crashes, lines, rows, frames, reads, snapshots, leaders, wipes, maps, cuts;
+	uint64_t passed, failed, events, crashes, lines, rows, frames, reads, snapshots, leaders, wipes, maps, cuts, delivered, alerted, alert_groups;
 	uint32_t *failover_ms;
 	size_t failovers;
 };
@@ -54,7 +55,7 @@ static void usage(FILE *f)
 	    "sim: edges and clouds under a seeded clock, network and disk\n"
 	    "\n"
 	    "  sim --seed N [--verbose] [--mutant NAME]   one seed, exactly as it ever ran\n"
-	    "  sim --seeds A..B [--jobs N] [--mutant NAME] [--members]   --members: only those whose nodes come and go\n"
+	    "  sim --seeds A..B [--jobs N] [--mutant NAME] [--members] [--alerts]   only those whose nodes come and go; that have alerts\n"
 	    "  sim --mutants [--seeds A..B] [--jobs N]    each mutant must be found within the seeds\n"
 	    "  sim --figures [--seeds A..B] [--jobs N]    only clouds are killed: from there to the next acknowledgement of each\n"
 	    "                                             shard that it led\n"
@@ -111,7 +112,7 @@ static _Noreturn void work(int fd, uint64_t first, const struct options *o)
 {
 	for (uint64_t seed = first; seed <= o->last; seed += o->jobs) {
 		struct report r = {.seed = seed};
-		if (o->members && !sim_plan_members(seed))
+		if ((o->members && !sim_plan_members(seed)) || (o->alerts && !sim_plan_alerts(seed)))
 			continue;
 		put_report(fd, &r);
 		sim_world_run(seed, o->mutant, o->figures, false, &r.outcome);
@@ -182,6 +183,9 @@ static void take_report(const struct options *o, struct worker *w, struct totals
 	t->wipes += r->outcome.wipes;
 	t->maps += r->outcome.maps;
 	t->cuts += r->outcome.cuts;
+	t->delivered += r->outcome.delivered;
+	t->alerted += r->outcome.alerted;
+	t->alert_groups += r->outcome.alert_groups;
 	t->failover_ms = xrealloc(t->failover_ms, (t->failovers + r->outcome.failovers + 1) * sizeof(*t->failover_ms));
 	memcpy(t->failover_ms + t->failovers, r->outcome.failover_ms, r->outcome.failovers * sizeof(*t->failover_ms));
 	t->failovers += r->outcome.failovers;
@@ -293,9 +297,10 @@ static int run_seeds(const struct options *o)
 	struct totals t = run_many(o, false);
 	printf("sim: %" PRIu64 " events, %" PRIu64 " frames, %" PRIu64 " crashes, %" PRIu64 " lines, %" PRIu64
 	       " rows read, %" PRIu64 " reads, %" PRIu64 " leaders, %" PRIu64 " snapshots, %" PRIu64
-	       " folders lost, %" PRIu64 " maps, %" PRIu64 " streams cut over, %.1f s\n",
+	       " folders lost, %" PRIu64 " maps, %" PRIu64 " streams cut over, %" PRIu64 " rows to sinks, %" PRIu64 " events of alerts, %" PRIu64
+	       " groups of alerts as the oracle has them, %.1f s\n",
 	    t.events, t.frames, t.crashes, t.lines, t.rows, t.reads, t.leaders, t.snapshots, t.wipes, t.maps, t.cuts,
-	    seconds_now() - start);
+	    t.delivered, t.alerted, t.alert_groups, seconds_now() - start);
 	if (o->figures)
 		show_failovers(&t);
 	free(t.failover_ms);
@@ -336,7 +341,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'S'},
 	    {"jobs", required_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'}, {"mutant", required_argument, NULL, 'm'},
-	    {"mutants", no_argument, NULL, 'M'}, {"figures", no_argument, NULL, 'F'}, {"members", no_argument, NULL, 'C'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	    {"mutants", no_argument, NULL, 'M'}, {"figures", no_argument, NULL, 'F'}, {"members", no_argument, NULL, 'C'},
+	    {"alerts", no_argument, NULL, 'A'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.first = 1, .last = 100, .jobs = 2};
 	int c;
 	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
@@ -366,6 +372,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'C':
 			o->members = true;
+			break;
+		case 'A':
+			o->alerts = true;
 			break;
 		case 'M':
 			o->all_mutants = true;

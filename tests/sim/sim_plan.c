@@ -23,6 +23,8 @@ static const char *const sites[] = {"north", "south", "sou th"};
 static const char *const kinds[] = {"a", "b"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define FIRST_CLOUDS_MAX 5 /* of a cluster that begins */
+#define SINKS_EVERY 4      /* so many seeds one has sinks */
+#define ALERTS_EVERY 2     /* so many of these one has alerts */
 
 /* ---- the topology's text ------------------------------------------------------------------------------------- */
 
@@ -157,6 +159,59 @@ void sim_plan_put_stream(const struct sim_plan *p, struct sim_rand *r, unsigned 
 		buf_printf(out, "    max_groups: %" PRId64 "\n", sim_range(r, 4, 24));
 }
 
+/* ---- alerts: their own chance, so that what else a seed has does not change ------------------------------------- */
+
+/* Such as are met about as often as not. */
+static const struct {
+	const char *needs, *when;
+} conditions[] = {{"count", "count >= 3"}, {"count", "count < 3"}, {"count", "count > 1 and not count == 4"}, {"sum", "sum > 100"},
+    {"sum", "sum / count < 45"}, {"min, max", "max - min > 40"}, {"mean", "mean > 45"}, {"p0,", "p10 > 30"}, {"p50", "p50 > 45"},
+    {"distinct(sensor)", "distinct(sensor) > 1"}, {"stddev", "not stddev > 20"}};
+
+static const char *pick_condition(struct sim_rand *r, const char *compute)
+{
+	char line[160];
+	snprintf(line, sizeof(line), "%.*s", (int)strcspn(compute, "\n"), compute);
+	for (;;) { /* each list that a stream may have fits one */
+		size_t i = sim_below(r, COUNT(conditions));
+		if (strstr(line, conditions[i].needs))
+			return conditions[i].when;
+	}
+}
+
+static void put_alert(struct sim_rand *r, char letter, const char *stream, const char *compute, unsigned sinks, struct buf *out)
+{
+	static const char *const to[] = {"", ", to: all", ", to: final", ", to: [all, final]"};
+	const char *when = pick_condition(r, compute);
+	int64_t windows = sim_range(r, 1, 3);
+	unsigned wanted = (unsigned)sim_range(r, 1, SIM_SINKS);
+	buf_printf(out, "      - {name: %c-%s, when: \"%s\", for: %" PRId64 "%s}\n", letter, stream, when, windows, to[wanted & sinks]);
+}
+
+void sim_plan_put_alerts(const struct sim_plan *p, const char *stream, const char *compute, unsigned turn, unsigned sinks, struct buf *out)
+{
+	uint64_t name = sim_mix((uint64_t)stream[strlen(stream) - 1]);
+	struct sim_rand r = {sim_mix(p->seed ^ UINT64_C(0xa1e27) ^ name) + (turn >> (name & 1))};
+	uint64_t n = !turn || sim_chance(&r, 0.8) ? 1 + sim_below(&r, 2) : 0;
+	if (!p->alerts || !n)
+		return;
+	buf_printf(out, "    alert:\n");
+	for (uint64_t i = 0; i < n; i++)
+		put_alert(&r, (char)('a' + i), stream, compute, sinks, out);
+}
+
+static void put_first_alerts(struct sim_plan *p, unsigned n, size_t text_at, unsigned sinks)
+{
+	char stream[SIM_NAME_MAX];
+	struct buf alerts = {0};
+	snprintf(stream, sizeof(stream), "stream%u", n);
+	const char *compute = strstr(buf_cstr(&p->yaml) + text_at, "    compute: ");
+	weir_assert(compute);
+	sim_plan_put_alerts(p, stream, compute, 0, sinks, &alerts);
+	buf_put(&p->yaml, alerts.data, alerts.len);
+	buf_free(&alerts);
+}
+
 /* Mostly three clouds with three replicas; one replica as without replication; five, and replicas that do not lie on all. */
 static void put_cluster_size(const struct sim_plan *p, struct sim_rand *r, uint32_t *ret_clouds, uint32_t *ret_replicas)
 {
@@ -191,8 +246,11 @@ static void put_topology(struct sim_plan *p, struct sim_rand *r, enum sim_script
 		t->has[c] = true;
 	put_edges(p, r, edges);
 	buf_printf(&p->yaml, "streams:\n");
-	for (unsigned s = 0; s < streams; s++)
+	for (unsigned s = 0; s < streams; s++) {
+		size_t at = p->yaml.len;
 		sim_plan_put_stream(p, r, s + 1, !p->failover && sim_chance(r, 0.25), edges, &p->yaml);
+		put_first_alerts(p, s + 1, at, t->sinks);
+	}
 	t->rest = p->yaml;
 	p->yaml = (struct buf){0};
 	if (script != SCRIPT_NONE) {
@@ -583,6 +641,17 @@ bool sim_plan_members(uint64_t seed)
 	return script_of(seed) != SCRIPT_NONE;
 }
 
+/* They cost time: some seeds have them, and the others are what they were. */
+static bool has_sinks(uint64_t seed)
+{
+	return sim_mix(seed ^ UINT64_C(0x51d45)) % SINKS_EVERY == 0;
+}
+
+bool sim_plan_alerts(uint64_t seed)
+{
+	return has_sinks(seed) && sim_mix(seed ^ UINT64_C(0xa1e275)) % ALERTS_EVERY == 0;
+}
+
 struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 {
 	struct sim_plan *p = xcalloc(1, sizeof(*p));
@@ -593,7 +662,8 @@ struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why)
 	gen_world(p, &world);
 	if (failover)
 		gen_failover(p, &world);
-	struct sim_text first = {0};
+	struct sim_text first = {.sinks = !failover && has_sinks(seed) ? SIM_SINKS : 0};
+	p->alerts = !failover && sim_plan_alerts(seed);
 	put_topology(p, &text, failover ? SCRIPT_NONE : script_of(seed), &first);
 	buf_free(&first.rest);
 	if (load_topologies(p, ret_why)) {

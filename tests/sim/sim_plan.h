@@ -119,6 +119,7 @@ struct sim_plan {
 	int64_t no_clock_until_ns; /* one edge has no clock: it wakes up in 1970 and is set right then */
 	bool failover;
 	uint64_t keep_entries, truncate_min; /* of the clouds' logs: sim_limits.h */
+	bool alerts;          /* its streams have alerts, and it has sinks */
 	bool small_disk;      /* the edges' disk limit is so low that it is reached */
 	size_t line_total;
 };
@@ -129,6 +130,7 @@ struct sim_plan *sim_plan_new(uint64_t seed, bool failover, char **ret_why);
 void sim_plan_free(struct sim_plan *p);
 /* Whether nodes come and go in a seed. */
 bool sim_plan_members(uint64_t seed);
+bool sim_plan_alerts(uint64_t seed); /* whether it has alerts */
 /* Process numbers; -1: none. */
 int sim_plan_cloud(const struct sim_plan *p, const char *name);
 int sim_plan_edge(const struct sim_plan *p, const char *name);
@@ -138,6 +140,9 @@ const struct edge_conf *sim_plan_edge_conf(const struct sim_plan *p, uint32_t ed
 size_t sim_plan_source(const struct source_conf *s);
 /* Blocks of a topology's text, at random: stream N (of what counters count, or of other readings); edge N (from 1) with so many sources. */
 void sim_plan_put_stream(const struct sim_plan *p, struct sim_rand *r, unsigned n, bool counter, uint32_t edges, struct buf *out);
+/* The alerts of a stream whose text has such a line of `compute` (what follows it is not looked at), to sinks that are there
+ * (SIM_SINK_); by the seed and `turn`, so that a change may bring others, or none. A world without: nothing. */
+void sim_plan_put_alerts(const struct sim_plan *p, const char *stream, const char *compute, unsigned turn, unsigned sinks, struct buf *out);
 void sim_plan_put_edge(const struct sim_plan *p, struct sim_rand *r, unsigned n, size_t sources, struct buf *out);
 void sim_plan_put_source(unsigned edge, size_t source, struct buf *out);
 /* What a topology's text cannot say of the edges: small limits, short ticks. Of any topology of this world. */

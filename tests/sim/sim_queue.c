@@ -8,8 +8,8 @@ const char *sim_event_text(enum sim_event_type t)
 {
 	static const char *const texts[SIM_EVENT_TYPES] = {"edge_tick", "edge_feed", "edge_start", "node_tick",
 	    "node_start", "log_run", "log_done", "apply_run", "apply_done", "state_commit", "state_durable",
-	    "state_aborted", "state_low", "read_ask", "read_run", "reads", "frame", "fault", "fault_end",
-	    "scenario", "heal", "check", "operate"};
+	    "state_aborted", "state_low", "read_ask", "read_run", "sink_turn", "sink_done", "alert_turn", "alert_propose",
+	    "reads", "frame", "fault", "fault_end", "scenario", "heal", "check", "operate", "sink_arrive", "alert_arrive"};
 	return texts[t];
 }
 

@@ -22,6 +22,10 @@ enum sim_event_type {
 	SIM_STATE_LOW,
 	SIM_READ_ASK,
 	SIM_READ_RUN,
+	SIM_SINK_TURN,
+	SIM_SINK_DONE,
+	SIM_ALERT_TURN,
+	SIM_ALERT_PROPOSE,
 	SIM_READS,
 	SIM_FRAME,
 	SIM_FAULT,
@@ -30,6 +34,8 @@ enum sim_event_type {
 	SIM_HEAL,
 	SIM_CHECK,
 	SIM_OPERATE,
+	SIM_SINK_ARRIVE,
+	SIM_ALERT_ARRIVE,
 	SIM_EVENT_TYPES
 };
 const char *sim_event_text(enum sim_event_type t);

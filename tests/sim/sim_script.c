@@ -26,6 +26,12 @@ void sim_text_put(const struct sim_text *t, struct buf *out)
 			    "  - {name: cloud-%u, listen: \"tcp://127.0.0.1:%u\", http: \"127.0.0.1:%u\", data: run/cloud-%u}\n",
 			    c + 1, 7101 + c, 8101 + c, c + 1);
 	buf_put(out, t->rest.data, t->rest.len);
+	if (t->sinks)
+		buf_printf(out, "sinks:\n");
+	if (t->sinks & SIM_SINK_ALL)
+		buf_printf(out, "  - {name: all, type: file, path: \"all-{node}\"}\n");
+	if (t->sinks & SIM_SINK_FINAL)
+		buf_printf(out, "  - {name: final, type: file, path: \"final-{node}\", state: final}\n");
 }
 
 enum sim_script sim_script_pick(struct sim_rand *r)

@@ -5,11 +5,15 @@
 
 #include "tests/sim/sim_plan.h"
 
+/* Of what closes, and of what is final (sim_sink.c). */
+enum { SIM_SINK_ALL = 1, SIM_SINK_FINAL = 2, SIM_SINKS = SIM_SINK_ALL | SIM_SINK_FINAL };
+
 /* A topology file in parts, so that the next one can differ in some. */
 struct sim_text {
 	uint32_t shards, replicas;
 	int64_t partitioned_after_s, replace_after_s; /* the latter 0: the default */
 	bool has[SIM_CLOUDS_MAX];                     /* cloud-1 .. */
+	unsigned sinks;                               /* those of the world that it has: SIM_SINK_ */
 	struct buf rest;                              /* edges and streams; owned */
 };
 

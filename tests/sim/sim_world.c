@@ -22,7 +22,8 @@ const char *sim_mutant_name(enum sim_mutant m)
 	    "lost-deltas", "lost-steps", "ignore-epoch", "eager-report", "double-line", "disk-ack", "vouch", "lost-vote", "no-read-index", "old-number",
 	    "early-truncate", "eager-read", "snapshot-ahead", "lost-advance", "lost-clock", "proud-clock", "vain-clock", "outbox-clock",
 	    "no-checksum",
-	    "early-since", "cold-steps", "endless", "reread", "no-reopen", "deaf-edge", "eager-settled"};
+	    "early-since", "cold-steps", "endless", "reread", "no-reopen", "deaf-edge", "eager-settled", "sink-failed", "sink-ahead",
+	    "alert-stale", "alert-again", "alert-early"};
 	return names[m];
 }
 
@@ -140,6 +141,18 @@ static void cloud_event(struct sim_world *w, const struct sim_event *ev)
 	case SIM_READ_RUN:
 		sim_read_run(c, ev->arg);
 		break;
+	case SIM_SINK_TURN:
+		sim_sink_turn(c, ev->arg);
+		break;
+	case SIM_SINK_DONE:
+		sim_sink_done(c, ev->arg);
+		break;
+	case SIM_ALERT_TURN:
+		sim_alert_turn(c);
+		break;
+	case SIM_ALERT_PROPOSE:
+		sim_alert_propose(c, ev->ptr);
+		break;
 	default:
 		break;
 	}
@@ -151,7 +164,7 @@ static void check_event(struct sim_world *w)
 		sim_fail(w, "%lld s after healing: %s", (long long)(SIM_HEAL_MAX_NS / NS_PER_SEC),
 		    w->rest_why[0] ? w->rest_why : "no reader was ever answered");
 	else if (w->checks_at_rest >= CHECKS_AT_REST) /* time for what is late to be told: revisions */
-		w->done = true;
+		w->done = sim_sink_at_rest(w, w->rest_why, sizeof(w->rest_why)) && sim_alert_at_rest(w, w->rest_why, sizeof(w->rest_why));
 	sim_plan_event(w, SIM_CHECK, CHECK_EVERY_NS, 0, 0);
 }
 
@@ -215,13 +228,24 @@ static void take(struct sim_world *w, const struct sim_event *ev)
 	case SIM_STATE_LOW:
 	case SIM_READ_ASK:
 	case SIM_READ_RUN:
+	case SIM_SINK_TURN:
+	case SIM_SINK_DONE:
+	case SIM_ALERT_TURN:
 		cloud_event(w, ev);
+		break;
+	case SIM_SINK_ARRIVE:
+		sim_sink_arrive(w, ev->ptr);
+		break;
+	case SIM_ALERT_ARRIVE:
+		sim_alert_arrive(w, ev->ptr);
+		free(ev->ptr);
 		break;
 	case SIM_READS:
 		sim_read_tick(w);
 		sim_plan_event(w, SIM_READS, READS_EVERY_NS, 0, 0);
 		break;
 	case SIM_STATE_DURABLE:
+	case SIM_ALERT_PROPOSE:
 		cloud_event(w, ev);
 		free(ev->ptr);
 		break;
@@ -309,6 +333,8 @@ static void init(struct sim_world *w, const struct sim_plan *plan)
 	for (size_t i = 0; i < STREAMS_MAX; i++)
 		w->final_seen[i] = w->since_seen[i] = INT64_MIN;
 	sim_versions_begin(w);
+	sim_sink_begin(w);
+	sim_alert_begin(w);
 	for (uint32_t c = 0; c < w->cloud_count; c++)
 		sim_cloud_init(w, &w->clouds[c], c);
 	for (uint32_t e = 0; e < w->edge_count; e++) {
@@ -362,7 +388,7 @@ static void clear(struct sim_world *w)
 	while (sim_queue_take(&w->queue, &ev))
 		if (ev.type == SIM_FRAME)
 			sim_net_free_frame(ev.ptr);
-		else if (ev.type == SIM_STATE_DURABLE)
+		else if (ev.type == SIM_STATE_DURABLE || ev.type == SIM_SINK_ARRIVE || ev.type == SIM_ALERT_PROPOSE || ev.type == SIM_ALERT_ARRIVE)
 			free(ev.ptr);
 	sim_queue_free(&w->queue);
 	topology_free(w->newest);
@@ -375,6 +401,8 @@ static void clear(struct sim_world *w)
 	free(w->grants);
 	free(w->finals);
 	free(w->watch.at);
+	sim_sink_free(w);
+	sim_alert_free(w);
 	sim_versions_free(w);
 }
 
@@ -422,6 +450,9 @@ void sim_world_run(uint64_t seed, enum sim_mutant mutant, bool failover, bool ve
 	ret->wipes = w->wipes;
 	ret->maps = w->maps;
 	ret->cuts = w->cuts;
+	ret->delivered = w->delivered;
+	ret->alerted = w->alerted;
+	ret->alert_groups = w->alert_groups;
 	ret->failovers = w->failover.count;
 	memcpy(ret->failover_ms, w->failover.ms, sizeof(ret->failover_ms));
 	ret->virtual_ns = w->now_ns;

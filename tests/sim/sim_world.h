@@ -65,12 +65,23 @@ enum sim_mutant {
 	MUTANT_NO_REOPEN,     /* a node that is listed at another place goes on where it is */
 	MUTANT_DEAF_EDGE,     /* edges take no map */
 	MUTANT_EAGER_SETTLED, /* leaders say that their group's members are the places before they are */
+	/* sinks */
+	MUTANT_SINK_FAILED, /* what could not be delivered counts as delivered */
+	MUTANT_SINK_AHEAD,  /* the log is told that a sink has come to whatever was applied meanwhile */
+	/* alerts */
+	MUTANT_ALERT_STALE, /* what was found of alerts counts, though the log was told of it before */
+	MUTANT_ALERT_AGAIN, /* who leads anew judges all windows again */
+	MUTANT_ALERT_EARLY, /* windows are judged before they have closed */
 	MUTANTS
 };
 const char *sim_mutant_name(enum sim_mutant m);
 
 struct sim_world;
 struct sim_rows; /* sim_answer.h */
+struct sim_sinks;     /* sim_sink.c, as the next */
+struct sim_receivers;
+struct sim_alerts; /* sim_alert.c */
+struct sim_alert_world; /* sim_alert.h */
 
 /* A machine that was suspended, or a process that was stopped: nothing runs, and in a suspend CLOCK_MONOTONIC stands still. */
 struct sim_sleep {
@@ -240,6 +251,8 @@ struct sim_cloud {
 	bool refuse_next; /* a state commit found no room: the next job may rest on what was lost with it */
 	bool low;         /* the state is short of room, as its writer finds */
 	int64_t told_ns;  /* when the state writer's last message arrives */
+	struct sim_sinks *sinks; /* while it is up; NULL: the world has none */
+	struct sim_alerts *alerts; /* likewise */
 };
 
 struct sim_batch_note {
@@ -349,11 +362,13 @@ struct sim_world {
 	int64_t final_seen[STREAMS_MAX]; /* at the last check, of all shards */
 	int64_t since_seen[STREAMS_MAX]; /* the latest time from which any edge had its readings in that version, of all that ever said so */
 	struct sim_watch watch;
+	struct sim_receivers *receivers; /* of sinks */
+	struct sim_alert_world *alerts;
 	unsigned checks_at_rest;
 	bool done;
 	/* figures */
 	uint64_t maps, cuts; /* of versions of streams */
-	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked, answered, snapshots, leaders, wipes;
+	uint64_t crashes, frames, frames_lost, batches, acks, rows_checked, answered, snapshots, leaders, wipes, delivered, alerted, alert_groups;
 	bool failed;
 	char reason[SIM_REASON_MAX];
 };
@@ -362,7 +377,7 @@ struct sim_outcome {
 	bool failed;
 	char reason[SIM_REASON_MAX];
 	uint64_t trace;
-	uint64_t events, crashes, frames, batches, lines, rows, reads, snapshots, leaders, wipes, maps, cuts;
+	uint64_t events, crashes, frames, batches, lines, rows, reads, snapshots, leaders, wipes, maps, cuts, delivered, alerted, alert_groups;
 	uint32_t failover_ms[SIM_FAILOVERS_MAX];
 	size_t failovers;
 	int64_t virtual_ns;
@@ -529,6 +544,36 @@ void sim_read_run(struct sim_cloud *c, uint64_t context);
 void sim_read_durable(struct sim_cloud *c);
 void sim_read_again(struct sim_world *w);
 void sim_read_free(struct sim_world *w);
+
+/* sim_sink.c */
+void sim_sink_begin(struct sim_world *w);
+void sim_sink_free(struct sim_world *w);
+void sim_sink_start(struct sim_cloud *c); /* its node is open */
+void sim_sink_stop(struct sim_cloud *c);  /* and is closed afterwards */
+void sim_sink_turn(struct sim_cloud *c, uint64_t arg); /* events */
+void sim_sink_done(struct sim_cloud *c, uint64_t arg);
+void sim_sink_arrive(struct sim_world *w, void *delivery);
+/* False: the read was another's. */
+bool sim_sink_told(struct sim_cloud *c, uint32_t group, uint64_t context, bool ok, uint64_t index);
+/* All is delivered, as it is. */
+bool sim_sink_at_rest(struct sim_world *w, char *why, size_t size);
+
+/* sim_alert.c */
+void sim_alert_begin(struct sim_world *w);
+void sim_alert_free(struct sim_world *w);
+void sim_alert_start(struct sim_cloud *c); /* as sim_sink's */
+void sim_alert_stop(struct sim_cloud *c);
+void sim_alert_turn(struct sim_cloud *c); /* events */
+void sim_alert_propose(struct sim_cloud *c, void *found); /* its memory is the caller's, as the next one's */
+void sim_alert_arrive(struct sim_world *w, const void *delivery);
+
+/* sim_alert_check.c */
+/* All windows that have closed are judged, and all events delivered. */
+bool sim_alert_at_rest(struct sim_world *w, char *why, size_t size);
+void sim_alert_check(struct sim_world *w); /* at the end */
+/* An entry of a shard's log was applied again, and is committed to that state. */
+bool sim_alert_wants(const struct sim_world *w, uint32_t group, struct bytes raw);
+void sim_alert_replayed(struct sim_world *w, struct kv *kv, uint32_t group);
 
 /* sim_watch.c */
 void sim_watch_follow(struct sim_world *w, struct sim_cloud *c, uint32_t shard);

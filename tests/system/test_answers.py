@@ -223,7 +223,7 @@ class Questions(unittest.TestCase):
 
 class Sources(unittest.TestCase):
     def test_stdin_and_simulate(self):
-        edges = {"edge-1": {"sources": [{"type": "stdin"}]},
+        edges = {"edge-1": {"sources": [{"type": "stdin"}], "tick": "100ms", "flush": "300ms"},
                  "edge-2": {"sources": [{"type": "simulate", "sensors": 5, "every": "1s", "count": 200, "fast": True, "seed": 9,
                                          "measurement": "m", "field": "v", "start": "2023-11-14T22:13:20Z"}]}}
         streams = [stream(by=["k"]), stream("sim", by=["sensor"], compute=["count"])]
@@ -232,7 +232,13 @@ class Sources(unittest.TestCase):
             lines = make_lines(500)
             c.edges["edge-1"].start(stdin=subprocess.PIPE)
             c.edges["edge-2"].start()
-            c.edges["edge-1"].process.stdin.write("".join(lines).encode())
+            c.edges["edge-1"].process.stdin.write("".join(lines[:250]).encode())
+            c.edges["edge-1"].process.stdin.flush()
+            # Once a cloud has it, it is committed: the pipe's other end goes on where it was.
+            wait_for("the first half", lambda: sum(r["values"]["count"] for r in c.query("cloud-1", "s")["rows"] if r["group"]["k"]) == 250)
+            c.edges["edge-1"].kill()
+            c.edges["edge-1"].start(stdin=subprocess.PIPE)
+            c.edges["edge-1"].process.stdin.write("".join(lines[250:]).encode())
             c.edges["edge-1"].process.stdin.close()
             # Both sources have finished: every window closes without waiting for idle_after.
             c.wait_count("cloud-1", "sim", 1500, state="final")

@@ -5,7 +5,9 @@ import concurrent.futures
 import copy
 import http.client
 import json
+import os
 import random
+import re
 import signal
 import socket
 import threading
@@ -612,6 +614,11 @@ class Refused(unittest.TestCase):
             c.clouds["cloud-2"].signal(signal.SIGHUP)
             wait_for("it says so", lambda: "shards: 8 -> 4" in c.clouds["cloud-2"].log()
                      or "changes that cannot be made" in c.clouds["cloud-2"].log())
+            with open(c.config, "a") as f:
+                f.write("[\n")
+            c.clouds["cloud-1"].signal(signal.SIGHUP)
+            wait_for("it says where", lambda: re.search(rf'msg="[^"]*{re.escape(os.path.basename(c.config))}:\d+:\d+: not YAML', c.clouds["cloud-1"].log()))
+            self.assertNotIn('msg=""', c.clouds["cloud-1"].log())
             c.clouds["cloud-3"].signal(signal.SIGHUP)
             c.stop()
 

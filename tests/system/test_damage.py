@@ -15,7 +15,7 @@ import unittest
 
 from test_failover import cluster_of, wait_equal_digests, wait_led
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
-from weirtest import (BUILD, LONG, NS, ApiError, Cluster, assert_rows, metric_sum, oracle_windows,
+from weirtest import (BUILD, CLOUDD, LONG, NS, ApiError, Cluster, assert_rows, metric_sum, oracle_windows,
                       parse_simple_lines, slow, wait_for)
 
 FIELDS = ["count", "sum", "min", "max", "first", "last", "mean"]
@@ -231,7 +231,7 @@ SPOOL_FLIPS = 50
 class Spool(unittest.TestCase):
     def damage(self, rng, c, path):
         """A bit that the check finds, if one of some does: most of a small spool's file is free."""
-        for _ in range(6):
+        for _ in range(12):
             with open(path, "rb") as f:
                 before = f.read()
             flip(rng, path)
@@ -366,6 +366,30 @@ class DamagedRecords(unittest.TestCase):
             wait_equal_digests(c)
             self.assertEqual(held(c, "cloud-2", "weir_cloud_snapshots_fetched_total"), 0)  # its states were there
             check_exact(self, c, lines)
+
+    def test_the_last_copy_is_not_set_aside(self):
+        """Where nobody else has it, what is damaged stays where it is, under its name, and is not taken for empty."""
+        with three() as c:
+            c.start(edges=False)
+            c.stop()
+            folder = os.path.join(c.dir, "run", "cloud-1")
+
+            def refused(name, why):
+                path = data_file(c, "cloud-1", name)
+                with open(path, "r+b") as f:
+                    for page in pages_of(path)[2:]:  # all: any of them may be one that was freed
+                        f.seek(page * 4096)
+                        f.write(b"\xff" * 16)
+                before = os.stat(path)
+                r = subprocess.run([CLOUDD, "--config", c.config, "--node", "cloud-1", "--begin-alone"], cwd=c.dir, capture_output=True, text=True)
+                self.assertEqual(r.returncode, 2, r.stderr)
+                self.assertIn(why, r.stderr)
+                now = os.stat(path)
+                self.assertEqual((now.st_ino, now.st_mtime_ns), (before.st_ino, before.st_mtime_ns))
+                self.assertFalse(os.path.exists(path + ".damaged"))
+            refused("log", "there is a log, a damaged one")
+            os.rename(os.path.join(folder, "log"), os.path.join(c.dir, "log-of-before"))
+            refused("state", "is damaged: begin with another node's, or with a copy")
 
     def test_one_replica_serves_the_rest(self):
         """Nobody else has it: who asks for what is lost is told, and nobody gets a wrong number."""

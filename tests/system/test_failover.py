@@ -248,6 +248,8 @@ class LostDisk(unittest.TestCase):
             send(c.tcp["edge-1"], lines[:600000])
             wait_for("the edge to have read it", lambda: edge_ledger(c, "edge-1")["accepted"] == 600000)
             wait_for("the spool to drain", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_spool_batches") == 0)
+            for node in ("cloud-1", "cloud-2"):  # the meta group's few entries are all kept
+                wait_for("the beginning of the log is gone", lambda: metric_sum(c.metrics(node), "weir_cloud_truncated_total") > 0)
             c.clouds["cloud-3"].start()
             send(c.tcp["edge-1"], lines[600000:])
             c.wait_ready()

@@ -328,8 +328,9 @@ class TlsAndTokens(unittest.TestCase):
             # who may what
             readmit = "/api/v1/edges/edge-1/readmit"
             for role, read, admin in ((None, 401, 401), ("read", 200, 403), ("write", 200, 403), ("admin", 200, 200)):
-                for path in ("/api/v1/cluster", "/api/v1/streams", "/metrics", "/readyz", "/"):
-                    self.assertEqual(k.ask(path, role)[0], read, (role, path))
+                for path in ("/api/v1/cluster", "/api/v1/streams", "/metrics", "/readyz", "/nothing"):
+                    self.assertEqual(k.ask(path, role)[0], 404 if read == 200 and path == "/nothing" else read, (role, path))
+                self.assertEqual(k.ask("/", role)[0], 200)  # it holds nothing of the cluster
                 self.assertEqual(k.ask(readmit, role, method="POST")[0], admin, role)
                 self.assertEqual(k.ask("/healthz", role)[0], 200)
             for role, status in ((None, 401), ("read", 200)):

@@ -8,13 +8,13 @@
 
 #include "cloudd/apply.h"
 #include "cloudd/entry.h"
-#include "cloudd/rows.h"
 #include "cloudd/state.h"
 #include "common/batch.h"
 #include "common/buf.h"
 #include "common/kv.h"
 #include "common/model.h"
 #include "common/partial.h"
+#include "common/rows.h"
 
 #define SEC INT64_C(1000000000)
 #define KIT_GROUPS 8

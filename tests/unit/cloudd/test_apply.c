@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloudd/window.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/window.h"
 #include "tests/unit/cloudd/kit.h"
 
 #define TEXT(s) bytes_of((s), sizeof(s) - 1)

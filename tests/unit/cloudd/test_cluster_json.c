@@ -54,7 +54,7 @@ static json_t *cluster(const uint8_t *id)
 {
 	struct buf out = {0};
 	json_error_t error;
-	cluster_json_put(t, id, all, &out);
+	cluster_json_put(t, "c1", id, all, &out);
 	json_t *j = json_loadb((const char *)out.data, out.len, JSON_REJECT_DUPLICATES, &error);
 	ck_assert_msg(j != NULL, "%s in %s", error.text, buf_cstr(&out));
 	buf_free(&out);
@@ -99,6 +99,7 @@ START_TEST(a_healthy_cluster_is_shown_as_it_is)
 	uint8_t id[CLUSTER_ID_BYTES] = {0xab};
 	json_t *j = cluster(id);
 	ck_assert_str_eq(text_of(j, "id"), "ab000000000000000000000000000000");
+	ck_assert_str_eq(text_of(j, "asked"), "c1");
 	const json_t *s = shard(j), *meta = json_object_get(j, "meta");
 	ck_assert_str_eq(text_of(s, "leader"), "c2");
 	ck_assert_str_eq(text_of(meta, "leader"), "c2");

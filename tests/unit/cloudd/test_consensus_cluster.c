@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/consensus_alone.h"
 #include "cloudd/jobs.h"
 #include "cloudd/placement.h"
 #include "common/clock.h"
@@ -318,6 +319,143 @@ START_TEST(what_others_have_is_not_founded_again)
 	kit_open(1);
 	kit_await(0, 1, last);
 	kit_expect_equal(1);
+}
+END_TEST
+
+/* ---- begun alone ---------------------------------------------------------------------------------------------------- */
+
+/* The log of node 0 is moved away while it is down. */
+static void lose_log(void)
+{
+	struct cloud_disk *d = &kit.nodes[0].disk;
+	kit_stop(0);
+	cloud_disk_close(d);
+	cloud_disk_lose(d->log_path);
+	cloud_disk_open(d);
+	kit.nodes[0].starts++;
+}
+
+static int begin_alone(char **ret_why)
+{
+	static const uint8_t random[8] = {0, 0, 1, 2, 3, 4, 5, 6};
+	*ret_why = NULL;
+	return consensus_begin_alone(kit.t, 0, kit.nodes[0].disk.log, kit.nodes[0].disk.state, random, ret_why);
+}
+
+static void expect_refused(const char *word)
+{
+	char *why;
+	ck_assert_int_eq(begin_alone(&why), WEIR_EINVAL);
+	ck_assert_msg(why && strstr(why, word), "%s", why ? why : "no reason");
+	free(why);
+}
+
+/* Two of three folders are lost. The third goes on with what it has, at once; the others come back empty and are members again. */
+START_TEST(begun_alone_a_node_leads_all_and_the_others_join_it)
+{
+	uint64_t last[KIT_GROUPS];
+	char *why;
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		last[g] = fill(g, 20);
+		kit.begun[g] = true;
+	}
+	kit.t->map_version = 1;
+	for (uint32_t node = 1; node < 3; node++)
+		kit_wipe(node);
+	lose_log();
+	ck_assert_int_eq(begin_alone(&why), 0);
+	kit_open(0);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_eq(kit_leader(g), 0);
+		ck_assert_uint_ge(kit_status(0, g).applied, last[g]);
+		last[g] = kit_propose(0, g);
+		kit_await(0, g, last[g]);
+	}
+	kit_open(1);
+	kit_open(2);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		kit_await(1, g, last[g]);
+		kit_await(2, g, last[g]);
+	}
+	kit_ticks(10 * SECOND); /* promoted, one after the other */
+	kit_stop(0); /* they have a majority without it */
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_ne(kit_leader(g), 0);
+		kit_expect_equal(g);
+	}
+}
+END_TEST
+
+/* What must not be: the others come back with what they had, and go on. Then no entry of theirs passes for one of its: no term has two leaders
+ * (on_role() of the kit), and nobody loses what it has committed. */
+START_TEST(old_members_that_come_back_share_no_term_with_it)
+{
+	uint64_t last[KIT_GROUPS];
+	char *why;
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		fill(g, 20);
+		kit.begun[g] = true;
+	}
+	kit.t->map_version = 1;
+	lose_log();
+	for (uint32_t g = 0; g < KIT_GROUPS; g++)
+		fill(g, 20); /* the others', in terms that it never heard of */
+	kit_stop(1);
+	kit_stop(2);
+	ck_assert_int_eq(begin_alone(&why), 0);
+	kit_open(0);
+	for (uint32_t g = 0; g < KIT_GROUPS; g++) {
+		ck_assert_uint_eq(kit_leader(g), 0);
+		ck_assert_uint_gt(kit_status(0, g).term, UINT32_MAX);
+		last[g] = kit_propose(0, g);
+		kit_await(0, g, last[g]);
+	}
+	for (uint32_t old = 1; old < 3; old++) {
+		kit_open(old);
+		kit_ticks(20 * SECOND);
+		for (uint32_t g = 0; g < KIT_GROUPS; g++)
+			ck_assert_uint_ge(kit_status(0, g).applied, last[g]);
+	}
+}
+END_TEST
+
+/* With its log a node is a member already: a flag that was left on a command line founds nothing anew. */
+START_TEST(with_a_log_nothing_is_begun_alone)
+{
+	fill(1, 5);
+	kit_stop(0);
+	expect_refused("there is a log");
+	kit_open(0);
+	kit_await(0, 1, fill(1, 5));
+}
+END_TEST
+
+START_TEST(without_a_whole_state_of_each_group_nothing_is_begun_alone)
+{
+	char *why = NULL;
+	struct apply *apply;
+	fill(1, 5);
+	lose_log();
+	ck_assert_int_eq(apply_open(kit.t, kit.nodes[0].disk.state, &apply, &why), 0);
+	ck_assert_int_eq(apply_void(apply, 2), 0);
+	ck_assert_int_eq(apply_commit(apply), 0);
+	apply_close(apply);
+	expect_refused("shard 1 has no state");
+	cloud_disk_close(&kit.nodes[0].disk);
+	cloud_disk_lose(kit.nodes[0].disk.state_path);
+	cloud_disk_open(&kit.nodes[0].disk);
+	expect_refused("the meta group has no state");
+}
+END_TEST
+
+/* Where there are more nodes than replicas no node has all. */
+START_TEST(without_a_place_in_each_group_nothing_is_begun_alone)
+{
+	fill(1, 5);
+	lose_log();
+	kit.t->replicas = 1;
+	topology_place(kit.t);
+	expect_refused("has no place on this node");
 }
 END_TEST
 
@@ -1336,6 +1474,11 @@ int main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_checked_fixture(tc, setup_founded, kit_free);
 	tcase_add_test(tc, what_others_have_is_not_founded_again);
+	tcase_add_test(tc, begun_alone_a_node_leads_all_and_the_others_join_it);
+	tcase_add_test(tc, old_members_that_come_back_share_no_term_with_it);
+	tcase_add_test(tc, with_a_log_nothing_is_begun_alone);
+	tcase_add_test(tc, without_a_whole_state_of_each_group_nothing_is_begun_alone);
+	tcase_add_test(tc, without_a_place_in_each_group_nothing_is_begun_alone);
 	tcase_add_test(tc, what_others_say_to_have_is_not_founded);
 	tcase_add_test(tc, votes_are_durable);
 	tcase_add_test(tc, entries_are_applied_on_all);

@@ -13,7 +13,7 @@
 #include "common/err.h"
 #include "common/topology.h"
 
-#define MAP_BYTES (16 << 20)
+#define MAP_BYTES (64 << 20)
 #define PAGE 4096
 #define RECORDS 2000 /* many pages */
 
@@ -117,7 +117,7 @@ START_TEST(what_reads_takes_the_damaged_files_place)
 		unsigned had = count_records();
 		damage_a_leaf();
 		ck_assert_int_eq(stat(in_data("state/data.mdb"), &before), 0);
-		ck_assert_msg(!disks_check_state(t, data, MAP_BYTES, voids, &r, &why), "%s", why);
+		ck_assert_msg(!disks_check_state(&(struct disks){.t = t, .data = data}, MAP_BYTES, voids, &r, &why), "%s", why);
 		ck_assert(r.aside && r.salvaged && r.check.bad_pages);
 		ck_assert_int_eq(stat(in_data("state/data.mdb.damaged"), &aside), 0);
 		ck_assert_int_eq(stat(in_data("state/data.mdb"), &now), 0);
@@ -130,12 +130,63 @@ START_TEST(what_reads_takes_the_damaged_files_place)
 }
 END_TEST
 
+START_TEST(what_is_only_looked_at_stays_as_it_is)
+{
+	bool voids[2] = {false, false};
+	struct disks_report r;
+	struct stat before, now;
+	char *why = NULL;
+	damage_a_leaf();
+	ck_assert_int_eq(stat(in_data("state/data.mdb"), &before), 0);
+	ck_assert_msg(!disks_check_state(&(struct disks){.t = t, .data = data, .look_only = true}, MAP_BYTES, voids, &r, &why), "%s", why);
+	ck_assert(r.present && r.check.bad_pages && r.place_count && !r.aside && !r.salvaged);
+	ck_assert_int_eq(stat(in_data("state/data.mdb"), &now), 0);
+	ck_assert(now.st_ino == before.st_ino && now.st_mtime == before.st_mtime);
+	ck_assert_int_ne(access(in_data("state/data.mdb.damaged"), F_OK), 0);
+}
+END_TEST
+
+static void count(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+/* A large one takes longer than anybody waits for a sign of life: it gives one each 16 MiB, also while what reads of it is saved. */
+START_TEST(who_waits_hears_that_it_gets_on)
+{
+	enum { PIECES = 2 };
+	bool voids[2] = {false, false};
+	struct disks_report r;
+	char *why = NULL;
+	unsigned told = 0;
+	struct disks d = {.t = t, .data = data, .progress = count, .arg = &told};
+	struct kv *kv = open_state();
+	struct kv_txn *txn;
+	size_t n = PIECES * KV_CHECK_PROGRESS_PAGES * (size_t)PAGE;
+	uint8_t *value = calloc(1, n);
+	ck_assert_int_eq(kv_begin(kv, true, &txn), 0);
+	ck_assert_int_eq(kv_put(txn, STATE_DB_GROUP(0), bytes_of("a", 1), bytes_of(value, n / 2)), 0);
+	ck_assert_int_eq(kv_put(txn, STATE_DB_GROUP(0), bytes_of("b", 1), bytes_of(value, n / 2)), 0);
+	ck_assert_int_eq(kv_commit(txn), 0);
+	kv_close(kv);
+	free(value);
+	ck_assert_msg(!disks_check_state(&d, MAP_BYTES, voids, &r, &why), "%s", why);
+	ck_assert_uint_eq(told, 1 + PIECES);
+	damage_a_leaf();
+	ck_assert_msg(!disks_check_state(&d, MAP_BYTES, voids, &r, &why), "%s", why);
+	ck_assert(r.salvaged);
+	ck_assert_uint_eq(told, 1 + PIECES + 1 + 2 * PIECES);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cloudd/disks");
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, what_reads_takes_the_damaged_files_place);
+	tcase_add_test(tc, what_is_only_looked_at_stays_as_it_is);
+	tcase_add_test(tc, who_waits_hears_that_it_gets_on);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

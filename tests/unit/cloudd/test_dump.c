@@ -309,6 +309,11 @@ START_TEST(every_kind_of_entry_says_what_it_holds)
 	check_entry((struct entry){.kind = ENTRY_OPEN, .open = {text_bytes("e1"), 1, 2, 3, true}}, "open", "edge", "e1");
 	check_entry((struct entry){.kind = ENTRY_ADVANCE, .advance = {5, 4, c}}, "advance", "final", "1970-01-01T00:00:10Z");
 	check_entry((struct entry){.kind = ENTRY_SWEEP}, "sweep", NULL, NULL);
+	struct entry_place place = {text_bytes("out"), text_bytes("s"), 9, 7, 1};
+	check_entry((struct entry){.kind = ENTRY_SINK, .sink = {1, &place}}, "sink", NULL, NULL);
+	struct entry_alert_group group = {ALERT_RESOLVED, ALERT_NO_DATA, 0, 10 * SEC, 20 * SEC, kit_group(1, "a"), {0}};
+	struct entry_alert alert = {ALERT_JUDGE, 3, 7, 9, 20 * SEC, true, 20 * SEC, kit_group(1, "a"), false, 1, &group};
+	check_entry((struct entry){.kind = ENTRY_ALERT, .alert = {1, &alert}}, "alert", NULL, NULL);
 	check_entry((struct entry){.kind = ENTRY_MAP, .map = {5, 4, bytes_of(raw.data, raw.len)}}, "map", "topology", text);
 	check_entry((struct entry){.kind = ENTRY_CREATE, .create = {bytes_of(id, sizeof(id))}}, "create", "cluster_id", "01000000000000000000000000000000");
 	check_entry((struct entry){.kind = ENTRY_CLAIM, .claim = {text_bytes("e1"), 1, bytes_of(id, CLAIM_BYTES), false}}, "claim", "edge", "e1");

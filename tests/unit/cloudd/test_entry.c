@@ -15,6 +15,23 @@ static struct entry_edge edges[] = {
 	{{(const uint8_t *)"b2", 2}, EDGE_PARTITIONED, INT64_MIN + 1, 7, INT64_MAX, true, INT64_MAX},
 };
 
+static struct entry_place places[] = {
+	{{(const uint8_t *)"out", 3}, {(const uint8_t *)"speed", 5}, UINT32_MAX, UINT64_MAX, UINT32_MAX},
+	{{(const uint8_t *)"z", 1}, {(const uint8_t *)"s", 1}, 1, 0, 0},
+};
+
+static struct entry_alert_group alert_groups[] = {
+	{ALERT_PENDING, ALERT_NOT_MET, 1, -5, INT64_MAX, {(const uint8_t *)"g", 1}, {(const uint8_t *)"{\"max\": 1}", 10}},
+	{ALERT_FIRING, ALERT_NOT_MET, UINT32_MAX, 0, 1, {NULL, 0}, {NULL, 0}},
+	{ALERT_RESOLVED, ALERT_REMOVED, 0, 7, INT64_MIN, {(const uint8_t *)"h", 1}, {NULL, 0}},
+};
+static struct entry_alert alerts[] = {
+	{ALERT_JUDGE, 1, UINT64_MAX, UINT32_MAX, WATERMARK_NONE, true, INT64_MAX, {(const uint8_t *)"g", 1}, false, 3, alert_groups},
+	{ALERT_JUDGE, 2, 1, 9, 1000, false, 0, {NULL, 0}, false, 0, NULL},
+	{ALERT_END, UINT32_MAX, 3, 0, 5, false, 0, {NULL, 0}, true, 1, alert_groups + 2},
+	{ALERT_RENEW, 4, 0, 0, INT64_MAX, false, 0, {NULL, 0}, false, 0, NULL},
+};
+
 static const struct entry samples[] = {
 	{.kind = ENTRY_OPEN, .time_ns = -5, .open = {{(const uint8_t *)"e-1", 3}, 7, 1, UINT64_MAX, true}},
 	{.kind = ENTRY_BATCH, .time_ns = 1, .batch = {{(const uint8_t *)"e-1", 3}, 7, 9, 0xfeedfacecafebeef, {id, 16}}},
@@ -26,6 +43,10 @@ static const struct entry samples[] = {
 	{.kind = ENTRY_READMIT, .readmit = {{(const uint8_t *)"e-1", 3}, 0}},
 	{.kind = ENTRY_TAKEN, .taken = {255, 12345678901}},
 	{.kind = ENTRY_MAP, .time_ns = 9, .map = {META_INDEX(13, 0), META_INDEX(12, 3), {id, 16}}},
+	{.kind = ENTRY_SINK, .time_ns = 4, .sink = {2, places}},
+	{.kind = ENTRY_SINK},
+	{.kind = ENTRY_ALERT, .time_ns = 4, .alert = {4, alerts}},
+	{.kind = ENTRY_ALERT},
 	{.kind = ENTRY_TOPOLOGY, .topology = {ENTRY_BASE_FIRST, TOPOLOGY_TEXT_MAX, {id, 16}}},
 	{.kind = ENTRY_NODE, .node = {63, 2}},
 	{.kind = ENTRY_CUT, .cut = {{(const uint8_t *)"speed", 5}, UINT32_MAX, false, -60, 0}},

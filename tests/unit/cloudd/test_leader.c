@@ -449,6 +449,70 @@ START_TEST(sweeps_follow_at_once_on_more_and_within_a_second_on_dirty)
 }
 END_TEST
 
+/* ---- sinks ----------------------------------------------------------------------------------------------------- */
+
+static void delivered(const char *sink, uint64_t index)
+{
+	struct entry_place p = {bytes_of(sink, strlen(sink)), bytes_of("speed", 5), 1, index, 0};
+	leader_sinks(w.l, &p, 1);
+	leader_tick(w.l, w.now);
+}
+
+static uint64_t place_in(uint64_t index, const char *sink)
+{
+	struct entry e;
+	uint64_t place = 0;
+	ck_assert_int_eq(entry_decode(bytes_of(w.proposed[index].data, w.proposed[index].len), &e), 0);
+	ck_assert_int_eq(e.kind, ENTRY_SINK);
+	for (uint32_t i = 0; i < e.sink.count; i++) {
+		if (e.sink.places[i].sink.n == strlen(sink) && !memcmp(e.sink.places[i].sink.p, sink, strlen(sink)))
+			place = e.sink.places[i].index;
+	}
+	entry_clear(&e);
+	return place;
+}
+
+START_TEST(what_sinks_delivered_is_one_entry_a_second)
+{
+	swept(++w.index, false, false);
+	delivered("a", 5);
+	uint64_t first = w.index;
+	ck_assert_uint_eq(place_in(first, "a"), 5);
+	delivered("a", 6);
+	delivered("b", 3);
+	delivered("a", 7);
+	ck_assert_uint_eq(w.index, first);
+	applied(first, VERDICT_OK, 0, 0);
+	leader_tick(w.l, w.now);
+	ck_assert_uint_eq(w.index, first);
+	w.now.mono_ns = leader_due_ns(w.l);
+	w.propose_rc = WEIR_EBUSY;
+	leader_tick(w.l, w.now);
+	w.propose_rc = 0;
+	ck_assert_uint_eq(w.index, first);
+	w.now.mono_ns = leader_due_ns(w.l);
+	leader_tick(w.l, w.now);
+	ck_assert_uint_eq(w.index, first + 1);
+	ck_assert_uint_eq(place_in(first + 1, "a"), 7);
+	ck_assert_uint_eq(place_in(first + 1, "b"), 3);
+	delivered("a", 8);
+	w.now.mono_ns += 10 * NS_PER_SEC;
+	leader_tick(w.l, w.now);
+	ck_assert_uint_eq(w.index, first + 1); /* one in flight at a time */
+	leader_stop(w.l);
+	leader_lead(w.l, w.now);
+	delivered("b", 4);
+	ck_assert_uint_eq(place_in(w.index, "b"), 4);
+	ck_assert_uint_eq(place_in(w.index, "a"), 0); /* gone with the leadership: delivered again */
+	leader_stop(w.l);
+	uint64_t last = w.index;
+	delivered("b", 9);
+	w.now.mono_ns += 10 * NS_PER_SEC;
+	leader_tick(w.l, w.now);
+	ck_assert_uint_eq(w.index, last);
+}
+END_TEST
+
 /* ---- advances ------------------------------------------------------------------------------------------------- */
 
 static void advance(uint64_t req_id, uint64_t meta_index, uint64_t after)
@@ -652,6 +716,7 @@ int main(void)
 	tcase_add_test(tc, bodies_that_lie_or_do_not_decode_are_refused);
 	tcase_add_test(tc, a_busy_log_is_said_and_forgets_nothing);
 	tcase_add_test(tc, sweeps_follow_at_once_on_more_and_within_a_second_on_dirty);
+	tcase_add_test(tc, what_sinks_delivered_is_one_entry_a_second);
 	tcase_add_test(tc, advances_are_proposed_once_in_order_and_answered_when_applied);
 	tcase_add_test(tc, advances_that_lie_or_do_not_decode_are_refused);
 	tcase_add_test(tc, at_the_end_of_leadership_all_that_waits_is_answered);

@@ -752,6 +752,79 @@ START_TEST(a_revoked_edge_is_partitioned_at_once)
 }
 END_TEST
 
+static bool ails(const struct fleet *f, const char *edge, const char *what)
+{
+	for (size_t i = 0; i < f->ailing_count; i++)
+		if (!strcmp(f->ailing[i].edge, edge) && !strcmp(f->ailing[i].what, what))
+			return true;
+	return false;
+}
+
+static uint64_t edges_of(const struct fleet *f)
+{
+	uint64_t n = f->revoked;
+	for (unsigned i = 0; i <= EDGE_PARTITIONED; i++)
+		n += f->of_state[i];
+	return n;
+}
+
+START_TEST(the_fleet_is_counted_by_the_leader)
+{
+	static struct fleet f;
+	struct origin o = {.type = MSG_REPORT, .edge = 0};
+	struct msg m = {.type = MSG_REPORT};
+	begin();
+	report(0, 2 * H);
+	settle(0);
+	meta_fleet(w.replicas[0].meta, &f);
+	ck_assert(f.known);
+	ck_assert_uint_eq(edges_of(&f), w.t->edge_count);
+	ck_assert_uint_eq(f.of_state[EDGE_PARTITIONED] + f.ailing_count + f.revoked, 0);
+	m.report.epoch = 77; /* nobody was granted it */
+	meta_report(w.replicas[0].meta, &o, &m, w.now);
+	w.t->edges[1].revoked = true;
+	meta_fleet(w.replicas[0].meta, &f);
+	ck_assert_uint_eq(f.revoked, 1);
+	ck_assert_uint_eq(edges_of(&f), w.t->edge_count);
+	ck_assert(ails(&f, w.t->edges[0].name, "fenced"));
+	ck_assert_uint_eq(f.ailing_count, 1); /* who is revoked ails of nothing */
+	w.now.mono_ns += w.t->partitioned_after_ns + META_FENCED_SHOWN_MS * NS_PER_MS;
+	settle(0);
+	meta_fleet(w.replicas[0].meta, &f);
+	ck_assert_uint_eq(f.of_state[EDGE_PARTITIONED], w.t->edge_count - 1);
+	ck_assert(ails(&f, w.t->edges[0].name, "partitioned"));
+	ck_assert(!ails(&f, w.t->edges[0].name, "fenced") && !ails(&f, w.t->edges[1].name, "partitioned"));
+	/* Nobody else says anything, so that a sum over nodes counts each edge once. */
+	meta_fleet(w.replicas[1].meta, &f);
+	ck_assert(!f.known && !edges_of(&f) && !f.ailing_count && !f.stream_count);
+	w.t->edges[1].revoked = false;
+}
+END_TEST
+
+START_TEST(the_fleet_in_metrics)
+{
+	static struct fleet f;
+	struct buf b = {0};
+	fleet_put_metrics(&f, &b);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "# TYPE weir_cloud_edges gauge\n# HELP"));
+	ck_assert_ptr_null(strstr(buf_cstr(&b), "} "));
+	f = (struct fleet){.known = true, .revoked = 1, .spool_bytes = 4096, .stream_count = 1};
+	f.of_state[EDGE_LIVE] = 3;
+	f.streams[0] = (struct fleet_stream){"speed", 1500 * NS_PER_MS};
+	for (int i = 0; i <= FLEET_AILING_MAX; i++)
+		fleet_add_ailing(&f, i ? "b" : "a", "partitioned");
+	ck_assert_uint_eq(f.ailing_count, FLEET_AILING_MAX);
+	buf_clear(&b);
+	fleet_put_metrics(&f, &b);
+	static const char *const lines[] = {"weir_cloud_edges{state=\"live\"} 3\n", "weir_cloud_edges{state=\"catching_up\"} 0\n",
+	    "weir_cloud_edges{state=\"revoked\"} 1\n", "weir_cloud_edge_ailing{edge=\"a\",what=\"partitioned\"} 1\n",
+	    "weir_cloud_edges_spool_bytes 4096\n", "weir_cloud_stream_close_seconds{stream=\"speed\"} 1.5\n"};
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		ck_assert_msg(strstr(buf_cstr(&b), lines[i]), "%s is not in %s", lines[i], buf_cstr(&b));
+	buf_free(&b);
+}
+END_TEST
+
 START_TEST(a_revocation_is_asked_for_committed_and_counted)
 {
 	struct msg m = {.type = MSG_REVOKE};
@@ -1118,6 +1191,8 @@ int main(void)
 	tcase_add_loop_test(tc, time_goes_on_when_no_clock_counts_any_more, 0, 2);
 	tcase_add_loop_test(tc, what_an_edge_that_left_has_flushed_closes, 0, 5);
 	tcase_add_test(tc, since_when_an_edge_that_left_had_a_version_counts);
+	tcase_add_test(tc, the_fleet_is_counted_by_the_leader);
+	tcase_add_test(tc, the_fleet_in_metrics);
 	tcase_add_test(tc, a_revocation_is_asked_for_committed_and_counted);
 	tcase_add_test(tc, what_is_no_topology_to_the_leader_is_not_proposed);
 	tcase_add_test(tc, nothing_is_closed_before_the_first_map);

@@ -6,9 +6,9 @@
 
 #include "cloudd/cursor.h"
 #include "cloudd/query.h"
-#include "cloudd/query_args.h"
 #include "common/clock.h"
 #include "common/err.h"
+#include "common/query_args.h"
 #include "common/topology.h"
 
 static const char yaml[] = "version: 1\n"
@@ -261,6 +261,7 @@ struct fake {
 
 static bool age_unknown; /* of shard 1 */
 static int64_t kept_ns[3]; /* of its pages; 0: not told */
+static size_t cut_page;   /* bytes that are missing at the end of shard 0's pages */
 static unsigned kept_from; /* ... of the page so many pages were given out before */
 
 struct fake_handle {
@@ -339,6 +340,8 @@ static int fake_finish(void *arg, void *handle, struct query_page *ret, char rea
 	}
 	rows_writer_finish(w, &ret->rows);
 	rows_writer_free(w);
+	if (!h->shard)
+		ret->rows.len -= cut_page;
 	int rc = f->fail_shard == (int)h->shard ? WEIR_ETIMEOUT : 0;
 	if (rc)
 		memcpy(reason, "no answer", 10);
@@ -635,6 +638,88 @@ START_TEST(an_answer_that_takes_too_long_ends_with_its_next)
 }
 END_TEST
 
+/* ---- rows instead of JSON ------------------------------------------------------------------------------------------ */
+
+struct each {
+	unsigned rows, stop_at; /* stop_at 0: never */
+	int64_t last_start_ns;
+	uint64_t readings;
+};
+
+static int on_row(void *arg, const struct query_args *args, const struct partial_spec *of, const struct row *row)
+{
+	struct each *e = arg;
+	ck_assert(args->stream && of->parts & PARTIAL_SUM && row->start_ns >= e->last_start_ns);
+	e->last_start_ns = row->start_ns;
+	e->readings += row->partial.count;
+	return ++e->rows == e->stop_at ? WEIR_EINVAL : 0;
+}
+
+static int each(struct fake *f, const char *const *texts, struct each *e, char reason[QUERY_REASON_MAX])
+{
+	struct query_args args;
+	struct query_error error;
+	struct query *q;
+	ck_assert_int_eq(parse(texts, &args, &error), 0);
+	partial_spec_of(args.stream, topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &f->spec);
+	struct query_source source = {f, fake_start, fake_finish, fake_cancel, fake_now_ns};
+	ck_assert_int_eq(query_open(t, &source, &args, &q, &error), 0);
+	memset(reason, 0, QUERY_REASON_MAX);
+	int rc = query_each(q, on_row, e, reason);
+	query_close(q);
+	return rc;
+}
+
+START_TEST(each_row_is_given_once_merged_of_all_shards)
+{
+	char reason[QUERY_REASON_MAX];
+	for (size_t page = 1; page <= 4; page++) {
+		struct fake f = {own_rows, 6, page, 0, 0, -1, false, {0}, {0}, 0};
+		struct each e = {0};
+		ck_assert_int_eq(each(&f, ARGS("stream=speed"), &e, reason), 0);
+		ck_assert(e.rows == 6 && e.readings == 10);
+		f = (struct fake){regrouped, 6, page, 0, 0, -1, false, {0}, {0}, 0};
+		e = (struct each){0};
+		ck_assert_int_eq(each(&f, ARGS("stream=speed", "by=site"), &e, reason), 0);
+		ck_assert(e.rows == 3 && e.readings == 9);
+	}
+}
+END_TEST
+
+START_TEST(each_row_ends_with_a_reason)
+{
+	char reason[QUERY_REASON_MAX];
+	struct fake f = {own_rows, 6, 1, 0, 0, -1, false, {0}, {0}, 0};
+	struct each e = {.stop_at = 2};
+	ck_assert_int_eq(each(&f, ARGS("stream=speed"), &e, reason), WEIR_EINVAL);
+	ck_assert_uint_eq(e.rows, 2); /* the fn's own: it knows why */
+	e = (struct each){0};
+	ck_assert_int_eq(each(&f, ARGS("stream=speed", "limit=4"), &e, reason), WEIR_ETOOBIG);
+	ck_assert_uint_eq(e.rows, 4);
+	ck_assert_str_eq(reason, "more than 4 rows");
+	e = (struct each){0};
+	ck_assert_int_eq(each(&f, ARGS("stream=speed", "limit=6"), &e, reason), 0);
+	e = (struct each){0};
+	f = (struct fake){own_rows, 6, 1, 0, 0, -1, false, {0}, {0}, QUERY_TIME_MAX_NS / 4};
+	ck_assert_int_eq(each(&f, ARGS("stream=speed"), &e, reason), WEIR_ETIMEOUT);
+	ck_assert_str_eq(reason, "the shards' answers take too long");
+	ck_assert_uint_eq(e.rows, 1);
+}
+END_TEST
+
+START_TEST(a_damaged_row_ends_it_with_a_reason)
+{
+	char reason[QUERY_REASON_MAX];
+	struct each e = {0};
+	struct fake f = {own_rows, 6, 10, 0, 0, -1, false, {0}, {0}, 0};
+	cut_page = 1; /* shard 0: its second row */
+	ck_assert_int_lt(each(&f, ARGS("stream=speed"), &e, reason), 0);
+	cut_page = 0;
+	ck_assert_str_eq(reason, "shard 0: its answer is damaged");
+	ck_assert_uint_ge(e.rows, 1);
+}
+END_TEST
+
 START_TEST(no_rows_are_an_answer_and_a_lost_shard_is_none)
 {
 	struct fake f = {own_rows, 0, 10, 0, 0, -1, false, {0}, {0}, 0};
@@ -672,6 +757,9 @@ int main(void)
 	tcase_add_test(tc, what_is_left_out_takes_few_pages_and_its_time);
 	tcase_add_test(tc, a_limit_goes_on_where_it_stopped);
 	tcase_add_test(tc, an_answer_that_takes_too_long_ends_with_its_next);
+	tcase_add_test(tc, each_row_is_given_once_merged_of_all_shards);
+	tcase_add_test(tc, each_row_ends_with_a_reason);
+	tcase_add_test(tc, a_damaged_row_ends_it_with_a_reason);
 	tcase_add_test(tc, no_rows_are_an_answer_and_a_lost_shard_is_none);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,9 +55,12 @@ static void on_log_written(void *arg, struct log_job *job, int rc)
 	note(rc == WEIR_EFULL ? &log_full : &log_written);
 }
 
+static int64_t busy_in_job; /* as seen in the last one */
+
 static void on_applied(void *arg, struct apply_job *job, int rc)
 {
 	(void)arg;
+	busy_in_job = state_writer_busy_since(writer);
 	for (size_t i = 0; i < job->count; i++)
 		free(job->items[i].owner);
 	apply_job_free(job);
@@ -110,9 +114,32 @@ __attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t off
 /* The disk does not sync while this is set. */
 static atomic_bool sync_fails;
 
+/* And one that hangs in it while that is set (under the mutex). */
+static bool sync_hangs;
+static int hung;
+
+static void hang(void)
+{
+	pthread_mutex_lock(&mutex);
+	hung += sync_hangs;
+	pthread_cond_broadcast(&changed);
+	while (sync_hangs)
+		pthread_cond_wait(&changed, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void set_hanging(bool on)
+{
+	pthread_mutex_lock(&mutex);
+	sync_hangs = on;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&mutex);
+}
+
 int fdatasync(int fd);
 __attribute__((visibility("default"))) int fdatasync(int fd)
 {
+	hang();
 	if (!sync_fails)
 		return (int)syscall(SYS_fdatasync, fd);
 	errno = EIO;
@@ -413,6 +440,61 @@ START_TEST(a_full_log_without_anything_to_truncate_takes_what_there_is_room_for)
 }
 END_TEST
 
+START_TEST(a_writer_that_hangs_is_seen)
+{
+	static const uint8_t raw[8];
+	int64_t before = clock_mono_ns();
+	char *path = xasprintf("%s-log", k.folder), *why;
+	const char **names = apply_db_names(1);
+	struct kv_lmdb_options o = {path, names, LOG_DBS(1), 1024 * 1024, false};
+	struct kv *log;
+	ck_assert_int_eq(kv_lmdb_open(&o, &log, &why), 0);
+	struct log_writer *w = log_writer_start(log, &io, stats_cell(stats, 0, NULL));
+	set_hanging(true);
+	log_writer_add(w, log_job_of(1, 10, bytes_of(raw, sizeof(raw))));
+	state_writer_add(writer, job_of(1, 1));
+	await(&hung, 2);
+	ck_assert_int_ge(log_writer_busy_since(w), before);
+	ck_assert_int_ge(state_writer_busy_since(writer), before); /* in a commit, which no job of its own asked for */
+	ck_assert_int_le(log_writer_busy_since(w), clock_mono_ns());
+	set_hanging(false);
+	await(&log_written, 1);
+	ck_assert_int_eq(progress_wait(progress, SHARD_GROUP, 1, LONG_NS), 0);
+	while (log_writer_busy_since(w) || state_writer_busy_since(writer))
+		sched_yield();
+	struct log_job *emptied = log_job_of(1, 1, bytes_of(raw, sizeof(raw)));
+	log_job_suffix(emptied, SHARD_GROUP, 0);
+	hung = 0;
+	set_hanging(true);
+	log_writer_add(w, emptied);
+	await(&hung, 1);
+	ck_assert_int_ge(log_writer_busy_since(w), before + WRITERS_LONG_NS); /* however large it is */
+	set_hanging(false);
+	await(&log_written, 2);
+	log_writer_stop(w);
+	kv_close(log);
+	remove_env(path);
+	free(names);
+	free(path);
+}
+END_TEST
+
+START_TEST(a_state_that_is_emptied_is_no_hang)
+{
+	int64_t before = clock_mono_ns();
+	state_writer_add(writer, job_of(1, 1));
+	await(&applied, 1);
+	ck_assert(busy_in_job >= before && busy_in_job <= clock_mono_ns());
+	struct apply_job *j = apply_job_new();
+	apply_job_add(j, &(struct apply_item){.group = SHARD_GROUP, .step = APPLY_SNAPSHOT_BEGIN});
+	state_writer_add(writer, j);
+	await(&applied, 2);
+	ck_assert_int_ge(busy_in_job, before + WRITERS_LONG_NS);
+	while (state_writer_busy_since(writer))
+		sched_yield();
+}
+END_TEST
+
 /* What is written so that freed room can be used is a write as any other: where its sync fails, nothing can be trusted. */
 START_TEST(a_sync_that_fails_while_a_log_is_full_is_told)
 {
@@ -443,6 +525,8 @@ int main(void)
 	tcase_add_test(tc, the_log_is_written_whole_or_not_at_all);
 	tcase_add_test(tc, a_full_log_can_be_truncated);
 	tcase_add_test(tc, a_full_log_without_anything_to_truncate_takes_what_there_is_room_for);
+	tcase_add_test(tc, a_writer_that_hangs_is_seen);
+	tcase_add_test(tc, a_state_that_is_emptied_is_no_hang);
 	tcase_add_test(tc, a_sync_that_fails_while_a_log_is_full_is_told);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -13,7 +13,7 @@ struct inner {
 };
 
 struct outer {
-	char *text, *name;
+	char *text, *name, *path;
 	bool flag;
 	uint32_t small;
 	uint64_t large, size;
@@ -31,6 +31,7 @@ static const struct conf_schema inner_schema = {sizeof(struct inner), inner_fiel
 static const struct conf_field outer_fields[] = {
 	{.key = "text", .kind = CONF_KIND_TEXT, .offset = offsetof(struct outer, text), .max = 10},
 	{.key = "name", .kind = CONF_KIND_NAME, .offset = offsetof(struct outer, name)},
+	{.key = "path", .kind = CONF_KIND_PATH, .offset = offsetof(struct outer, path)},
 	{.key = "flag", .kind = CONF_KIND_BOOL, .offset = offsetof(struct outer, flag)},
 	{.key = "small", .kind = CONF_KIND_U32, .offset = offsetof(struct outer, small), .min = 1, .max = 100},
 	{.key = "large", .kind = CONF_KIND_U64, .offset = offsetof(struct outer, large), .max = INT64_MAX},
@@ -48,9 +49,7 @@ static const struct conf_schema outer_schema = {sizeof(struct outer), outer_fiel
 
 static void outer_clear(struct outer *o)
 {
-	free(o->text);
-	free(o->name);
-	free(o->items);
+	conf_clear(&outer_schema, o);
 }
 
 /* Reads text by the outer table and compares all that is said of it. */
@@ -95,6 +94,67 @@ START_TEST(values_arrive)
 	ck_assert_uint_eq(o.items[1].depth, 2);
 	conf_free(c);
 	outer_clear(&o);
+}
+END_TEST
+
+static struct outer read_at(const char *file, const char *text)
+{
+	struct conf *c = conf_new(file);
+	struct outer o = {0};
+	ck_assert_int_eq(conf_parse(c, text, strlen(text)), 0);
+	conf_read(c, conf_root(c), &outer_schema, &o);
+	ck_assert_uint_eq(conf_error_count(c), 0);
+	conf_free(c);
+	return o;
+}
+
+START_TEST(paths_are_relative_to_the_file)
+{
+	static const char *const cases[][3] = {
+		{"/etc/weir/f", "path: a/b", "/etc/weir/a/b"},
+		{"/etc/weir/f", "path: /a", "/a"},
+		{"f", "path: a", "a"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct outer o = read_at(cases[i][0], cases[i][1]);
+		ck_assert_str_eq(o.path, cases[i][2]);
+		outer_clear(&o);
+		ck_assert_ptr_null(o.path);
+	}
+}
+END_TEST
+
+START_TEST(objects_are_the_same_if_all_their_fields_are)
+{
+	static const char full[] = "{text: a, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+				   "wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}";
+	static const char *const others[] = {
+		"{text: b, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, path: p, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, path: p, flag: true, small: 4, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.25, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 4}, items: [{depth: 1}, {depth: 2}]}",
+		"{text: a, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}, {depth: 5}]}",
+		"{text: a, name: n, path: p, flag: true, small: 5, large: 6, size: 2KiB, number: 1.5, share: 0.5, "
+		"wait: 1m, inner: {depth: 3}, items: [{depth: 1}]}",
+	};
+	struct outer a = read_at("f", full), b = read_at("f", full);
+	ck_assert(conf_same(&outer_schema, &a, &b));
+	outer_clear(&b);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		b = read_at("f", others[i]);
+		ck_assert_msg(!conf_same(&outer_schema, &a, &b), "case %zu", i);
+		outer_clear(&b);
+	}
+	outer_clear(&a);
 }
 END_TEST
 
@@ -312,6 +372,8 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, values_arrive);
+	tcase_add_test(tc, paths_are_relative_to_the_file);
+	tcase_add_test(tc, objects_are_the_same_if_all_their_fields_are);
 	tcase_add_test(tc, each_wrong_value_is_told_with_its_place);
 	tcase_add_test(tc, keys_are_told_when_unknown_or_doubled);
 	tcase_add_test(tc, what_makes_yaml_ambiguous_is_refused);

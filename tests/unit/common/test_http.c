@@ -68,7 +68,67 @@ static void count_up(void *arg, struct http_request *r)
 	http_stream(r, 200, HTTP_EVENTS, fill_count, end_count, n);
 }
 
+/* ---- deferred: answered when as many wait as the test wants, latest first -------------------------------------- */
+
+static struct http_request *waiting[8];
+static size_t waiting_count, waiting_goal = 1;
+static int gone_count;
+static struct loop_timer *answer_timer;
+
+static void on_gone(void *arg, struct http_request *r)
+{
+	ck_assert_ptr_eq(arg, waiting);
+	size_t i = 0;
+	while (waiting[i] != r) {
+		ck_assert_uint_lt(i, waiting_count);
+		i++;
+	}
+	waiting[i] = waiting[--waiting_count];
+	ck_assert_ptr_nonnull(http_path(r));
+	if (++gone_count == 1)
+		loop_stop(loop);
+}
+
+static void answer_waiting(void *arg)
+{
+	(void)arg;
+	while (waiting_count) {
+		struct http_request *r = waiting[--waiting_count];
+		struct buf b = {0};
+		struct bytes body = http_body(r);
+		buf_printf(&b, "later(%.*s)%s", (int)body.n, (const char *)body.p, http_arg_count(r) ? http_arg_value(r, 0) : "");
+		http_drop_body(r);
+		http_add_header(r, "X-More", "yes");
+		if (http_header(r, "X-Fail"))
+			http_reply_error(r, 503, "later", "%s", buf_cstr(&b));
+		else
+			http_reply(r, 200, HTTP_TEXT, b.data, b.len);
+		buf_free(&b);
+	}
+}
+
+static void defer(void *arg, struct http_request *r)
+{
+	(void)arg;
+	http_defer(r, on_gone, waiting);
+	waiting[waiting_count++] = r;
+	if (http_header(r, "X-Now"))
+		answer_waiting(NULL);
+	else if (waiting_count == waiting_goal)
+		loop_timer_start(answer_timer, 1, 0);
+}
+
+static void defer_and_keep(void *arg, struct http_request *r)
+{
+	(void)arg;
+	http_defer(r, on_gone, waiting);
+	waiting[waiting_count++] = r;
+	loop_stop(loop);
+}
+
 static const struct http_route routes[] = {
+    {"POST", "/later", false, defer, HTTP_OPEN, false, 1000},
+    {"GET", "/never", false, defer_and_keep, HTTP_OPEN, false, 0},
     {"GET", "/echo", false, echo, HTTP_OPEN, true, 0},
     {"POST", "/echo", false, echo, HTTP_OPEN, true, 0},
     {"POST", "/tail/", true, tail, HTTP_OPEN, true, 0},
@@ -88,7 +148,12 @@ static void setup(bool with_loop)
 	ck_assert_int_eq(loop_new(&loop), 0);
 	done = loop_async_new(loop, stop_loop, NULL);
 	struct http_options o = {.listen = "127.0.0.1:0", .loop = on_loop ? loop : NULL, .routes = routes,
-	    .route_count = sizeof(routes) / sizeof(routes[0]), .arg = &server, .body_max = 100, .connections_max = 3};
+	    .route_count = sizeof(routes) / sizeof(routes[0]), .arg = &server, .body_max = 100, .bodies_max = 1500, .connections_max = 3,
+	    .stall_ms = 1000, .idle_ms = 1000, .head_ms = 1000};
+	waiting_count = 0;
+	waiting_goal = 1;
+	gone_count = 0;
+	answer_timer = loop_timer_new(loop, answer_waiting, NULL);
 	char *why;
 	int rc = http_open(&o, &server, &why);
 	ck_assert_msg(!rc, "%s", why);
@@ -118,6 +183,11 @@ static int dial(void)
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
 	return fd;
+}
+
+static void send_text(int fd, const char *text)
+{
+	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 }
 
 struct exchange {
@@ -278,6 +348,165 @@ START_TEST(closing_does_not_wait_for_idle_connections)
 }
 END_TEST
 
+START_TEST(a_deferred_request_is_answered_later)
+{
+	const char *a = ask("POST /later?a=x", "Content-Length: 4\r\n\r\nbody");
+	expect(a, "200", "later(body)x");
+	expect(a, "200", "X-More: yes");
+	expect(ask("POST /later", "X-Fail: 1\r\nContent-Length: 4\r\n\r\nbody"), "503", "{\"error\": {\"code\": \"later\"");
+	expect(ask("POST /later", "X-Now: 1\r\nContent-Length: 1\r\n\r\nb"), "200", "later(b)");
+	const char *two = "POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"
+			  "POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n2";
+	a = ask_raw(two, strlen(two));
+	expect(a, "200", "later(1)");
+	expect(a, "200", "later(2)");
+	struct http_counters c;
+	http_counters(server, &c);
+	ck_assert_uint_eq(c.answered[2], 4);
+	ck_assert_int_eq(gone_count, 0);
+}
+END_TEST
+
+static void *ask_later(void *arg)
+{
+	char text[200], piece[1000];
+	int n = snprintf(text, sizeof(text), "POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n%s",
+	    (const char *)arg);
+	int fd = dial();
+	ck_assert_int_eq(send(fd, text, (size_t)n, 0), n);
+	struct buf answer = {0};
+	for (ssize_t got; (got = recv(fd, piece, sizeof(piece), 0)) > 0;)
+		buf_put(&answer, piece, (size_t)got);
+	close(fd);
+	loop_async_send(done);
+	char *ret = xstrdup(buf_cstr(&answer));
+	buf_free(&answer);
+	return ret;
+}
+
+START_TEST(deferred_requests_wait_side_by_side)
+{
+	pthread_t threads[3];
+	const char *const names[3] = {"a", "b", "c"};
+	waiting_goal = 3;
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_later, (void *)(uintptr_t)names[i]), 0);
+	for (int i = 0; i < 3; i++) { /* each end stops the loop, two ends may do so at once */
+		void *answer;
+		struct loop_timer *t = loop_timer_new(loop, stop_loop, NULL);
+		while (pthread_tryjoin_np(threads[i], &answer)) {
+			loop_timer_start(t, 10, 0);
+			loop_run(loop);
+		}
+		loop_timer_free(t);
+		char *within = xasprintf("later(%s)", names[i]);
+		expect(answer, "200", within);
+		free(within);
+		free(answer);
+	}
+}
+END_TEST
+
+/* The guard's times are a second here: waiting for us is not being slow. */
+START_TEST(a_deferred_request_is_not_put_out)
+{
+	int fd = dial();
+	send_text(fd, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+	loop_run(loop);
+	struct loop_timer *t = loop_timer_new(loop, stop_loop, NULL);
+	loop_timer_start(t, 2600, 0);
+	loop_run(loop);
+	ck_assert_uint_eq(waiting_count, 1);
+	ck_assert_int_eq(gone_count, 0);
+	answer_waiting(NULL);
+	loop_timer_start(t, 50, 0);
+	loop_run(loop);
+	char answer[1000];
+	ssize_t n = recv(fd, answer, sizeof(answer) - 1, 0);
+	ck_assert_int_gt(n, 0);
+	answer[n] = 0;
+	expect(answer, "200", "later()");
+	close(fd);
+}
+END_TEST
+
+START_TEST(whoever_deferred_hears_that_the_client_is_gone)
+{
+	struct linger now = {_i, 0}; /* reset, or ended */
+	int fd = dial();
+	send_text(fd, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+	loop_run(loop);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+	loop_run(loop); /* until on_gone */
+	ck_assert_int_eq(gone_count, 1);
+	ck_assert_uint_eq(waiting_count, 0);
+	expect(ask("GET /echo", "\r\n"), "200", "()");
+}
+END_TEST
+
+START_TEST(closing_tells_of_what_waits_and_sends_what_was_answered)
+{
+	int left = dial(), answered = dial();
+	send_text(answered, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+	loop_run(loop);
+	ck_assert_uint_eq(waiting_count, 1);
+	struct http_request *r = waiting[0];
+	send_text(left, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+	loop_run(loop);
+	ck_assert_uint_eq(waiting_count, 2);
+	waiting[0] = waiting[1];
+	waiting_count = 1;
+	http_reply(r, 200, HTTP_TEXT, "last", 4);
+	http_close(server);
+	server = NULL;
+	ck_assert_int_eq(gone_count, 1);
+	char answer[1000];
+	ssize_t n = recv(answered, answer, sizeof(answer) - 1, 0);
+	ck_assert_int_gt(n, 0);
+	answer[n] = 0;
+	expect(answer, "200", "last");
+	ck_assert_int_le(recv(left, answer, 1, 0), 0);
+	close(left);
+	close(answered);
+}
+END_TEST
+
+START_TEST(bodies_of_all_requests_have_a_limit)
+{
+	char *body = xasprintf("Content-Length: 1000\r\n\r\n%01000d", 0);
+	char *first = xasprintf("POST /later HTTP/1.1\r\nHost: x\r\n%s", body);
+	int fd = dial();
+	waiting_goal = 2; /* nobody answers it */
+	send_text(fd, first);
+	while (!waiting_count)
+		loop_turn(loop, true);
+	const char *a = ask("POST /later", body);
+	expect(a, "503", "\"unavailable\"");
+	expect(a, "503", "Retry-After: 1");
+	answer_waiting(NULL);
+	waiting_goal = 1;
+	expect(ask("POST /later", body), "200", "later(0");
+	close(fd);
+	free(first);
+	free(body);
+}
+END_TEST
+
+static void add_deferred(Suite *s)
+{
+	TCase *tc = tcase_create("deferred");
+	tcase_set_timeout(tc, 20);
+	tcase_add_checked_fixture(tc, setup_loop, teardown);
+	tcase_add_test(tc, a_deferred_request_is_answered_later);
+	tcase_add_test(tc, deferred_requests_wait_side_by_side);
+	tcase_add_test(tc, a_deferred_request_is_not_put_out);
+	tcase_add_loop_test(tc, whoever_deferred_hears_that_the_client_is_gone, 0, 2);
+	tcase_add_test(tc, closing_tells_of_what_waits_and_sends_what_was_answered);
+	tcase_add_test(tc, bodies_of_all_requests_have_a_limit);
+	suite_add_tcase(s, tc);
+}
+
 static void add_all(Suite *s, const char *name, void (*fixture)(void))
 {
 	TCase *tc = tcase_create(name);
@@ -299,6 +528,7 @@ int main(void)
 	Suite *s = suite_create("common/http");
 	add_all(s, "loop", setup_loop);
 	add_all(s, "threads", setup_threads);
+	add_deferred(s);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
 	int failed = srunner_ntests_failed(sr);

@@ -74,7 +74,7 @@ static void setup(void)
 	char *why = NULL;
 	snprintf(dir, sizeof(dir), "/tmp/weir-auth-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(tls_make_ca("plant", NOW_S, &ca, &why), 0);
+	ck_assert_int_eq(tls_make_ca("plant", NULL, NOW_S, &ca, &why), 0);
 	put_node("n1", &ca);
 	for (int i = 0; i < 3; i++) {
 		uint8_t hash[TOKEN_HASH_BYTES];
@@ -131,11 +131,70 @@ START_TEST(certificates_name_their_hosts_and_nothing_else)
 	gnutls_x509_crt_deinit(authority);
 	tls_pem_free(&p);
 	/* a key of another authority signs nothing */
-	ck_assert_int_eq(tls_make_ca("plant", NOW_S, &other, &why), 0);
+	ck_assert_int_eq(tls_make_ca("plant", NULL, NOW_S, &other, &why), 0);
 	struct tls_pem mixed = {ca.crt, other.key};
 	ck_assert_int_eq(tls_make_node(&mixed, "n1", hosts, 1, NOW_S, &p, &why), WEIR_EINVAL);
 	free(why);
 	tls_pem_free(&other);
+}
+END_TEST
+
+/* An authority whose certificate was lost is the same one again: what it signed before stands. */
+START_TEST(an_authority_is_made_again_of_its_key)
+{
+	const char *hosts[] = {"n1"};
+	struct buf none = {0};
+	struct tls_pem again, p;
+	char *why = NULL;
+	unsigned verdict = 1;
+	ck_assert_int_eq(tls_make_node(&ca, "n1", hosts, 1, NOW_S, &p, &why), 0);
+	ck_assert_int_eq(tls_make_ca("plant", &ca.key, NOW_S + 5, &again, &why), 0);
+	gnutls_x509_crt_t c = import(&p.crt), authority = import(&again.crt);
+	ck_assert_int_eq(gnutls_x509_crt_verify(c, &authority, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &verdict), 0);
+	ck_assert_uint_eq(verdict, 0);
+	gnutls_x509_crt_deinit(c);
+	gnutls_x509_crt_deinit(authority);
+	tls_pem_free(&p);
+	ck_assert_int_eq(tls_make_node(&again, "n1", hosts, 1, NOW_S, &p, &why), 0);
+	tls_pem_free(&p);
+	tls_pem_free(&again);
+	buf_printf(&none, "no key");
+	ck_assert_int_eq(tls_make_ca("plant", &none, NOW_S, &again, &why), WEIR_EINVAL);
+	buf_free(&none);
+	free(why);
+}
+END_TEST
+
+/* Which is taken: the credential of this name, of any, DIR's. */
+START_TEST(credentials_go_before_the_folder)
+{
+	static const char *const names[] = {"n1", "weir", "n1"};
+	static const char *const tails[] = {".tls.crt", ".tls.key"};
+	char folder[64] = "/tmp/weir-credentials-XXXXXX", path[128];
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	setenv("CREDENTIALS_DIRECTORY", folder, 1);
+	for (int round = 0; round < 3; round++) { /* DIR has it, weir, n1: each is broken by the next */
+		for (int t = 0; round && t < 2; t++) {
+			char *why = NULL;
+			snprintf(path, sizeof(path), "%s/%s%s", folder, names[round], tails[t]);
+			ck_assert_int_eq(secret_write(path, "x", 1, false, &why), 0);
+		}
+		struct http_auth *a = NULL;
+		char *why = NULL;
+		int rc = http_auth_open(dir, "n1", &a, &why);
+		ck_assert_int_eq(rc, round ? WEIR_EINVAL : 0);
+		snprintf(path, sizeof(path), "%s/%s.tls", folder, names[round]);
+		ck_assert(!round || strstr(why, path));
+		free(why);
+		http_auth_close(a);
+	}
+	for (int i = 0; i < 2; i++)
+		for (int t = 0; t < 2; t++) {
+			snprintf(path, sizeof(path), "%s/%s%s", folder, names[i], tails[t]);
+			unlink(path);
+		}
+	rmdir(folder);
+	unsetenv("CREDENTIALS_DIRECTORY");
 }
 END_TEST
 
@@ -477,7 +536,9 @@ int main(void)
 	TCase *tc = tcase_create("auth");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, certificates_name_their_hosts_and_nothing_else);
+	tcase_add_test(tc, an_authority_is_made_again_of_its_key);
 	tcase_add_test(tc, what_is_missing_or_open_to_others_is_refused);
+	tcase_add_test(tc, credentials_go_before_the_folder);
 	tcase_add_test(tc, files_are_exchanged_while_in_use);
 	tcase_add_test(tc, what_could_not_be_read_is_read_later);
 	tcase_add_test(tc, headers_carry_tokens_in_three_ways);

@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -376,6 +377,47 @@ START_TEST(a_second_opener_is_refused)
 	ck_assert_ptr_nonnull(strstr(why_text, "in use"));
 	ck_assert_int_eq(open_at(folder, true, &other), WEIR_EBUSY);
 	kv_close(kv);
+	kv_close(open_kv());
+}
+END_TEST
+
+/* The asker is another process than the holder, and takes no lock that would keep one from opening. */
+START_TEST(who_has_it_open_is_known)
+{
+	int ready[2], stop[2];
+	pid_t pid = 0;
+	char *why = NULL, byte = 0;
+	ck_assert_int_eq(kv_lmdb_holder(folder, &pid, &why), WEIR_ENOTFOUND);
+	free(why);
+	ck_assert_int_eq(pipe(ready), 0);
+	ck_assert_int_eq(pipe(stop), 0);
+	pid_t child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		struct kv *kv = open_kv();
+		(void)!write(ready[1], "x", 1);
+		close(stop[1]);
+		(void)!read(stop[0], &byte, 1);
+		kv_close(kv);
+		_exit(0);
+	}
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	ck_assert_int_eq(kv_lmdb_holder(folder, &pid, &why), 0);
+	ck_assert_int_eq(pid, child);
+	close(stop[0]);
+	close(stop[1]);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	why = NULL;
+	ck_assert_int_eq(kv_lmdb_holder(folder, &pid, &why), WEIR_ENOTFOUND); /* the files are still there */
+	ck_assert_ptr_nonnull(strstr(why, "no process has"));
+	free(why);
+	close(ready[0]);
+	close(ready[1]);
+	char *file = xasprintf("%s/data.mdb", folder); /* a file where a folder should be: told, not taken for nobody */
+	why = NULL;
+	ck_assert_int_eq(kv_lmdb_holder(file, &pid, &why), WEIR_EIO);
+	free(why);
+	free(file);
 	kv_close(open_kv());
 }
 END_TEST
@@ -874,6 +916,7 @@ int main(void)
 	tcase_add_test(tc, a_cut_or_strange_file_is_refused_clearly);
 	tcase_add_test(tc, a_file_with_unwritten_free_pages_opens);
 	tcase_add_test(tc, a_second_opener_is_refused);
+	tcase_add_test(tc, who_has_it_open_is_known);
 	tcase_add_test(tc, folders_are_made_private);
 	tcase_add_test(tc, a_full_map_keeps_the_data_and_lets_room_be_made);
 	tcase_add_test(tc, a_full_disk_is_told_from_a_broken_one);

@@ -52,6 +52,9 @@ static const char example[] =
 	"    edges: [edge-1]          # optional: who is expected; default all\n"
 	"    max_groups: 100000\n";
 
+#define TEN "abcdefghij"
+#define LONG_NAME TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
 static struct topology *parse_at(const char *path, const char *text)
 {
 	struct topology *t = NULL;
@@ -84,7 +87,7 @@ START_TEST(the_documented_example_parses)
 	ck_assert_str_eq(e->http, "127.0.0.1:8201");
 	ck_assert_uint_eq(e->tag_count, 1);
 	ck_assert_str_eq(e->tags[0].value, "north");
-	ck_assert_uint_eq(e->source_count, 3);
+	ck_assert_uint_eq(e->source_count, 4);
 	ck_assert_int_eq(e->sources[0].type, SOURCE_TCP);
 	ck_assert_str_eq(e->sources[0].name, "tcp-1");
 	ck_assert_str_eq(e->sources[0].listen, "127.0.0.1:7201");
@@ -97,6 +100,9 @@ START_TEST(the_documented_example_parses)
 	ck_assert_int_eq(e->sources[2].every_ns, 100 * NS_PER_MS);
 	ck_assert_str_eq(e->sources[2].measurement, "sensors");
 	ck_assert(e->sources[2].start_ns == INT64_MIN);
+	ck_assert_int_eq(e->sources[3].type, SOURCE_HTTP); /* the edge's own address */
+	ck_assert_str_eq(e->sources[3].name, "http");
+	ck_assert_ptr_null(e->sources[3].listen);
 	ck_assert_int_eq(e->max_ahead_ns, 600 * NS_PER_SEC);
 	ck_assert_uint_eq(e->memory_bytes, 64 << 20);
 	ck_assert_uint_eq(e->disk_bytes, 1 << 30);
@@ -157,6 +163,7 @@ START_TEST(what_is_left_out_has_its_default)
 	ck_assert_str_eq(t->edges[1].sources[2].name, "s");
 	ck_assert_str_eq(t->edges[1].sources[3].name, "simulate-3");
 	ck_assert_uint_eq(t->edges[1].sources[3].line, 6);
+	ck_assert_uint_eq(t->edges[1].sources[3].socket.mode, 0660);
 	ck_assert_int_eq(topology_edge(t, "e"), 1);
 	ck_assert_int_eq(topology_edge(t, "z"), 0);
 	const struct stream_conf *s = &t->streams[0];
@@ -369,6 +376,32 @@ START_TEST(wrong_streams_are_told)
 }
 END_TEST
 
+#define SOURCE_NAMES "tcp, file, stdin, simulate, mqtt, http, udp, unix, statsd, prometheus or exec"
+
+/* What comes by an edge's own HTTP address is a source of it; one of the file may have its name. */
+START_TEST(sources_of_http)
+{
+	struct topology *t = parse_at("topology.yaml", HEAD
+	    "edges:\n"
+	    "  - {name: e, http: \"127.0.0.1:3\", sources: [{type: http, listen: \"127.0.0.1:4\"}, {type: stdin, name: http}]}\n"
+	    "  - {name: f, http: \"127.0.0.1:5\"}\n");
+	const struct edge_conf *e = &t->edges[0];
+	ck_assert_uint_eq(e->source_count, 3);
+	ck_assert_str_eq(e->sources[0].name, "http-1");
+	ck_assert_str_eq(e->sources[0].listen, "127.0.0.1:4");
+	ck_assert_str_eq(e->sources[0].http.node, "e");
+	ck_assert_ptr_null(e->sources[0].http.keys_dir);
+	ck_assert_int_eq(e->sources[2].type, SOURCE_HTTP);
+	ck_assert_str_eq(e->sources[2].name, "http+");
+	ck_assert_ptr_null(e->sources[2].listen);
+	ck_assert_uint_eq(t->edges[1].source_count, 1);
+	ck_assert_str_eq(t->edges[1].sources[0].name, "http");
+	ck_assert(source_conf_same(&t->edges[1].sources[0], &t->edges[1].sources[0]));
+	ck_assert(!source_conf_same(&t->edges[1].sources[0], &e->sources[2]));
+	topology_free(t);
+}
+END_TEST
+
 START_TEST(wrong_edges_are_told)
 {
 	static const struct {
@@ -377,10 +410,10 @@ START_TEST(wrong_edges_are_told)
 		{"- {nam: e}", "f:5:6: edges[0].nam: unknown key; did you mean `name`?\n"},
 		{"- {name: e, sources: [{type: tpc, listen: \"127.0.0.1:9\"}]}",
 		    "f:5:32: edges[0].sources[0].type: no source type `tpc`; did you mean `tcp`?\n"},
-		{"- {name: e, sources: [{type: mqtt}]}",
-		    "f:5:32: edges[0].sources[0].type: no source type `mqtt`: tcp, file, stdin or simulate\n"},
+		{"- {name: e, sources: [{type: nats}]}",
+		    "f:5:32: edges[0].sources[0].type: no source type `nats`: " SOURCE_NAMES "\n"},
 		{"- {name: e, sources: [{listen: \"127.0.0.1:9\"}]}",
-		    "f:5:25: edges[0].sources[0]: `type` is missing: tcp, file, stdin or simulate\n"},
+		    "f:5:25: edges[0].sources[0]: `type` is missing: " SOURCE_NAMES "\n"},
 		{"- {name: e, sources: [{type: tcp, path: x}, {type: file}]}",
 		    "f:5:25: edges[0].sources[0]: `listen` is missing\n"
 		    "f:5:37: edges[0].sources[0].path: unknown key\n"
@@ -397,9 +430,81 @@ START_TEST(wrong_edges_are_told)
 		    "f:5:48: edges[0].sources[0].fast: needs `count`: without an end it would run ahead of the clock\n"},
 		{"- {name: e, sources: [{type: simulate, start: yesterday}]}",
 		    "f:5:49: edges[0].sources[0].start: `yesterday` is not a time: expected now or 2015-09-01T11:25:00Z\n"},
+		{"- {name: e, sources: [{type: prometheus, url: \"127.0.0.1:9\", timeout: 1m}, {type: prometheus}]}",
+		    "f:5:49: edges[0].sources[0].url: `127.0.0.1:9` is not a URL such as http://127.0.0.1:9100/metrics: "
+		    "expected http://HOST/... or https://HOST/...\n"
+		    "f:5:73: edges[0].sources[0].timeout: longer than `every`\n"
+		    "f:5:78: edges[0].sources[1]: `url` is missing: http://127.0.0.1:9100/metrics for example\n"},
+		{"- {name: e, sources: [{type: prometheus, url: \"http://h:65536/\"}, {type: prometheus, urls: [\"http://h:9/\", \"http://h:9a/\"]}]}",
+		    "f:5:49: edges[0].sources[0].url: `http://h:65536/` is not a URL such as http://127.0.0.1:9100/metrics: "
+		    "a port is a number from 1 to 65535\n"
+		    "f:5:94: edges[0].sources[1].urls: `http://h:9a/` is not a URL such as http://127.0.0.1:9100/metrics: "
+		    "a port is a number from 1 to 65535\n"},
+		{"- {name: e, sources: [{type: prometheus, url: \"http://u:p@h/\", token_file: t, user: u}]}",
+		    "f:5:49: edges[0].sources[0].url: no secrets in here: the user is `user`, the password in `password_file`\n"
+		    "f:5:81: edges[0].sources[0].user: needs a `password_file`\n"
+		    "f:5:81: edges[0].sources[0].user: either `token_file` or `user`\n"},
+		{"- {name: e, sources: [{type: prometheus, urls: [\"http://192.0.2.1/\", \"https://h/\"], token_file: t}]}",
+		    "f:5:50: edges[0].sources[0].urls: the secret would travel unencrypted to `http://192.0.2.1/`; use https://\n"},
+		{"- {name: e, sources: [{type: prometheus, urls: [\"http://a\", \"http://b\", \"http://c\", \"http://d\", \"http://e\"], body_limit: 16MiB}]}",
+		    "f:5:124: edges[0].sources[0].body_limit: too much for 5 URLs: at most 64MiB for all of them\n"},
+		{"- {name: e, sources: [{type: prometheus, url: \"http://a\", urls: [\"http://b\"], user: x}]}",
+		    "f:5:25: edges[0].sources[0]: either `url` or `urls`\n"
+		    "f:5:81: edges[0].sources[0].user: needs a `password_file`\n"},
+		{"- {name: e, sources: [{type: exec, restart: {min: 2m}, command: []}, {type: exec}]}",
+		    "f:5:47: edges[0].sources[0].restart: `min` is longer than `max`\n"
+		    "f:5:67: edges[0].sources[0].command: expected 1 to 256 items, found 0\n"
+		    "f:5:72: edges[0].sources[1]: `command` is missing: [PROGRAM, ARGUMENT, ...]\n"},
+		{"- {name: e, sources: [{type: exec, command: ls -l}, {type: exec, command: [a b]}]}",
+		    "f:5:47: edges[0].sources[0].command: no shell takes it apart: write it as [PROGRAM, ARGUMENT, ...]\n"},
+		{"- {name: e, sources: [{type: exec, command: x, timeout: 1s}, {type: exec, command: x, every: 1s, restart: {max: 5s}, env: {1A: b, C: [d]}}]}",
+		    "f:5:50: edges[0].sources[0].timeout: goes with `every`: what runs on is not ended\n"
+		    "f:5:100: edges[0].sources[1].restart: does not go with `every`: it is run again at the next interval\n"
+		    "f:5:126: edges[0].sources[1].env.1A: `1A` is no name of a variable: letters, digits and _\n"
+		    "f:5:136: edges[0].sources[1].env.C: expected a text, found a list\n"},
 		{"- {name: e, sources: [{type: tcp, listen: \"tcp://127.0.0.1:9\"}]}",
 		    "f:5:45: edges[0].sources[0].listen: `tcp://127.0.0.1:9`: expected HOST:PORT, HOST being an IPv4 "
 		    "address or localhost\n"},
+		{"- {name: e, sources: [{type: mqtt, broker: \"tcp://x\", version: 4, qos: 3, session_expiry: 1h, password_file: p, "
+		 "topics: [{filter: a#, format: xml}]}]}",
+		    "f:5:46: edges[0].sources[0].broker: `tcp://x`: expected mqtt://HOST:PORT or mqtts://HOST:PORT\n"
+		    "f:5:66: edges[0].sources[0].version: `4`: expected 3.1.1 or 5\n"
+		    "f:5:74: edges[0].sources[0].qos: `3` is out of range: 0 to 2\n"
+		    "f:5:112: edges[0].sources[0].password_file: needs `user`\n"
+		    "f:5:133: edges[0].sources[0].topics[0].filter: `a#` is no topic filter: # is a level of its own: site/#\n"
+		    "f:5:145: edges[0].sources[0].topics[0].format: `xml`: expected line, json, number or collectd\n"},
+		{"- {name: e, sources: [{type: mqtt, broker: \"mqtt://b:1\", version: 3.1.1, session_expiry: 1h, tls: {cert_file: c}, topics: ["
+		 "{filter: a/+x, format: json, json: {value: v., tags: {x: y}}}, {filter: \"+/b\", format: line, field: f, json: {}}]}]}",
+		    "f:5:92: edges[0].sources[0].session_expiry: is of version 5: with 3.1.1 the broker's configuration says how long\n"
+		    "f:5:101: edges[0].sources[0].tls: is for a broker that is reached by mqtts://\n"
+		    "f:5:101: edges[0].sources[0].tls: `cert_file` and `key_file` go together\n"
+		    "f:5:169: edges[0].sources[0].topics[0].json.value: `v.` is no path into JSON: a key is missing: keys are separated "
+		    "by single dots\n"
+		    "f:5:179: edges[0].sources[0].topics[0].json.tags: `x` is the tag of a level of the filter already\n"
+		    "f:5:198: edges[0].sources[0].topics[1].filter: overlaps `a/+x`: a broker may send what both match twice\n"
+		    "f:5:226: edges[0].sources[0].topics[1].field: line protocol has its own fields\n"
+		    "f:5:235: edges[0].sources[0].topics[1].json: is for `format: json`\n"},
+		{"- {name: e, sources: [{type: mqtt, broker: \"mqtt://b:1\", client_id: x, topics: [{filter: a, format: line}]},\n"
+		 "    {type: mqtt, broker: \"mqtt://c:1\", client_id: x, topics: [{filter: a, format: line}]},\n"
+		 "    {type: mqtt, broker: \"mqtt://b:1\", client_id: x, topics: [{filter: a, format: line}]}]}",
+		    "f:7:51: edges[0].sources[2].client_id: `x` is at that broker already, by the source on line 5\n"},
+		{"- {name: e, sources: [{type: udp, listen: \"127.0.0.1:9\", precision: m, buffer: 1KiB}]}",
+		    "f:5:71: edges[0].sources[0].precision: `m` is none of ns, us, ms, s\n"
+		    "f:5:82: edges[0].sources[0].buffer: `1KiB` is out of range: 4KiB to 1GiB\n"},
+		{"- {name: e, sources: [{type: udp, listen: \"127.0.0.1:9\"}, {type: statsd, listen: \"127.0.0.1:9\"}]}",
+		    "f:5:84: edges[0].sources[1].listen: `udp 127.0.0.1:9` is taken already, on line 5\n"},
+		{"- {name: e, sources: [{type: tcp, listen: \"127.0.0.1:9\"}, {type: statsd, listen: \"127.0.0.1:9\", socket: stream}]}",
+		    "f:5:84: edges[0].sources[1].listen: `127.0.0.1:9` is taken already, on line 5\n"},
+		{"- {name: e, sources: [{type: unix, path: s, mode: \"0999\", socket: packet}, {type: unix, path: s}]}",
+		    "f:5:53: edges[0].sources[0].mode: `0999` is no mode of a file: expected three octal digits, as in \"0660\"\n"
+		    "f:5:69: edges[0].sources[0].socket: `packet` is neither stream nor datagram\n"
+		    "f:5:97: edges[0].sources[1].path: `s` is taken already, on line 5\n"},
+		{"- {name: e, sources: [{type: statsd, mode: \"0600\"}, {type: statsd, listen: \"127.0.0.1:9\", path: s}]}",
+		    "f:5:25: edges[0].sources[0]: needs `listen` (HOST:PORT) or `path` (of a unix socket)\n"
+		    "f:5:46: edges[0].sources[0].mode: is of a socket's file: it needs `path`\n"
+		    "f:5:99: edges[0].sources[1].path: cannot be beside `listen`: make it a source of its own\n"},
+		{"- {name: e, sources: [{type: unix, path: /" LONG_NAME "}]}",
+		    "f:5:44: edges[0].sources[0].path: a socket's path has 107 bytes at most\n"},
 		{"- {name: e, http: \"127.0.0.1:0\"}",
 		    "f:5:21: edges[0].http: `127.0.0.1:0`: others must find it, so the port must be 1 to 65535\n"},
 		{"- {name: e, http: \"localhost:2\"}", "f:5:21: edges[0].http: `127.0.0.1:2` is taken already, on line 3\n"},
@@ -503,6 +608,7 @@ int main(void)
 	tcase_add_test(tc, windows_steps_and_functions_are_understood);
 	tcase_add_test(tc, a_stream_version_follows_what_partials_hold);
 	tcase_add_test(tc, wrong_streams_are_told);
+	tcase_add_test(tc, sources_of_http);
 	tcase_add_test(tc, wrong_edges_are_told);
 	tcase_add_test(tc, wrong_clusters_are_told);
 	tcase_add_test(tc, many_edges_load_soon);

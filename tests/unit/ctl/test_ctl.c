@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/args.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/topology.h"
-#include "ctl/args.h"
 #include "ctl/ctl.h"
 #include "ctl/http_client.h"
 #include "ctl/keygen_tls.h"
@@ -19,76 +19,7 @@
 #include "ctl/sse.h"
 #include "ctl/table.h"
 
-/* ---- arguments -------------------------------------------------------------------------------------------- */
-
-static const struct arg_option global_options[] = {
-	{"url", 0, "URL", false, "where"},
-	{"output", 'o', "FORMAT", false, "how"},
-	{"verbose", 'v', NULL, false, "more"},
-};
-static const struct arg_option own_options[] = {
-	{"from", 0, "TIME", false, "since"},
-	{"where", 0, "TAG=VALUE", true, "which"},
-};
-static const struct arg_table tables[] = {{global_options, 3}, {own_options, 2}};
-
-static int parse(struct args *a, struct buf *error, bool stop_at_word, int argc, const char **argv)
-{
-	return args_parse(tables, 2, argc, (char **)(uintptr_t)argv, 0, stop_at_word, a, error);
-}
-
-START_TEST(arguments_are_understood)
-{
-	const char *argv[] = {"speed", "--from", "-1h", "--where=a=b", "-ojson", "--where", "c=d", "-v", "-", "--", "--x"};
-	struct args a = {0};
-	struct buf error = {0};
-	ck_assert_int_eq(parse(&a, &error, false, 11, argv), 11);
-	ck_assert_uint_eq(a.word_count, 3);
-	ck_assert_str_eq(a.words[0], "speed");
-	ck_assert_str_eq(a.words[1], "-");
-	ck_assert_str_eq(a.words[2], "--x");
-	ck_assert_str_eq(args_get(&a, "from"), "-1h");
-	ck_assert_str_eq(args_get(&a, "output"), "json");
-	ck_assert_str_eq(args_get(&a, "verbose"), "");
-	ck_assert_str_eq(args_nth(&a, "where", 0), "a=b");
-	ck_assert_str_eq(args_nth(&a, "where", 1), "c=d");
-	ck_assert_ptr_null(args_nth(&a, "where", 2));
-	ck_assert_ptr_null(args_get(&a, "url"));
-	args_free(&a);
-
-	ck_assert_int_eq(parse(&a, &error, true, 8, (const char *[]){"-v", "--url", "u", "query", "-o", "x", "y", "z"}), 3);
-	ck_assert_uint_eq(a.word_count, 0);
-	args_free(&a);
-	buf_free(&error);
-}
-END_TEST
-
-START_TEST(wrong_arguments_are_told)
-{
-	static const struct {
-		const char *argv[3];
-		int argc;
-		const char *error;
-	} cases[] = {
-		{{"--form", "x"}, 2, "unknown option --form; did you mean --from?"},
-		{{"--wher=a"}, 1, "unknown option --wher; did you mean --where?"},
-		{{"-x"}, 1, "unknown option -x"},
-		{{"--from"}, 1, "--from needs a value: --from TIME"},
-		{{"-o"}, 1, "--output needs a value: --output FORMAT"},
-		{{"--verbose=1"}, 1, "--verbose takes no value"},
-		{{"-v", "-v"}, 2, "--verbose is given twice"},
-		{{"--from=", "--from", "b"}, 3, "--from is given twice"},
-	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct args a = {0};
-		struct buf error = {0};
-		ck_assert_int_eq(parse(&a, &error, false, cases[i].argc, (const char **)(uintptr_t)cases[i].argv), -1);
-		ck_assert_str_eq(buf_cstr(&error), cases[i].error);
-		args_free(&a);
-		buf_free(&error);
-	}
-}
-END_TEST
+/* ---- the command line -------------------------------------------------------------------------------------- */
 
 START_TEST(a_command_line_ends_with_its_code)
 {
@@ -107,6 +38,8 @@ START_TEST(a_command_line_ends_with_its_code)
 		{{"weirctl", "load", "--to", "127.0.0.1:1", "--split", "2/2"}, EXIT_USE},
 		{{"weirctl", "check", "/nonexistent"}, EXIT_USE}, {{"weirctl", "watch", "s", "--count", "0"}, EXIT_USE},
 		{{"weirctl", "status", "--token-file", "/nonexistent"}, EXIT_USE},
+		{{"weirctl", "names"}, EXIT_USE}, {{"weirctl", "names", "sources", "/dev/null"}, EXIT_USE},
+		{{"weirctl", "names", "edges", "/nonexistent"}, EXIT_USE},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		int argc = 0;
@@ -460,8 +393,6 @@ int main(void)
 {
 	Suite *s = suite_create("ctl");
 	TCase *tc = tcase_create("all");
-	tcase_add_test(tc, arguments_are_understood);
-	tcase_add_test(tc, wrong_arguments_are_told);
 	tcase_add_test(tc, a_command_line_ends_with_its_code);
 	tcase_add_test(tc, tables_align);
 	tcase_add_test(tc, csv_is_quoted_where_needed);

@@ -2,14 +2,17 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/err.h"
 #include "common/http.h"
+#include "common/kv.h"
 #include "ctl/ctl.h"
 
 #define ROW(n) \
@@ -101,6 +104,15 @@ static void handle_ready(void *arg, struct http_request *r)
 	reply(r, "{}");
 }
 
+static long health_status;
+
+static void handle_health(void *arg, struct http_request *r)
+{
+	(void)arg;
+	static const char text[] = "as it is\n";
+	http_reply(r, (unsigned)health_status, HTTP_TEXT, text, sizeof(text) - 1);
+}
+
 static void handle_cluster(void *arg, struct http_request *r)
 {
 	(void)arg;
@@ -127,10 +139,36 @@ static void handle_streams(void *arg, struct http_request *r)
 		 "\"dropped\":{}}]}");
 }
 
+#define ALERT(name, state, values) \
+	"{\"name\":\"" name "\",\"stream\":\"speed\",\"when\":\"p99 > 90\",\"state\":\"" state "\",\"since\":\"2015-09-01T11:01:00Z\"," \
+	"\"window\":{\"start\":\"2015-09-01T11:02:00Z\",\"end\":\"2015-09-01T11:12:00Z\"},\"group\":{\"s\":\"1\"},\"values\":" values "," \
+	"\"severity\":null,\"summary\":\"too, fast\"}"
+
+/* Two pages; of one state only one; of a stream without any, none; of one that repeats, no end. */
+static void handle_alerts(void *arg, struct http_request *r)
+{
+	(void)arg;
+	const char *cursor = argument(r, "cursor"), *state = argument(r, "state"), *stream = argument(r, "stream");
+	if (stream && !strcmp(stream, "endless"))
+		reply(r, "{\"alerts\":[],\"next\":\"again\"}");
+	else if (stream)
+		reply(r, "{\"alerts\":[],\"next\":null}");
+	else if (state)
+		reply(r, "{\"alerts\":[" ALERT("fast", "firing", "{\"p99\":0.1}") "],\"next\":null}");
+	else if (!cursor)
+		reply(r, "{\"alerts\":[" ALERT("fast", "firing", "{\"p99\":0.1}") "],\"next\":\"a b\"}");
+	else if (!strcmp(cursor, "a b"))
+		reply(r, "{\"alerts\":[" ALERT("slow", "pending", "{\"p99\":123456.789,\"stddev\":null}") "],\"next\":null}");
+	else
+		http_reply_error(r, 400, "bad_cursor", "no such page");
+}
+
 static const struct http_route routes[] = {
+	{"GET", "/api/v1/alerts", false, handle_alerts, HTTP_OPEN, true, 0},
 	{"GET", "/api/v1/query", false, handle_query, HTTP_OPEN, true, 0},
 	{"GET", "/api/v1/watch", false, handle_watch, HTTP_OPEN, true, 0},
 	{"POST", "/api/v1/edges/", true, handle_readmit, HTTP_OPEN, true, 0},
+	{"GET", "/healthz", false, handle_health, HTTP_OPEN, true, 0},
 	{"GET", "/readyz", false, handle_ready, HTTP_OPEN, true, 0},
 	{"GET", "/api/v1/cluster", false, handle_cluster, HTTP_OPEN, true, 0},
 	{"GET", "/api/v1/edges", false, handle_edges, HTTP_OPEN, true, 0},
@@ -139,7 +177,7 @@ static const struct http_route routes[] = {
 
 static void start_server(void)
 {
-	struct http_options o = {.listen = "127.0.0.1:0", .routes = routes, .route_count = 7};
+	struct http_options o = {.listen = "127.0.0.1:0", .routes = routes, .route_count = sizeof(routes) / sizeof(routes[0])};
 	char *why = NULL;
 	ck_assert_int_eq(http_open(&o, &server, &why), 0);
 	watches = 0;
@@ -223,6 +261,30 @@ START_TEST(queries_page_in_every_format)
 }
 END_TEST
 
+START_TEST(alerts_page_in_every_format)
+{
+	struct buf out = {0};
+	expect(EXIT_FINE,
+	    "alert,state,since,stream,group,window,values,when,severity,summary\n"
+	    "fast,firing,2015-09-01T11:01:00Z,speed,s=1,2015-09-01T11:02:00Z,p99=0.1,p99 > 90,,\"too, fast\"\n"
+	    "slow,pending,2015-09-01T11:01:00Z,speed,s=1,2015-09-01T11:02:00Z,p99=123456.789 stddev=null,p99 > 90,,\"too, fast\"\n",
+	    WEIRCTL("alerts", "-o", "csv"));
+	ck_assert_int_eq(run(&out, WEIRCTL("alerts", "-o", "json")), EXIT_FINE);
+	json_t *all = json_loads(buf_cstr(&out), 0, NULL);
+	ck_assert_uint_eq(json_array_size(ctl_array(all, "alerts")), 2);
+	ck_assert(json_is_null(json_object_get(all, "next")));
+	json_decref(all);
+	ck_assert_int_eq(run(&out, WEIRCTL("alerts")), EXIT_FINE);
+	ck_assert(strstr(buf_cstr(&out), "ALERT  STATE ") && strstr(buf_cstr(&out), "p99=123457 stddev=null  p99 > 90  -"));
+	ck_assert_int_eq(run(&out, WEIRCTL("alerts", "--state", "firing", "-o", "csv")), EXIT_FINE);
+	ck_assert(strstr(buf_cstr(&out), "\nfast,") && !strstr(buf_cstr(&out), "\nslow,"));
+	expect(EXIT_FINE, "alert,state,since,stream,group,window,values,when,severity,summary\n", WEIRCTL("alerts", "-s", "none", "-o", "csv"));
+	expect(EXIT_USE, "", WEIRCTL("alerts", "--state", "resolved"));
+	expect(EXIT_FAILED, "", WEIRCTL("alerts", "--stream", "endless"));
+	buf_free(&out);
+}
+END_TEST
+
 START_TEST(failures_end_with_1)
 {
 	expect(EXIT_FAILED, "", WEIRCTL("query", "slow"));
@@ -254,10 +316,11 @@ START_TEST(the_overview_is_shown)
 	expect(EXIT_FINE, "stream,slice,watermark,final,dropped,version\nspeed,1m,,,,7\n", WEIRCTL("streams", "-o", "csv"));
 	expect(EXIT_FINE,
 	    "kind,name,state\ncluster,c0,ready\nnode,n1,up\nnode,n2,down\nshard,0,n9\nshard,1,no_leader\nedge,e1,live\n"
-	    "stream,speed,\n",
+	    "stream,speed,\nalert,fast,firing\n",
 	    WEIRCTL("status", "-o", "csv"));
 	struct buf out = {0};
 	ck_assert_int_eq(run(&out, WEIRCTL("status")), EXIT_FINE);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "streams  1\nalerts   more than 1: 1 firing; weirctl alerts\n\n"));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "nodes    2: 1 up, 1 down\nshards   2: 1 without a leader: 1\n"));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "health   1 of 2 nodes answers; 1 of 2 shards have no quorum\n"
 						     "         nothing is acknowledged there; edges keep their readings. "
@@ -278,6 +341,135 @@ START_TEST(the_overview_is_shown)
 	expect(EXIT_FINE, "edge,state\ne2,unchanged\n", WEIRCTL("edge", "readmit", "e2", "-o", "csv"));
 	expect(EXIT_FINE, "edge,state\ne1,revoked\n", WEIRCTL("edge", "revoke", "e1", "-o", "csv"));
 	expect(EXIT_FINE, "edge,state\ne1,allowed\n", WEIRCTL("edge", "allow", "e1", "-o", "csv"));
+}
+END_TEST
+
+/* ---- check and healthy: one node of a file ------------------------------------------------------------------ */
+
+#define NODES_TOPOLOGY \
+	"version: 1\n" \
+	"cluster: {name: plant}\n" \
+	"cloud: [{name: c1, listen: \"tcp://127.0.0.1:7101\", http: \"127.0.0.1:%u\"}]\n" \
+	"edges: [{name: e1, http: \"127.0.0.1:1\"}, {name: e2, data: \"%s/e2\"}]\n" \
+	"streams: [{name: speed, from: {measurement: m, field: f}, window: 1m}]\n"
+
+static char *nodes_file(const char *folder)
+{
+	char *path = xasprintf("%s/topology.yaml", folder);
+	FILE *f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, NODES_TOPOLOGY, http_port(server), folder);
+	fclose(f);
+	return path;
+}
+
+#define PLAIN(...) (const char *const[]){__VA_ARGS__, NULL}
+
+START_TEST(what_a_node_is_can_be_asked)
+{
+	char folder[] = "/tmp/weir-nodes-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	char *file = nodes_file(folder);
+	expect(EXIT_FINE, "cloud\n", PLAIN("check", "--kind", "--node", "c1", file));
+	expect(EXIT_FINE, "edge\n", PLAIN("check", "--kind", "--node", "e2", file));
+	expect(EXIT_USE, "", PLAIN("check", "--kind", "--node", "e3", file));
+	expect(EXIT_USE, "", PLAIN("check", "--kind", file));
+	expect(EXIT_USE, "", PLAIN("check"));
+	setenv("WEIR_CONFIG", file, 1);
+	setenv("WEIR_NODE", "e1", 1);
+	expect(EXIT_FINE, "edge\n", PLAIN("check", "--kind"));
+	expect(EXIT_FINE, "cloud\n", PLAIN("check", "--kind", "--node", "c1")); /* what is given wins */
+	setenv("WEIR_NODE", "e3", 1);
+	expect(EXIT_USE, "", PLAIN("check", "--kind"));
+	setenv("WEIR_NODE", "", 1);
+	expect(EXIT_USE, "", PLAIN("check", "--kind"));
+	setenv("WEIR_CONFIG", "/nonexistent", 1);
+	expect(EXIT_USE, "", PLAIN("check"));
+	unsetenv("WEIR_CONFIG");
+	unsetenv("WEIR_NODE");
+	unlink(file);
+	rmdir(folder);
+	free(file);
+}
+END_TEST
+
+START_TEST(health_is_what_the_daemon_says)
+{
+	char folder[] = "/tmp/weir-nodes-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	char *file = nodes_file(folder), *text = xasprintf("c1: healthy: http://127.0.0.1:%u/healthz: 200 as it is\n", http_port(server));
+	health_status = 200;
+	expect(EXIT_FINE, text, PLAIN("healthy", "--node", "c1", file));
+	health_status = 503;
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "c1", file));
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "e1", file)); /* nobody listens there */
+	expect(EXIT_USE, "", PLAIN("healthy", "--node", "e3", file));
+	expect(EXIT_USE, "", PLAIN("healthy", file));
+	expect(EXIT_USE, "", PLAIN("healthy", "--node", "c1"));
+	expect(EXIT_USE, "", PLAIN("healthy", "--node", "c1", "/nonexistent"));
+	health_status = 200;
+	setenv("WEIR_CONFIG", file, 1);
+	setenv("WEIR_NODE", "c1", 1);
+	expect(EXIT_FINE, text, PLAIN("healthy"));
+	unsetenv("WEIR_CONFIG");
+	unsetenv("WEIR_NODE");
+	free(text);
+	unlink(file);
+	rmdir(folder);
+	free(file);
+}
+END_TEST
+
+static pid_t hold(const char *path)
+{
+	int ready[2];
+	char byte;
+	ck_assert_int_eq(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		static const char *const dbs[] = {"one"};
+		struct kv_lmdb_options o = {path, dbs, 1, 1024 * 1024, false};
+		struct kv *kv;
+		char *why;
+		if (kv_lmdb_open(&o, &kv, &why))
+			_exit(1);
+		(void)!write(ready[1], "x", 1);
+		pause();
+		_exit(0);
+	}
+	close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
+}
+
+START_TEST(an_edge_without_http_is_healthy_while_its_spool_is_open)
+{
+	static const char *const made[] = {"e2/spool/data.mdb", "e2/spool/lock.mdb", "e2/spool/lock", "e2/spool", "e2", "topology.yaml", ""};
+	char folder[] = "/tmp/weir-nodes-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	char *file = nodes_file(folder), *data = xasprintf("%s/e2", folder), *spool = xasprintf("%s/spool", data);
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "e2", file));
+	pid_t child = hold(spool);
+	char *text = xasprintf("e2: healthy: process %d has %s open\n", (int)child, spool);
+	expect(EXIT_FINE, text, PLAIN("healthy", "--node", "e2", file));
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "e2", "--data", folder, file));
+	setenv("WEIR_DATA", folder, 1);
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "e2", file));
+	expect(EXIT_FINE, text, PLAIN("healthy", "--node", "e2", "--data", data, file));
+	unsetenv("WEIR_DATA");
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	expect(EXIT_FAILED, "", PLAIN("healthy", "--node", "e2", file));
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		char *path = xasprintf("%s/%s", folder, made[i]);
+		ck_assert_msg(!remove(path), "%s", path);
+		free(path);
+	}
+	free(text);
+	free(spool);
+	free(data);
+	free(file);
 }
 END_TEST
 
@@ -383,10 +575,14 @@ int main(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, start_server, stop_server);
 	tcase_add_test(tc, queries_page_in_every_format);
+	tcase_add_test(tc, alerts_page_in_every_format);
 	tcase_add_test(tc, failures_end_with_1);
 	tcase_add_test(tc, watch_goes_on_where_it_was);
 	tcase_add_test(tc, the_overview_is_shown);
 	tcase_set_timeout(tcp, 30);
+	tcase_add_test(tc, what_a_node_is_can_be_asked);
+	tcase_add_test(tc, health_is_what_the_daemon_says);
+	tcase_add_test(tc, an_edge_without_http_is_healthy_while_its_spool_is_open);
 	tcase_add_test(tcp, load_sends_all_of_it_once);
 	suite_add_tcase(s, tc);
 	suite_add_tcase(s, tcp);

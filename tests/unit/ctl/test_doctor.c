@@ -233,6 +233,30 @@ START_TEST(states_that_differ)
 }
 END_TEST
 
+#define KNOWS(node, role, committed, match)                                                                              \
+	"{\"node\": \"" node "\", \"role\": \"" role "\", \"committed\": " committed ", \"match\": " match ", \"lag\": 0}"
+#define KNOWN(leader, second, third)                                                                                     \
+	CLUSTER(FINE_NODES, FINE_GROUP, GROUP("\"" leader "\"", "true", "true", KNOWS("cloud-1", "leader", "30", "null"), second, third))
+
+/* A follower that was told of less than it had acknowledged seconds ago; what is under way is no such thing. */
+START_TEST(replicas_that_forgot_what_they_acknowledged)
+{
+	set(&before.cluster, KNOWN("cloud-1", KNOWS("cloud-2", "follower", "20", "29"), KNOWS("cloud-3", "follower", "7", "16")));
+	set(&l.cluster, KNOWN("cloud-1", KNOWS("cloud-2", "follower", "29", "30"), KNOWS("cloud-3", "follower", "7", "16")));
+	examine(true);
+	expect("replica_forgot", FINDING_CRITICAL, "cloud-3", "shard 0");
+	set(&l.cluster, KNOWN("cloud-1", KNOWS("cloud-2", "follower", "29", "30"), KNOWS("cloud-3", "learner", "7", "16")));
+	examine(true);
+	ck_assert_ptr_null(find("replica_forgot")); /* it has another number by now */
+	set(&l.cluster, KNOWN("cloud-2", KNOWS("cloud-2", "follower", "29", "30"), KNOWS("cloud-3", "follower", "7", "16")));
+	examine(true);
+	ck_assert_ptr_null(find("replica_forgot")); /* another leader says what it knows */
+	set(&l.cluster, KNOWN("cloud-1", KNOWS("cloud-2", "follower", "29", "30"), "{\"node\": \"cloud-3\", \"role\": \"unreachable\", \"match\": 16}"));
+	examine(true);
+	ck_assert_ptr_null(find("replica_forgot"));
+}
+END_TEST
+
 START_TEST(disks_that_are_full_or_damaged)
 {
 	add_metrics(&l.nodes[1], "weir_cloud_disk_full 1\nweir_cloud_passed_over_total 2\nweir_cloud_set_aside_total{environment=\"log\"} 1\n"
@@ -256,6 +280,85 @@ START_TEST(a_node_that_is_older_than_its_log)
 	add_metrics(&l.nodes[1], "weir_cloud_outdated_entry_index{group=\"0\",kind=\"77\"} 12\nweir_cloud_outdated_entry_index{group=\"3\",kind=\"9\"} 5\n");
 	examine(false);
 	expect("outdated", FINDING_CRITICAL, "cloud-2", "the meta group (entry 12, kind 77), shard 2 (entry 5, kind 9)");
+}
+END_TEST
+
+START_TEST(sinks_that_deliver_nothing)
+{
+	add_metrics(&l.nodes[0], "weir_cloud_sink_failing_seconds{sink=\"hook\",type=\"webhook\"} 12\n");
+	examine(false);
+	ck_assert_uint_eq(f.count, 0); /* receivers are restarted */
+	add_metrics(&l.nodes[1], "weir_cloud_sink_failing_seconds{sink=\"hook\",type=\"webhook\"} 42\n");
+	examine(false);
+	expect("sink_failing", FINDING_WARNING, "cloud-2, sink hook", "nothing for 42 s");
+	ck_assert_uint_eq(f.count, 1);
+	add_metrics(&l.nodes[0], "weir_cloud_sink_failing_seconds{sink=\"out\",type=\"file\"} 400\n"
+	                         "weir_cloud_sink_backlog_rows{sink=\"out\",type=\"file\"} 17\n"
+	                         "weir_cloud_sink_backlog_alerts{sink=\"out\",type=\"file\"} 3\n");
+	examine(false);
+	expect("sink_failing", FINDING_CRITICAL, "cloud-1, sink out", "17 rows and 3 alerts wait");
+}
+END_TEST
+
+static void asked_edge(size_t i, const char *name, const char *metrics, const char *error)
+{
+	if (!l.asked_edges)
+		l.asked_edges = xcalloc(4, sizeof(*l.asked_edges));
+	l.asked_edges[i] = (struct doctor_edge){.name = xstrdup(name), .metrics = metrics ? xstrdup(metrics) : NULL,
+	    .error = error ? xstrdup(error) : NULL};
+	l.asked_edge_count = i + 1;
+}
+
+#define UNREADABLE(name, value) "weir_edge_source_file_unreadable{source=\"" name "\"} " value "\n"
+#define SOURCE_OPEN(name, value) "weir_edge_source_open{source=\"" name "\"} " value "\n"
+#define MQTT(name, connected, refused)                                                                                   \
+	"weir_edge_source_mqtt_connected{source=\"" name "\"} " connected "\nweir_edge_source_mqtt_failures_total{source=\"" name "\"} 7\n" \
+	"weir_edge_source_mqtt_refused_subscriptions{source=\"" name "\"} " refused "\n"
+#define SCRAPED(name, failed, all, up)                                                                                   \
+	"weir_edge_source_scrapes_failed_total{source=\"" name "\"} " failed "\nweir_edge_source_scrape_targets{source=\"" name "\"} " all \
+	"\nweir_edge_source_scrape_targets_up{source=\"" name "\"} " up "\n"
+#define PROGRAM(name, running, failing)                                                                                  \
+	"weir_edge_source_starts_total{source=\"" name "\"} 9\nweir_edge_source_failures_total{source=\"" name "\"} 4\n"        \
+	"weir_edge_source_running{source=\"" name "\"} " running "\nweir_edge_source_failing{source=\"" name "\"} " failing "\n"
+
+static void expect_source(const char *edge_metrics, const char *about, const char *says)
+{
+	free(l.asked_edges[1].metrics);
+	l.asked_edges[1].metrics = xstrdup(edge_metrics);
+	examine(false);
+	ck_assert_msg(f.count == 1, "%zu: %s", f.count, edge_metrics);
+	expect("source_failing", FINDING_WARNING, about, says);
+	ck_assert(findings_need_another_look(&f)); /* brokers are restarted */
+}
+
+START_TEST(sources_that_cannot_read)
+{
+	asked_edge(0, "edge-1", SOURCE_OPEN("m", "1") MQTT("m", "1", "0") SCRAPED("p", "5", "2", "2") SCRAPED("young", "0", "1", "0")
+	    PROGRAM("x", "1", "0") PROGRAM("y", "0", "0"), NULL);
+	asked_edge(1, "edge-2", "", NULL);
+	examine(false);
+	ck_assert_uint_eq(f.count, 0);
+	expect_source(SOURCE_OPEN("m", "1") SOURCE_OPEN("n", "1") MQTT("m", "0", "0") MQTT("n", "1", "0"), "edge-2, source m (mqtt)",
+	    "no connection to its broker (7 ");
+	expect_source(MQTT("old", "0", "0"), "edge-2, source old (mqtt)", NULL); /* an edge of an earlier build */
+	expect_source(SOURCE_OPEN("m", "1") MQTT("m", "1", "2"), "edge-2, source m (mqtt)", "refuses 2 of its topic filters");
+	expect_source(SCRAPED("p", "1", "3", "2"), "edge-2, source p (prometheus)", "1 of its 3 URLs");
+	expect_source(PROGRAM("x", "0", "1"), "edge-2, source x (exec)", "4 of 9 times");
+	expect_source(SOURCE_OPEN("t", "0") SOURCE_OPEN("u", "1"), "edge-2, source t", "could not be opened");
+	expect_source(SOURCE_OPEN("m", "0") MQTT("m", "0", "0"), "edge-2, source m", "could not be opened"); /* once */
+	expect_source(UNREADABLE("f", "1") UNREADABLE("g", "0"), "edge-2, source f (file)", "cannot be opened or read");
+}
+END_TEST
+
+START_TEST(edges_that_cannot_be_asked_are_noted)
+{
+	asked_edge(0, "edge-1", SOURCE_OPEN("m", "1"), NULL);
+	asked_edge(1, "edge-2", NULL, "no answer: refused");
+	asked_edge(2, "edge-3", NULL, "another");
+	examine(false);
+	ck_assert_uint_eq(f.count, 1);
+	expect("edge_http", FINDING_NOTE, "edge-2, edge-3", "no answer: refused");
+	ck_assert(!findings_wrong(&f) && !findings_need_another_look(&f));
 }
 END_TEST
 
@@ -394,7 +497,7 @@ END_TEST
 
 START_TEST(metrics_text_is_read)
 {
-	const char *text = "# HELP a b\n# TYPE a counter\na{x=\"1\",y=\"q\\\"},\\\\\"} 2.5\na{x=\"2\"} 1e3 1234\nab 7\nbroken{x=\"1 3\nnovalue\nlast -1";
+	const char *text = "# HELP a b\n# TYPE a counter\na{x=\"1\",y=\"q\\\"},\\\\\"} 2.5\na{x=\"2\"} 1e3 1234\nab 7\nbroken{x=\"1 3\nnovalue\nlast -1\nhalf 12";
 	const char *at = text;
 	struct prom_sample s;
 	char value[8];
@@ -425,9 +528,13 @@ int main(void)
 	tcase_add_test(tc, replicas_that_are_behind_rebuilt_or_move);
 	tcase_add_test(tc, what_nobody_has_any_more_is_no_new_cluster);
 	tcase_add_test(tc, states_that_differ);
+	tcase_add_test(tc, replicas_that_forgot_what_they_acknowledged);
 	tcase_add_test(tc, disks_that_are_full_or_damaged);
 	tcase_add_test(tc, a_node_that_is_older_than_its_log);
 	tcase_add_test(tc, counters_warn_while_they_rise);
+	tcase_add_test(tc, sinks_that_deliver_nothing);
+	tcase_add_test(tc, sources_that_cannot_read);
+	tcase_add_test(tc, edges_that_cannot_be_asked_are_noted);
 	tcase_add_test(tc, limits_and_certificates);
 	tcase_add_test(tc, edges_that_ail);
 	tcase_add_test(tc, many_edges_make_one_finding);

@@ -582,7 +582,7 @@ void rig_offline(struct rig *r, void (*damage)(struct rig *r, unsigned n), unsig
 	ck_assert_ptr_null(r->p);
 	close_kv(r);
 	damage(r, n);
-	int rc = salvage_spool(&o, ret, &why);
+	int rc = salvage_spool(&o, NULL, ret, &why);
 	ck_assert_msg(rc == 0, "%s", why);
 	open_kv(r);
 }

@@ -10,7 +10,7 @@
 
 #include "common/clock.h"
 
-static void on_line(void *arg, const struct line *l)
+static const char *on_line(void *arg, const struct line *l)
 {
 	struct sink *k = arg;
 	buf_put(&k->out, l->series.p, l->series.n);
@@ -21,6 +21,8 @@ static void on_line(void *arg, const struct line *l)
 	}
 	buf_u8(&k->out, '\n');
 	k->lines++;
+	k->time_ns = l->has_time ? l->time_ns : INT64_MIN;
+	return k->refusal;
 }
 
 static void on_refuse(void *arg, const char *reason)
@@ -32,6 +34,19 @@ static void on_refuse(void *arg, const char *reason)
 static void on_finished(void *arg, bool finished)
 {
 	((struct sink *)arg)->finished = finished;
+}
+
+static void on_want_commit(void *arg)
+{
+	((struct sink *)arg)->commits_wanted++;
+}
+
+void sink_commit(struct sink *k)
+{
+	struct buf mark = {0};
+	source_mark(k->source, &mark);
+	source_committed(k->source);
+	buf_free(&mark);
 }
 
 static void on_tick(void *arg)
@@ -65,7 +80,8 @@ void sink_close(struct sink *k)
 
 void sink_start(struct sink *k, const struct source_conf *conf, const struct buf *mark)
 {
-	struct source_io io = {.arg = k, .line = on_line, .refuse = on_refuse, .finished = on_finished};
+	struct source_io io = {.arg = k, .line = on_line, .refuse = on_refuse, .finished = on_finished,
+	    .want_commit = on_want_commit};
 	char *why = NULL;
 	k->finished = false;
 	k->source = source_new(k->loop, conf, &io);

@@ -15,7 +15,10 @@ struct sink {
 	struct source *source;
 	struct buf out;          /* "SERIES KEY=VALUE ...\n"; refusals as "!REASON\n" */
 	size_t lines;
+	int64_t time_ns;         /* of the last line; INT64_MIN: it had none */
 	bool finished;
+	unsigned commits_wanted;
+	const char *refusal;     /* lines are refused for that; NULL: taken */
 	char folder[64];
 };
 
@@ -27,6 +30,8 @@ void sink_start(struct sink *k, const struct source_conf *conf, const struct buf
 void sink_crash(struct sink *k);
 /* Turns of the loop until done() or, the test failed, half a minute. */
 void sink_until(struct sink *k, bool (*done)(struct sink *k));
+/* What a checkpoint does. */
+void sink_commit(struct sink *k);
 /* Until the output is exactly this; then clears it. */
 void sink_expect(struct sink *k, const char *text);
 /* Turns until nothing comes any more: what is ready is read. */

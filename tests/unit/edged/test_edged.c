@@ -313,8 +313,8 @@ START_TEST(bad_use_is_told)
 	write_config("", STREAM);
 	ck_assert_int_eq(exit_code(start("--node", "edge-1", "--data=/proc/nothing")), 1);
 	ck_assert(out_has("/proc/nothing"));
-	ck_assert_int_eq(exit_code(start("--node", "edge-1", "--data=")), 1);
-	ck_assert(out_has("data folder"));
+	ck_assert_int_eq(exit_code(start("--node", "edge-1", "--data=")), 2);
+	ck_assert(out_has("--data"));
 }
 END_TEST
 

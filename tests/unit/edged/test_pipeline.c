@@ -201,14 +201,17 @@ START_TEST(idle_edges_flush_and_say_what_they_have_flushed)
 	rig_ticks(r, 30, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
 	ck_assert(rig_report(r, "load")->flushed_end_ns == WATERMARK_NONE);
+	ck_assert_uint_eq(pipeline_spool_bytes(r->p), 0); /* an empty database takes some, but nothing waits in it */
 	rig_line_at(r, 0, "load,sensor=a v=1 %lld\n", 61);
 	rig_ticks(r, 2, 1000);
+	ck_assert_uint_gt(pipeline_spool_bytes(r->p), 0);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_LIVE);
 	ck_assert(rig_report(r, "load")->unsent);
 	pipeline_source_finished(r->p, 0, true); /* counts at once */
 	rig_ticks(r, 3, 1000);
 	ck_assert_int_eq(rig_report(r, "load")->phase, PHASE_IDLE);
 	ck_assert(!rig_report(r, "load")->unsent);
+	ck_assert_uint_eq(pipeline_spool_bytes(r->p), 0);
 	ck_assert(rig_report(r, "load")->flushed_end_ns == rig_base_ns() + 2 * minute);
 	ck_assert_uint_eq(rig_merged(r, "load"), 1);
 	/* kept through a restart */

@@ -37,7 +37,7 @@ static bool is_finished(struct sink *s)
 
 static int dial(void)
 {
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(source_tcp_port(k.source))};
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(source_port(k.source))};
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	ck_assert_int_ge(fd, 0);
@@ -138,7 +138,7 @@ START_TEST(an_address_in_use_is_told)
 	char *why = NULL;
 	struct source_io io = {0};
 	sink_start(&k, &conf, NULL);
-	snprintf(listen, sizeof(listen), "127.0.0.1:%u", source_tcp_port(k.source));
+	snprintf(listen, sizeof(listen), "127.0.0.1:%u", source_port(k.source));
 	conf.listen = listen;
 	struct source *s = source_new(k.loop, &conf, &io);
 	ck_assert_int_eq(source_start(s, &why), WEIR_EBUSY);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -70,6 +71,37 @@ START_TEST(waits_for_a_file_that_is_not_there_yet)
 	sink_write(&k, "log", "a v=1\n");
 	sink_until(&k, is_finished);
 	sink_expect(&k, "a v=1\n");
+}
+END_TEST
+
+/* Absent is no fault: it may come. What is there and is none is one, until it is a file. */
+START_TEST(a_file_that_cannot_be_read_is_told)
+{
+	const char *name = "weir_edge_source_file_unreadable{source=\"file-1\"} ";
+	struct buf metrics = {0};
+	const bool expected[] = {false, true, false};
+	for (int i = 0; i < 3; i++) {
+		if (i == 1)
+			ck_assert_int_eq(mkdir(path, 0755), 0);
+		if (i == 2) {
+			ck_assert_int_eq(rmdir(path), 0);
+			sink_write(&k, "log", "a v=1\n");
+		}
+		if (!i)
+			sink_start(&k, &conf, NULL);
+		char want[96];
+		snprintf(want, sizeof(want), "%s%d\n", name, expected[i]);
+		for (int turn = 0; turn < 300; turn++) {
+			sink_settle(&k);
+			buf_clear(&metrics);
+			sources_put_metrics(&k.source, &conf, 1, &metrics);
+			if (strstr(buf_cstr(&metrics), want))
+				break;
+		}
+		ck_assert_ptr_nonnull(strstr(buf_cstr(&metrics), want));
+	}
+	sink_expect(&k, "a v=1\n");
+	buf_free(&metrics);
 }
 END_TEST
 
@@ -403,6 +435,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, reads_to_the_end_and_finishes);
 	tcase_add_test(tc, waits_for_a_file_that_is_not_there_yet);
+	tcase_add_test(tc, a_file_that_cannot_be_read_is_told);
 	tcase_add_test(tc, follows_what_is_appended);
 	tcase_add_test(tc, goes_on_exactly_from_any_mark);
 	tcase_add_test(tc, follows_through_rename_and_create);

@@ -1037,7 +1037,7 @@ START_TEST(a_refused_report_stops_an_edge_which_goes_on_measuring)
 	const char *why = NULL;
 	feed_minute(r, 0, 8);
 	finish(r);
-	ck_assert(!shows(r, "weir_edge_uplink_fenced"));
+	ck_assert(!shows(r, "weir_edge_uplink_fenced{"));
 	r->cloud.report_verdict = r->cloud.hello_verdict = VERDICT_REFUSED;
 	rig_ticks(r, 3, 1000);
 	ck_assert(pipeline_fenced(r->p, &why) && pipeline_refused(r->p));

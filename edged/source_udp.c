@@ -1,0 +1,20 @@
+/* Line protocol over UDP: any number of lines in a datagram, none over two. */
+#include "edged/source_socket.h"
+
+static int udp_start(struct source *s, char **ret_why)
+{
+	return source_socket_open(&((struct source_listener *)s)->socket, s, &source_line_reader, false, ret_why);
+}
+
+const struct source_ops source_udp_ops = {
+	.size = sizeof(struct source_listener),
+	.start = udp_start,
+	.pause = source_listener_pause,
+	.drain = source_listener_drain,
+	.committed = source_listener_committed,
+	.free = source_listener_free,
+	.families = source_listener_families,
+	.family_count = SOURCE_SOCKET_FAMILIES,
+	.values = source_listener_values,
+	.port = source_listener_port,
+};
