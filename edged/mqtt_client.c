@@ -21,6 +21,7 @@ struct mqtt_client {
 	struct loop_fd *watch;
 	struct loop_timer *misc, *late, *report;
 	bool reads, held;
+	bool within;   /* a call into the library that calls back, its lock on callbacks held; a time to write follows */
 	bool draining; /* what was let go has not all been written yet */
 	size_t turn_messages, turn_bytes;
 	char *log_start;   /* how the library's message about a PUBLISH that came begins */
@@ -192,9 +193,10 @@ static void watch(struct mqtt_client *c)
 	loop_fd_watch(c->watch, (wants_to_read(c) ? LOOP_READ : 0) | (writes ? LOOP_WRITE : 0));
 }
 
+/* Not from within a callback: a write that fails tells so by another one, and the library would wait for itself. */
 void mqtt_client_write(struct mqtt_client *c)
 {
-	if (c->state == CLOSED || c->state == CONNECTING || !may_write(c))
+	if (c->within || c->state == CLOSED || c->state == CONNECTING || !may_write(c))
 		return;
 	if (mosquitto_want_write(c->link->mosq)) {
 		mqtt_link_cork(c->link, true);
@@ -222,7 +224,9 @@ static void read_some(struct mqtt_client *c)
 			return;
 		}
 		errno = 0;
+		c->within = true;
 		int rc = mosquitto_loop_read(c->link->mosq, 1);
+		c->within = false;
 		look_after(c, rc, errno);
 	} while (may_read_more(c) && mqtt_link_can_read(c->link));
 }
@@ -244,7 +248,9 @@ static void on_misc(void *arg)
 	if (!c->reads && !c->draining)
 		return;
 	errno = 0;
+	c->within = true;
 	int rc = mosquitto_loop_misc(c->link->mosq);
+	c->within = false;
 	look_after(c, rc, errno);
 	mqtt_client_write(c);
 }

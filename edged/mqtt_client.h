@@ -63,7 +63,8 @@ bool mqtt_client_is_connected(const struct mqtt_client *c);
 /* Reads only while `on`; at first it does. */
 void mqtt_client_read(struct mqtt_client *c, bool on);
 /* While held nothing is written that is queued from then on; at first it is not held. Let go, it writes what is queued, as far as the
- * socket takes it, and the rest before it reads anything more, held again or not. */
+ * socket takes it, and the rest before it reads anything more, held again or not. From within connected(), message(), subscribed() and
+ * unsubscribed() nothing is written: what holds behind them counts. */
 void mqtt_client_hold(struct mqtt_client *c, bool held);
 /* Queued; leave with the next write. The request's number, or -1: the connection is broken, or the library has no memory. */
 int mqtt_client_subscribe(struct mqtt_client *c, const char *filter, unsigned qos, bool with_retained);

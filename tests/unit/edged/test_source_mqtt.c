@@ -1,7 +1,11 @@
 /* What the mqtt source remembers of messages that were acknowledged, and its mark. Brokers: tests/system/test_mqtt.py. */
+#include <arpa/inet.h>
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "edged/mqtt_acks.h"
@@ -392,6 +396,58 @@ START_TEST(files_that_cannot_be_read_are_told_and_tried_again)
 }
 END_TEST
 
+/* A broker of our own: a socket that somebody listens on. */
+static int listen_as_broker(char address[32])
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sin);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ck_assert(fd >= 0 && !bind(fd, (struct sockaddr *)&sin, sizeof(sin)) && !listen(fd, 8));
+	ck_assert(!getsockname(fd, (struct sockaddr *)&sin, &len));
+	snprintf(address, 32, "mqtt://127.0.0.1:%u", ntohs(sin.sin_port));
+	return fd;
+}
+
+static int broker, client;
+
+static bool has_asked(struct sink *k)
+{
+	uint8_t connect;
+	(void)k;
+	if (client < 0)
+		client = accept4(broker, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	return client >= 0 && recv(client, &connect, 1, MSG_PEEK) == 1;
+}
+
+/* What it sends is still read by the other side, which finds the connection broken when it writes. */
+static void answer_and_die(void)
+{
+	static const uint8_t connack[] = {0x20, 3, 0, 0, 0};
+	struct linger now = {1, 0};
+	ck_assert_int_eq(send(client, connack, sizeof(connack), 0), sizeof(connack));
+	ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(client);
+}
+
+START_TEST(a_broker_that_dies_with_its_answer)
+{
+	struct sink k;
+	struct source_conf conf = conf_of("id");
+	char address[32];
+	broker = listen_as_broker(address);
+	client = -1;
+	conf.mqtt.broker.address = address;
+	sink_open(&k);
+	sink_start(&k, &conf, NULL);
+	sink_until(&k, has_asked);
+	answer_and_die();
+	sink_until(&k, has_failed);
+	ck_assert(metric(&k, "weir_edge_source_mqtt_connected") == 0);
+	sink_close(&k);
+	close(broker);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("source_mqtt");
@@ -411,6 +467,7 @@ int main(void)
 	tcase_add_test(t, a_broker_that_is_not_there_is_waited_for);
 	tcase_add_test(t, can_be_freed_at_any_time);
 	tcase_add_test(t, files_that_cannot_be_read_are_told_and_tried_again);
+	tcase_add_test(t, a_broker_that_dies_with_its_answer);
 	suite_add_tcase(s, a);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
