@@ -268,9 +268,18 @@ static void on_async(uv_poll_t *h, int status, int events)
 
 struct loop_async *loop_async_new(struct loop *l, loop_fn *fn, void *arg)
 {
+	struct loop_async *a = loop_async_try(l, fn, arg);
+	weir_assert(a); /* as the loop's own: no daemon starts without descriptors */
+	return a;
+}
+
+struct loop_async *loop_async_try(struct loop *l, loop_fn *fn, void *arg)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (fd < 0)
+		return NULL;
 	struct loop_async *a = xcalloc(1, sizeof(*a));
-	a->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	weir_assert(a->fd >= 0); /* as the loop's own: no daemon starts without descriptors */
+	a->fd = fd;
 	weir_assert(uv_poll_init(&l->uv, &a->uv, a->fd) == 0);
 	a->uv.data = &a->fd;
 	a->fn = fn;

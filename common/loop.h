@@ -47,6 +47,7 @@ void loop_signal_free(struct loop_signal *s);
 
 /* fn runs on the loop at least once after each send; sends before it ran are one. */
 struct loop_async *loop_async_new(struct loop *l, loop_fn *fn, void *arg);
+struct loop_async *loop_async_try(struct loop *l, loop_fn *fn, void *arg); /* NULL: no descriptor is left */
 void loop_async_send(struct loop_async *a);
 /* No other thread may be in, or come to, loop_async_send. */
 void loop_async_free(struct loop_async *a);

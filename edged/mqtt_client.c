@@ -293,16 +293,16 @@ int mqtt_client_new(struct loop *l, const struct mqtt_link_conf *conf, const str
 	struct mqtt_client *c = xcalloc(1, sizeof(*c));
 	*c = (struct mqtt_client){.loop = l, .io = *io, .reads = true, .dup = MQTT_DUP_UNKNOWN};
 	c->log_start = xasprintf("Client %s received PUBLISH (d", conf->client_id);
-	c->done = loop_async_new(l, on_thread_done, c);
+	c->done = loop_async_try(l, on_thread_done, c);
 	c->misc = loop_timer_new(l, on_misc, c);
 	c->late = loop_timer_new(l, on_late, c);
 	c->report = loop_timer_new(l, on_report, c);
 	loop_timer_start(c->late, MQTT_CONNECT_MS, 0);
 	*ret_client = c;
-	c->connecting = mqtt_connecting_new(link, wake, c->done);
+	c->connecting = c->done ? mqtt_connecting_new(link, wake, c->done) : NULL;
 	if (!c->connecting) {
 		c->link = link;
-		fail(c, "no thread to connect with");
+		fail(c, c->done ? "no thread to connect with" : "no descriptor is left to connect with");
 	}
 	return 0;
 }

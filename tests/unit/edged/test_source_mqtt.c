@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -396,6 +397,23 @@ START_TEST(files_that_cannot_be_read_are_told_and_tried_again)
 }
 END_TEST
 
+/* A connection needs some; a daemon whose other sources have taken all goes on. */
+START_TEST(without_descriptors_it_is_tried_again)
+{
+	struct sink k;
+	struct source_conf conf = conf_of("id");
+	struct rlimit before, none;
+	sink_open(&k);
+	sink_start(&k, &conf, NULL);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){3, before.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	sink_until(&k, has_failed);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	sink_close(&k);
+}
+END_TEST
+
 /* A broker of our own: a socket that somebody listens on. */
 static int listen_as_broker(char address[32])
 {
@@ -467,6 +485,7 @@ int main(void)
 	tcase_add_test(t, a_broker_that_is_not_there_is_waited_for);
 	tcase_add_test(t, can_be_freed_at_any_time);
 	tcase_add_test(t, files_that_cannot_be_read_are_told_and_tried_again);
+	tcase_add_test(t, without_descriptors_it_is_tried_again);
 	tcase_add_test(t, a_broker_that_dies_with_its_answer);
 	suite_add_tcase(s, a);
 	suite_add_tcase(s, t);
