@@ -9,9 +9,12 @@
 #include "common/err.h"
 #include "common/line.h"
 
+#define EXPORTED_MAX 4 /* of one label: beyond that it is there twice, and the sample refused for it */
+
 void scrape_free(struct scrape *s)
 {
 	buf_free(&s->value);
+	buf_free(&s->key);
 }
 
 char *scrape_instance(const char *url)
@@ -54,11 +57,35 @@ static void put_tag(struct buf *out, struct bytes key, struct bytes value)
 	line_put_key(out, value);
 }
 
+static bool has_label(struct bytes labels, const struct buf *name)
+{
+	struct bytes key, escaped;
+	while (prom_next_label(&labels, &key, &escaped))
+		if (escaped.n && key.n == name->len && !memcmp(key.p, name->data, key.n))
+			return true;
+	return false;
+}
+
+/* Who passes on what others have scraped may send such a name, too: it is put before it as often as it takes. */
+static struct bytes exported(struct scrape *s, const char *name, struct bytes labels)
+{
+	unsigned times = 0;
+	do {
+		times++;
+		buf_clear(&s->key);
+		for (unsigned i = 0; i < times; i++)
+			buf_printf(&s->key, "exported_");
+		buf_printf(&s->key, "%s", name);
+	} while (times < EXPORTED_MAX && has_label(labels, &s->key));
+	return bytes_of(s->key.data, s->key.len);
+}
+
 struct own_labels {
 	bool job, instance; /* the exporter's are kept */
 };
 
-static void put_label(struct scrape *s, struct bytes key, struct buf *out, struct own_labels *own)
+/* labels: all of the sample. */
+static void put_label(struct scrape *s, struct bytes key, struct bytes labels, struct buf *out, struct own_labels *own)
 {
 	struct bytes value = bytes_of(s->value.data, s->value.len);
 	bool job = is(key, "job"), instance = is(key, "instance");
@@ -66,20 +93,20 @@ static void put_label(struct scrape *s, struct bytes key, struct buf *out, struc
 		own->job |= job;
 		own->instance |= instance;
 	} else if (job || instance) {
-		key = text_of(job ? "exported_job" : "exported_instance");
+		key = exported(s, job ? "job" : "instance", labels);
 	}
 	put_tag(out, key, value);
 }
 
 static void put_labels(struct scrape *s, struct bytes labels, struct buf *out)
 {
-	struct bytes key, escaped;
+	struct bytes key, escaped, all = labels;
 	struct own_labels own = {false, false};
 	while (prom_next_label(&labels, &key, &escaped)) {
 		buf_clear(&s->value);
 		prom_put_value(escaped, &s->value);
 		if (s->value.len)
-			put_label(s, key, out, &own);
+			put_label(s, key, all, out, &own);
 	}
 	if (!own.instance)
 		put_tag(out, text_of("instance"), text_of(s->instance));

@@ -1,8 +1,8 @@
 /* What a scrape of Prometheus metrics becomes: lines of line protocol. Pure.
  *
  * A sample is a reading: measurement = name of the metric, field `value`, its labels as tags, and `instance` and `job`, which
- * say whom it was asked of; a label of these names that the exporter sends itself is called exported_instance, exported_job,
- * unless its own are honored. A label whose value is empty is none (in Prometheus, too). */
+ * say whom it was asked of; a label of these names that the exporter sends itself is called exported_instance, exported_job
+ * (exported_exported_job, where it has that one, too), unless its own are honored. A label whose value is empty is none (in Prometheus, too). */
 #ifndef WEIR_EDGED_SCRAPE_H
 #define WEIR_EDGED_SCRAPE_H
 
@@ -15,7 +15,7 @@ struct scrape {
 	const struct scrape_conf *conf;
 	const char *job, *instance;
 	int64_t time_ns; /* of samples that bring none of their own */
-	struct buf value; /* scratch */
+	struct buf value, key; /* scratch */
 };
 
 void scrape_free(struct scrape *s); /* what it holds itself */

@@ -62,6 +62,11 @@ END_TEST
 START_TEST(the_exporters_own_labels)
 {
 	expect("a{job=\"j\",instance=\"i\"} 1\n", "a,exported_job=j,exported_instance=i" OWN " value=1 5\n");
+	/* As of a federation, whose server has called some so already. */
+	expect("a{exported_job=\"x\",job=\"j\"} 1\na{job=\"j\",exported_job=\"x\",exported_exported_job=\"y\"} 1\na{exported_job=\"\",job=\"j\"} 1\n",
+	    "a,exported_job=x,exported_exported_job=j" OWN " value=1 5\n"
+	    "a,exported_exported_exported_job=j,exported_job=x,exported_exported_job=y" OWN " value=1 5\n"
+	    "a,exported_job=j" OWN " value=1 5\n");
 	conf.honor_labels = true;
 	expect("a{job=\"j\",instance=\"i\"} 1\na{job=\"j\"} 2\na{job=\"\"} 3\n",
 	    "a,job=j,instance=i value=1 5\na,job=j,instance=127.0.0.1:9100 value=2 5\na" OWN " value=3 5\n");
