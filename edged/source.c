@@ -222,10 +222,12 @@ static void on_line(void *arg, const struct line *l)
 {
 	struct source_parser *p = arg;
 	struct source *s = p->source;
-	s->counters.lines++;
-	const char *refused = s->io.line(s->io.arg, l);
-	if (refused && p->refused)
-		p->refused(p->refused_arg, l->number, refused, l->series);
+	for (unsigned i = 0; i < p->times; i++) {
+		s->counters.lines++;
+		const char *refused = s->io.line(s->io.arg, l);
+		if (refused && p->refused)
+			p->refused(p->refused_arg, l->number, refused, l->series);
+	}
 }
 
 #define SHOWN_MAX 81
@@ -276,7 +278,7 @@ void source_parser_init(struct source_parser *p, struct source *s)
 {
 	struct line_callbacks cb = {.arg = p, .line = on_line, .error = on_error};
 	int64_t precision_ns = s->conf->socket.precision_ns;
-	*p = (struct source_parser){.source = s};
+	*p = (struct source_parser){.source = s, .times = 1};
 	line_parser_init(&p->lines, &cb, precision_ns ? precision_ns : 1, true);
 }
 

@@ -51,6 +51,7 @@ struct source_parser {
 	struct line_parser lines;
 	struct source *source;
 	char peer[32]; /* who sends, for messages; "" */
+	unsigned times; /* each of its lines counts so often: 1 */
 	/* What was refused of it, beside counting and logging it; NULL: nobody wants to know. why: a label; text: the line's start, as far
 	 * as it is known (line.h). */
 	void (*refused)(void *arg, uint64_t number, const char *why, struct bytes text);

@@ -45,6 +45,7 @@ static void take_value(struct source_parser *p, const struct statsd_metric *m, s
 		return;
 	}
 	d->samples[m->type]++;
+	p->times = statsd_weight(m);
 	line_parser_feed(&p->lines, d->readings.data, d->readings.len);
 }
 

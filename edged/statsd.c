@@ -226,33 +226,24 @@ static void put_series(const struct statsd_metric *m, struct bytes member, struc
 		put_tag(b, text_of("member"), member);
 }
 
-/* Ready to be copied as often as it counts. */
-static void put_reading(const struct statsd_metric *m, const struct buf *series, struct bytes number, unsigned times,
-    struct buf *out)
+static void put_reading(const struct statsd_metric *m, const struct buf *series, struct bytes number, struct buf *out)
 {
 	static const char *const fields[STATSD_TYPES] = {"counter", "gauge", "timer", "histogram", "distribution", "set"};
-	size_t from = out->len;
 	buf_put(out, series->data, series->len);
 	buf_printf(out, " %s=", fields[m->type]);
 	buf_put(out, number.p, number.n);
 	if (m->has_time)
 		buf_printf(out, " %lld", (long long)m->time_ns);
 	buf_u8(out, '\n');
-	size_t n = out->len - from;
-	for (unsigned i = 1; i < times; i++) {
-		buf_reserve(out, n);
-		buf_put(out, out->data + from, n);
-	}
 }
 
-static enum statsd_error put_number(const struct statsd_metric *m, const struct buf *series, double v, unsigned times,
-    struct buf *out)
+static enum statsd_error put_number(const struct statsd_metric *m, const struct buf *series, double v, struct buf *out)
 {
 	struct buf number = {0};
 	if (!isfinite(v))
 		return STATSD_BAD_VALUE;
 	line_put_float(&number, v);
-	put_reading(m, series, bytes_of(number.data, number.len), times, out);
+	put_reading(m, series, bytes_of(number.data, number.len), out);
 	buf_free(&number);
 	return STATSD_OK;
 }
@@ -265,7 +256,7 @@ static enum statsd_error put_gauge(const struct statsd_metric *m, const struct b
 		statsd_gauges_set(gauges, key, v);
 	else if (!statsd_gauges_step(gauges, key, v, &v))
 		return STATSD_GAUGE_LIMIT;
-	return put_number(m, series, v, 1, out);
+	return put_number(m, series, v, out);
 }
 
 unsigned statsd_weight(const struct statsd_metric *m)
@@ -291,7 +282,5 @@ enum statsd_error statsd_put(const struct statsd_metric *m, struct bytes value, 
 	put_series(m, is_set ? value : bytes_of(NULL, 0), series);
 	if (m->type == STATSD_GAUGE)
 		return put_gauge(m, series, value, v, gauges, out);
-	if (m->type == STATSD_COUNTER)
-		return put_number(m, series, unsampled(v, m->rate), 1, out);
-	return put_number(m, series, v, statsd_weight(m), out);
+	return put_number(m, series, m->type == STATSD_COUNTER ? unsampled(v, m->rate) : v, out);
 }

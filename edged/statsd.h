@@ -81,7 +81,8 @@ bool statsd_next(struct statsd_metric *m, struct bytes *ret_value);
 
 /* How many readings each value of m stands for. */
 unsigned statsd_weight(const struct statsd_metric *m);
-/* Appends the readings that a value of m stands for, each a line with its newline; series is scratch. On failure nothing. */
+/* Appends the reading that a value of m stands for, so many times, as one line with its newline; series is scratch. On failure
+ * nothing. */
 enum statsd_error statsd_put(const struct statsd_metric *m, struct bytes value, struct statsd_gauges *gauges, struct buf *series,
     struct buf *out);
 

@@ -56,7 +56,7 @@ static void check_metric(struct statsd_metric *m, struct statsd_gauges *gauges)
 		FUZZ_CHECK(values++ <= STATSD_LINE_BYTES_MAX);
 		buf_clear(&readings);
 		enum statsd_error e = statsd_put(m, value, gauges, &series, &readings);
-		FUZZ_CHECK(e ? !readings.len : readings.len && lines_in(&readings) <= STATSD_WEIGHT_MAX);
+		FUZZ_CHECK(e ? !readings.len : readings.len && lines_in(&readings) == 1 && statsd_weight(m) <= STATSD_WEIGHT_MAX);
 		check_readings(&readings);
 	}
 	FUZZ_CHECK(values > 0);

@@ -39,7 +39,13 @@ static const char *readings(const char *line)
 	if (e)
 		buf_printf(&out, "!%s\n", statsd_error_label(e));
 	while (!e && statsd_next(&m, &value)) {
+		size_t from = out.len;
 		enum statsd_error v = statsd_put(&m, value, &gauges, &series, &out);
+		size_t n = out.len - from;
+		for (unsigned i = 1; !v && i < statsd_weight(&m); i++) {
+			buf_reserve(&out, n);
+			buf_put(&out, out.data + from, n);
+		}
 		if (v)
 			buf_printf(&out, "!%s\n", statsd_error_label(v));
 	}
@@ -98,6 +104,19 @@ START_TEST(what_is_sampled_counts_as_what_it_stands_for)
 	for (const char *p = readings("a:5|ms|@0.001"); *p; p++)
 		lines += *p == '\n';
 	ck_assert_uint_eq(lines, STATSD_WEIGHT_MAX);
+}
+END_TEST
+
+/* Its text is made, and taken apart, once: with a long name the copies of one datagram would be gigabytes. */
+START_TEST(what_is_sampled_is_one_line)
+{
+	struct statsd_metric m;
+	struct bytes value;
+	ck_assert_int_eq(statsd_parse(text_of("a:5|ms|@0.001"), &m), STATSD_OK);
+	ck_assert(statsd_next(&m, &value));
+	ck_assert_int_eq(statsd_put(&m, value, &gauges, &series, &out), STATSD_OK);
+	ck_assert_str_eq(buf_cstr(&out), "a,metric=a timer=5\n");
+	ck_assert_uint_eq(statsd_weight(&m), STATSD_WEIGHT_MAX);
 }
 END_TEST
 
@@ -275,6 +294,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, each_type_has_its_field);
 	tcase_add_test(tc, what_is_sampled_counts_as_what_it_stands_for);
+	tcase_add_test(tc, what_is_sampled_is_one_line);
 	tcase_add_test(tc, tags_and_what_else_dogstatsd_adds);
 	tcase_add_test(tc, what_is_no_metric_is_refused);
 	tcase_add_test(tc, bounds);
