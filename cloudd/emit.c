@@ -35,6 +35,7 @@ struct emit {
 	struct emit_shard *shards;
 	uint32_t shard_count;
 	uint32_t next; /* shard to look at first */
+	bool unseen;   /* one that is led here could not be looked at in this round */
 	struct page *pages;
 	size_t page_count, page_cap;
 	struct sink_row *rows;
@@ -132,7 +133,9 @@ static bool enter(struct emit *e, uint32_t shard, uint64_t durable)
 	if (known)
 		return sh->looked != durable || !durable;
 	sh->term = status.term;
-	return load(e, shard);
+	bool led = load(e, shard);
+	e->unseen |= !led;
+	return led;
 }
 
 /* ---- pages --------------------------------------------------------------------------------------------------------- */
@@ -175,6 +178,7 @@ static bool add_rows(struct emit *e, uint32_t shard, size_t stream)
 	    (uint32_t)(SINK_BATCH_ROWS - e->row_count), &raw, &reset, &reason);
 	if (v != VERDICT_OK) {
 		e->shards[shard].led &= v == VERDICT_BUSY; /* not led any more, most likely: the places are read again */
+		e->unseen = true;
 		buf_free(&raw);
 		return true;
 	}
@@ -197,6 +201,7 @@ static bool add_rows(struct emit *e, uint32_t shard, size_t stream)
 			partial_clear(&e->rows[--e->row_count].row.partial, &p->spec);
 		rows_reader_close(p->reader);
 		e->page_count--;
+		e->unseen = true;
 	}
 	return true;
 }
@@ -239,6 +244,7 @@ static void collect_round(struct emit *e)
 {
 	topology_free(e->topology);
 	e->topology = node_topology(e->o.node);
+	e->unseen = false;
 	for (uint32_t i = 0; i < e->shard_count && !is_full(e) && !e->o.stopping(e->o.arg); i++) {
 		collect_shard(e, e->next);
 		e->next = (e->next + 1) % e->shard_count;
@@ -259,6 +265,11 @@ bool emit_collect(struct emit *e, struct sink_batch *ret_batch)
 	}
 	*ret_batch = (struct sink_batch){e->rows, e->row_count};
 	return e->row_count > 0;
+}
+
+bool emit_is_empty(const struct emit *e)
+{
+	return !e->row_count && !e->unseen;
 }
 
 void emit_discard(struct emit *e)

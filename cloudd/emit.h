@@ -35,6 +35,8 @@ void emit_free(struct emit *e);
 /* Rows to deliver, from where the last call ended: at most SINK_BATCH_ROWS. They live until emit_delivered() or emit_discard(), one of
  * which follows. False: there is nothing now (places of what the sink does not take have moved all the same). */
 bool emit_collect(struct emit *e, struct sink_batch *ret_batch);
+/* Of an emit_collect() that found nothing: it could look at all that is led here, so nothing waits here. */
+bool emit_is_empty(const struct emit *e);
 void emit_delivered(struct emit *e);
 void emit_discard(struct emit *e);
 

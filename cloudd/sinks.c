@@ -288,13 +288,28 @@ static void has_delivered(struct sink_thread *t, enum kind kind, size_t n)
 	t->failure_said = false;
 }
 
-/* Those that failed are gone, beyond what is kept or with their alert: what nobody waits for fails no more. */
-static void no_alerts(struct sink_thread *t)
+/* What failed is gone: others lead now, or it is beyond what is kept, or went with its alert. What nobody waits for fails no more. */
+static void nothing_waits(struct sink_thread *t, enum kind kind)
 {
+	if (!t->counts.failing_since_ns[kind])
+		return;
 	pthread_mutex_lock(&t->mutex);
-	if (t->counts.failing_since_ns[ALERTS])
-		note_state(&t->counts, ALERTS, true);
+	note_state(&t->counts, kind, true);
 	pthread_mutex_unlock(&t->mutex);
+	if (!t->counts.up)
+		return; /* the other kind fails on */
+	if (t->failure_said)
+		sink_say(t->sink, false, "has nothing left to deliver from here");
+	t->failed = 0;
+	t->failure_said = false;
+}
+
+/* What others connect to fails also without rows. */
+static void no_rows(struct sink_thread *t)
+{
+	bool closed = t->sink->ops->early && !t->open;
+	if (!closed && emit_is_empty(t->emit))
+		nothing_waits(t, ROWS);
 }
 
 static void deliver_batch(struct sink_thread *t, const struct sink_batch *b)
@@ -340,12 +355,14 @@ static bool deliver_some(struct sink_thread *t)
 	struct sink_alerts alerts;
 	bool look = t->emit_alerts && !t->rows_first, any = look && emit_alerts_collect(t->emit_alerts, &alerts);
 	if (look && !any)
-		no_alerts(t);
+		nothing_waits(t, ALERTS);
 	t->rows_first = any && !deliver_alerts(t, &alerts);
 	if (t->rows_first)
 		return true;
-	if (!emit_collect(t->emit, &rows))
+	if (!emit_collect(t->emit, &rows)) {
+		no_rows(t);
 		return any;
+	}
 	deliver_batch(t, &rows);
 	return true;
 }
@@ -620,7 +637,7 @@ static void put_shared(const struct seen *all, size_t count, struct buf *out)
 	FAMILY(c->figures.backlog, "weir_cloud_sink_backlog_rows", STATS_GAUGE, "rows to deliver of the shards led here; 10,000 of a shard's stream at most");
 	FAMILY(c->figures.alerts, "weir_cloud_sink_backlog_alerts", STATS_GAUGE, "events of alerts to deliver of the shards led here; of 10,000 of a shard at most");
 	FAMILY(seconds(c->figures.lag_ns), "weir_cloud_sink_lag_seconds", STATS_GAUGE, "age of the oldest row, or event of an alert, to deliver of the shards led here");
-	FAMILY(c->up, "weir_cloud_sink_up", STATS_GAUGE, "1: the last batch was delivered; 0: it failed");
+	FAMILY(c->up, "weir_cloud_sink_up", STATS_GAUGE, "1: the last batch was delivered, or nothing waits here; 0: it failed");
 	FAMILY(failing_s(c), "weir_cloud_sink_failing_seconds", STATS_GAUGE, "since when batches have failed without one that was delivered");
 }
 

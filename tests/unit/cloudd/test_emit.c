@@ -28,7 +28,7 @@ struct fake {
 	size_t count;
 	enum window_state states[ROWS_MAX];
 	size_t trimmed; /* rows deleted */
-	enum verdict verdict; /* of its outbox */
+	enum verdict verdict, places_verdict; /* of its outbox, of the sink's places */
 	bool stored; /* the sink's place is in the log */
 	struct sink_place place, told;
 	unsigned loads, looks;
@@ -71,6 +71,8 @@ enum verdict serve_places(struct serve *s, const struct topology *top, uint32_t 
 	struct fake *f = &shards[shard];
 	(void)s, (void)top, (void)sink, (void)ret_reason;
 	f->loads++;
+	if (f->places_verdict != VERDICT_OK)
+		return f->places_verdict;
 	ret_places[0] = (struct serve_place){f->stored ? f->place : (struct sink_place){f->trimmed, 0}, f->stored};
 	return VERDICT_OK;
 }
@@ -303,6 +305,31 @@ START_TEST(a_batch_of_an_earlier_leadership_moves_nothing_back_or_ahead)
 }
 END_TEST
 
+/* Whether nothing waits here is known where all could be looked at. */
+START_TEST(what_cannot_be_looked_at_may_wait)
+{
+	begin("all");
+	ck_assert_uint_eq(collect(), 0);
+	ck_assert(emit_is_empty(emit));
+	shards[0].count = 5;
+	shards[0].durable++;
+	shards[0].verdict = VERDICT_BUSY;
+	ck_assert_uint_eq(collect(), 0);
+	ck_assert(!emit_is_empty(emit));
+	shards[0].verdict = VERDICT_OK;
+	ck_assert_uint_eq(collect(), 5);
+	emit_discard(emit);
+	shards[0].term = 2;
+	shards[0].places_verdict = VERDICT_UNAVAILABLE;
+	ck_assert_uint_eq(collect(), 0);
+	ck_assert(!emit_is_empty(emit));
+	shards[0].serves = false; /* others lead */
+	ck_assert_uint_eq(collect(), 0);
+	ck_assert(emit_is_empty(emit));
+	end();
+}
+END_TEST
+
 /* Pages of what it does not want take no more than one call, however many they are. */
 START_TEST(what_a_sink_does_not_want_is_passed_at_once)
 {
@@ -358,6 +385,7 @@ int main(void)
 	tcase_add_test(c, a_shard_that_cannot_be_read_now_is_looked_at_again);
 	tcase_add_test(c, each_leadership_goes_on_from_the_log);
 	tcase_add_test(c, a_batch_of_an_earlier_leadership_moves_nothing_back_or_ahead);
+	tcase_add_test(c, what_cannot_be_looked_at_may_wait);
 	tcase_add_test(c, what_a_sink_does_not_want_is_passed_at_once);
 	tcase_add_test(c, what_was_deleted_undelivered_is_counted);
 	tcase_add_test(c, a_version_that_answers_nothing_is_left_alone);

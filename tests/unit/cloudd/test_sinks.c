@@ -33,6 +33,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned supply, given, delivered, discarded, told, failures_said, recoveries_said, alive;
 static char last_warning[512];
+static bool away; /* what there is cannot be had */
 
 static const struct topology *topology; /* of the rows */
 
@@ -70,7 +71,7 @@ void emit_free(struct emit *e)
 bool emit_collect(struct emit *e, struct sink_batch *ret_batch)
 {
 	pthread_mutex_lock(&lock);
-	e->count = supply < BATCH ? supply : BATCH;
+	e->count = away ? 0 : supply < BATCH ? supply : BATCH;
 	supply -= e->count;
 	pthread_mutex_unlock(&lock);
 	for (unsigned i = 0; i < e->count; i++) {
@@ -100,6 +101,14 @@ void emit_delivered(struct emit *e)
 	struct entry_place p = {bytes_of("x", 1), bytes_of("s", 1), 1, 1, 1};
 	e->o.places(e->o.arg, 0, &p, 1);
 	end_batch(e, true);
+}
+
+bool emit_is_empty(const struct emit *e)
+{
+	pthread_mutex_lock(&lock);
+	bool unseen = away && supply;
+	pthread_mutex_unlock(&lock);
+	return !e->count && !unseen;
 }
 
 void emit_discard(struct emit *e)
@@ -166,6 +175,7 @@ static void setup(void)
 {
 	snprintf(folder, sizeof(folder), "/tmp/weir-sinks-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
+	away = false;
 	supply = given = delivered = discarded = told = failures_said = recoveries_said = alive = 0;
 }
 
@@ -332,6 +342,46 @@ START_TEST(one_that_fails_is_tried_again_and_delays_only_itself)
 }
 END_TEST
 
+static void wait_up(struct sinks *s)
+{
+	int64_t until_ns = clock_mono_ns() + WAIT_S * NS_PER_SEC;
+	while (metric(s, "weir_cloud_sink_up{sink=\"a\",type=\"file\"} ") != 1 && clock_mono_ns() < until_ns)
+		usleep(10000);
+	ck_assert_double_eq(metric(s, "weir_cloud_sink_up{sink=\"a\",type=\"file\"} "), 1);
+}
+
+/* Another node leads the shard by then, and delivers: this one is not down for ever. */
+START_TEST(one_that_fails_and_has_nothing_left_fails_no_more)
+{
+	char *sinks = xasprintf("  - {name: a, type: file, path: %s/inner/a}\n", folder);
+	struct topology *t = topology_of(sinks);
+	struct sinks *s = begin(t);
+	give(3);
+	wait_for(&discarded, 3 * 3);
+	pthread_mutex_lock(&lock);
+	away = true;
+	pthread_mutex_unlock(&lock);
+	usleep(3 * SINKS_POLL_NS / 1000); /* as long as that is not known it fails on */
+	ck_assert_double_eq(metric(s, "weir_cloud_sink_up{sink=\"a\",type=\"file\"} "), 0);
+	ck_assert_double_gt(metric(s, "weir_cloud_sink_failing_seconds{sink=\"a\",type=\"file\"} "), 0);
+	pthread_mutex_lock(&lock);
+	supply = 0;
+	pthread_mutex_unlock(&lock);
+	wait_up(s);
+	ck_assert_double_eq(metric(s, "weir_cloud_sink_failing_seconds{sink=\"a\",type=\"file\"} "), 0);
+	ck_assert_uint_eq(failures_said, 1);
+	pthread_mutex_lock(&lock);
+	away = false;
+	pthread_mutex_unlock(&lock);
+	give(3);
+	wait_for(&failures_said, 2); /* another failure, though for the same reason */
+	sinks_free(s);
+	ck_assert_uint_eq(delivered, 0);
+	topology_free(t);
+	free(sinks);
+}
+END_TEST
+
 #define TURNS (2 * SINKS_FAILURES_SAID_MAX)
 
 /* Answers 500 and 200 by turns. */
@@ -404,6 +454,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, topologies_change_while_rows_are_delivered_and_others_look);
 	tcase_add_test(c, one_that_fails_is_tried_again_and_delays_only_itself);
+	tcase_add_test(c, one_that_fails_and_has_nothing_left_fails_no_more);
 	tcase_add_test(c, one_that_fails_by_turns_does_not_fill_the_log);
 	tcase_add_test(c, nobody_waits_for_a_receiver_that_does_not_answer);
 	suite_add_tcase(s, c);
