@@ -25,6 +25,7 @@ struct page {
 	size_t stream;
 	struct sink_place to;
 	bool reset;
+	uint64_t gone;
 	struct partial_spec spec;
 	struct rows_reader *reader;
 };
@@ -41,7 +42,7 @@ struct emit {
 	struct sink_row *rows;
 	size_t row_count;
 	size_t bytes; /* encoded, of the batch */
-	uint64_t resets;
+	uint64_t resets, gone;
 };
 
 struct emit *emit_new(const struct emit_options *o)
@@ -174,8 +175,9 @@ static bool add_rows(struct emit *e, uint32_t shard, size_t stream)
 	struct buf raw = {0};
 	const char *reason;
 	bool reset;
+	uint64_t gone = 0;
 	enum verdict v = serve_outbox(e->o.serve, shard, s->name, s->version, &to.index, &to.n,
-	    (uint32_t)(SINK_BATCH_ROWS - e->row_count), &raw, &reset, &reason);
+	    (uint32_t)(SINK_BATCH_ROWS - e->row_count), &raw, &reset, &gone, &reason);
 	if (v != VERDICT_OK) {
 		e->shards[shard].led &= v == VERDICT_BUSY; /* not led any more, most likely: the places are read again */
 		e->unseen = true;
@@ -188,7 +190,7 @@ static bool add_rows(struct emit *e, uint32_t shard, size_t stream)
 		return false;
 	}
 	struct page *p = add_page(e);
-	*p = (struct page){.shard = shard, .stream = stream, .to = to, .reset = reset && to.index};
+	*p = (struct page){.shard = shard, .stream = stream, .to = to, .reset = reset && to.index, .gone = gone};
 	partial_spec_of(s, topology_distinct_seed(e->topology), PARTIAL_QUANTILE_CAP_CLOUD, &p->spec);
 	size_t before = e->row_count;
 	int rc = rows_reader_open(bytes_of(raw.data, raw.len), &p->spec, &p->reader);
@@ -287,6 +289,7 @@ void emit_delivered(struct emit *e)
 		const struct page *p = &e->pages[i];
 		struct emit_shard *sh = &e->shards[p->shard];
 		e->resets += p->reset;
+		e->gone += p->gone;
 		if (sh->led)
 			sh->places[p->stream].at = p->to;
 		struct entry_place place = told(e, p->stream, p->to);
@@ -311,7 +314,7 @@ static void measure_stream(const struct emit *e, uint32_t shard, size_t stream, 
 
 void emit_measure(struct emit *e, int64_t wall_ns, struct emit_figures *ret)
 {
-	*ret = (struct emit_figures){.resets = e->resets};
+	*ret = (struct emit_figures){.resets = e->resets, .gone = e->gone};
 	for (uint32_t shard = 0; shard < e->shard_count; shard++) {
 		const struct emit_shard *sh = &e->shards[shard];
 		if (!sh->led || (sh->looked && sh->looked == progress_durable(e->o.progress, shard + 1)))

@@ -42,6 +42,7 @@ void emit_discard(struct emit *e);
 
 struct emit_figures {
 	uint64_t resets;  /* times that rows were deleted before they were delivered */
+	uint64_t gone;    /* rows whose windows were beyond `retain` before they were delivered */
 	uint64_t backlog; /* rows; EMIT_LEFT_MAX of an outbox at most */
 	uint64_t alerts;  /* likewise, of their events (cloudd/emit_alerts) */
 	int64_t lag_ns;   /* age of the oldest of them all */

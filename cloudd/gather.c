@@ -140,7 +140,7 @@ static int outbox_local(struct ask *a, void *out, char reason[QUERY_REASON_MAX])
 	o->index = a->m.outbox.index;
 	o->n = a->m.outbox.n;
 	enum verdict v = serve_outbox(a->g->serve, a->m.outbox.shard, a->m.outbox.stream, a->m.outbox.version, &o->index, &o->n,
-	    a->m.outbox.limit, o->rows, &o->reset, &text);
+	    a->m.outbox.limit, o->rows, &o->reset, NULL, &text);
 	return ask_code(a, v, text, reason);
 }
 

@@ -36,6 +36,7 @@ struct reading {
 	struct window_grid grid;
 	bool own_window, own_by;
 	uint64_t examined;
+	uint64_t gone; /* rows of the outbox whose windows are */
 	/* of the window that rows are made of */
 	int64_t edges_ns; /* start of the window that `edges` is about */
 	bool have_edges;
@@ -484,9 +485,12 @@ static int add_outbox_row(struct reading *r, struct rows_writer *w, struct sink_
 	int rc = outbox_row_decode(value, &row);
 	if (!rc)
 		set_size(r, row.size_ns ? row.size_ns : r->stream->size_ns);
-	if (rc || row.window_ns < r->stream->from_ns || row.window_ns >= r->stream->answers_until_ns ||
-	    !window_answerable(&r->levels, row.window_ns, row.window_ns + r->grid.size_ns))
-		return rc; /* another version's; or its data are gone, or rolled up too coarsely: there is nothing to tell any more */
+	if (rc || row.window_ns < r->stream->from_ns || row.window_ns >= r->stream->answers_until_ns)
+		return rc; /* another version's */
+	if (!window_answerable(&r->levels, row.window_ns, row.window_ns + r->grid.size_ns)) {
+		r->gone++; /* its data are, or are rolled up too coarsely: there is nothing to tell any more */
+		return 0;
+	}
 	struct partial sum = {0};
 	rc = window_of_group(r, row.window_ns, row.group, &sum);
 	if (!rc && !partial_is_empty(&sum))
@@ -557,7 +561,7 @@ static int run_outbox(struct reading *r, uint32_t shard, struct sink_place *at, 
 }
 
 int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
-    uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset)
+    uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset, uint64_t *ret_gone)
 {
 	struct reading r;
 	struct sink_place at = {*index, *n};
@@ -577,6 +581,8 @@ int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, 
 		*index = at.index;
 		*n = at.n;
 		*ret_reset = reset;
+		if (ret_gone)
+			*ret_gone = r.gone;
 	}
 	rows_writer_free(w);
 	reading_close(&r);

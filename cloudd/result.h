@@ -25,9 +25,9 @@ int result_kept(const struct topology *t, struct kv_txn *txn, uint32_t shard, co
 
 /* Rows of the outbox of `stream` after the cursor (*index, *n), evaluated as of now; moves the cursor to the last row
  * given, or to the end of what was scanned. *ret_reset: the cursor is older than the outbox, or of a shard that was
- * since made anew (rows then start with the oldest kept). *index = UINT64_MAX on entry: only moves the cursor to the end.
- * Errors as result_query's. */
+ * since made anew (rows then start with the oldest kept). *ret_gone (NULL: nobody asks): rows passed over as the shard does not keep their
+ * windows any more. *index = UINT64_MAX on entry: only moves the cursor to the end. Errors as result_query's. */
 int result_outbox(const struct topology *t, struct kv_txn *txn, uint32_t shard, const struct stream_conf *stream,
-    uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset);
+    uint64_t *index, uint32_t *n, uint32_t limit, struct buf *out, bool *ret_reset, uint64_t *ret_gone);
 
 #endif

@@ -38,7 +38,7 @@ static void handle_outbox(struct serve *s, const struct msg *m, struct msg *repl
 	reply->type = MSG_OUTBOX_REPLY;
 	reply->outbox_reply.shard = m->outbox.shard;
 	reply->outbox_reply.verdict =
-	    serve_outbox(s, m->outbox.shard, m->outbox.stream, m->outbox.version, &index, &n, m->outbox.limit, body, &reset, &reason);
+	    serve_outbox(s, m->outbox.shard, m->outbox.stream, m->outbox.version, &index, &n, m->outbox.limit, body, &reset, NULL, &reason);
 	reply->outbox_reply.index = index;
 	reply->outbox_reply.n = n;
 	reply->outbox_reply.reset = reset;

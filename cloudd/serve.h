@@ -80,9 +80,10 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
  * after a read index of this request is durable in its state: so it has all that an earlier leader told of, none later has told
  * of anything, and no window is told of again as it was before. Where there is nothing to tell no read index is asked for. A
  * replica that does not lead only moves the cursor to its end (*index = UINT64_MAX); for rows it is UNAVAILABLE
- * (serve_not_leader), and so is one whose node's map is behind the shard's: it cannot tell yet which windows are whose. */
+ * (serve_not_leader), and so is one whose node's map is behind the shard's: it cannot tell yet which windows are whose.
+ * *ret_gone (NULL: nobody asks): as result_outbox(). */
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
-    uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason);
+    uint32_t limit, struct buf *rows, bool *ret_reset, uint64_t *ret_gone, const char **ret_reason);
 /* Where a sink goes on in a shard that is led here, for each stream of t; linearizable: it has what an earlier leader's sink told the log.
  * UNAVAILABLE as serve_outbox. */
 struct serve_place {

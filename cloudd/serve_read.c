@@ -199,7 +199,7 @@ struct outbox_of {
 
 /* Rows after the place, if any, in one transaction. */
 static int read_outbox(struct serve *s, const struct outbox_of *of, uint64_t *index, uint32_t *n, uint32_t limit,
-    struct buf *rows, bool *ret_reset, bool *ret_beyond)
+    struct buf *rows, bool *ret_reset, bool *ret_beyond, uint64_t *ret_gone)
 {
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
@@ -212,7 +212,7 @@ static int read_outbox(struct serve *s, const struct outbox_of *of, uint64_t *in
 	if (!rc && map_version > of->topology->map_version)
 		rc = WEIR_ENOTLEADER; /* which windows are this version's is not known here yet: rows would be passed over */
 	if (!rc)
-		rc = result_outbox(of->topology, txn, of->shard, of->stream, index, n, limit, rows, ret_reset);
+		rc = result_outbox(of->topology, txn, of->shard, of->stream, index, n, limit, rows, ret_reset, ret_gone);
 	kv_abort(txn);
 	return rc;
 }
@@ -225,7 +225,7 @@ static int look_outbox(struct serve *s, const struct outbox_of *of, uint64_t ind
 	uint64_t to_index = index;
 	uint32_t to_n = n;
 	bool reset = false, beyond = false;
-	int rc = read_outbox(s, of, &to_index, &to_n, 1, rows, &reset, &beyond);
+	int rc = read_outbox(s, of, &to_index, &to_n, 1, rows, &reset, &beyond, NULL);
 	*ret_any = rc || reset || beyond || to_index != index || to_n != n;
 	if (*ret_any)
 		rows->len = before;
@@ -268,16 +268,16 @@ static enum verdict prepare_outbox(struct serve *s, const struct outbox_of *of, 
 }
 
 static enum verdict tell_outbox(struct serve *s, const struct outbox_of *of, uint64_t *index, uint32_t *n, uint32_t limit,
-    struct buf *rows, bool *ret_reset, const char **ret_reason)
+    struct buf *rows, bool *ret_reset, uint64_t *ret_gone, const char **ret_reason)
 {
 	bool beyond;
-	int rc = read_outbox(s, of, index, n, limit, rows, ret_reset, &beyond);
+	int rc = read_outbox(s, of, index, n, limit, rows, ret_reset, &beyond, ret_gone);
 	rc = serve_note_damage(s, of->shard + 1, rc);
 	return serve_verdict_of(rc, ret_reason);
 }
 
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
-    uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason)
+    uint32_t limit, struct buf *rows, bool *ret_reset, uint64_t *ret_gone, const char **ret_reason)
 {
 	if (!serve_holds(s, shard + 1)) {
 		*ret_reason = "the shard is not held here";
@@ -288,6 +288,8 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 	bool any = false;
 	enum verdict v;
 	*ret_reset = false;
+	if (ret_gone)
+		*ret_gone = 0;
 	if (at < 0) {
 		v = serve_verdict_of(WEIR_ENOTFOUND, ret_reason);
 	} else {
@@ -295,7 +297,7 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 		v = prepare_outbox(s, &of, *index, *n, rows, &any, ret_reason);
 	}
 	if (v == VERDICT_OK && any)
-		v = tell_outbox(s, &of, index, n, limit, rows, ret_reset, ret_reason);
+		v = tell_outbox(s, &of, index, n, limit, rows, ret_reset, ret_gone, ret_reason);
 	topology_free(of.topology);
 	return v;
 }

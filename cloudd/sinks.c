@@ -634,6 +634,7 @@ static void put_shared(const struct seen *all, size_t count, struct buf *out)
 	FAMILY(c->failures, "weir_cloud_sink_failures_total", STATS_COUNTER, "batches that could not be delivered, and are tried again");
 	FAMILY(c->rejected, "weir_cloud_sink_rejected_rows_total", STATS_COUNTER, "rows that the receiver refused for good: passed over");
 	FAMILY(c->figures.resets, "weir_cloud_sink_resets_total", STATS_COUNTER, "times that rows were deleted before they were delivered");
+	FAMILY(c->figures.gone, "weir_cloud_sink_gone_rows_total", STATS_COUNTER, "rows whose windows were beyond `retain` before they were delivered: passed over");
 	FAMILY(c->figures.backlog, "weir_cloud_sink_backlog_rows", STATS_GAUGE, "rows to deliver of the shards led here; 10,000 of a shard's stream at most");
 	FAMILY(c->figures.alerts, "weir_cloud_sink_backlog_alerts", STATS_GAUGE, "events of alerts to deliver of the shards led here; of 10,000 of a shard at most");
 	FAMILY(seconds(c->figures.lag_ns), "weir_cloud_sink_lag_seconds", STATS_GAUGE, "age of the oldest row, or event of an alert, to deliver of the shards led here");

@@ -72,7 +72,7 @@ static void read_outbox(struct kv_txn *txn, uint32_t shard, const struct stream_
 	uint64_t index = 0;
 	uint32_t n = 0;
 	bool reset;
-	if (!result_outbox(fuzz_topology_now(), txn, shard, s, &index, &n, 1000, &out, &reset))
+	if (!result_outbox(fuzz_topology_now(), txn, shard, s, &index, &n, 1000, &out, &reset, NULL))
 		check_rows(&out, s);
 	buf_free(&out);
 }

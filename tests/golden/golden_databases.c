@@ -135,7 +135,7 @@ static void put_outbox(const struct topology *t, struct kv_txn *txn, uint32_t sh
 	uint64_t index = 0;
 	uint32_t n = 0;
 	bool reset;
-	int rc = result_outbox(t, txn, shard, s, &index, &n, 10000, &rows, &reset);
+	int rc = result_outbox(t, txn, shard, s, &index, &n, 10000, &rows, &reset, NULL);
 	if (rc)
 		buf_printf(out, "outbox of %s: %s\n", s->name, err_text(rc));
 	else

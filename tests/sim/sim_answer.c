@@ -221,7 +221,7 @@ bool sim_answer_outbox(struct sim_world *w, struct sim_cloud *c, uint32_t shard,
 	if (!c->up || kv_begin(c->state, false, &txn))
 		return false;
 	sim_answer_begin(w, stream, ret);
-	int rc = result_outbox(w->known, txn, shard, &w->known->streams[stream], index, n, PAGE_ROWS, &out, &reset);
+	int rc = result_outbox(w->known, txn, shard, &w->known->streams[stream], index, n, PAGE_ROWS, &out, &reset, NULL);
 	kv_abort(txn);
 	if (!rc)
 		rc = rows_reader_open(bytes_of(out.data, out.len), &ret->spec, &reader);

@@ -339,7 +339,7 @@ struct kit_rows kit_outbox(struct kit *k, const char *stream, uint64_t *index, u
 	struct buf page = {0};
 	kit_commit(k);
 	ck_assert_int_eq(kv_begin(k->kv, false, &txn), 0);
-	ck_assert_int_eq(result_outbox(k->t, txn, 0, kit_stream(k, stream), index, n, limit, &page, ret_reset), 0);
+	ck_assert_int_eq(result_outbox(k->t, txn, 0, kit_stream(k, stream), index, n, limit, &page, ret_reset, NULL), 0);
 	kv_abort(txn);
 	take_rows(&out, bytes_of(page.data, page.len));
 	buf_free(&page);

@@ -28,6 +28,7 @@ struct fake {
 	size_t count;
 	enum window_state states[ROWS_MAX];
 	size_t trimmed; /* rows deleted */
+	uint64_t gone;  /* rows that are told no more */
 	enum verdict verdict, places_verdict; /* of its outbox, of the sink's places */
 	bool stored; /* the sink's place is in the log */
 	struct sink_place place, told;
@@ -97,7 +98,7 @@ static void add_row(struct rows_writer *w, const struct partial_spec *spec, cons
 }
 
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
-    uint32_t limit, struct buf *rows, bool *ret_reset, const char **ret_reason)
+    uint32_t limit, struct buf *rows, bool *ret_reset, uint64_t *ret_gone, const char **ret_reason)
 {
 	struct fake *f = &shards[shard];
 	struct partial_spec spec;
@@ -108,6 +109,9 @@ enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, u
 		return f->verdict;
 	*ret_reset = f->trimmed && *index < f->trimmed;
 	*index = *ret_reset ? f->trimmed : *index;
+	*ret_gone = f->gone;
+	*index += f->gone;
+	f->gone = 0;
 	partial_spec_of(&t->streams[0], topology_distinct_seed(t), PARTIAL_QUANTILE_CAP_CLOUD, &spec);
 	struct rows_writer *w = rows_writer_new(&spec, 0, 0);
 	for (; limit && *index < f->count; limit--, ++*index)
@@ -360,6 +364,28 @@ START_TEST(what_was_deleted_undelivered_is_counted)
 }
 END_TEST
 
+/* And what is passed over as its window is beyond `retain`, be it all that there is: once it is behind the sink. */
+START_TEST(what_is_beyond_retain_is_counted)
+{
+	struct emit_figures f;
+	begin("all");
+	shards[0].count = shards[0].gone = 10;
+	ck_assert_uint_eq(drain(), 0);
+	ck_assert_uint_eq(shards[0].told.index, 10);
+	shards[0].count = 30;
+	shards[0].gone = 5;
+	shards[0].durable++;
+	ck_assert_uint_eq(collect(), 15);
+	emit_measure(emit, 0, &f);
+	ck_assert_uint_eq(f.gone, 10);
+	emit_delivered(emit);
+	emit_measure(emit, 0, &f);
+	ck_assert_uint_eq(f.gone, 15);
+	ck_assert_uint_eq(f.resets, 0);
+	end();
+}
+END_TEST
+
 /* A version that the map dropped has lost its id, and its place: that is no loss of rows. */
 START_TEST(a_version_that_answers_nothing_is_left_alone)
 {
@@ -388,6 +414,7 @@ int main(void)
 	tcase_add_test(c, what_cannot_be_looked_at_may_wait);
 	tcase_add_test(c, what_a_sink_does_not_want_is_passed_at_once);
 	tcase_add_test(c, what_was_deleted_undelivered_is_counted);
+	tcase_add_test(c, what_is_beyond_retain_is_counted);
 	tcase_add_test(c, a_version_that_answers_nothing_is_left_alone);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);

@@ -854,7 +854,7 @@ START_TEST(only_a_leader_tells_rows)
 	commit_steps(4);
 	lead(1, 2);
 	follow(&nodes[2], 4);
-	ck_assert_int_eq(serve_outbox(nodes[2].serve, 0, "s", 0, &index, &n, 10, &rows, &reset, &why), VERDICT_UNAVAILABLE);
+	ck_assert_int_eq(serve_outbox(nodes[2].serve, 0, "s", 0, &index, &n, 10, &rows, &reset, NULL, &why), VERDICT_UNAVAILABLE);
 	ck_assert_ptr_eq(why, serve_not_leader);
 	lead(-1, 2);
 	ck_assert_int_eq(tell(0, &index, &n, 10, &told), WEIR_ENOTLEADER); /* at once: it is asked again later */

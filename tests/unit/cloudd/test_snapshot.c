@@ -233,7 +233,7 @@ static void check_readers(struct kit *k, int want)
 	ck_assert_int_eq(meta_read_advances(txn, 0, 0, ignore_advance, NULL), want);
 	ck_assert_int_eq(shard_read_counts(txn, COPY_SHARD, ignore_counts, NULL), want);
 	ck_assert_int_eq(result_query(k->t, txn, 0, kit_stream(k, "s"), &spec, INT64_MAX, &out, &more), want);
-	ck_assert_int_eq(result_outbox(k->t, txn, 0, kit_stream(k, "s"), &index, &n, 10, &out, &reset), want);
+	ck_assert_int_eq(result_outbox(k->t, txn, 0, kit_stream(k, "s"), &index, &n, 10, &out, &reset, NULL), want);
 	struct apply_group_info info;
 	ck_assert_int_eq(apply_read_group(txn, COPY_SHARD, &info), 0);
 	ck_assert_int_eq(info.is_void, want != 0);

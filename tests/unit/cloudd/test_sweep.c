@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cloudd/result.h"
 #include "cloudd/sweep.h"
 #include "common/err.h"
 #include "tests/unit/cloudd/kit.h"
@@ -483,6 +484,47 @@ START_TEST(old_rows_leave_the_outbox)
 }
 END_TEST
 
+/* All rows that are kept: how many are told, and how many no more. */
+static void check_gone(const char *stream, uint64_t told, uint64_t gone)
+{
+	struct kv_txn *txn;
+	struct buf out = {0};
+	struct rows_reader *reader;
+	struct row *row;
+	uint64_t index = 0, no_more, rows = 0;
+	uint32_t n = 0;
+	bool reset;
+	struct partial_spec spec;
+	kit_commit(&k);
+	partial_spec_of(kit_stream(&k, stream), topology_distinct_seed(k.t), PARTIAL_QUANTILE_CAP_CLOUD, &spec);
+	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
+	ck_assert_int_eq(result_outbox(k.t, txn, 0, kit_stream(&k, stream), &index, &n, 100, &out, &reset, &no_more), 0);
+	kv_abort(txn);
+	ck_assert_int_eq(rows_reader_open(bytes_of(out.data, out.len), &spec, &reader), 0);
+	while (rows_reader_next(reader, &row) > 0)
+		rows++;
+	rows_reader_close(reader);
+	buf_free(&out);
+	ck_assert_uint_eq(rows, told);
+	ck_assert_uint_eq(no_more, gone);
+}
+
+START_TEST(rows_whose_windows_are_gone_are_counted)
+{
+	for (int i = 0; i < 3; i++)
+		put("brief", A, i * 10 * SEC);
+	advance("brief", 30 * SEC, 30 * SEC);
+	check_gone("brief", 3, 0);
+	put("brief", A, 2 * MIN);
+	advance("brief", 2 * MIN + 20 * SEC, 2 * MIN + 20 * SEC); /* the first two are behind 20 s */
+	check_gone("brief", 2, 2);
+	put("roll", A, 0);
+	put("roll", A, 3 * MIN);
+	advance("roll", 4 * MIN, 4 * MIN); /* its first window is a part of a minute now */
+	check_gone("roll", 1, 1);
+}
+END_TEST
+
 START_TEST(the_outbox_is_read_in_pieces_from_anywhere)
 {
 	bool reset;
@@ -546,6 +588,7 @@ int main(void)
 	tcase_add_test(tc, older_advances_and_gaps_are_not_taken);
 	tcase_add_test(tc, no_jump_of_a_leaders_clock_empties_the_outbox);
 	tcase_add_test(tc, old_rows_leave_the_outbox);
+	tcase_add_test(tc, rows_whose_windows_are_gone_are_counted);
 	tcase_add_test(tc, the_outbox_is_read_in_pieces_from_anywhere);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -161,7 +161,7 @@ static const char *tell_as(size_t i, bool ends)
 	bool reset;
 	kit_commit(&k);
 	ck_assert_int_eq(kv_begin(k.kv, false, &txn), 0);
-	ck_assert_int_eq(result_outbox(k.t, txn, 0, version(i), &told_index[i], &told_n[i], 1000, &rows, &reset), 0);
+	ck_assert_int_eq(result_outbox(k.t, txn, 0, version(i), &told_index[i], &told_n[i], 1000, &rows, &reset, NULL), 0);
 	kv_abort(txn);
 	struct partial_spec spec;
 	partial_spec_of(version(i), topology_distinct_seed(k.t), PARTIAL_QUANTILE_CAP_CLOUD, &spec);
