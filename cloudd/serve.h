@@ -85,7 +85,7 @@ enum verdict serve_query(struct serve *s, uint32_t shard, bool linearizable, str
 enum verdict serve_outbox(struct serve *s, uint32_t shard, const char *stream, uint32_t version, uint64_t *index, uint32_t *n,
     uint32_t limit, struct buf *rows, bool *ret_reset, uint64_t *ret_gone, const char **ret_reason);
 /* Where a sink goes on in a shard that is led here, for each stream of t; linearizable: it has what an earlier leader's sink told the log.
- * UNAVAILABLE as serve_outbox. */
+ * UNAVAILABLE as serve_outbox, and where the shard goes by another map than t: what a new sink tells it would be passed over. */
 struct serve_place {
 	struct sink_place place;
 	bool stored; /* in the log; else the sink is new to this version: before the oldest row kept */

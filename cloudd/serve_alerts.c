@@ -10,17 +10,21 @@
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
 
-static int read_place(struct serve *s, uint32_t shard, const char *sink, struct serve_place *ret)
+/* Where the shard does not go by the map that is known here it may not take places of the sink yet. */
+static int read_place(struct serve *s, uint64_t map_version, uint32_t shard, const char *sink, struct serve_place *ret)
 {
 	struct apply_group_info info = {0};
 	struct kv_txn *txn;
+	uint64_t has;
 	unsigned db = STATE_DB_GROUP(shard + 1);
 	struct alert_head head;
 	struct serve_place p = {0};
 	int rc = serve_begin(s, shard + 1, &txn, &info);
 	if (rc)
 		return rc;
-	rc = sink_place_read(txn, db, sink, SINK_PLACE_ALERTS, &p.place);
+	rc = serve_map_version(txn, shard + 1, &has);
+	if (!rc)
+		rc = has == map_version ? sink_place_read(txn, db, sink, SINK_PLACE_ALERTS, &p.place) : WEIR_ENOTLEADER;
 	p.stored = !rc;
 	if (rc == WEIR_ENOTFOUND) {
 		rc = alert_head_read(txn, db, &head);
@@ -37,7 +41,9 @@ enum verdict serve_alert_place(struct serve *s, uint32_t shard, const char *sink
 	enum verdict v = serve_wait_linearizable(s, shard + 1, ret_reason);
 	if (v != VERDICT_OK)
 		return v;
-	int rc = read_place(s, shard, sink, ret);
+	const struct topology *t = node_topology(s->o.node);
+	int rc = read_place(s, t->map_version, shard, sink, ret);
+	topology_free(t);
 	return serve_verdict_of(serve_note_damage(s, shard + 1, rc), ret_reason);
 }
 

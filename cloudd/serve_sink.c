@@ -31,8 +31,8 @@ static int read_places(struct serve *s, const struct topology *t, uint32_t shard
 	if (rc)
 		return rc;
 	rc = serve_map_version(txn, shard + 1, &map_version);
-	if (!rc && map_version > t->map_version)
-		rc = WEIR_ENOTLEADER; /* there may be versions that are not known here yet */
+	if (!rc && map_version != t->map_version)
+		rc = WEIR_ENOTLEADER; /* there may be versions that are not known here yet; or the shard does not take places of the sink yet */
 	for (size_t i = 0; i < t->stream_count && !rc; i++)
 		rc = read_place(txn, shard, &t->streams[i], sink, &ret_places[i]);
 	kv_abort(txn);

@@ -8,6 +8,7 @@
 #include "cloudd/ask.h"
 #include "cloudd/gather.h"
 #include "cloudd/metrics.h"
+#include "cloudd/serve_alerts.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/map.h"
@@ -881,6 +882,23 @@ START_TEST(a_leader_whose_map_is_behind_tells_nothing_yet)
 }
 END_TEST
 
+/* The shard would pass over what a new sink tells it of its beginning. */
+START_TEST(a_sink_begins_where_the_shard_goes_by_its_map)
+{
+	struct serve_place rows = {0}, alerts = {0};
+	const char *why = "";
+	map_step = 2;
+	commit_steps(5);
+	lead(1, 2);
+	for (t->map_version = MAP_VERSION - 1; t->map_version <= MAP_VERSION + 1; t->map_version++) {
+		enum verdict want = t->map_version == MAP_VERSION ? VERDICT_OK : VERDICT_UNAVAILABLE;
+		ck_assert_int_eq(serve_places(nodes[1].serve, t, 0, "x", &rows, &why), want);
+		ck_assert_int_eq(serve_alert_place(nodes[1].serve, 0, "x", &alerts, &why), want);
+	}
+	ck_assert(!rows.stored && !alerts.stored);
+}
+END_TEST
+
 START_TEST(a_place_beyond_all_that_is_committed_is_foreign)
 {
 	struct told told = {0};
@@ -1103,6 +1121,7 @@ int main(void)
 	tcase_add_test(three, no_leader_tells_of_a_window_as_it_was);
 	tcase_add_test(three, a_leader_that_was_deposed_tells_of_nothing);
 	tcase_add_test(three, only_a_leader_tells_rows);
+	tcase_add_test(three, a_sink_begins_where_the_shard_goes_by_its_map);
 	tcase_add_test(three, a_place_beyond_all_that_is_committed_is_foreign);
 	tcase_add_test(three, a_watch_begins_at_the_end_that_a_leader_knows);
 	tcase_add_test(three, every_replica_says_how_its_groups_are);
