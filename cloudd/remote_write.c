@@ -175,17 +175,40 @@ static void drop_repeated(struct remote_write *w)
 	free(met);
 }
 
-static void drop_skipped(struct remote_write *w, bool (*skip)(void *arg, uint64_t id), void *arg)
+/* The sample's place in its set; the last one where it is not there. */
+static size_t way_of(const struct remote_write_arrival *set, uint64_t place)
+{
+	size_t i = 0;
+	while (i + 1 < REMOTE_WRITE_WAYS && set[i].place != place)
+		i++;
+	return i;
+}
+
+/* A value that comes again after another one has not arrived: a receiver that replaces has the other one. */
+static bool has_arrived(const struct remote_write_arrived *a, const struct remote_write_sample *s)
+{
+	const struct remote_write_arrival *set = a->sets[s->place % REMOTE_WRITE_SETS], *is = &set[way_of(set, s->place)];
+	return is->place == s->place && is->id == s->id;
+}
+
+void remote_write_note(struct remote_write_arrived *a, const struct remote_write_sample *s)
+{
+	struct remote_write_arrival *set = a->sets[s->place % REMOTE_WRITE_SETS];
+	memmove(&set[1], &set[0], way_of(set, s->place) * sizeof(set[0]));
+	set[0] = (struct remote_write_arrival){s->place, s->id};
+}
+
+static void drop_arrived(struct remote_write *w, const struct remote_write_arrived *arrived)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < w->count; i++) {
-		if (!skip(arg, w->all[i].id))
+		if (!has_arrived(arrived, &w->all[i]))
 			w->all[kept++] = w->all[i];
 	}
 	w->count = kept;
 }
 
-void remote_write_make(struct remote_write *w, const struct sink_batch *b, bool (*skip)(void *arg, uint64_t id), void *arg)
+void remote_write_make(struct remote_write *w, const struct sink_batch *b, const struct remote_write_arrived *arrived)
 {
 	w->batch = b;
 	w->count = w->lost = 0;
@@ -196,8 +219,8 @@ void remote_write_make(struct remote_write *w, const struct sink_batch *b, bool 
 		return;
 	qsort(w->all, w->count, sizeof(*w->all), by_time);
 	drop_repeated(w);
-	if (skip)
-		drop_skipped(w, skip, arg);
+	if (arrived)
+		drop_arrived(w, arrived);
 }
 
 size_t remote_write_lost(const struct remote_write *w)

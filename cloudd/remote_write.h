@@ -26,12 +26,22 @@ struct remote_write_sample {
 	size_t at, bytes;   /* of the encoded element */
 };
 
+/* What arrived last of each series and time; the oldest are forgotten. A zeroed struct is empty. */
+#define REMOTE_WRITE_SETS 8192 /* a power of two */
+#define REMOTE_WRITE_WAYS 8
+struct remote_write_arrived {
+	struct remote_write_arrival {
+		uint64_t place, id;
+	} sets[REMOTE_WRITE_SETS][REMOTE_WRITE_WAYS]; /* by place, the newest first of each set */
+};
+void remote_write_note(struct remote_write_arrived *a, const struct remote_write_sample *s);
+
 struct remote_write *remote_write_new(const struct remote_write_options *o);
 void remote_write_free(struct remote_write *w); /* NULL is fine */
 
-/* Makes the samples of a batch, in place of those before; the batch outlives them. Those for which skip (NULL: none) is true are left
- * out. */
-void remote_write_make(struct remote_write *w, const struct sink_batch *b, bool (*skip)(void *arg, uint64_t id), void *arg);
+/* Makes the samples of a batch, in place of those before; the batch outlives them. Those that arrived (NULL: none) are left out: delivered
+ * again they would be refused, as later ones are there. */
+void remote_write_make(struct remote_write *w, const struct sink_batch *b, const struct remote_write_arrived *arrived);
 size_t remote_write_count(const struct remote_write *w);
 /* Rows that have no sample there as another group's row of the same window became the same series: tags that differ only in what is no
  * UTF-8. */

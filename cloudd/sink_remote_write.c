@@ -17,18 +17,13 @@
 #include "common/secret.h"
 #include "common/snappy_block.h"
 
-#define ARRIVED_SETS 8192 /* a power of two */
-#define ARRIVED_WAYS 8
-
 struct sink_remote_write {
 	struct sink sink;
 	struct post *post;
 	struct remote_write *samples; /* of the batch */
 	struct buf headers, token;    /* token: the whole header */
 	struct buf raw, block;        /* of the request */
-	/* Ids of samples that arrived, the newest first of each set: delivered again they would be refused, as later ones are there. The
-	 * oldest are forgotten. */
-	uint64_t arrived[ARRIVED_SETS][ARRIVED_WAYS];
+	struct remote_write_arrived arrived;
 	uint64_t requests, refused, sent, passed_over; /* sent: that arrived */
 };
 
@@ -47,25 +42,6 @@ static void values(const struct sink *s, uint64_t *ret_values)
 	ret_values[1] = w->refused;
 	ret_values[2] = w->sent;
 	ret_values[3] = w->passed_over;
-}
-
-/* ---- what has arrived ---------------------------------------------------------------------------------------------- */
-
-static bool has_arrived(void *arg, uint64_t id)
-{
-	const uint64_t *set = ((struct sink_remote_write *)arg)->arrived[id % ARRIVED_SETS];
-	for (size_t i = 0; i < ARRIVED_WAYS; i++) {
-		if (set[i] == id)
-			return true;
-	}
-	return false;
-}
-
-static void note_arrived(struct sink_remote_write *w, uint64_t id)
-{
-	uint64_t *set = w->arrived[id % ARRIVED_SETS];
-	memmove(&set[1], &set[0], (ARRIVED_WAYS - 1) * sizeof(set[0]));
-	set[0] = id;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
@@ -209,7 +185,7 @@ static void note_taken(struct sink_remote_write *w, size_t from, size_t n)
 {
 	w->sent += n;
 	for (size_t i = from; i < from + n; i++)
-		note_arrived(w, remote_write_at(w->samples, i)->id);
+		remote_write_note(&w->arrived, remote_write_at(w->samples, i));
 }
 
 static int send_samples(struct sink_remote_write *w, struct refusals *r, char **ret_why)
@@ -242,7 +218,7 @@ static int remote_write_deliver(struct sink *s, const struct sink_batch *b, char
 {
 	struct sink_remote_write *w = (struct sink_remote_write *)s;
 	struct refusals r = {0};
-	remote_write_make(w->samples, b, has_arrived, w);
+	remote_write_make(w->samples, b, &w->arrived);
 	int rc = send_samples(w, &r, ret_why);
 	if (!rc && r.unsure && !w->sent) {
 		*ret_why = xasprintf("every sample is refused, so it may not be what it should be: %s", r.why);

@@ -103,7 +103,7 @@ START_TEST(a_row_is_a_sample_of_each_function_and_its_sketch)
 {
 	Prometheus__TimeSeries *ts;
 	add(0, "n\xffx", 1000, 4, 1);
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	ck_assert_uint_eq(remote_write_count(w), 4); /* no stddev of one reading */
 	is(0, "__name__=weir:s_x:count _a=\xc3\xa9 plant=north site=n\xef\xbf\xbdx", 1);
 	is(1, "__name__=weir:s_x:mean _a=\xc3\xa9 plant=north site=n\xef\xbf\xbdx", 4);
@@ -125,7 +125,7 @@ START_TEST(sketches_may_stay_at_home)
 {
 	struct remote_write *plain = remote_write_new(&(struct remote_write_options){0});
 	add(0, "a", 1000, 4, 2);
-	remote_write_make(plain, &batch, NULL, NULL);
+	remote_write_make(plain, &batch, NULL);
 	ck_assert_uint_eq(remote_write_count(plain), 4);
 	for (size_t i = 0; i < 4; i++)
 		ck_assert_uint_lt(remote_write_at(plain, i)->function, t->streams[0].compute_count);
@@ -140,7 +140,7 @@ START_TEST(samples_are_in_order_and_each_place_is_once)
 	add(0, "b", 1000, 1, 2);
 	add(1, "", 1000, 1, 2); /* the same window again */
 	add(1, "", 1010, 1, 4);
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	ck_assert_uint_eq(remote_write_count(w), 5 + 3);
 	for (size_t i = 1; i < 8; i++)
 		ck_assert_int_le(remote_write_at(w, i - 1)->t_ms, remote_write_at(w, i)->t_ms);
@@ -161,12 +161,12 @@ START_TEST(groups_that_become_one_series_are_counted)
 	add(0, "b", 1000, 1, 4);
 	add(0, "a\xfe", 1000, 1, 5); /* the same window again */
 	add(0, "a\xff", 1010, 1, 6); /* another one */
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	ck_assert_uint_eq(remote_write_count(w), 3 * 5);
 	is(0, "__name__=weir:s_x:count _a=\xc3\xa9 plant=north site=b", 4);
 	is(5, "__name__=weir:s_x:count _a=\xc3\xa9 plant=north site=a\xef\xbf\xbd", 5);
 	ck_assert_uint_eq(remote_write_lost(w), 1);
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	ck_assert_uint_eq(remote_write_lost(w), 1);
 }
 END_TEST
@@ -182,33 +182,59 @@ START_TEST(parts_of_what_is_over_max_groups_are_told_apart)
 		rows[shard].row.group = bytes_of(groups[shard].data, groups[shard].len);
 		rows[shard].shard = shard + 4;
 	}
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	is(0, "Zone=__other__ __name__=weir:s_x:count _a=\xc3\xa9 plant=north site=__other__ weir_shard=4", 1);
 	is(4, "Zone=__other__ __name__=weir:s_x:count _a=\xc3\xa9 plant=north site=__other__ weir_shard=5", 2);
 }
 END_TEST
 
-static bool is_of(void *arg, uint64_t id)
-{
-	return id == *(uint64_t *)arg;
-}
-
 START_TEST(what_has_arrived_is_left_out_and_nothing_else)
 {
+	struct remote_write_arrived *arrived = xcalloc(1, sizeof(*arrived));
 	add(1, "", 1000, 1, 1);
 	add(1, "", 1010, 1, 1);
-	remote_write_make(w, &batch, NULL, NULL);
-	uint64_t first = remote_write_at(w, 0)->id;
-	remote_write_make(w, &batch, is_of, &first);
+	remote_write_make(w, &batch, arrived);
+	ck_assert_uint_eq(remote_write_count(w), 2);
+	remote_write_note(arrived, remote_write_at(w, 0));
+	remote_write_make(w, &batch, arrived);
 	ck_assert_uint_eq(remote_write_count(w), 1);
 	ck_assert_int_eq(remote_write_at(w, 0)->t_ms, 1020000);
 	partial_add(&rows[0].row.partial, rows[0].spec, 1000 * NS_PER_SEC, 1); /* a revision of it */
-	remote_write_make(w, &batch, is_of, &first);
+	remote_write_make(w, &batch, arrived);
+	ck_assert_uint_eq(remote_write_count(w), 2);
+	remote_write_note(arrived, remote_write_at(w, 0));
+	remote_write_make(w, &batch, arrived);
+	ck_assert_uint_eq(remote_write_count(w), 1);
+	partial_clear(&rows[0].row.partial, rows[0].spec); /* another one, with the value of the first */
+	partial_add(&rows[0].row.partial, rows[0].spec, 1000 * NS_PER_SEC, 1);
+	remote_write_make(w, &batch, arrived);
 	ck_assert_uint_eq(remote_write_count(w), 2);
 	batch.count = 0;
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	ck_assert_uint_eq(remote_write_count(w), 0);
 	batch.count = 2;
+	free(arrived);
+}
+END_TEST
+
+/* So many of one set, the oldest of which goes. */
+START_TEST(of_what_has_arrived_the_oldest_is_forgotten)
+{
+	struct remote_write_arrived *arrived = xcalloc(1, sizeof(*arrived));
+	const struct remote_write_sample *s;
+	add(1, "", 1000, 1, 1);
+	remote_write_make(w, &batch, NULL);
+	s = remote_write_at(w, 0);
+	remote_write_note(arrived, s);
+	for (uint64_t i = 1; i <= REMOTE_WRITE_WAYS; i++) {
+		remote_write_make(w, &batch, arrived);
+		ck_assert_uint_eq(remote_write_count(w), 0);
+		remote_write_note(arrived, &(struct remote_write_sample){.place = s->place + i * REMOTE_WRITE_SETS, .id = i});
+		remote_write_note(arrived, &(struct remote_write_sample){.place = s->place + i * REMOTE_WRITE_SETS, .id = i + 1});
+	}
+	remote_write_make(w, &batch, arrived);
+	ck_assert_uint_eq(remote_write_count(w), 1);
+	free(arrived);
 }
 END_TEST
 
@@ -217,7 +243,7 @@ START_TEST(requests_are_bounded_by_samples_and_bytes)
 	struct buf raw = {0};
 	for (int i = 0; i < 10; i++)
 		add(1, "", 1000 + i * 10, 1, 1);
-	remote_write_make(w, &batch, NULL, NULL);
+	remote_write_make(w, &batch, NULL);
 	size_t one = remote_write_at(w, 0)->bytes;
 	ck_assert_uint_eq(remote_write_request(w, 0, 4, 1 << 20, &raw), 4);
 	ck_assert_uint_eq(raw.len, 4 * one);
@@ -288,6 +314,7 @@ int main(void)
 	tcase_add_test(c, groups_that_become_one_series_are_counted);
 	tcase_add_test(c, parts_of_what_is_over_max_groups_are_told_apart);
 	tcase_add_test(c, what_has_arrived_is_left_out_and_nothing_else);
+	tcase_add_test(c, of_what_has_arrived_the_oldest_is_forgotten);
 	tcase_add_test(c, requests_are_bounded_by_samples_and_bytes);
 	suite_add_tcase(s, c);
 	c = tcase_create("pieces");
