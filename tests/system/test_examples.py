@@ -47,6 +47,8 @@ class Checked(unittest.TestCase):
     def test_topologies(self):
         for path in self.files():
             assert_fine(self, path)
+        r = subprocess.run([weirtest.WEIRCTL, "check", *self.files()], capture_output=True, text=True)
+        self.assertEqual((r.returncode, r.stdout.count(": fine: ")), (0, len(self.files())), r.stderr)
 
     def test_what_is_commented_out_works_too(self):
         """A line `#- {...}` or `#key: ...` is there to be taken."""

@@ -350,6 +350,12 @@ class Keys(unittest.TestCase):
             self.assertIn("1 pair made, 1 there already", c.keygen())
             self.assertEqual(read_key(os.path.join(c.keys, "edge-1.key")), kept)
             self.assertEqual(c.ctl("check", "--node", "edge-1", c.config).returncode, 0)
+            for name in ("edge-1.tls.crt", "tokens"):  # an edge with `http` does not start without them
+                path = os.path.join(c.keys, name)
+                os.rename(path, path + ".away")
+                r = c.ctl("check", "--node", "edge-1", c.config, check=False)
+                self.assertEqual((r.returncode, path in r.stderr), (2, True), r.stderr)
+                os.rename(path + ".away", path)
             os.chmod(os.path.join(c.keys, "edge-1.key"), 0o640)
             r = c.ctl("check", "--node", "edge-1", c.config, check=False)
             self.assertEqual(r.returncode, 2)

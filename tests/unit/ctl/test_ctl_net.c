@@ -393,6 +393,31 @@ START_TEST(what_a_node_is_can_be_asked)
 }
 END_TEST
 
+START_TEST(several_files_are_checked_at_once)
+{
+	char folder[] = "/tmp/weir-nodes-XXXXXX";
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	char *file = nodes_file(folder);
+	char *fine = xasprintf("%s: fine: 1 cloud nodes, 2 edges, 1 streams, 0 sinks\n", file), *twice = xasprintf("%s%s", fine, fine);
+	expect(EXIT_FINE, twice, PLAIN("check", file, file));
+	expect(EXIT_USE, fine, PLAIN("check", file, "/nonexistent"));
+	expect(EXIT_USE, fine, PLAIN("check", "/nonexistent", file)); /* those behind it are not left out */
+	struct buf out = {0};
+	ck_assert_int_eq(run(&out, PLAIN("check", "-o", "json", file, "/nonexistent")), EXIT_USE);
+	json_t *told = json_loadb((const char *)out.data, out.len, 0, NULL);
+	ck_assert_uint_eq(json_array_size(told), 2);
+	ck_assert(json_is_true(json_object_get(json_array_get(told, 0), "fine")));
+	ck_assert(json_is_false(json_object_get(json_array_get(told, 1), "fine")));
+	json_decref(told);
+	buf_free(&out);
+	unlink(file);
+	rmdir(folder);
+	free(twice);
+	free(fine);
+	free(file);
+}
+END_TEST
+
 START_TEST(health_is_what_the_daemon_says)
 {
 	char folder[] = "/tmp/weir-nodes-XXXXXX";
@@ -581,6 +606,7 @@ int main(void)
 	tcase_add_test(tc, the_overview_is_shown);
 	tcase_set_timeout(tcp, 30);
 	tcase_add_test(tc, what_a_node_is_can_be_asked);
+	tcase_add_test(tc, several_files_are_checked_at_once);
 	tcase_add_test(tc, health_is_what_the_daemon_says);
 	tcase_add_test(tc, an_edge_without_http_is_healthy_while_its_spool_is_open);
 	tcase_add_test(tcp, load_sends_all_of_it_once);
