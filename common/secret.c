@@ -27,13 +27,13 @@ static bool is_credential(const char *path)
 	return n && !strncmp(path, folder, n) && path[n] == '/' && !strstr(path + n, "/../");
 }
 
-static int check_file(const char *path, const struct stat *st, char **ret_why)
+static int check_file(const char *path, const struct stat *st, bool any_owner, char **ret_why)
 {
 	if (!S_ISREG(st->st_mode))
 		*ret_why = xasprintf("%s is no plain file", path);
-	else if (st->st_uid != geteuid() && st->st_uid != 0)
-		*ret_why = xasprintf("%s belongs to another user (uid %u): chown it to the user of this process (uid %u)", path,
-		    (unsigned)st->st_uid, (unsigned)geteuid());
+	else if (st->st_uid != geteuid() && st->st_uid != 0 && !any_owner)
+		*ret_why = xasprintf("%s belongs to another user (uid %u): chown it to the user of this process (uid %u), or run this as that user",
+		    path, (unsigned)st->st_uid, (unsigned)geteuid());
 	else if ((st->st_mode & OTHERS_MODE) && !is_credential(path))
 		*ret_why = xasprintf("others may read or write %s (mode %04o): chmod 600 it", path, (unsigned)st->st_mode & 07777);
 	else if (st->st_size > SECRET_BYTES_MAX)
@@ -62,7 +62,7 @@ static int read_all(int fd, const char *path, struct buf *out, char **ret_why)
 	return WEIR_ETOOBIG;
 }
 
-int secret_read(const char *path, struct buf *out, char **ret_why)
+static int read_secret(const char *path, bool any_owner, struct buf *out, char **ret_why)
 {
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe at path does not block */
@@ -74,7 +74,7 @@ int secret_read(const char *path, struct buf *out, char **ret_why)
 		return err == ENOENT ? WEIR_ENOTFOUND : WEIR_EIO;
 	}
 	struct buf b = {0};
-	int rc = check_file(path, &st, ret_why);
+	int rc = check_file(path, &st, any_owner, ret_why);
 	if (!rc)
 		rc = read_all(fd, path, &b, ret_why);
 	close(fd);
@@ -82,6 +82,16 @@ int secret_read(const char *path, struct buf *out, char **ret_why)
 		buf_put(out, b.data, b.len);
 	secret_free(&b);
 	return rc;
+}
+
+int secret_read(const char *path, struct buf *out, char **ret_why)
+{
+	return read_secret(path, false, out, ret_why);
+}
+
+int secret_read_as_tool(const char *path, struct buf *out, char **ret_why)
+{
+	return read_secret(path, geteuid() == 0, out, ret_why);
 }
 
 static int write_all(int fd, const void *bytes, size_t len)

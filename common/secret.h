@@ -14,6 +14,8 @@
  * way, excepted); WEIR_ETOOBIG (over SECRET_BYTES_MAX); WEIR_EIO. *ret_why: a text for people, which says what to do; the
  * caller's to free. */
 int secret_read(const char *path, struct buf *out, char **ret_why);
+/* The same for an operator's tool: to root it does not matter whose the file is, as those of a daemon belong to the daemon's user. */
+int secret_read_as_tool(const char *path, struct buf *out, char **ret_why);
 /* Puts a file of mode 0600 in place of what was at path, whole or not at all, also through a crash; root gives
  * it to the owner of what was there, else of the folder. fresh: only where there is
  * none yet (else WEIR_EEXIST). WEIR_EIO. *ret_why as above. */

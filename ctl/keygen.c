@@ -85,7 +85,7 @@ static int read_key(const struct keygen *k, const char *name, struct key_text *r
 	size_t count = 0;
 	unsigned line;
 	int result = EXIT_FINE;
-	if (secret_read(path, &text, &why))
+	if (secret_read_as_tool(path, &text, &why))
 		result = fail(why);
 	else if (keys_parse(bytes_of(text.data, text.len), ret_secret, 1, &count, &line) || !count ||
 	    key_public(ret_secret, ret_public))
@@ -190,7 +190,8 @@ static void say_made(const struct keygen *k)
 	       "  an edge NAME:      NAME.key, and the .pub of every cloud node:");
 	for (size_t i = 0; i < k->t->cloud_count; i++)
 		printf(" %s.pub", k->t->clouds[i].name);
-	printf("\nA .key is for its daemon alone (mode 0600, owned by the user it runs as): copy it over a safe way, keep no other\n"
+	printf("\n                     where it has `http`: NAME.tls.key, NAME.tls.crt and tokens, too\n"
+	       "A .key is for its daemon alone (mode 0600, owned by the user it runs as): copy it over a safe way, keep no other\n"
 	       "copy. A .pub is no secret. `weirctl check --node NAME FILE` tells on a machine what is missing there.\n");
 }
 

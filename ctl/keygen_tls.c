@@ -65,7 +65,7 @@ static int read_crt(const char *path, struct buf *out, char **ret_why)
 static int read_ca(const char *dir, struct tls_pem *ca, struct buf *error)
 {
 	char *key = xasprintf("%s/%s", dir, CA_KEY), *crt = xasprintf("%s/%s", dir, CA_CRT), *why = NULL;
-	int rc = secret_read(key, &ca->key, &why);
+	int rc = secret_read_as_tool(key, &ca->key, &why);
 	if (!rc)
 		rc = read_crt(crt, &ca->crt, &why);
 	free(key);
@@ -79,7 +79,7 @@ static int make_ca(const struct topology *t, const char *dir, int64_t now_s, str
 	char *key = xasprintf("%s/%s", dir, CA_KEY), *why = NULL;
 	struct buf own = {0};
 	bool there = is_there(dir, CA_KEY);
-	int rc = there ? secret_read(key, &own, &why) : 0;
+	int rc = there ? secret_read_as_tool(key, &own, &why) : 0;
 	if (!rc)
 		rc = tls_make_ca(t->cluster, there ? &own : NULL, now_s, ca, &why);
 	secret_free(&own);

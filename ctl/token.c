@@ -76,7 +76,7 @@ static void close_file(struct token_file *f)
 static int read_file(struct token_file *f)
 {
 	char *why = NULL;
-	int rc = secret_read(f->path, &f->text, &why);
+	int rc = secret_read_as_tool(f->path, &f->text, &why);
 	if (rc == WEIR_ENOTFOUND)
 		rc = 0;
 	else if (rc)

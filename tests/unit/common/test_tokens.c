@@ -155,6 +155,36 @@ START_TEST(files_that_others_may_read_are_refused)
 }
 END_TEST
 
+/* Of a daemon that runs as another user: root's own daemon would not take it, root's tools do, and leave it that user's. */
+START_TEST(roots_tools_read_the_files_of_daemons)
+{
+	struct buf b = {0};
+	struct stat st;
+	char *why = NULL;
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(secret_write(path, "abc", 3, true, &why), 0);
+	ck_assert_int_eq(chown(path, 12345, 12345), 0);
+	ck_assert_int_eq(secret_read(path, &b, &why), WEIR_EINVAL);
+	ck_assert_ptr_nonnull(strstr(why, "belongs to another user (uid 12345)"));
+	free(why);
+	why = NULL;
+	ck_assert_int_eq(secret_read_as_tool(path, &b, &why), 0);
+	ck_assert_str_eq(buf_cstr(&b), "abc");
+	ck_assert_int_eq(secret_write(path, "def", 3, false, &why), 0);
+	ck_assert(!stat(path, &st) && st.st_uid == 12345);
+	ck_assert_int_eq(chmod(path, 0640), 0);
+	ck_assert_int_eq(secret_read_as_tool(path, &b, &why), WEIR_EINVAL);
+	free(why);
+	why = NULL;
+	ck_assert_int_eq(seteuid(12346), 0); /* somebody else's tools do not */
+	ck_assert_int_ne(secret_read_as_tool(path, &b, &why), 0);
+	free(why);
+	ck_assert_int_eq(seteuid(0), 0);
+	secret_free(&b);
+}
+END_TEST
+
 START_TEST(files_are_replaced_whole)
 {
 	char *why = NULL;
@@ -182,6 +212,7 @@ int main(void)
 	tcase_add_test(tc, the_hash_is_blake2b);
 	tcase_add_test(tc, files_are_read_to_the_letter);
 	tcase_add_test(tc, files_that_others_may_read_are_refused);
+	tcase_add_test(tc, roots_tools_read_the_files_of_daemons);
 	tcase_add_test(tc, files_are_replaced_whole);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
