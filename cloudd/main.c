@@ -28,6 +28,10 @@ static int find_node(const struct topology *t, const char *name)
 	int self = name ? topology_cloud(t, name) : -1;
 	if (self >= 0)
 		return self;
+	if (name && topology_edge(t, name) >= 0) {
+		fprintf(stderr, "cloudd: %s is an edge: start it with edged.\n", name);
+		return -1;
+	}
 	if (name)
 		fprintf(stderr, "cloudd: %s has no cloud node \"%s\"; it has:", t->path, name);
 	else
@@ -67,6 +71,16 @@ static int check_node(const struct topology *t, uint32_t self)
 	}
 	free(why);
 	return rc ? EXIT_USAGE : EXIT_FINE;
+}
+
+/* self: a node's number, or -1: the file alone. */
+static int check(const struct topology *t, int self)
+{
+	int code = self < 0 ? EXIT_FINE : check_node(t, (uint32_t)self);
+	if (code == EXIT_FINE)
+		printf("%s: fine: %zu cloud nodes, %zu edges, %zu streams, %zu sinks\n", t->path, t->cloud_count, t->edge_count, t->stream_count,
+		    t->sink_count);
+	return code;
 }
 
 static void raise_descriptor_limit(void)
@@ -143,7 +157,7 @@ int main(int argc, char **argv)
 	else if (check_sinks(t))
 		code = EXIT_USAGE;
 	else if (args.check)
-		code = args.node ? check_node(t, (uint32_t)self) : EXIT_FINE;
+		code = check(t, args.node ? self : -1);
 	else {
 		struct cloudd_options o = {.topology = t, .self = (uint32_t)self,
 		    .data = args.data ? args.data : t->clouds[self].data, .version = PACKAGE_VERSION, .notify = notify};

@@ -581,10 +581,15 @@ class Config(unittest.TestCase):
         with Cluster(clouds=1, edges={"edge-1": tcp_edge()}, streams=[stream()]) as c:
             for program, node in ((CLOUDD, "cloud-1"), (EDGED, "edge-1")):
                 r = subprocess.run([program, "--config", c.config, "--node", node, "--check"], capture_output=True, text=True)
-                self.assertEqual(r.returncode, 0, r.stderr)
+                self.assertEqual((r.returncode, r.stdout), (0, f"{c.config}: fine: 1 cloud nodes, 1 edges, 1 streams, 0 sinks\n"), r.stderr)
+                r = subprocess.run([program, "--config", c.config, "--check"], capture_output=True, text=True)
+                self.assertEqual((r.returncode, ": fine: " in r.stdout), (0, True), r.stderr)
                 r = subprocess.run([program, "--config", c.config, "--node", "nobody"], capture_output=True, text=True)
                 self.assertEqual(r.returncode, 2)
                 self.assertIn("nobody", r.stderr)
+            for program, node, other in ((CLOUDD, "edge-1", "edged"), (EDGED, "cloud-1", "cloudd")):
+                r = subprocess.run([program, "--config", c.config, "--node", node], capture_output=True, text=True)
+                self.assertEqual((r.returncode, f"start it with {other}." in r.stderr), (2, True), r.stderr)
             r = subprocess.run([CLOUDD, "--config", c.config, "--node", "cloud-1", "--data="], capture_output=True, text=True)
             self.assertEqual(r.returncode, 2)
             self.assertIn("--data", r.stderr)
