@@ -230,7 +230,8 @@ const struct command command_node_add = {
 		"node, not before, with a topology file that lists it: it takes the rest from the others. Where the cluster has keys,\n"
 		"make the node's with `weirctl keygen` first, and give NAME.pub to every node and edge.\n\n"
 		"  weirctl node add cloud-4 --listen tcp://127.0.0.1:7104 \\\n"
-		"      --http 127.0.0.1:8104\n"
+		"      --http 127.0.0.1:8104 --yes --no-wait\n"
+		"  weirctl topology > topology.yaml\n"
 		"  cloudd --config topology.yaml --node cloud-4\n",
 	.options = add_options, .option_count = sizeof(add_options) / sizeof(add_options[0]),
 	.words_min = 1, .words_max = 1, .stoppable = true, .run = run_add};
