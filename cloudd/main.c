@@ -22,23 +22,24 @@
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-/* The node's number, or -1 after saying why. */
+/* The node's number, or -1 after saying why: at the level of an error, as the service manager's journal is looked through by that. */
 static int find_node(const struct topology *t, const char *name)
 {
+	struct buf text = {0};
 	int self = name ? topology_cloud(t, name) : -1;
 	if (self >= 0)
 		return self;
-	if (name && topology_edge(t, name) >= 0) {
-		fprintf(stderr, "cloudd: %s is an edge: start it with edged.\n", name);
-		return -1;
-	}
-	if (name)
-		fprintf(stderr, "cloudd: %s has no cloud node \"%s\"; it has:", t->path, name);
+	bool is_edge = name && topology_edge(t, name) >= 0;
+	if (!name)
+		buf_printf(&text, "cloudd: --node is missing (or WEIR_NODE); %s has:", t->path);
+	else if (is_edge)
+		buf_printf(&text, "cloudd: %s is an edge: start it with edged.", name);
 	else
-		fprintf(stderr, "cloudd: --node is missing (or WEIR_NODE); %s has:", t->path);
-	for (size_t i = 0; i < t->cloud_count; i++)
-		fprintf(stderr, " %s", t->clouds[i].name);
-	fprintf(stderr, "\n");
+		buf_printf(&text, "cloudd: %s has no cloud node \"%s\"; it has:", t->path, name);
+	for (size_t i = 0; !is_edge && i < t->cloud_count; i++)
+		buf_printf(&text, " %s", t->clouds[i].name);
+	log_plain(LOG_LEVEL_ERROR, buf_cstr(&text));
+	buf_free(&text);
 	return -1;
 }
 

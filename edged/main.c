@@ -22,31 +22,38 @@
 #define EXIT_USE 2
 #define NAMES_SHOWN_MAX 20
 
-static void print_edges(const struct topology *t)
+/* At the level of an error, as the service manager's journal is looked through by that. */
+static void tell(struct buf *text)
 {
-	fprintf(stderr, "The edges of %s:", t->path);
+	log_plain(LOG_LEVEL_ERROR, buf_cstr(text));
+	buf_free(text);
+}
+
+static void put_edges(const struct topology *t, struct buf *out)
+{
+	buf_printf(out, "The edges of %s:", t->path);
 	for (size_t i = 0; i < t->edge_count && i < NAMES_SHOWN_MAX; i++)
-		fprintf(stderr, " %s", t->edges[i].name);
-	fprintf(stderr, "%s\n", t->edge_count > NAMES_SHOWN_MAX ? " ..." : t->edge_count ? "" : " none");
+		buf_printf(out, " %s", t->edges[i].name);
+	buf_printf(out, "%s", t->edge_count > NAMES_SHOWN_MAX ? " ..." : t->edge_count ? "" : " none");
 }
 
 /* The edge's number, or -1 after saying why. */
 static int find_edge(const struct topology *t, const char *node)
 {
-	if (!node) {
-		fprintf(stderr, "edged: --node is missing (or WEIR_NODE). ");
-		print_edges(t);
-		return -1;
-	}
-	int edge = topology_edge(t, node);
+	struct buf text = {0};
+	int edge = node ? topology_edge(t, node) : -1;
 	if (edge >= 0)
 		return edge;
-	if (topology_cloud(t, node) >= 0) {
-		fprintf(stderr, "edged: %s is a cloud node: start it with cloudd.\n", node);
-		return -1;
-	}
-	fprintf(stderr, "edged: no edge is called %s. ", node);
-	print_edges(t);
+	bool is_cloud = node && topology_cloud(t, node) >= 0;
+	if (!node)
+		buf_printf(&text, "edged: --node is missing (or WEIR_NODE). ");
+	else if (is_cloud)
+		buf_printf(&text, "edged: %s is a cloud node: start it with cloudd.", node);
+	else
+		buf_printf(&text, "edged: no edge is called %s. ", node);
+	if (!is_cloud)
+		put_edges(t, &text);
+	tell(&text);
 	return -1;
 }
 

@@ -289,6 +289,12 @@ class Start(unittest.TestCase):
 
     def test_problems_carry_a_priority_in_the_journal(self):
         with self.cluster() as c:
+            c.prepare_http()
+            for program, node in self.NODES:
+                for wrong in ("nobody", "cloud-1" if node == "edge-1" else "edge-1"):
+                    r = self.run_one(c, program, "--config", c.config, "--node", wrong, JOURNAL_STREAM="1:2")
+                    self.assertEqual((r.returncode, len(r.stderr.splitlines())), (2, 1), r.stderr)
+                    self.assertTrue(r.stderr.startswith("<3>") and wrong in r.stderr, r.stderr)
             c.spec["streams"][0]["windw"] = c.spec["streams"][0]["compte"] = "5m"
             c.write_config()
             for program, node in self.NODES:
