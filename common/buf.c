@@ -94,6 +94,15 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 	b->len += (size_t)n;
 }
 
+void buf_put_size(struct buf *b, double bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	size_t i = 0;
+	for (; bytes >= 1024 && i + 1 < sizeof(units) / sizeof(units[0]); i++)
+		bytes /= 1024;
+	buf_printf(b, i && bytes < 100 ? "%.1f%s" : "%.0f%s", bytes, units[i]);
+}
+
 const char *buf_cstr(struct buf *b)
 {
 	*buf_reserve(b, 1) = 0;

@@ -70,6 +70,8 @@ static inline void buf_svarint(struct buf *b, int64_t v)
 void buf_bytes(struct buf *b, const void *p, size_t n); /* varint length, then the bytes */
 void buf_str(struct buf *b, const char *s);             /* as buf_bytes, without the NUL */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A number of bytes as people read it: "12.5MiB". */
+void buf_put_size(struct buf *b, double bytes);
 /* The bytes as a NUL-terminated string; lives until the next change of b. */
 const char *buf_cstr(struct buf *b);
 

@@ -121,15 +121,6 @@ const char *ctl_text(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
-void ctl_put_bytes(struct buf *b, double bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	size_t i = 0;
-	for (; bytes >= 1024 && i + 1 < sizeof(units) / sizeof(units[0]); i++)
-		bytes /= 1024;
-	buf_printf(b, i && bytes < 100 ? "%.1f%s" : "%.0f%s", bytes, units[i]);
-}
-
 void ctl_print(struct buf *b)
 {
 	if (b->len)

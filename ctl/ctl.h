@@ -84,8 +84,6 @@ void ctl_cell(struct table *t, const json_t *value, int digits, const char *none
 /* The array under a key, or NULL: iterate with json_array_foreach. */
 json_t *ctl_array(const json_t *object, const char *key);
 const char *ctl_text(const json_t *object, const char *key); /* "" where there is none */
-/* "12.5MiB" */
-void ctl_put_bytes(struct buf *b, double bytes);
 /* "3d", "5h", "90s": as exact as it matters. */
 void ctl_format_lag(int64_t ns, char out[TIME_TEXT_MAX]);
 

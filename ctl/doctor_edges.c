@@ -98,7 +98,7 @@ static void put_detail(const json_t *edge, enum edge_ail which, struct buf *out)
 		buf_printf(out, " (version %lld)", (long long)integer(edge, "map_version"));
 	else if (which == CATCHING_UP || which == BACKPRESSURED) {
 		buf_printf(out, " (");
-		ctl_put_bytes(out, (double)integer(edge, "spool_bytes"));
+		buf_put_size(out, (double)integer(edge, "spool_bytes"));
 		buf_printf(out, ")");
 	}
 }

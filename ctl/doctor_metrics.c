@@ -117,7 +117,7 @@ static void examine_counter(const struct counter *c, const struct doctor_node *b
 static void tell_bytes(const struct finding *like, const char *about, const char *remedy, const char *what, double bytes, struct findings *f)
 {
 	struct buf b = {0};
-	ctl_put_bytes(&b, bytes);
+	buf_put_size(&b, bytes);
 	findings_add(f, like, about, remedy, "%s%s", what, buf_cstr(&b));
 	buf_free(&b);
 }

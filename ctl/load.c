@@ -107,7 +107,7 @@ static void print_summary(const struct load *l)
 		break;
 	case FORMAT_TABLE:
 		buf_printf(&b, "sent %" PRIu64 " lines (", l->lines_sent);
-		ctl_put_bytes(&b, (double)l->bytes_sent);
+		buf_put_size(&b, (double)l->bytes_sent);
 		buf_printf(&b, ") in %.2f s: %.0f lines/s", seconds, per_second);
 		if (l->parts)
 			buf_printf(&b, "; %" PRIu64 " lines belong to other parts", l->lines_skipped);

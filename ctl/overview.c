@@ -62,7 +62,7 @@ static void put_edges(const struct ctl *ctl, const json_t *edges, struct buf *ou
 			ctl_cell(t, spool, 0, none(ctl));
 		} else {
 			struct buf b = {0};
-			ctl_put_bytes(&b, json_number_value(spool));
+			buf_put_size(&b, json_number_value(spool));
 			table_cell(t, buf_cstr(&b));
 			buf_free(&b);
 		}

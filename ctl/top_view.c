@@ -334,7 +334,7 @@ static void put_edge(struct table *t, const struct row *r, const struct top_scre
 	    : json_is_true(json_object_get(r->json, "fenced"))		      ? "fenced"
 	    : json_is_true(json_object_get(r->json, "clock_suspect"))	      ? "clock?"
 									      : "";
-	ctl_put_bytes(&spool, json_number_value(json_object_get(r->json, "spool_bytes")));
+	buf_put_size(&spool, json_number_value(json_object_get(r->json, "spool_bytes")));
 	table_cell(t, r->name);
 	table_cell(t, ctl_text(r->json, "state"));
 	cell_lag(t, r->lag_ns);

@@ -5,16 +5,6 @@ bool health_is_alive(int64_t ticked_ns, int64_t now_ns, int64_t tick_ns)
 	return now_ns - ticked_ns < HEALTH_TICKS_MISSED_MAX * tick_ns + HEALTH_GRACE_NS;
 }
 
-static void put_size(struct buf *out, uint64_t bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	size_t unit = 0;
-	double n = (double)bytes;
-	for (; n >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
-		n /= 1024;
-	buf_printf(out, "%.*f %s", unit ? 1 : 0, n, units[unit]);
-}
-
 void health_text(const struct health *h, struct buf *out)
 {
 	const char *state = h->removed ? "not in the cluster's topology: reads nothing"
@@ -25,7 +15,7 @@ void health_text(const struct health *h, struct buf *out)
 	if (h->closed)
 		buf_printf(out, "%zu of its sources cannot be opened; ", h->closed);
 	buf_printf(out, "spool ");
-	put_size(out, h->spool_bytes);
+	buf_put_size(out, (double)h->spool_bytes);
 	if (h->cloud)
 		buf_printf(out, "; %s %s", h->cloud, h->answered ? "answers" : "does not answer yet");
 	else

@@ -72,6 +72,22 @@ START_TEST(big_endian_keys_order_as_numbers)
 }
 END_TEST
 
+START_TEST(sizes_are_for_people)
+{
+	static const struct {
+		double bytes;
+		const char *text;
+	} sizes[] = {{0, "0B"}, {1023, "1023B"}, {1024, "1.0KiB"}, {1.5 * (1 << 20), "1.5MiB"}, {512.0 * (1 << 20), "512MiB"}, {0x1p60, "1048576TiB"}};
+	struct buf b = {0};
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		buf_clear(&b);
+		buf_put_size(&b, sizes[i].bytes);
+		ck_assert_str_eq(buf_cstr(&b), sizes[i].text);
+	}
+	buf_free(&b);
+}
+END_TEST
+
 START_TEST(times_and_durations)
 {
 	int64_t t;
@@ -112,6 +128,7 @@ int main(void)
 	tcase_add_test(tc, numbers_round_trip);
 	tcase_add_test(tc, short_and_malformed_input_is_an_error_for_good);
 	tcase_add_test(tc, big_endian_keys_order_as_numbers);
+	tcase_add_test(tc, sizes_are_for_people);
 	tcase_add_test(tc, times_and_durations);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -36,23 +36,23 @@ static void is_text(const struct health *h, const char *text)
 START_TEST(what_is_said)
 {
 	struct health h = {.spool_bytes = 1023};
-	is_text(&h, "measuring; spool 1023 B; no cloud yet");
+	is_text(&h, "measuring; spool 1023B; no cloud yet");
 	h.cloud = "cloud-1";
 	h.spool_bytes = 1024 * 1024 * 3 / 2;
-	is_text(&h, "measuring; spool 1.5 MiB; cloud-1 does not answer yet");
+	is_text(&h, "measuring; spool 1.5MiB; cloud-1 does not answer yet");
 	h.answered = true;
 	h.spool_bytes = UINT64_MAX;
-	is_text(&h, "measuring; spool 16777216.0 TiB; cloud-1 answers");
+	is_text(&h, "measuring; spool 16777216TiB; cloud-1 answers");
 	h.closed = 2;
-	is_text(&h, "measuring; 2 of its sources cannot be opened; spool 16777216.0 TiB; cloud-1 answers");
+	is_text(&h, "measuring; 2 of its sources cannot be opened; spool 16777216TiB; cloud-1 answers");
 	h.closed = 0;
 	h.spool_bytes = 0;
 	h.paused = true;
-	is_text(&h, "no room in the spool: sources wait; spool 0 B; cloud-1 answers");
+	is_text(&h, "no room in the spool: sources wait; spool 0B; cloud-1 answers");
 	h.fenced = true;
-	is_text(&h, "fenced: sends nothing; spool 0 B; cloud-1 answers");
+	is_text(&h, "fenced: sends nothing; spool 0B; cloud-1 answers");
 	h.removed = true;
-	is_text(&h, "not in the cluster's topology: reads nothing; spool 0 B; cloud-1 answers");
+	is_text(&h, "not in the cluster's topology: reads nothing; spool 0B; cloud-1 answers");
 }
 END_TEST
 
