@@ -77,7 +77,8 @@ START_TEST(sizes_are_for_people)
 	static const struct {
 		double bytes;
 		const char *text;
-	} sizes[] = {{0, "0B"}, {1023, "1023B"}, {1024, "1.0KiB"}, {1.5 * (1 << 20), "1.5MiB"}, {512.0 * (1 << 20), "512MiB"}, {0x1p60, "1048576TiB"}};
+	} sizes[] = {{0, "0B"}, {1023, "1023B"}, {1024, "1.0KiB"}, {1.5 * (1 << 20), "1.5MiB"}, {512.0 * (1 << 20), "512MiB"},
+	    {0x1p60, "1048576TiB"}};
 	struct buf b = {0};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		buf_clear(&b);
