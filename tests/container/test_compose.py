@@ -213,6 +213,9 @@ class Compose(unittest.TestCase):
                 told = self.s.eng.inspect(self.s.container(service))
                 self.assertTrue(told["HostConfig"]["ReadonlyRootfs"])
                 self.assertEqual(told["HostConfig"]["CapDrop"], ["ALL"])
+                # No volume without a name, which `down` would leave. (The image that stands for Prometheus' has the broker's, too.)
+                unnamed = {m["Destination"] for m in told["Mounts"] if m["Type"] == "volume" and not m["Name"].startswith(self.s.project)}
+                self.assertEqual(unnamed - ({"/mosquitto/data", "/mosquitto/log"} if service == "prometheus" else set()), set())
                 text = self.s.exec(service, "cat", "/proc/1/status").stdout
                 status = {k: v.split() for k, _, v in (line.partition(":") for line in text.splitlines())}
                 self.assertNotIn("0", status["Uid"])
