@@ -420,7 +420,7 @@ static void skip_parts(struct msgq_socket *s)
 
 /* Whose frame it is, by the key that its connection was authenticated with: "" without keys, NULL where the key is nobody's any
  * more. The identity frame of a ROUTER would not do: the first one after a look at ZMQ_EVENTS has no properties. */
-static const char *sender_of(struct msgq_socket *s, struct bytes route, zmq_msg_t *frame)
+static const char *sender_of(struct msgq_socket *s, int fd, zmq_msg_t *frame)
 {
 	if (!s->m->keys)
 		return "";
@@ -429,7 +429,7 @@ static const char *sender_of(struct msgq_socket *s, struct bytes route, zmq_msg_
 	const char *user = zmq_msg_gets(frame, "User-Id"), *key = zmq_msg_gets(frame, "Weir-Key");
 	if (!user || !key || !keys_owns(s->m->keys, user, key))
 		return NULL;
-	msgq_door_knows(s, zmq_msg_get(frame, ZMQ_SRCFD), route, user, key);
+	msgq_door_knows(s, fd, user, key);
 	return user;
 }
 
@@ -438,8 +438,8 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 {
 	size_t n = zmq_msg_size(frame);
 	*bytes += n;
-	if (s->bound)
-		msgq_door_heard(s, zmq_msg_get(frame, ZMQ_SRCFD));
+	int fd = s->bound ? zmq_msg_get(frame, ZMQ_SRCFD) : -1;
+	bool late = s->bound && !msgq_door_heard(s, fd, route); /* what it sent before it was cut comes after its end */
 	s->answered = s->heard = true;
 	if (zmq_msg_more(frame) || !n) {
 		if (zmq_msg_more(frame))
@@ -451,10 +451,10 @@ static void receive_frame(struct msgq_socket *s, struct bytes route, zmq_msg_t *
 		msgq_count(&s->m->refused_route, 1);
 		return;
 	}
-	const char *who = sender_of(s, route, frame);
+	const char *who = sender_of(s, late ? -1 : fd, frame);
 	if (!who) {
 		msgq_count(&s->m->refused_key, 1);
-		if (msgq_door_dooms(s, zmq_msg_get(frame, ZMQ_SRCFD)))
+		if (!late && msgq_door_dooms(s, fd))
 			s->fn(s->arg, route, NULL, NULL, 0);
 		return;
 	}

@@ -106,6 +106,15 @@ static bool is_there(int fd, const struct door_connection *c)
 	return c->inode && inode_of(fd) == c->inode;
 }
 
+/* Frames of the one that has ended may still come: its route is remembered. */
+static void reset(struct door_connection *c)
+{
+	struct door_connection fresh = {.follows = c->routed || c->follows};
+	memcpy(fresh.before, c->routed ? c->route : c->before, sizeof(fresh.before));
+	free(c->who);
+	*c = fresh;
+}
+
 static void refused(struct msgq_socket *s, enum msgq_refusal why)
 {
 	msgq_count(&s->m->handshakes_refused[why], 1);
@@ -128,8 +137,7 @@ static void handle_disconnected(struct msgq_socket *s, int fd)
 		refused(s, MSGQ_NO_HANDSHAKE);
 	if (c->spoke)
 		d->succeeded--;
-	free(c->who);
-	*c = (struct door_connection){0};
+	reset(c);
 	d->open--;
 	/* One handshake may be told as failed twice: no more can be on their way out than have not succeeded. */
 	unsigned pending = d->open > d->succeeded ? d->open - (unsigned)d->succeeded : 0;
@@ -144,7 +152,8 @@ static void handle_accepted(struct msgq_socket *s, int fd)
 	if (!c)
 		return;
 	handle_disconnected(s, fd); /* where the end of the one before was not told */
-	*c = (struct door_connection){.open = true, .inode = inode_of(fd)};
+	c->open = true;
+	c->inode = inode_of(fd);
 	s->door.open++;
 	msgq_count(&s->m->connections, 1);
 }
@@ -233,20 +242,32 @@ static int give_to_libzmq(struct msgq_socket *s)
 
 /* ---- messages without end ------------------------------------------------------------------------------------------ */
 
-void msgq_door_heard(struct msgq_socket *s, int fd)
+static bool is_route(struct bytes route, const uint8_t own[ROUTE_BYTES])
+{
+	return route.n == ROUTE_BYTES && !memcmp(route.p, own, ROUTE_BYTES);
+}
+
+bool msgq_door_heard(struct msgq_socket *s, int fd, struct bytes route)
 {
 	struct door_connection *c = connection_at(&s->door, fd);
-	if (c && !c->open) { /* its frame was here before we looked at who has come */
+	if (!c)
+		return true;
+	if (!c->open || (c->routed && !is_route(route, c->route))) { /* its frame may be here before we looked at who has come */
 		(void)drain_events(s);
 		c = connection_at(&s->door, fd);
 	}
-	if (!c || !c->open)
-		return;
+	if (!c->open || (c->follows && is_route(route, c->before)))
+		return false;
 	c->heard = true;
 	if (!c->spoke) {
 		c->spoke = true;
 		s->door.spoke++;
 	}
+	if (route.n == ROUTE_BYTES) {
+		c->routed = true;
+		memcpy(c->route, route.p, sizeof(c->route));
+	}
+	return true;
 }
 
 /* What the kernel has received for it so far and libzmq has taken. */
@@ -292,7 +313,7 @@ static void look_at(struct msgq_socket *s, int fd, struct door_connection *c)
 /* Told now, and cut half a second later: what it is told has left by then. */
 #define DOOMED_LOOKS 3
 
-void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key)
+void msgq_door_knows(struct msgq_socket *s, int fd, const char *who, const char *key)
 {
 	struct door_connection *c = connection_at(&s->door, fd);
 	if (!c || !c->open || (c->who && !strcmp(c->who, who) && !strcmp(c->key.text, key)))
@@ -300,8 +321,6 @@ void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const ch
 	free(c->who); /* that of who had the descriptor before, whose last frames came late */
 	c->who = xstrdup(who);
 	snprintf(c->key.text, sizeof(c->key.text), "%s", key);
-	if (route.n == sizeof(c->route)) /* a publisher's connections have none */
-		memcpy(c->route, route.p, sizeof(c->route));
 }
 
 bool msgq_door_dooms(struct msgq_socket *s, int fd)

@@ -47,7 +47,8 @@ struct door_connection {
 	size_t topics_bytes; /* of all that a subscriber has subscribed to */
 	char *who;          /* with keys, once it has spoken: whose key it has; */
 	struct key_text key;
-	uint8_t route[ROUTE_BYTES];
+	bool routed, follows; /* these are known: */
+	uint8_t route[ROUTE_BYTES], before[ROUTE_BYTES]; /* its own; that of the one that had its descriptor before */
 };
 
 /* The listening socket of a ROUTER and what is connected through it. */
@@ -115,10 +116,11 @@ bool msgq_keys_pick(struct msgq_socket *s);
 /* msgq_door.c */
 int msgq_door_open(struct msgq_socket *s, char **ret_why);
 void msgq_door_close(struct msgq_socket *s);
-/* A frame came through the connection with this descriptor (-1: not known). */
-void msgq_door_heard(struct msgq_socket *s, int fd);
+/* A frame came through the connection with this descriptor (-1: not known). False: that one has ended, and whoever has its descriptor now is
+ * not meant. A publisher's frames have no route, by which that is known where it is another's already. */
+bool msgq_door_heard(struct msgq_socket *s, int fd, struct bytes route);
 /* It was who's, by this key. */
-void msgq_door_knows(struct msgq_socket *s, int fd, struct bytes route, const char *who, const char *key);
+void msgq_door_knows(struct msgq_socket *s, int fd, const char *who, const char *key);
 /* It was nobody's, who is cut off soon. True: that is to be told; false: it was. */
 bool msgq_door_dooms(struct msgq_socket *s, int fd);
 /* A subscriber's, for a topic of so many bytes: its begin, or its end. Who has more than MSGQ_TOPICS_BYTES_MAX of them is cut off. */

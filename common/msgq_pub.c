@@ -30,7 +30,7 @@ static bool is_subscription(zmq_msg_t *msg)
 static void hear(struct msgq_socket *s, zmq_msg_t *msg)
 {
 	int fd = zmq_msg_get(msg, ZMQ_SRCFD);
-	msgq_door_heard(s, fd);
+	(void)msgq_door_heard(s, fd, bytes_of(NULL, 0));
 	if (is_subscription(msg))
 		msgq_door_subscribes(s, fd, zmq_msg_size(msg), *(const uint8_t *)zmq_msg_data(msg));
 	else
@@ -39,7 +39,7 @@ static void hear(struct msgq_socket *s, zmq_msg_t *msg)
 		return;
 	const char *user = zmq_msg_gets(msg, "User-Id"), *key = zmq_msg_gets(msg, "Weir-Key");
 	if (user && key && keys_owns(s->m->keys, user, key)) {
-		msgq_door_knows(s, fd, bytes_of(NULL, 0), user, key);
+		msgq_door_knows(s, fd, user, key);
 		return;
 	}
 	msgq_count(&s->m->refused_key, 1);

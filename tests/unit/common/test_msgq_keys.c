@@ -372,7 +372,8 @@ static void *flood(void *arg)
 	return NULL;
 }
 
-/* It is told once, and not read for ever: neither because frames of it always wait, nor while libzmq has stopped its input. */
+/* It is told once, and not read for ever: neither because frames of it always wait, nor while libzmq has stopped its input. In the second
+ * round we are slow: what is left of it comes when its descriptor is already that of the connection by which it tries again. */
 START_TEST(who_floods_with_a_removed_key_is_cut)
 {
 	void *b = stranger(&pub[0], &pub[2], &sec[2]);
@@ -387,7 +388,7 @@ START_TEST(who_floods_with_a_removed_key_is_cut)
 	atomic_store(&flooding, true);
 	ck_assert_int_eq(pthread_create(&thread, NULL, flood, b), 0);
 	while (counters().connections != 1) {
-		usleep(30000);
+		usleep(_i ? 300000 : 30000);
 		loop_turn(loop, true);
 	}
 	atomic_store(&flooding, false);
@@ -676,7 +677,7 @@ int main(void)
 	tcase_add_test(tc, idle_strangers_wait_at_the_limit);
 	tcase_add_test(tc, a_removed_key_is_refused_on_a_session_that_stands);
 	tcase_add_test(tc, a_connection_whose_key_is_removed_is_cut);
-	tcase_add_test(tc, who_floods_with_a_removed_key_is_cut);
+	tcase_add_loop_test(tc, who_floods_with_a_removed_key_is_cut, 0, 2);
 	tcase_add_test(tc, a_silent_connection_is_cut_when_keys_change);
 	tcase_add_test(tc, who_was_refused_comes_again);
 	tcase_add_test(tc, a_link_that_is_slow_stays);
