@@ -105,14 +105,28 @@ void sink_until(struct sink *k, bool (*done)(struct sink *k))
 	}
 }
 
-void sink_expect(struct sink *k, const char *text)
+static void wait_for_bytes(struct sink *k, size_t n)
 {
 	int64_t end = clock_mono_ns() + 30 * NS_PER_SEC;
-	while (k->out.len < strlen(text) && clock_mono_ns() < end)
+	while (k->out.len < n && clock_mono_ns() < end)
 		loop_turn(k->loop, true);
+}
+
+void sink_expect(struct sink *k, const char *text)
+{
+	wait_for_bytes(k, strlen(text));
 	sink_settle(k);
 	ck_assert_str_eq(buf_cstr(&k->out), text);
 	buf_clear(&k->out);
+}
+
+void sink_expect_next(struct sink *k, const char *text)
+{
+	size_t n = strlen(text);
+	wait_for_bytes(k, n);
+	ck_assert_msg(!strncmp(buf_cstr(&k->out), text, n), "not \"%s\" but \"%s\"", text, buf_cstr(&k->out));
+	memmove(k->out.data, k->out.data + n, k->out.len - n);
+	k->out.len -= n;
 }
 
 void sink_settle(struct sink *k)

@@ -34,6 +34,8 @@ void sink_until(struct sink *k, bool (*done)(struct sink *k));
 void sink_commit(struct sink *k);
 /* Until the output is exactly this; then clears it. */
 void sink_expect(struct sink *k, const char *text);
+/* Until this has come, and takes it away: of a source that goes on by itself, and may be further already. */
+void sink_expect_next(struct sink *k, const char *text);
 /* Turns until nothing comes any more: what is ready is read. */
 void sink_settle(struct sink *k);
 const char *sink_path(struct sink *k, const char *name); /* static */
