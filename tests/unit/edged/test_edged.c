@@ -21,14 +21,16 @@ static char folder[64], config[128];
 static unsigned tcp_port, http_port;
 static pid_t child;
 
+/* It stays bound here, though nobody listens, so that nobody else is given it: who asks for it by its number, as the daemon does, and also
+ * with SO_REUSEADDR, may have it. */
 static unsigned free_port(void)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(sin);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
-	close(fd);
 	return ntohs(sin.sin_port);
 }
 
@@ -84,7 +86,7 @@ static pid_t start(const char *a, const char *b, const char *c)
 	pid_t pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (!pid) {
-		int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600); /* two may write */
 		dup2(fd, 1);
 		dup2(fd, 2);
 		execl("edged/edged", "edged", "--config", config, a, b, c, (char *)NULL);
