@@ -54,16 +54,23 @@ void kafka_cluster_delay(int ms)
 	rd_kafka_mock_broker_set_rtt(cluster, 1, ms);
 }
 
-static atomic_bool asked, answered;
+static atomic_bool asked, free_to_answer, answered;
 
 bool slow_name_asked(void)
 {
 	return asked;
 }
 
-bool slow_name_answered(void)
+void slow_name_answer(void)
 {
-	return answered;
+	free_to_answer = true;
+	while (!answered)
+		usleep(1000);
+}
+
+void slow_name_reset(void)
+{
+	asked = free_to_answer = answered = false;
 }
 
 /* ---- in place of the C library's, for librdkafka ----------------------------------------------------------------------- */
@@ -108,7 +115,8 @@ EXPORTED int getaddrinfo(const char *restrict node, const char *restrict service
 		return real(node, service, hints, ret);
 	}
 	asked = true;
-	sleep(2);
+	while (!free_to_answer)
+		usleep(1000);
 	answered = true;
 	return EAI_FAIL;
 }

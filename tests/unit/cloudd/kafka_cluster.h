@@ -15,8 +15,9 @@ const char *kafka_cluster_address(void);
 void kafka_cluster_inject(size_t requests, int error); /* the next ones to produce are answered so */
 void kafka_cluster_delay(int ms);                      /* of each answer */
 
-#define SLOW_NAME "slow.example" /* asking for it takes two seconds, and is in vain */
+#define SLOW_NAME "slow.example" /* who asks for it waits for slow_name_answer(), and in vain */
 bool slow_name_asked(void);
-bool slow_name_answered(void);
+void slow_name_answer(void); /* returns when who asked has it */
+void slow_name_reset(void);  /* nobody has asked yet */
 
 #endif

@@ -25,6 +25,8 @@
 	"sinks:\n" \
 	"  - {name: a, type: kafka, brokers: %s, timeout: %s, %s}\n"
 #define ROWS 16
+#define LATE_NS (10 * NS_PER_SEC) /* that a busy machine may be; far less than what is not waited for */
+#define STOP_TRIES 5              /* ... and one of so many times it is not */
 
 static struct topology *t;
 static struct sink *sink;
@@ -157,11 +159,14 @@ static void must_fail(size_t count, const char *reason)
 	free(why);
 }
 
-static void must_close(void)
+/* How long it took. */
+static int64_t must_close(void)
 {
 	int64_t began_ns = clock_mono_ns();
 	sink->ops->close(sink);
-	ck_assert_int_lt(clock_mono_ns() - began_ns, SINK_STOP_NS);
+	int64_t took_ns = clock_mono_ns() - began_ns;
+	ck_assert_int_lt(took_ns, SINK_STOP_NS + LATE_NS);
+	return took_ns;
 }
 
 static uint64_t value(size_t i)
@@ -248,28 +253,45 @@ START_TEST(an_error_for_good_is_a_failure_that_a_new_producer_gets_past)
 }
 END_TEST
 
+static int64_t told_ns;
+
 static void *stop_soon(void *arg)
 {
 	(void)arg;
 	usleep(300 * 1000);
+	told_ns = clock_mono_ns();
 	stop = true;
 	return NULL;
 }
 
-START_TEST(an_end_does_not_wait_for_brokers)
+/* How long it went on after it was told to stop. */
+static int64_t deliver_until_stopped(void)
 {
 	pthread_t thread;
 	char *why;
+	stop = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, stop_soon, NULL), 0);
+	ck_assert_int_eq(deliver(ROWS, &why), WEIR_ECLOSED);
+	int64_t now_ns = clock_mono_ns();
+	pthread_join(thread, NULL);
+	ck_assert_int_lt(now_ns - told_ns, SINK_STOP_NS + LATE_NS);
+	return now_ns - told_ns;
+}
+
+START_TEST(an_end_does_not_wait_for_brokers)
+{
 	begin("topic: t");
 	must_open();
 	must_deliver(1);
 	kafka_cluster_delay(60000);
-	pthread_create(&thread, NULL, stop_soon, NULL);
-	int64_t began_ns = clock_mono_ns();
-	ck_assert_int_eq(deliver(ROWS, &why), WEIR_ECLOSED);
-	ck_assert_int_lt(clock_mono_ns() - began_ns, SINK_STOP_NS);
-	pthread_join(thread, NULL);
-	must_close();
+	bool in_time = false;
+	for (int tries = 0; !in_time; tries++) {
+		ck_assert_int_lt(tries, STOP_TRIES);
+		if (tries)
+			must_open();
+		in_time = deliver_until_stopped() < SINK_STOP_NS;
+		in_time = must_close() < SINK_STOP_NS && in_time;
+	}
 	end();
 }
 END_TEST
@@ -277,15 +299,18 @@ END_TEST
 START_TEST(an_end_does_not_wait_for_name_servers)
 {
 	begin_at(SLOW_NAME ":9092", "1s", "topic: t");
-	must_open();
-	while (!slow_name_asked())
-		sink->ops->idle(sink);
-	must_close();
-	ck_assert(!slow_name_answered());
+	int64_t took_ns = SINK_STOP_NS;
+	for (int tries = 0; took_ns >= SINK_STOP_NS; tries++) {
+		ck_assert_int_lt(tries, STOP_TRIES);
+		slow_name_reset();
+		must_open();
+		while (!slow_name_asked())
+			sink->ops->idle(sink);
+		took_ns = must_close();
+		slow_name_answer();
+		usleep(200 * 1000); /* the library ends on its own: nothing of what it had is gone too early */
+	}
 	end();
-	while (!slow_name_answered())
-		usleep(10000);
-	usleep(200 * 1000); /* the library ends on its own: nothing of what it had is gone too early */
 }
 END_TEST
 
