@@ -73,20 +73,22 @@ static struct zmq_message message(const char *topic, const uint32_t *number, con
 		bytes_of(body, n)}};
 }
 
-/* The number of the next message; UINT32_MAX: none comes. */
+/* The number of the next message, but those of wait_subscribed(), which come in their own time; UINT32_MAX: none comes. */
 static uint32_t next(void *s)
 {
 	char topic[16];
-	uint32_t number = UINT32_MAX;
+	uint32_t number = 0;
 	static char body[BODY_BYTES];
-	if (zmq_recv(s, topic, sizeof(topic), 0) < 0)
-		return UINT32_MAX;
-	ck_assert_int_eq(zmq_recv(s, &number, sizeof(number), 0), sizeof(number));
-	ck_assert_int_ge(zmq_recv(s, body, sizeof(body), 0), 0);
+	while (!number) {
+		if (zmq_recv(s, topic, sizeof(topic), 0) < 0)
+			return UINT32_MAX;
+		ck_assert_int_eq(zmq_recv(s, &number, sizeof(number), 0), sizeof(number));
+		ck_assert_int_ge(zmq_recv(s, body, sizeof(body), 0), 0);
+	}
 	return number;
 }
 
-/* Until the first of some messages comes: the subscription is there. */
+/* Until the first of some messages, all 0, comes: the subscription is there. */
 static void wait_subscribed(void *s, const char *topic)
 {
 	static const uint32_t zero = 0;
@@ -95,8 +97,6 @@ static void wait_subscribed(void *s, const char *topic)
 	do
 		ck_assert_int_eq(zmq_publisher_send(publisher, &m, 1), 0);
 	while (zmq_poll(&item, 1, 10) <= 0);
-	while (zmq_poll(&item, 1, 100) > 0)
-		ck_assert_uint_eq(next(s), 0);
 }
 
 START_TEST(a_subscriber_gets_what_it_asked_for)
@@ -149,17 +149,17 @@ static void send_numbered(struct reader *r)
 	}
 }
 
-/* 80 MB: far more than all buffers on the way. */
+#define SILENT_NS (6 * NS_PER_SEC) /* who does not read does not answer libzmq's heartbeats either, and is dropped, to come again */
+
+/* 40 MB: far more than all buffers on the way. */
 START_TEST(who_does_not_read_misses_what_others_get)
 {
 	pthread_t thread;
-	struct reader r = {.socket = subscriber("all", 1000), .last = 40000, .expected = 1};
+	int64_t began_ns = clock_mono_ns();
+	struct reader r = {.socket = subscriber("all", 1000), .last = 20000, .expected = 1};
 	void *stuck = subscriber("all", 1);
 	wait_subscribed(r.socket, "all");
 	wait_subscribed(stuck, "all");
-	zmq_pollitem_t item = {r.socket, 0, ZMQ_POLLIN, 0};
-	while (zmq_poll(&item, 1, 100) > 0)
-		ck_assert_uint_eq(next(r.socket), 0);
 	ck_assert(!pthread_create(&thread, NULL, read_all, &r));
 	int64_t from_ns = clock_mono_ns();
 	send_numbered(&r);
@@ -167,8 +167,10 @@ START_TEST(who_does_not_read_misses_what_others_get)
 	pthread_join(thread, NULL);
 	struct zmq_publisher_counts c;
 	zmq_publisher_counts(publisher, &c);
+	bool dropped = clock_mono_ns() - began_ns >= SILENT_NS;
 	ck_assert_msg(r.expected > r.last, "%u, not %u; left behind %llu", r.got, r.expected, (unsigned long long)c.left_behind);
-	ck_assert_msg(c.left_behind == 1 && c.subscribers == 2, "%llu", (unsigned long long)c.left_behind);
+	ck_assert_msg(c.left_behind == 1 || (c.left_behind && dropped), "%llu", (unsigned long long)c.left_behind);
+	ck_assert_msg(c.subscribers == 2 || dropped, "%llu", (unsigned long long)c.subscribers);
 	ck_assert_int_ge(took_ns, ZMQ_PUBLISHER_PATIENCE_NS); /* it was waited for */
 	zmq_close(r.socket);
 	zmq_close(stuck);
