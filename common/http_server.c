@@ -25,6 +25,7 @@
 #define STALL_MS 10000
 #define SWEEP_MS 500
 #define FLUSH_TURNS 16
+#define TURN_NS (5 * NS_PER_MS) /* about what a source takes */
 #define TCP_CLOSE_STATE 7 /* the kernel's; its headers and libc's do not go together */
 #define TCP_CLOSE_WAIT_STATE 8
 #define BACKLOG 128
@@ -284,14 +285,25 @@ void http_server_wake(struct http_server *s)
 	loop_timer_start(s->timer, 0, 0);
 }
 
+/* Until there is nothing to do at once, which *ret_ms says, or it has had its share of the loop's turn: a connection gives some kilobytes
+ * each time. False: nothing is due. */
+static bool run_for_a_turn(struct http_server *s, MHD_UNSIGNED_LONG_LONG *ret_ms)
+{
+	int64_t until_ns = clock_mono_ns() + TURN_NS;
+	bool due;
+	do {
+		s->woken = false;
+		MHD_run(s->daemon);
+		*ret_ms = 0;
+		due = s->woken || MHD_get_timeout(s->daemon, ret_ms) == MHD_YES;
+	} while (due && !*ret_ms && clock_mono_ns() < until_ns);
+	return due;
+}
+
 static void server_work(struct http_server *s)
 {
-	s->woken = false;
-	MHD_run(s->daemon);
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
-	if (s->woken)
-		loop_timer_start(s->timer, 0, 0);
-	else if (MHD_get_timeout(s->daemon, &timeout_ms) == MHD_YES)
+	if (run_for_a_turn(s, &timeout_ms))
 		loop_timer_start(s->timer, timeout_ms, 0);
 	else
 		loop_timer_stop(s->timer);

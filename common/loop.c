@@ -25,6 +25,7 @@ struct loop {
 	struct loop_drain *drains; /* list; freed ones leave it at the end of the turn */
 	unsigned drain_count;
 	bool draining;
+	bool timing; /* a timer's callback runs */
 };
 
 struct loop_timer {
@@ -121,6 +122,7 @@ static void on_prepare(uv_prepare_t *h)
 		uv_idle_start(&l->idle, on_idle);
 	else
 		uv_idle_stop(&l->idle);
+	uv_update_time(&l->uv); /* how long it may wait is counted from here */
 }
 
 void loop_on_turn_end(struct loop *l, loop_fn *fn, void *arg)
@@ -186,10 +188,18 @@ void loop_turn(struct loop *l, bool wait)
 
 /* ---- timers -------------------------------------------------------------------------------------------------- */
 
+static struct loop *loop_of(const uv_timer_t *h)
+{
+	return (struct loop *)h->loop; /* which starts with it */
+}
+
 static void on_timer(uv_timer_t *h)
 {
 	struct loop_timer *t = (struct loop_timer *)h;
+	struct loop *l = loop_of(h);
+	l->timing = true;
 	t->fn(t->arg);
+	l->timing = false;
 }
 
 struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg)
@@ -201,9 +211,23 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg)
 	return t;
 }
 
+/* Before 1.45 libuv runs timers until none is due by the time that it knows, which it does not look at meanwhile. If that went on, two timers
+ * whose callbacks take longer than they wait would take turns for ever, and nothing else would come. So it stays as it is, and what
+ * a callback starts is due behind it: in the next turn at the earliest. */
+static uint64_t behind_timers(const uv_loop_t *l, uint64_t after_ms)
+{
+	uint64_t now_ms = uv_hrtime() / 1000000, known_ms = uv_now(l);
+	after_ms += now_ms > known_ms ? now_ms - known_ms : 0;
+	return after_ms ? after_ms : 1;
+}
+
 void loop_timer_start(struct loop_timer *t, uint64_t after_ms, uint64_t repeat_ms)
 {
-	uv_update_time(t->uv.loop); /* a long turn must not shorten the wait */
+	uv_loop_t *l = t->uv.loop;
+	if (loop_of(&t->uv)->timing)
+		after_ms = behind_timers(l, after_ms);
+	else
+		uv_update_time(l); /* a long turn must not shorten the wait */
 	uv_timer_start(&t->uv, on_timer, after_ms, repeat_ms);
 }
 

@@ -35,7 +35,8 @@ void loop_turn(struct loop *l, bool wait);
 /* Called at the end of each turn, after all drains; NULL: none. */
 void loop_on_turn_end(struct loop *l, loop_fn *fn, void *arg);
 
-/* Times in milliseconds. A running timer is restarted. repeat_ms 0: once. */
+/* Times in milliseconds. A running timer is restarted. repeat_ms 0: once. What a timer's callback starts comes in the next turn at the
+ * earliest, behind descriptors, drains and the end of this one. */
 struct loop_timer *loop_timer_new(struct loop *l, loop_fn *fn, void *arg);
 void loop_timer_start(struct loop_timer *t, uint64_t after_ms, uint64_t repeat_ms);
 void loop_timer_stop(struct loop_timer *t);

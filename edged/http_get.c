@@ -157,8 +157,8 @@ static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
 	struct http_getter *f = arg;
 	if (timeout_ms < 0)
 		loop_timer_stop(f->timer);
-	else /* not 0: source_impl.h, SOURCE_PUMP_MS */
-		loop_timer_start(f->timer, timeout_ms ? (uint64_t)timeout_ms : 1, 0);
+	else
+		loop_timer_start(f->timer, (uint64_t)timeout_ms, 0);
 	return 0;
 }
 

@@ -42,8 +42,8 @@ struct source {
 	unsigned log_lines;          /* in this period, shown or not */
 };
 
-/* A pump is a timer that is started again for each turn. Not 0: libuv before 1.45 runs such a timer again in the same turn,
- * and nothing else ever. After a turn that took longer it does not wait at all. */
+/* A pump is a timer that is started again for each turn, so that others get theirs (common/loop.h). After a turn that took longer
+ * it does not wait at all. */
 #define SOURCE_PUMP_MS 1
 
 /* A parser whose lines and errors go to the source's io. */

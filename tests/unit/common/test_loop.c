@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/loop.h"
 
@@ -50,6 +51,87 @@ START_TEST(timers_run_once_or_again)
 	loop_timer_start(once, 0, 0);
 	loop_run(loop);
 	ck_assert_int_eq(calls, before + 1);
+}
+END_TEST
+
+/* Work that goes on by a timer of its own, and takes longer than the timer waits. */
+struct pump {
+	struct loop_timer *timer;
+	unsigned after_ms, busy_ms, runs;
+};
+static unsigned turns;
+
+static void on_pump(void *arg)
+{
+	struct pump *p = arg;
+	int64_t until_ns = clock_mono_ns() + p->busy_ms * NS_PER_MS;
+	while (clock_mono_ns() < until_ns) {
+	}
+	loop_timer_start(p->timer, p->after_ms, 0);
+	if (++p->runs == 20)
+		loop_stop(loop);
+}
+
+static void count_turn(void *arg)
+{
+	(void)arg;
+	turns++;
+}
+
+/* Else descriptors, drains and the end of the turn would wait for all of that work. */
+static void each_turn_once(struct pump *pumps, size_t count)
+{
+	turns = 0;
+	loop_on_turn_end(loop, count_turn, NULL);
+	for (size_t i = 0; i < count; i++) {
+		pumps[i].timer = loop_timer_new(loop, on_pump, &pumps[i]);
+		loop_timer_start(pumps[i].timer, pumps[i].after_ms, 0);
+	}
+	loop_run(loop);
+	for (size_t i = 0; i < count; i++)
+		ck_assert_uint_le(pumps[i].runs, turns + 1);
+	for (size_t i = 0; i < count; i++)
+		loop_timer_free(pumps[i].timer);
+}
+
+START_TEST(timers_that_begin_again_leave_turns_to_others)
+{
+	each_turn_once((struct pump[]){{NULL, 1, 3, 0}, {NULL, 1, 3, 0}}, 2);
+}
+END_TEST
+
+START_TEST(a_timer_of_zero_leaves_turns_to_others)
+{
+	each_turn_once((struct pump[]){{NULL, 0, 0, 0}}, 1);
+	each_turn_once((struct pump[]){{NULL, 0, 2, 0}, {NULL, 1, 2, 0}}, 2);
+}
+END_TEST
+
+static void waited(void *arg)
+{
+	*(int64_t *)arg = clock_mono_ns();
+	loop_stop(loop);
+}
+
+static void start_behind_work(void *arg)
+{
+	struct pump *p = arg;
+	int64_t until_ns = clock_mono_ns() + p->busy_ms * NS_PER_MS;
+	while (clock_mono_ns() < until_ns) {
+	}
+	loop_timer_start(p->timer, p->after_ms, 0);
+}
+
+/* From when it was started, however long the callback took that did it. */
+START_TEST(a_long_callback_does_not_shorten_the_wait)
+{
+	int64_t done_ns = 0;
+	struct pump p = {loop_timer_new(loop, waited, &done_ns), 50, 100, 0};
+	struct loop_timer *first = loop_timer_new(loop, start_behind_work, &p);
+	int64_t began_ns = clock_mono_ns();
+	loop_timer_start(first, 0, 0);
+	loop_run(loop);
+	ck_assert_int_ge(done_ns - began_ns, 140 * NS_PER_MS); /* the clocks of timers are coarse */
 }
 END_TEST
 
@@ -243,6 +325,9 @@ int main(void)
 	TCase *tc = tcase_create("all");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, timers_run_once_or_again);
+	tcase_add_test(tc, timers_that_begin_again_leave_turns_to_others);
+	tcase_add_test(tc, a_timer_of_zero_leaves_turns_to_others);
+	tcase_add_test(tc, a_long_callback_does_not_shorten_the_wait);
 	tcase_add_test(tc, another_thread_wakes_it);
 	tcase_add_test(tc, sends_before_the_call_are_one_and_those_within_it_another);
 	tcase_add_test(tc, signals_come_on_the_loop);
