@@ -17,7 +17,7 @@ try:
 except ImportError:
     zmq = None
 
-from weirtest import NS, Cluster, alone, metric_sum, slow, wait_for
+from weirtest import DEADLINE_S, NS, Awake, Cluster, alone, metric_sum, slow, wait_for
 
 MIB = 1 << 20
 T0 = 1_700_000_000 * NS
@@ -63,7 +63,7 @@ class Strangers(unittest.TestCase):
 
     def ask(self, s, frame=ASK):
         s.send(frame)
-        self.assertTrue(s.poll(30000), "no answer")
+        self.assertTrue(s.poll(1000 * DEADLINE_S), "no answer")
         return s.recv()
 
     def count(self, c, name, **labels):
@@ -85,7 +85,7 @@ class Strangers(unittest.TestCase):
 
     def throw(self, c, data):
         """Bytes at the port, until it hangs up or all are sent."""
-        with socket.create_connection(("127.0.0.1", c.zmq["cloud-1"]), timeout=5) as s:
+        with socket.create_connection(("127.0.0.1", c.zmq["cloud-1"]), timeout=60) as s:
             try:
                 for chunk in data:
                     s.sendall(chunk)
@@ -110,7 +110,7 @@ class Strangers(unittest.TestCase):
         for s in sockets:
             s.send(report_of("edge-1"))
         # Of the first, libzmq's own side may find that the mechanisms differ, and go, before the cloud does.
-        with socket.create_connection(("127.0.0.1", c.zmq["cloud-1"]), timeout=30) as raw:
+        with socket.create_connection(("127.0.0.1", c.zmq["cloud-1"]), timeout=60) as raw:
             raw.sendall(GREETING + b"NULL".ljust(52, b"\0"))
             while raw.recv(4096):
                 pass
@@ -127,7 +127,7 @@ class Strangers(unittest.TestCase):
             self.throw(c, [greeting, endless] + [bytes(65536)] * 64)
             self.throw(c, [b"GET / HTTP/1.1\r\n\r\n"] * 100)
         self.assertEqual(self.frames(c), 0)
-        self.assertGreater(self.count(c, "weir_cloud_handshakes_refused_total"), 100)
+        wait_for("them to be counted", lambda: self.count(c, "weir_cloud_handshakes_refused_total") > 100)
         self.assertLess(c.clouds["cloud-1"].rss_bytes() - before, 32 * MIB)
 
     def names_are_those_of_keys(self, c):
@@ -156,10 +156,11 @@ class Strangers(unittest.TestCase):
         self.ask(s)
         path = os.path.join(c.keys, "edge-2.pub")
         os.rename(path, path + ".away")
-        start = time.monotonic()
-        wait_for("it to be told why", lambda: s.poll(0) and b"not allowed any more" in s.recv())  # though it says nothing
-        wait_for("its connection to be cut", lambda: self.count(c, "weir_cloud_zmq_connections_ended_total") >= 1)
-        self.assertLess(time.monotonic() - start, 10)  # a second, and what a busy machine takes
+        with Awake() as clock:
+            start = clock.now()
+            wait_for("it to be told why", lambda: s.poll(0) and b"not allowed any more" in s.recv())  # though it says nothing
+            wait_for("its connection to be cut", lambda: self.count(c, "weir_cloud_zmq_connections_ended_total") >= 1)
+            self.assertLess(clock.now() - start, 10)  # a second, and what a busy machine takes
         self.assertEqual(self.count(c, "weir_cloud_identity_refused_total", reason="removed_key"), 1)
         s.close()
         refused = self.count(c, "weir_cloud_handshakes_refused_total", reason="unknown_key")
@@ -283,7 +284,7 @@ class Revoked(unittest.TestCase):
 
     def ask(self, s):
         s.send(report_of("edge-1"))
-        self.assertTrue(s.poll(30000), "no answer")
+        self.assertTrue(s.poll(1000 * DEADLINE_S), "no answer")
         return s.recv()
 
     @unittest.skipUnless(zmq, "python3-zmq is not here")
@@ -292,13 +293,14 @@ class Revoked(unittest.TestCase):
         self.addCleanup(context.destroy, linger=0)
         sockets = self.probes(c, context)
         answer = self.post(c, "cloud-2", "edge-1/revoke")
-        start = time.monotonic()
         self.assertTrue(answer["revoked"])
         left = set(sockets)
-        while left:
-            left -= {s for s in left if b"revoked" in self.ask(s)}
-            took = time.monotonic() - start
-            self.assertLess(took, 1, f"{len(left)} nodes still listen to it")
+        with Awake() as clock:
+            start = clock.now()
+            while left:
+                left -= {s for s in left if b"revoked" in self.ask(s)}
+                took = clock.now() - start
+                self.assertLess(took, 1, f"{len(left)} nodes still listen to it")
         print(f"revoked after {took * 1000:.0f} ms", file=sys.stderr)
         context.destroy(linger=0)
         wait_for("the edge to notice", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_uplink_state", state="fenced"))
@@ -307,8 +309,7 @@ class Revoked(unittest.TestCase):
         self.assertEqual(self.count(c, "edge-1"), counted)
         self.assertGreater(self.sent["edge-1"], counted)
         for node in c.cloud_names:
-            e = self.edge(c, node, "edge-1")
-            self.assertEqual((e["revoked"], e["state"]), (True, "partitioned"))
+            wait_for("its state", lambda n=node: [self.edge(c, n, "edge-1")[k] for k in ("revoked", "state")] == [True, "partitioned"])
             self.assertFalse(self.edge(c, node, "edge-2")["revoked"])
         wait_for("windows that name it", lambda: [r for r in c.query("cloud-3", "s")["rows"]
                                                   if r["state"] == "provisional" and r["edges"]["missing"] == ["edge-1"]])
@@ -361,7 +362,7 @@ class Keys(unittest.TestCase):
             self.assertEqual(r.returncode, 2)
             self.assertIn("chmod 600", r.stderr)
             c.edges["edge-1"].start()
-            self.assertEqual(c.edges["edge-1"].process.wait(30), 2)
+            self.assertEqual(c.edges["edge-1"].process.wait(DEADLINE_S), 2)
             self.assertIn("chmod 600", c.edges["edge-1"].log())
 
     def test_keys_rotate_under_traffic(self):
