@@ -45,15 +45,22 @@ class Browser:
             raise
 
     def begin(self, accept_insecure_certs, width, height):
+        """chromedriver gives Chromium a minute to start, which on a busy machine may not be enough: once more, then."""
+        try:
+            self.new_session(accept_insecure_certs, width, height)
+        except AssertionError:
+            self.new_session(accept_insecure_certs, width, height)
+
+    def new_session(self, accept_insecure_certs, width, height):
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
                      "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--disable-dev-shm-usage",
                      "--hide-scrollbars", "--no-proxy-server", f"--window-size={width},{height}",
-                     "--user-data-dir=" + os.path.join(self.dir, "profile")]
+                     "--user-data-dir=" + tempfile.mkdtemp(prefix="profile-", dir=self.dir)]
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "acceptInsecureCerts": accept_insecure_certs, "goog:loggingPrefs": {"browser": "ALL"},
-            "goog:chromeOptions": {"binary": shutil.which("chromium"), "args": arguments}}}}, "", timeout=60)
+            "goog:chromeOptions": {"binary": shutil.which("chromium"), "args": arguments}}}}, "", timeout=weirtest.DEADLINE_S)
         self.session = answer["sessionId"]
-        self.call("POST", "/timeouts", {"script": 20000, "pageLoad": 30000})
+        self.call("POST", "/timeouts", {"script": 60000, "pageLoad": 90000})
 
     def __enter__(self):
         return self
@@ -79,7 +86,7 @@ class Browser:
                 break
             time.sleep(0.05)
 
-    def call(self, method, path, body=None, session=None, timeout=40):
+    def call(self, method, path, body=None, session=None, timeout=weirtest.DEADLINE_S):
         where = f"/session/{self.session}" if session is None else session
         data = json.dumps(body or {}).encode() if method == "POST" else None
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{where}{path}", data=data, method=method,
@@ -103,7 +110,7 @@ class Browser:
         """The texts of all elements that are shown, as they are read."""
         return self.js("return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).map(e => e.innerText.trim())", selector)
 
-    def wait(self, what, script, *args, deadline_s=30):
+    def wait(self, what, script, *args, deadline_s=None):
         """Until the script gives something true, which is returned."""
         try:
             return weirtest.wait_for(what, lambda: self.js(script, *args), deadline_s)
@@ -113,11 +120,24 @@ class Browser:
     def find(self, selector):
         return self.call("POST", "/element", {"using": "css selector", "value": selector})[ELEMENT]
 
+    def on(self, selector, act):
+        """act(element), again where the page has drawn that one anew meanwhile."""
+        def acted():
+            try:
+                act(self.find(selector))
+                return True
+            except AssertionError as e:
+                if "stale element reference" not in str(e):
+                    raise
+        weirtest.wait_for(f"{selector} to stay", acted)
+
     def click(self, selector):
-        self.call("POST", f"/element/{self.find(selector)}/click")
+        self.on(selector, lambda element: self.call("POST", f"/element/{element}/click"))
 
     def type(self, selector, text):
-        element = self.find(selector)
+        self.on(selector, lambda element: self.fill(element, text))
+
+    def fill(self, element, text):
         self.call("POST", f"/element/{element}/clear")
         self.call("POST", f"/element/{element}/value", {"text": text})
 
