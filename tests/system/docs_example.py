@@ -175,7 +175,7 @@ class Example:
             last[:] = lines(self.command(text).stdout)
             return last == lines(output)
         try:
-            wait_for("its output", same, 60)
+            wait_for("its output", same)
         except AssertionError:
             raise AssertionError(f"{self.page}: `{text.strip()}` prints\n" + "\n".join(last) + "\nand not\n" + output) from None
 

@@ -61,7 +61,7 @@ class Broker:
     def stop(self):
         """SIGTERM: it keeps its sessions."""
         self.process.terminate()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(weirtest.DEADLINE_S) == 0
 
     def log(self):
         text = ""
@@ -96,7 +96,7 @@ class Publisher:
 
     def flush(self):
         for info in self.waiting:
-            info.wait_for_publish(60)
+            info.wait_for_publish(weirtest.DEADLINE_S)
             assert info.is_published(), "the broker did not take a message"
         self.waiting = []
 

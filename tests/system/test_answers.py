@@ -9,6 +9,7 @@ import time
 import unittest
 import urllib.request
 
+from test_failover import wait_led
 from test_faults import T0, check_exact, make_lines, send, stream, tcp_edge
 from weirtest import (NS, WEIRCTL, Cluster, assert_rows, edge_ledger, oracle_windows, parse_simple_lines, parse_time,
                       wait_for)
@@ -89,7 +90,7 @@ class States(unittest.TestCase):
             for d in c.clouds.values():
                 d.start()
             c.wait_ready()
-            leader = c.api("cloud-1", "cluster")["meta"]["leader"]
+            leader = wait_led(c)["meta"]
             for e in edges:
                 send(c.tcp[e], new[e])
             c.clouds[leader].kill()
@@ -179,16 +180,17 @@ class Questions(unittest.TestCase):
             self.assertEqual(c.query("cloud-3", "s", limit="7")["rows"], full)
             # The watch gave every window and group, each once in its last revision.
             seen, ids = {}, []
-            while len(seen) < len(full):
+            def told():  # where an edge was slow, its readings came to windows that had closed, which are revised
+                return [seen.get((r["start"], r["group"]["site"], r["group"]["k"]), {}).get("values") for r in full]
+            while told() != [r["values"] for r in full]:
                 text = watcher.readline().decode()
+                self.assertTrue(text, "the watch ended")
                 if text.startswith("id:"):
                     ids.append(text[3:].strip())
                 if text.startswith("data:"):
                     r = json.loads(text[5:])
                     seen[(r["start"], r["group"]["site"], r["group"]["k"])] = r
             watcher.close()
-            for r in full:
-                self.assertEqual(seen[(r["start"], r["group"]["site"], r["group"]["k"])]["values"], r["values"])
             # Resuming from the middle gives the rest.
             r = urllib.request.Request(f"http://127.0.0.1:{c.http['cloud-1']}/api/v1/watch?stream=s",
                                        headers={"Last-Event-ID": ids[len(ids) // 2]})
@@ -204,21 +206,21 @@ class Questions(unittest.TestCase):
             send(c.tcp["edge-1"], lines)
             check_exact(self, c, lines)
             for node in c.cloud_names:
-                cluster = c.api(node, "cluster")
+                def spread(node=node):
+                    found = c.api(node, "cluster")
+                    return {s["leader"] for s in found["shards"]} == set(c.cloud_names) and {n["state"] for n in found["nodes"]} == {"up"} and found
+                cluster = wait_for(f"each to lead some, says {node}", spread)
                 self.assertEqual([s["shard"] for s in cluster["shards"]], list(range(8)))
-                self.assertEqual({s["leader"] for s in cluster["shards"]}, set(c.cloud_names))
-                self.assertEqual({n["state"] for n in cluster["nodes"]}, {"up"})
                 for s in cluster["shards"]:
                     self.assertRegex(s["replicas"][0]["digest"], r"^[0-9a-f]{32}$")
                 s = c.api(node, "streams")["streams"][0]
                 self.assertEqual((s["name"], s["slice"], sum(s["dropped"].values())), ("s", "10s", 0))
                 self.assertIsNotNone(s["watermark"])
-                e = c.api(node, "edges")["edges"][0]
-                self.assertEqual((e["name"], e["state"], e["epoch"], e["accepted"]), ("edge-1", "idle", 1, 100))
+                wait_for(f"the edge's state at {node}", lambda node=node: [
+                    (e["name"], e["state"], e["epoch"], e["accepted"]) for e in c.api(node, "edges")["edges"]] == [("edge-1", "idle", 1, 100)])
             c.clouds["cloud-3"].kill()
-            cluster = wait_for("cloud-3 is down", lambda: next(
-                (x for x in [c.api("cloud-1", "cluster")] if any(n["state"] != "up" for n in x["nodes"])), None))
-            self.assertEqual([n["name"] for n in cluster["nodes"] if n["state"] != "up"], ["cloud-3"])
+            wait_for("cloud-3 alone to be down", lambda: [
+                n["name"] for n in c.api("cloud-1", "cluster")["nodes"] if n["state"] != "up"] == ["cloud-3"])
 
 
 class Sources(unittest.TestCase):
@@ -234,14 +236,18 @@ class Sources(unittest.TestCase):
             c.edges["edge-2"].start()
             c.edges["edge-1"].process.stdin.write("".join(lines[:250]).encode())
             c.edges["edge-1"].process.stdin.flush()
+
+            def come():
+                return sum(r["values"]["count"] for r in c.query("cloud-1", "s")["rows"] if r["group"]["k"])
             # Once a cloud has it, it is committed: the pipe's other end goes on where it was.
-            wait_for("the first half", lambda: sum(r["values"]["count"] for r in c.query("cloud-1", "s")["rows"] if r["group"]["k"]) == 250)
+            wait_for("the first half", lambda: come() == 250)
             c.edges["edge-1"].kill()
             c.edges["edge-1"].start(stdin=subprocess.PIPE)
             c.edges["edge-1"].process.stdin.write("".join(lines[250:]).encode())
             c.edges["edge-1"].process.stdin.close()
             # Both sources have finished: every window closes without waiting for idle_after.
             c.wait_count("cloud-1", "sim", 1500, state="final")
+            wait_for("the other stream's, which are in other batches", lambda: come() >= 500)
             rows = [r for r in c.query("cloud-1", "s")["rows"] if r["group"]["k"]]
             assert_rows(rows, oracle_windows(parse_simple_lines("".join(lines)), ["k"], 10 * NS), ["k"], 10 * NS, ["count", "sum"])
 
@@ -314,7 +320,7 @@ class Ctl(unittest.TestCase):
                 wait_for("the watch is connected", lambda: "weir_cloud_watchers 1" in c.get("cloud-2", "/metrics"))
                 c.ctl("load", "--to", f"127.0.0.1:{c.tcp['edge-1']}", "--sensors", "10", "--every", "1s", "--count", "60",
                       "--seed", "4", "--start", "2023-11-14T22:13:20Z", "--measurement", "m", "--field", "v")
-                out, _ = watch.communicate(timeout=60)
+                out, _ = watch.communicate(timeout=120)
                 self.assertEqual(watch.returncode, 0)
                 self.assertEqual(len(out.splitlines()), 20)
                 self.assertEqual({json.loads(x)["stream"] if "stream" in json.loads(x) else "s" for x in out.splitlines()}, {"s"})

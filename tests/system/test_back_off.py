@@ -31,7 +31,7 @@ class BackOff(unittest.TestCase):
 
     def call(self, *args, **environment):
         env = dict(os.environ, PATH=self.path, BACK_OFF_NOW=str(self.now), **environment)
-        r = subprocess.run([SCRIPT, self.run_folder, *(args or [UNIT])], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        r = subprocess.run([SCRIPT, self.run_folder, *(args or [UNIT])], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
         self.assertEqual(0, r.returncode, r.stdout)
         return r.stdout
 
@@ -93,7 +93,7 @@ class BackOff(unittest.TestCase):
             try:
                 wait_for("a sleep", lambda: self.sleeps(p.pid))
                 p.terminate()
-                self.assertEqual(0, p.wait(timeout=10))
+                self.assertEqual(0, p.wait(timeout=60))
             finally:
                 os.killpg(p.pid, signal.SIGKILL)  # its sleep, which the control group's end would take along
         self.assertFalse(os.path.exists(self.count))
@@ -109,7 +109,7 @@ class BackOff(unittest.TestCase):
 
     def test_the_clock_is_the_time_since_boot(self):
         env = {k: v for k, v in os.environ.items() if k != "BACK_OFF_NOW"}
-        subprocess.run([SCRIPT, self.run_folder, UNIT], env=env, check=True, timeout=30)
+        subprocess.run([SCRIPT, self.run_folder, UNIT], env=env, check=True, timeout=60)
         with open("/proc/uptime", encoding="ascii") as f:
             uptime = float(f.read().split()[0])
         with open(self.count, encoding="ascii") as f:

@@ -16,8 +16,9 @@ import unittest
 import urllib.error
 import urllib.request
 
+from test_failover import wait_led
 from test_topology import BASE_S, EDGE, apply, edge_of, map_version
-from weirtest import (EDGED, LONG, NS, ApiError, Cluster, Daemon, cloud_ledger, edge_ledger, free_port, metric_sum, oracle_values, parse_time,
+from weirtest import (DEADLINE_S, EDGED, LONG, NS, ApiError, Cluster, Daemon, cloud_ledger, edge_ledger, free_port, metric_sum, oracle_values, parse_time,
                       wait_for)
 
 BASE_NS = BASE_S * NS
@@ -126,7 +127,7 @@ class Watcher(threading.Thread):
         self.ending = False
         self.greeted = threading.Event()
         self.start()
-        assert self.greeted.wait(30)
+        assert self.greeted.wait(DEADLINE_S)
 
     def follow(self, node):
         headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
@@ -434,7 +435,9 @@ class Cutover(unittest.TestCase):
                 ends[end].add(end - start)
             self.assertEqual({len(sizes) for sizes in ends.values()}, {1})
             self.assertEqual(sorted(ends), list(range(min(ends), max(ends) + 1, 10 * NS)))
-            # the other stream: whole where it was there
+            # the other stream, which has batches of its own: whole where it was there
+            wait_for("all to be acknowledged", lambda: all(metric_sum(r.c.metrics(e), f"weir_edge_{k}") == 0
+                                                           for e in ("edge-1", "edge-2") for k in ("spool_batches", "open_partials")))
             rows = r.c.query("cloud-3", "more", by="", select="count,sum")["rows"]
             have = {parse_time(row["start"]): row["values"] for row in rows}
             whole = 0
@@ -454,12 +457,12 @@ class Cutover(unittest.TestCase):
             for _ in range(10 if LONG else 1):
                 r.c.edges["edge-2"].signal(signal.SIGSTOP)  # there is no cut without its word
                 r.change(steps=[{"scale": {"by": 3}}], cut=False)
-                meta = r.c.api("cloud-1", "cluster")["meta"]["leader"]
+                meta = wait_led(r.c)["meta"]
                 self.assertLess(len(r.versions()), len(r.definitions))
                 r.c.clouds[meta].kill()
                 other = next(n for n in r.c.cloud_names if n != meta)
                 wait_for("another one leads the meta group", lambda: r.c.api(other, "cluster")["meta"]["leader"] not in (None, meta))
-                self.assertLess(len(r.versions(other)), len(r.definitions))
+                self.assertLess(len(wait_for("an answer", lambda: r.versions(other))), len(r.definitions))
                 r.c.edges["edge-2"].signal(signal.SIGCONT)
                 wait_for("the cut", lambda: len(r.versions(other)) == len(r.definitions))
                 r.c.clouds[meta].start()

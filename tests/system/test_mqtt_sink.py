@@ -8,10 +8,10 @@ import unittest
 
 import docs_example
 from mqtt_broker import Broker, needs_broker
-from test_failover import leaders
+from test_failover import wait_led
 from test_mqtt import certificates, write_secret
 from test_sinks import best, closed, cluster, feed, fields, sink_sum, wait_equal
-from weirtest import free_port, metric_sum, wait_for
+from weirtest import DEADLINE_S, free_port, metric_sum, wait_for
 
 
 def sink(port, name="m5", version="5", **more):
@@ -32,7 +32,7 @@ class Subscriber:
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert self.subscribed.wait(30)
+        assert self.subscribed.wait(DEADLINE_S)
 
     def _take(self, client, data, message):
         try:
@@ -76,7 +76,7 @@ class MqttSink(unittest.TestCase):
             broker.stop()
             feed(c, 61, 60)
             wait_for("a lag", lambda: all(sink_sum(c, "backlog_rows", n) >= 120 and sink_sum(c, "up", n) == 0 for n in names))
-            victim = leaders(c)[0]
+            victim = wait_led(c)[0]
             broker.start()
             c.clouds[victim].kill()
             other = next(n for n in c.cloud_names if n != victim)
@@ -161,7 +161,7 @@ class MqttSink(unittest.TestCase):
             feed(c, 0, 61)
             c.start()
             wait_for("all that fit", lambda: len(best(s.of("small"))) == 7 * 20)
-            wait_for("what does not", lambda: sink_sum(c, "rejected_rows_total", "small") == 1)
+            wait_for("what does not", lambda: sink_sum(c, "rejected_rows_total", "small") >= 1)
             for words in ("the broker takes no message of that size", "the broker keeps no retained messages"):
                 wait_for(words, lambda w=words: w in c.clouds["cloud-1"].log())
             self.assertEqual(s.of("kept"), [])

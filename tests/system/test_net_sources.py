@@ -15,7 +15,7 @@ import subprocess
 import unittest
 
 import docs_example
-from weirtest import EDGED, NS, Cluster, edge_ledger, free_port, http_get, metric_sum, wait_for
+from weirtest import DEADLINE_S, EDGED, NS, Cluster, edge_ledger, free_port, http_get, metric_sum, wait_for
 
 T0 = 1_700_000_000 * NS
 
@@ -195,7 +195,7 @@ class Unix(unittest.TestCase):
             def send(how, count):
                 nonlocal sent
                 text = "".join(f"m v={i} {T0 + (sent + i) * 1000}\n" for i in range(count))
-                subprocess.run(how, input=text.encode(), check=True, timeout=30)
+                subprocess.run(how, input=text.encode(), check=True, timeout=DEADLINE_S)
                 sent += count
 
             def counted():
@@ -301,7 +301,7 @@ class Statsd(unittest.TestCase):
         # The clients say no time, so it is that of the edge: one long window holds all of it.
         rows = lambda: c.query("cloud-1", name, select=",".join(functions), window="1000h")["rows"]  # noqa: E731
         wait_for(f"{name} to be {expected}",
-                 lambda: {tuple(r["group"].values()): [r["values"][f] for f in functions] for r in rows()} == expected, 60)
+                 lambda: {tuple(r["group"].values()): [r["values"][f] for f in functions] for r in rows()} == expected)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class Leftovers(unittest.TestCase):
         try:
             self.assertIsNotNone(born)
             netns.sweep()
-            self.assertEqual([n for n in os.listdir(netns.NAMES) if n.startswith(prefix)], [])
+            wait_for("its namespaces to be gone", lambda: not [n for n in os.listdir(netns.NAMES) if n.startswith(prefix)])  # another test may sweep, too
             wait_for("its process to be gone", lambda: netns.began(pid) != born)
             self.assertTrue(os.path.exists(os.path.join(netns.NAMES, mine.namespace("b"))))
         finally:

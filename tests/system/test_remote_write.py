@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import random
+import re
 import shutil
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ import urllib.request
 
 import docs_example
 from prometheus import Prometheus, needed, wanted
-from test_failover import leaders
+from test_failover import wait_led
 from test_sinks import T0, cluster, secret_file, sink_sum
 from weirtest import NS, free_port, parse_time, wait_for
 
@@ -210,7 +211,7 @@ class RemoteWrite(unittest.TestCase):
             feed(c, 60, 120)
             wait_for("it fails", lambda: sink_sum(c, "failures_total", "prom") > 0)
             p.start()
-            victim = leaders(c)[0]
+            victim = wait_led(c)[0]
             c.clouds[victim].kill()
             feed(c, 120, 150)
             others = [n for n in c.cloud_names if n != victim]
@@ -262,7 +263,7 @@ class RemoteWrite(unittest.TestCase):
             c.start()
             wait_for("a failure", lambda: sink_sum(c, "failures_total", "prom") > 0)
             self.assertEqual(sink_sum(c, "rejected_rows_total", "prom"), 0)
-            self.assertIn("may not be what it should be", c.clouds["cloud-1"].log())
+            wait_for("it is told of", lambda: "may not be what it should be" in c.clouds["cloud-1"].log())
             patience = [(429, {"Retry-After": "1"}), None, (503, {})]
             gate.restart(patience)
             delivered(c, p, "cloud-1", 6, labels=[("cluster", "plant")])
@@ -297,7 +298,7 @@ class RemoteWrite(unittest.TestCase):
                 self.assertEqual(len(want), 5)
                 self.assertEqual(sink_sum(c, "rejected_rows_total", "prom"), 0)
                 self.assertEqual(sink_sum(c, "remote_write_requests_total", "elsewhere"), 0)  # its name is not the certificate's
-                self.assertRegex(c.clouds["cloud-1"].log(), "sink elsewhere: cannot deliver, .*certificate")
+                wait_for("which is told of, too", lambda: re.search("sink elsewhere: cannot deliver, .*certificate", c.clouds["cloud-1"].log()))
                 self.assertNotIn("open sesam", c.clouds["cloud-1"].log())
 
 

