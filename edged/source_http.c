@@ -437,6 +437,17 @@ static void http_pause(struct source *s)
 	}
 }
 
+/* What has begun comes to its end, and into the checkpoint; what has not will be told to come again. */
+static bool http_drain(struct source *s)
+{
+	struct http *h = http_of(s);
+	struct write *w;
+	size_t left = SOURCE_TURN_BYTES, n = 0;
+	for (; left && (w = next_unfed(h)) && w->state == WRITE_FEEDING; left -= n < left ? n : left)
+		n = feed(h, w);
+	return !left;
+}
+
 /* Nothing of it is kept: it is asked here what belongs to the checkpoint. */
 static void http_mark(struct source *s, struct buf *out)
 {
@@ -520,6 +531,7 @@ const struct source_ops source_http_ops = {
 	.size = sizeof(struct http),
 	.start = http_start,
 	.pause = http_pause,
+	.drain = http_drain,
 	.mark = http_mark,
 	.committed = http_committed,
 	.free = http_free,

@@ -310,6 +310,31 @@ START_TEST(closing_does_not_answer_what_is_not_durable)
 }
 END_TEST
 
+/* Where it is about to be closed, half a write would be one that is sent again in part. */
+START_TEST(a_write_that_was_begun_is_drained)
+{
+	struct buf b = {0};
+	uint64_t count = 0;
+	for (; b.len < 3 << 20; count++)
+		buf_printf(&b, "m,k=%zu v=%zu %zu\n", b.len % 10, b.len, b.len);
+	int begun = begin("POST", "/write", "", b.data, b.len), turns = 1;
+	while (!k.lines)
+		loop_turn(k.loop, true);
+	ck_assert_uint_lt(k.lines, count);
+	while (source_drain(k.source))
+		turns++;
+	ck_assert_int_gt(turns, 4);
+	ck_assert_uint_eq(k.lines, count);
+	commit();
+	expect(begun, "204", "");
+	int queued = post("/write", "m v=1\n");
+	ck_assert(!source_drain(k.source));
+	commit();
+	expect(queued, "204", "");
+	buf_free(&b);
+}
+END_TEST
+
 static void on_shared(void *arg, struct http_request *r)
 {
 	struct sink *sink = arg;
@@ -417,6 +442,7 @@ int main(void)
 	tcase_add_test(tc, paused_it_says_so);
 	tcase_add_test(tc, a_client_that_does_not_wait_is_forgotten);
 	tcase_add_test(tc, closing_does_not_answer_what_is_not_durable);
+	tcase_add_test(tc, a_write_that_was_begun_is_drained);
 	tcase_add_test(tc, only_what_has_not_counted_is_to_be_sent_again);
 	tcase_add_test(tc, an_address_in_use_is_told);
 	tcase_add_test(tc, collectd_is_understood);
