@@ -164,7 +164,7 @@ class Edges(unittest.TestCase):
             w.wait_seconds(25)
             apply(c, lambda spec: spec["streams"].append(stream("more", by=[], window="20s")))
             after = w.second
-            w.wait_seconds(60)
+            w.wait_seconds(70)  # a whole window, wherever it begins, lies between after + 20 and before - 5
             before = w.second
             apply(c, lambda spec: spec["streams"].pop())
             w.wait_seconds(10)
