@@ -225,6 +225,8 @@ static void measure(struct sink_thread *t)
 	if (t->emit_alerts)
 		emit_alerts_measure(t->emit_alerts, clock_wall_ns(), &f);
 	int64_t now_ns = clock_mono_ns(), rest_ns = SINKS_MEASURE_SHARE * (now_ns - begun_ns);
+	if (rest_ns > SINKS_MEASURE_MAX_NS)
+		rest_ns = SINKS_MEASURE_MAX_NS;
 	t->measure_ns = now_ns + (rest_ns > SINKS_MEASURE_NS ? rest_ns : SINKS_MEASURE_NS);
 	pthread_mutex_lock(&t->mutex);
 	t->counts.figures = f;
@@ -308,7 +310,11 @@ static void nothing_waits(struct sink_thread *t, enum kind kind)
 static void no_rows(struct sink_thread *t)
 {
 	bool closed = t->sink->ops->early && !t->open;
-	if (!closed && emit_is_empty(t->emit))
+	if (!emit_is_empty(t->emit))
+		return;
+	if (t->counts.figures.backlog)
+		t->measure_ns = 0; /* there is little to count, and what was counted before is not true any more */
+	if (!closed)
 		nothing_waits(t, ROWS);
 }
 

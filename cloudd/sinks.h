@@ -14,6 +14,7 @@
 #define SINKS_RETRY_MAX_NS (INT64_C(30) * 1000000000)
 #define SINKS_MEASURE_NS (INT64_C(1000000000))        /* between two measures of lag and backlog */
 #define SINKS_MEASURE_SHARE 20                        /* ... and so many times as long as one took: a long backlog costs no processor */
+#define SINKS_MEASURE_MAX_NS (INT64_C(60) * 1000000000) /* ... but no longer: the process may have been stopped meanwhile */
 #define SINKS_SAY_NS (INT64_C(60) * 1000000000)       /* between two lines of the log about one sink's failures, or rows refused */
 #define SINKS_FAILURES_SAID_MAX 5                     /* ... lines about beginnings of failures meanwhile */
 

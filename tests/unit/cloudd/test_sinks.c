@@ -34,6 +34,8 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned supply, given, delivered, discarded, told, failures_said, recoveries_said, alive;
 static char last_warning[512];
 static bool away; /* what there is cannot be had */
+static unsigned measures;
+static bool slow; /* a measure takes a second */
 
 static const struct topology *topology; /* of the rows */
 
@@ -119,6 +121,13 @@ void emit_discard(struct emit *e)
 void emit_measure(struct emit *e, int64_t wall_ns, struct emit_figures *ret)
 {
 	(void)e, (void)wall_ns;
+	pthread_mutex_lock(&lock);
+	bool sleeps = slow;
+	measures++;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+	if (sleeps)
+		sleep(1);
 	*ret = (struct emit_figures){.backlog = 7, .lag_ns = NS_PER_SEC};
 }
 
@@ -175,7 +184,8 @@ static void setup(void)
 {
 	snprintf(folder, sizeof(folder), "/tmp/weir-sinks-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
-	away = false;
+	away = slow = false;
+	measures = 0;
 	supply = given = delivered = discarded = told = failures_said = recoveries_said = alive = 0;
 }
 
@@ -382,6 +392,22 @@ START_TEST(one_that_fails_and_has_nothing_left_fails_no_more)
 }
 END_TEST
 
+/* Else a lag that is no more would be told of for as long as it cost to count it. */
+START_TEST(figures_of_what_was_delivered_do_not_stay)
+{
+	char *sinks = xasprintf("  - {name: a, type: file, path: %s/a}\n", folder);
+	struct topology *t = topology_of(sinks);
+	slow = true;
+	int64_t began_ns = clock_mono_ns();
+	struct sinks *s = begin(t);
+	wait_for(&measures, 4);
+	ck_assert_int_lt(clock_mono_ns() - began_ns, SINKS_MEASURE_SHARE * NS_PER_SEC);
+	sinks_free(s);
+	topology_free(t);
+	free(sinks);
+}
+END_TEST
+
 #define TURNS (2 * SINKS_FAILURES_SAID_MAX)
 
 /* Answers 500 and 200 by turns. */
@@ -455,6 +481,7 @@ int main(void)
 	tcase_add_test(c, topologies_change_while_rows_are_delivered_and_others_look);
 	tcase_add_test(c, one_that_fails_is_tried_again_and_delays_only_itself);
 	tcase_add_test(c, one_that_fails_and_has_nothing_left_fails_no_more);
+	tcase_add_test(c, figures_of_what_was_delivered_do_not_stay);
 	tcase_add_test(c, one_that_fails_by_turns_does_not_fill_the_log);
 	tcase_add_test(c, nobody_waits_for_a_receiver_that_does_not_answer);
 	suite_add_tcase(s, c);
