@@ -132,7 +132,7 @@ struct cloudd {
 	struct rpc *rpc;
 	struct gather gather;
 	struct http_api *http;
-	struct sinks *sinks;
+	struct sinks *sinks; /* begun, and given up, under the mutex */
 	struct alerts *alerts;
 	struct stats *stats;
 	bool was_ready;
@@ -492,6 +492,18 @@ static void on_serve_damaged(void *arg, uint32_t group)
 	struct cloudd *c = arg;
 	stats_add(metrics_cell(c->stats, METRICS_DAMAGED_READS, NULL), 1);
 	post(c, &(struct event){.type = EVENT_DAMAGED, .damaged = {group, "a stored record does not read"}});
+}
+
+/* On threads that outlive the sinks. */
+static void on_serve_sinks(void *arg, struct buf *out)
+{
+	struct cloudd *c = arg;
+	pthread_mutex_lock(&c->mutex);
+	if (c->sinks)
+		sinks_tell(c->sinks, out);
+	else
+		buf_varint(out, 0);
+	pthread_mutex_unlock(&c->mutex);
 }
 
 /* On a sink's thread. As an entry's bytes: names and all in one piece. */
@@ -1034,6 +1046,7 @@ static int open_readers(struct cloudd *c, char **ret_why)
 	    .arg = c,
 	    .reply = serve_reply,
 	    .damaged = on_serve_damaged,
+	    .sinks = on_serve_sinks,
 	    .busy = metrics_cell(c->stats, METRICS_SERVE_BUSY, NULL)};
 	c->serve = serve_new(&s);
 	c->gather = (struct gather){c->t, c->self, c->serve, c->rpc, c->node, c->progress, 0};
@@ -1071,7 +1084,10 @@ static void start_sinks(struct cloudd *c)
 	    .arg = c,
 	    .places = on_places,
 	    .say = say_sinks};
-	c->sinks = sinks_new(&o);
+	struct sinks *sinks = sinks_new(&o);
+	pthread_mutex_lock(&c->mutex);
+	c->sinks = sinks;
+	pthread_mutex_unlock(&c->mutex);
 }
 
 static int start_alerts(struct cloudd *c, char **ret_why)
@@ -1255,6 +1271,15 @@ bool cloudd_run(struct cloudd *c)
 
 /* ---- closing ----------------------------------------------------------------------------------------------------------- */
 
+static void stop_sinks(struct cloudd *c)
+{
+	pthread_mutex_lock(&c->mutex);
+	struct sinks *sinks = c->sinks;
+	c->sinks = NULL;
+	pthread_mutex_unlock(&c->mutex);
+	sinks_free(sinks);
+}
+
 /* No HTTP or reader thread is left afterwards; none may wait for the loop meanwhile, which does not turn. */
 static void stop_readers(struct cloudd *c)
 {
@@ -1272,8 +1297,7 @@ static void stop_readers(struct cloudd *c)
 	http_api_close(c->http);
 	alerts_free(c->alerts);
 	c->alerts = NULL;
-	sinks_free(c->sinks);
-	c->sinks = NULL;
+	stop_sinks(c);
 	serve_free(c->serve);
 	c->serve = NULL;
 	snapshots_free(c->snapshots);

@@ -263,16 +263,24 @@ static void status_local(struct gather *g, struct gather_status *s)
 	s->group_count = serve_groups(g->serve, s->groups);
 }
 
+/* Asks all others at once: one for each node, NULL of this one and of those that are gone. */
+static struct rpc_call **ask_others(struct gather *g, const char *what)
+{
+	uint32_t n = (uint32_t)g->topology->cloud_count;
+	struct rpc_call **calls = xcalloc(n, sizeof(*calls));
+	struct msg m = {.type = MSG_STATUS};
+	m.status.what = what;
+	for (uint32_t i = 0; i < n; i++)
+		calls[i] = i == g->self || g->topology->clouds[i].state == CLOUD_GONE ?
+		    NULL : rpc_start_if_there(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS, GATHER_STATUS_AWAY_NS);
+	return calls;
+}
+
 struct gather_status *gather_status_all(struct gather *g)
 {
 	uint32_t n = (uint32_t)g->topology->cloud_count;
 	struct gather_status *all = xcalloc(n, sizeof(*all));
-	struct rpc_call **calls = xcalloc(n, sizeof(*calls));
-	struct msg m = {.type = MSG_STATUS};
-	m.status.what = "groups";
-	for (uint32_t i = 0; i < n; i++)
-		calls[i] = i == g->self || g->topology->clouds[i].state == CLOUD_GONE ?
-		    NULL : rpc_start_if_there(g->rpc, i, &m, GATHER_STATUS_TIMEOUT_NS, GATHER_STATUS_AWAY_NS);
+	struct rpc_call **calls = ask_others(g, "groups");
 	for (uint32_t i = 0; i < n; i++) {
 		all[i].node = i;
 		if (calls[i])
@@ -412,24 +420,28 @@ static int share_groups(struct gather *g, bool *shares, char reason[QUERY_REASON
 	return rc;
 }
 
-static int add_streams(struct gather *g, uint32_t node, struct rpc_call *call, const char *what, struct serve_stream *streams,
-    char reason[QUERY_REASON_MAX])
+/* What a node answers; call NULL: this one. */
+static int take_body(struct gather *g, uint32_t node, struct rpc_call *call, const char *what, struct buf *body, char reason[QUERY_REASON_MAX])
 {
 	struct ask a = {.g = g, .node = (int)node};
-	struct buf body = {0};
 	struct msg m;
 	bool refused;
 	a.m.status.what = what;
-	int rc;
-	if (call) {
-		rc = ask_take(g, node, call, MSG_STATUS_REPLY, &m, &refused, reason);
-		if (!rc) {
-			rc = body_remote(&a, &m, &body, reason);
-			msg_clear(&m);
-		}
-	} else {
-		rc = body_local(&a, &body, reason);
-	}
+	if (!call)
+		return body_local(&a, body, reason);
+	int rc = ask_take(g, node, call, MSG_STATUS_REPLY, &m, &refused, reason);
+	if (rc)
+		return rc;
+	rc = body_remote(&a, &m, body, reason);
+	msg_clear(&m);
+	return rc;
+}
+
+static int add_streams(struct gather *g, uint32_t node, struct rpc_call *call, const char *what, struct serve_stream *streams,
+    char reason[QUERY_REASON_MAX])
+{
+	struct buf body = {0};
+	int rc = take_body(g, node, call, what, &body, reason);
 	if (!rc && serve_streams_add(bytes_of(body.data, body.len), g->topology, streams)) {
 		rc = WEIR_ECORRUPT;
 		snprintf(reason, QUERY_REASON_MAX, "%s: its answer is damaged", node_name(g, node));
@@ -475,4 +487,27 @@ int gather_streams(struct gather *g, struct serve_stream *streams, char reason[Q
 	free(calls);
 	free(shares);
 	return rc;
+}
+
+/* ---- sinks ----------------------------------------------------------------------------------------------------- */
+
+uint64_t gather_sinks(struct gather *g, struct sink_state *states)
+{
+	uint64_t unanswered = 0;
+	if (!g->topology->sink_count)
+		return 0;
+	struct rpc_call **calls = ask_others(g, SERVE_SINKS);
+	for (uint32_t i = 0; i < g->topology->cloud_count; i++) {
+		struct buf body = {0};
+		char reason[QUERY_REASON_MAX];
+		if (i != g->self && !calls[i])
+			continue;
+		int rc = take_body(g, i, calls[i], SERVE_SINKS, &body, reason);
+		if (!rc)
+			rc = sink_states_add(bytes_of(body.data, body.len), g->topology, i, states);
+		unanswered |= (uint64_t)(rc != 0) << i;
+		buf_free(&body);
+	}
+	free(calls);
+	return unanswered;
 }

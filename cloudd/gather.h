@@ -13,6 +13,7 @@
 #include "cloudd/query.h"
 #include "cloudd/rpc.h"
 #include "cloudd/serve.h"
+#include "cloudd/sink_states.h"
 
 #define GATHER_TIMEOUT_NS (5 * INT64_C(1000000000)) /* until a shard counts as out of reach */
 #define GATHER_UNLED_NS (4 * INT64_C(1000000000))
@@ -76,5 +77,8 @@ int gather_alerts(struct gather *g, uint32_t shard, uint64_t place, struct buf *
 /* Adds up the streams' counts: every shard's once, of the replica that has come furthest. streams: one for each of the
  * topology, zero, times WATERMARK_NONE. */
 int gather_streams(struct gather *g, struct serve_stream *streams, char reason[QUERY_REASON_MAX]);
+/* Takes together what all nodes say of their sinks. states: one for each sink of the topology, zero. Nodes that did not answer, or not to
+ * that: a bit each. Where there are no sinks nobody is asked. */
+uint64_t gather_sinks(struct gather *g, struct sink_state *states);
 
 #endif

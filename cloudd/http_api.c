@@ -343,6 +343,23 @@ static void handle_streams(void *arg, struct http_request *r)
 	gather_unpin(&g);
 }
 
+/* ---- sinks -------------------------------------------------------------------------------------------------------- */
+
+static void handle_sinks(void *arg, struct http_request *r)
+{
+	struct http_api *a = arg;
+	if (!no_args(r))
+		return;
+	struct gather g = gather_pin(a->o.gather);
+	struct sink_state *states = xcalloc(g.topology->sink_count, sizeof(*states));
+	struct buf b = {0};
+	uint64_t unanswered = gather_sinks(&g, states);
+	sink_states_json(g.topology, states, unanswered, &b);
+	free(states);
+	gather_unpin(&g);
+	reply_buf(r, HTTP_JSON, &b);
+}
+
 /* ---- query and watch ---------------------------------------------------------------------------------------------- */
 
 static size_t copy_args(const struct http_request *r, struct query_arg args[HTTP_ARGS_MAX])
@@ -491,6 +508,7 @@ static const struct http_route routes[] = {
     {"GET", "/api/v1/cluster", false, handle_cluster, HTTP_READ, true, 0},
     {"GET", "/api/v1/edges", false, handle_edges, HTTP_READ, false, 0},
     {"GET", "/api/v1/streams", false, handle_streams, HTTP_READ, false, 0},
+    {"GET", "/api/v1/sinks", false, handle_sinks, HTTP_READ, false, 0},
     {"GET", "/api/v1/query", false, handle_query, HTTP_READ, false, 0},
     {"GET", "/api/v1/watch", false, handle_watch, HTTP_READ, false, 0},
     {"GET", "/api/v1/alerts", false, handle_alerts, HTTP_READ, false, 0},

@@ -25,6 +25,7 @@
 
 #define SERVE_EDGES_BYTES_MAX (128 * 1024) /* of one piece of the edges' list, unless a single edge takes more */
 #define SERVE_WHAT_MAX 64                  /* with its NUL */
+#define SERVE_SINKS "sinks"
 
 /* The reason of an UNAVAILABLE that another replica, or this one in a while, would not give: ask the group's leader. */
 extern const char serve_not_leader[];
@@ -51,6 +52,8 @@ struct serve_options {
 	void (*reply)(void *arg, struct bytes route, const void *frame, size_t len);
 	/* A record of the group's state that does not read was met; any thread. May be NULL. */
 	void (*damaged)(void *arg, uint32_t group);
+	/* Appends what this node knows of its sinks (cloudd/sink_states.h); any thread. NULL: "sinks" is refused. */
+	void (*sinks)(void *arg, struct buf *out);
 	struct stats_cell *busy; /* requests refused because the queue was full, or dropped because their turn came too late */
 };
 
@@ -104,7 +107,9 @@ void serve_groups_clear(struct msg_group_status *groups, size_t count);
 /* what = "edges.N": varint: the place to go on at, 0: the end; then JSON objects with commas between them, from place N of
  * the meta leader's list. UNAVAILABLE (serve_not_leader) elsewhere.
  * what = "streams.GROUPS": encoded streams (serve_stream) of these groups (serve_what_streams). UNAVAILABLE where one is not
- * whole here. REFUSED for anything else. */
+ * whole here.
+ * what = SERVE_SINKS: what the node knows of its sinks (cloudd/sink_states.h).
+ * REFUSED for anything else: so is by a node of an earlier version what that does not know. */
 enum verdict serve_status(struct serve *s, const char *what, struct buf *out, const char **ret_reason);
 void serve_what_edges(uint64_t place, char out[SERVE_WHAT_MAX]);
 /* groups: one flag for each of topology_groups. */

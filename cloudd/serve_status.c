@@ -1,4 +1,4 @@
-/* What the meta leader knows of edges, what shards counted by stream, and the metrics of serving. */
+/* What the meta leader knows of edges, what shards counted by stream, what the node's sinks do, and the metrics of serving. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +283,10 @@ enum verdict serve_status(struct serve *s, const char *what, struct buf *out, co
 	uint32_t shard;
 	if (!strncmp(what, SERVE_ALERTS_TAG, strlen(SERVE_ALERTS_TAG)) && parse_alerts(what + strlen(SERVE_ALERTS_TAG), s->groups - 1, &shard, &place))
 		return serve_verdict_of(put_alerts(s, shard, place, out), ret_reason);
+	if (!strcmp(what, SERVE_SINKS) && s->o.sinks) {
+		s->o.sinks(s->o.arg, out);
+		return VERDICT_OK;
+	}
 	*ret_reason = "no such status";
 	return VERDICT_REFUSED;
 }

@@ -9,6 +9,7 @@
 
 #include "cloudd/emit.h"
 #include "cloudd/emit_alerts.h"
+#include "cloudd/sink_states.h"
 #include "common/clock.h"
 #include "common/err.h"
 
@@ -25,6 +26,7 @@ struct sink_counts {
 	struct emit_figures figures;
 	bool up;
 	int64_t failing_since_ns[KINDS]; /* monotonic; 0: it is not */
+	char why[SINK_WHY_MAX];          /* the last failure */
 	uint64_t values[SINK_FAMILIES_MAX];
 };
 
@@ -201,10 +203,14 @@ static void note_state(struct sink_counts *c, enum kind kind, bool fine)
 	c->up = !c->failing_since_ns[ROWS] && !c->failing_since_ns[ALERTS];
 }
 
-static void count(struct sink_thread *t, enum kind kind, size_t n, bool fine)
+/* why: NULL, or why it failed. */
+static void count(struct sink_thread *t, enum kind kind, size_t n, const char *why)
 {
+	bool fine = !why;
 	pthread_mutex_lock(&t->mutex);
 	struct sink_counts *c = &t->counts;
+	if (why)
+		snprintf(c->why, sizeof(c->why), "%s", why);
 	*(kind == ROWS ? &c->rows : &c->alerts) += fine ? n : 0;
 	c->batches += fine;
 	c->failures += !fine;
@@ -272,16 +278,17 @@ static void has_failed(struct sink_thread *t, enum kind kind, int rc, const char
 {
 	if (is_stopping(t))
 		return; /* cut short, which is no failure */
+	why = why ? why : err_text(rc);
 	close_sink(t);
 	t->failed++;
-	count(t, kind, 0, false);
-	say_failure(t, why ? why : err_text(rc));
+	count(t, kind, 0, why);
+	say_failure(t, why);
 	back_off(t);
 }
 
 static void has_delivered(struct sink_thread *t, enum kind kind, size_t n)
 {
-	count(t, kind, n, true);
+	count(t, kind, n, NULL);
 	t->failed = 0;
 	if (!t->counts.up)
 		return; /* the other kind fails on */
@@ -584,7 +591,7 @@ void sinks_free(struct sinks *s)
 	free(s);
 }
 
-/* ---- metrics ------------------------------------------------------------------------------------------------------- */
+/* ---- what others see ----------------------------------------------------------------------------------------------- */
 
 struct seen {
 	char name[NAME_MAX_BYTES + 1];
@@ -613,11 +620,28 @@ static double seconds(int64_t ns)
 	return (double)ns / NS_PER_SEC;
 }
 
-static double failing_s(const struct sink_counts *c)
+/* 0: it does not. */
+static int64_t failing_ns(const struct sink_counts *c)
 {
 	int64_t rows_ns = c->failing_since_ns[ROWS], alerts_ns = c->failing_since_ns[ALERTS];
-	int64_t since_ns = rows_ns && (!alerts_ns || rows_ns < alerts_ns) ? rows_ns : alerts_ns;
-	return since_ns ? seconds(clock_mono_ns() - since_ns) : 0;
+	int64_t since_ns = rows_ns && (!alerts_ns || rows_ns < alerts_ns) ? rows_ns : alerts_ns, now_ns = clock_mono_ns();
+	return !since_ns ? 0 : now_ns > since_ns ? now_ns - since_ns : 1;
+}
+
+void sinks_tell(struct sinks *s, struct buf *out)
+{
+	struct seen *all = xcalloc(SINKS_MAX, sizeof(*all));
+	size_t count = look(s, all, SINKS_MAX);
+	buf_varint(out, count);
+	for (size_t i = 0; i < count; i++) {
+		const struct sink_counts *c = &all[i].counts;
+		struct sink_figures f = {.rows = c->rows, .alerts = c->alerts, .backlog_rows = c->figures.backlog, .backlog_alerts = c->figures.alerts,
+		    .lag_ns = c->figures.lag_ns, .failing_ns = failing_ns(c)};
+		if (f.failing_ns)
+			memcpy(f.why, c->why, sizeof(f.why));
+		sink_figures_put(all[i].name, &f, out);
+	}
+	free(all);
 }
 
 #define FAMILY(expression, family_name, family_type, family_help) \
@@ -645,7 +669,7 @@ static void put_shared(const struct seen *all, size_t count, struct buf *out)
 	FAMILY(c->figures.alerts, "weir_cloud_sink_backlog_alerts", STATS_GAUGE, "events of alerts to deliver of the shards led here; of 10,000 of a shard at most");
 	FAMILY(seconds(c->figures.lag_ns), "weir_cloud_sink_lag_seconds", STATS_GAUGE, "age of the oldest row, or event of an alert, to deliver of the shards led here");
 	FAMILY(c->up, "weir_cloud_sink_up", STATS_GAUGE, "1: the last batch was delivered, or nothing waits here; 0: it failed");
-	FAMILY(failing_s(c), "weir_cloud_sink_failing_seconds", STATS_GAUGE, "since when batches have failed without one that was delivered");
+	FAMILY(seconds(failing_ns(c)), "weir_cloud_sink_failing_seconds", STATS_GAUGE, "since when batches have failed without one that was delivered");
 }
 
 static void put_type(enum sink_type type, const struct seen *all, size_t count, struct buf *out)

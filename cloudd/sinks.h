@@ -41,6 +41,8 @@ const char *sinks_missing(enum sink_type type);
 void sinks_set_topology(struct sinks *s, const struct topology *t);
 /* Now and then: what was told to stop and has is freed, what waited for that begins. */
 void sinks_tick(struct sinks *s);
+/* Appends what MSG_STATUS "sinks" is answered with: cloudd/sink_states.h. Any thread. */
+void sinks_tell(struct sinks *s, struct buf *out);
 /* Appends Prometheus text, weir_cloud_sink_... Any thread. */
 void sinks_metrics(struct sinks *s, struct buf *out);
 

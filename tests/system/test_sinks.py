@@ -192,6 +192,12 @@ def sink_sum(c, metric, sink, nodes=None):
     return sum(metric_sum(c.metrics(n), f"weir_cloud_sink_{metric}", sink=sink) for n in nodes or c.cloud_names)
 
 
+def sinks_told(c, node):
+    """What /api/v1/sinks says: {name: sink}, and who did not answer."""
+    answer = c.api(node, "sinks")
+    return {s["name"]: s for s in answer["sinks"]}, answer["unanswered"]
+
+
 class Sinks(unittest.TestCase):
     def test_file_through_kill_of_the_leaders(self):
         with cluster([{"name": "out", "type": "file", "path": "out/{node}.jsonl"},
@@ -236,6 +242,8 @@ class Sinks(unittest.TestCase):
             wait_equal(c, "cloud-1", lambda: json_lines(c, "out-*.jsonl"), 13 * 20)
             wait_for("the lag is told of", lambda: sink_sum(c, "backlog_rows", "hook") >= 120 and sink_sum(c, "lag_seconds", "hook") > 0)
             wait_for("it fails", lambda: sink_sum(c, "failures_total", "hook") > 0 and sink_sum(c, "up", "out") == 3)
+            for n in c.cloud_names:
+                wait_for(f"{n} to tell of both", lambda node=n: self.one_is_away(c, node, r.port))
             # Of all nodes, whoever is asked; leaders that move in the first seconds may deliver some rows again.
             shows = [r"(?m)^hook +webhook +failing for \S+ at cloud-\d.* 1[4-9]\d ", r"(?m)^out +file +delivers +2[6-9]\d "]
             for command in ("status", "top"):
@@ -249,9 +257,24 @@ class Sinks(unittest.TestCase):
             r.status = 200
             wait_equal(c, others[0], lambda: r.rows, 13 * 20)
             wait_for("it lags no more", lambda: sink_sum(c, "backlog_rows", "hook", others) == 0)
+
+            def delivers():
+                told, unanswered = sinks_told(c, others[1])
+                return unanswered == [victim] and all(s["state"] == "delivers" and s["backlog_rows"] == 0 for s in told.values())
+            wait_for("both deliver, at those who answer", delivers)
             self.assertEqual(r.problems, [])
             self.assertEqual(sink_sum(c, "resets_total", "hook", others), 0)
             r.stop()
+
+    def one_is_away(self, c, node, port):
+        """What a node tells of its own and the others' sinks while the webhook's receiver is away."""
+        told, unanswered = sinks_told(c, node)
+        away, fine = told["hook"], told["out"]
+        self.assertEqual((list(told), away["type"], fine["type"]), (["hook", "out"], "webhook", "file"))
+        if away["state"] == "failing":
+            self.assertTrue(away["failing_s"] > 0 and away["failing_at"] and f"127.0.0.1:{port}" in away["error"], away)
+        self.assertEqual([fine[k] for k in ("state", "failing_s", "failing_at", "error")], ["delivers", 0, [], None])
+        return (unanswered, away["state"]) == ([], "failing") and away["rows"] >= 140 and away["backlog_rows"] >= 120 and away["lag_s"] > 0 and fine["rows"] >= 260
 
     def test_rows_that_a_receiver_refuses_hold_nothing_up(self):
         r = Receiver()
@@ -314,6 +337,7 @@ class Sinks(unittest.TestCase):
             c.write_config()
             c.ctl("apply", "--yes", c.config)
             wait_for("no sinks any more", lambda: not any("sink_rows" in name for n in c.cloud_names for name, _ in c.metrics(n)))
+            self.assertEqual(c.api("cloud-1", "sinks"), {"sinks": [], "unanswered": []})
             r.stop()
 
 

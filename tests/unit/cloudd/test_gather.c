@@ -44,6 +44,7 @@ struct node {
 	/* how others reach it */
 	bool dead;
 	bool foreign;
+	bool of_before; /* a version that was never asked about sinks */
 	unsigned asked; /* requests that came to it */
 };
 
@@ -351,11 +352,23 @@ static struct topology *make_topology(unsigned replicas)
 	for (unsigned i = 1; i <= NODES; i++)
 		buf_printf(&text, "  - {name: c%u, listen: \"tcp://127.0.0.1:710%u\", http: \"127.0.0.1:810%u\", data: c%u}\n", i, i, i, i);
 	buf_printf(&text, "edges:\n  - {name: e1, sources: [{type: stdin}]}\nstreams:\n%s", streams);
+	buf_printf(&text, "sinks:\n  - {name: out, type: file, path: \"out-{node}\"}\n");
 	int rc = topology_parse("t.yaml", text.data, text.len, &made, &errors);
 	ck_assert_msg(!rc, "%s", buf_cstr(&errors));
 	buf_free(&text);
 	buf_free(&errors);
 	return made;
+}
+
+static bool sinks_damaged; /* c2's answer */
+
+/* Each has delivered a row; c2 fails. */
+static void on_sinks(void *arg, struct buf *out)
+{
+	struct node *n = arg;
+	struct sink_figures f = {.rows = 1, .failing_ns = n->self == 1, .why = "away"};
+	buf_varint(out, n->self == 1 && sinks_damaged ? 2 : 1);
+	sink_figures_put("out", &f, out);
 }
 
 static void open_nodes(unsigned replicas)
@@ -370,7 +383,7 @@ static void open_nodes(unsigned replicas)
 		n->progress = progress_new(topology_groups(t), on_reader, n);
 		n->stats = metrics_new();
 		struct serve_options o = {.topology = t, .self = i, .state = n->kit.kv, .node = n, .progress = n->progress,
-		    .reply = on_reply, .busy = metrics_cell(n->stats, METRICS_SERVE_BUSY, NULL)};
+		    .arg = n, .reply = on_reply, .sinks = n->of_before ? NULL : on_sinks, .busy = metrics_cell(n->stats, METRICS_SERVE_BUSY, NULL)};
 		n->serve = serve_new(&o);
 	}
 }
@@ -1048,10 +1061,54 @@ START_TEST(streams_count_every_shard_once)
 }
 END_TEST
 
+static void setup_one_of_before(void)
+{
+	nodes[2].of_before = true;
+	open_nodes(3);
+}
+
+START_TEST(who_does_not_tell_of_sinks_has_not_answered)
+{
+	struct gather g = gather_of(0);
+	struct sink_state out = {0};
+	lead(1, 2);
+	ck_assert_uint_eq(gather_sinks(&g, &out), 4);
+	ck_assert(out.told_by == 3 && out.failing_at == 2 && out.sum.rows == 2);
+	ck_assert_str_eq(out.sum.why, "away");
+	out = (struct sink_state){0};
+	sinks_damaged = true;
+	ck_assert_uint_eq(gather_sinks(&g, &out), 6);
+	ck_assert(out.told_by == 1 && !out.failing_at && out.sum.rows == 1);
+	nodes[1].dead = true;
+	out = (struct sink_state){0};
+	ck_assert_uint_eq(gather_sinks(&g, &out), 6);
+	ck_assert_uint_eq(out.told_by, 1);
+}
+END_TEST
+
+START_TEST(every_node_tells_of_its_sinks)
+{
+	struct gather g = gather_of(2);
+	struct sink_state out = {0};
+	ck_assert_uint_eq(gather_sinks(&g, &out), 0);
+	ck_assert(out.told_by == 7 && out.failing_at == 2 && out.sum.rows == 3);
+	nodes[0].foreign = true;
+	out = (struct sink_state){0};
+	ck_assert_uint_eq(gather_sinks(&g, &out), 1);
+	ck_assert_uint_eq(out.told_by, 6);
+	size_t count = t->sink_count;
+	unsigned asked = nodes[1].asked;
+	t->sink_count = 0;
+	ck_assert_uint_eq(gather_sinks(&g, NULL), 0);
+	t->sink_count = count;
+	ck_assert_uint_eq(nodes[1].asked, asked);
+}
+END_TEST
+
 START_TEST(what_is_asked_for_is_checked)
 {
 	static const char *const bad[] = {"edges", "edges.", "edges.x", "edges.9999999999", "streams", "streams.", "streams.A!",
-	    "streams.AA", "streams.E", "groups", ""};
+	    "streams.AA", "streams.E", "groups", "sinks.", ""};
 	struct buf out = {0};
 	const char *why;
 	lead(0, 2);
@@ -1099,9 +1156,11 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("cloudd/gather");
-	TCase *three = tcase_create("three replicas"), *two = tcase_create("two replicas");
+	TCase *three = tcase_create("three replicas"), *two = tcase_create("two replicas"), *before = tcase_create("one of the version before");
 	tcase_add_checked_fixture(three, setup, teardown);
 	tcase_add_checked_fixture(two, setup_two_replicas, teardown);
+	tcase_add_checked_fixture(before, setup_one_of_before, teardown);
+	tcase_add_test(before, who_does_not_tell_of_sinks_has_not_answered);
 	tcase_add_test(three, a_leader_answers_with_all_that_is_committed);
 	tcase_add_test(three, a_dead_leaders_page_is_asked_of_the_next);
 	tcase_add_test(three, a_leader_that_came_back_is_asked_again);
@@ -1129,11 +1188,13 @@ int main(void)
 	tcase_add_test(three, who_does_not_lead_yet_has_no_list);
 	tcase_add_test(three, an_edge_is_cut_at_no_size);
 	tcase_add_test(three, streams_count_every_shard_once);
+	tcase_add_test(three, every_node_tells_of_its_sinks);
 	tcase_add_test(three, what_is_asked_for_is_checked);
 	tcase_add_test(three, snapshots_are_refused_where_none_are_made);
 	tcase_add_test(three, reads_are_counted);
 	suite_add_tcase(s, three);
 	suite_add_tcase(s, two);
+	suite_add_tcase(s, before);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
 	int failed = srunner_ntests_failed(sr);

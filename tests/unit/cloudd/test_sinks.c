@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cloudd/emit_alerts.h"
+#include "cloudd/sink_states.h"
 #include "cloudd/sinks.h"
 #include "common/clock.h"
 #include "common/err.h"
@@ -270,6 +271,17 @@ static double metric(struct sinks *s, const char *line)
 	return value;
 }
 
+/* As another node would have it. */
+static struct sink_state told_state(struct sinks *s, const struct topology *t)
+{
+	struct buf out = {0};
+	struct sink_state state = {0};
+	sinks_tell(s, &out);
+	ck_assert_int_eq(sink_states_add(bytes_of(out.data, out.len), t, 0, &state), 0);
+	buf_free(&out);
+	return state;
+}
+
 /* ---- tests ------------------------------------------------------------------------------------------------------------- */
 
 static atomic_bool looking;
@@ -279,6 +291,8 @@ static void *look(void *arg)
 	while (looking) {
 		struct buf out = {0};
 		sinks_metrics(arg, &out);
+		buf_clear(&out);
+		sinks_tell(arg, &out);
 		buf_free(&out);
 	}
 	return NULL;
@@ -339,12 +353,18 @@ START_TEST(one_that_fails_is_tried_again_and_delays_only_itself)
 	ck_assert_double_ge(metric(s, "weir_cloud_sink_failures_total{sink=\"a\",type=\"file\"} "), 2);
 	ck_assert_double_eq(metric(s, "weir_cloud_sink_backlog_rows{sink=\"a\",type=\"file\"} "), 7);
 	ck_assert_double_eq(metric(s, "weir_cloud_sink_backlog_alerts{sink=\"a\",type=\"file\"} "), 5);
+	struct sink_state state = told_state(s, t);
+	ck_assert(state.failing_at == 1 && state.sum.failing_ns > 0 && state.sum.backlog_rows == 7 && state.sum.backlog_alerts == 5);
+	ck_assert_msg(strstr(state.sum.why, "No such file"), "%s", state.sum.why);
+	ck_assert_int_eq(state.sum.lag_ns, NS_PER_SEC);
 	ck_assert_uint_eq(delivered, 0);
 	ck_assert_int_eq(mkdir(inner, 0755), 0);
 	wait_for(&delivered, 3);
 	wait_for(&recoveries_said, 1);
 	ck_assert_double_eq(metric(s, "weir_cloud_sink_up{sink=\"a\",type=\"file\"} "), 1);
 	ck_assert_double_eq(metric(s, "weir_cloud_sink_rows_total{sink=\"a\",type=\"file\"} "), 3);
+	state = told_state(s, t);
+	ck_assert(state.told_by == 1 && !state.failing_at && state.sum.rows == 3 && !*state.sum.why);
 	sinks_free(s);
 	topology_free(t);
 	free(sinks);
