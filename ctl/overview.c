@@ -142,8 +142,7 @@ struct status {
 	bool ready;
 	struct buf why; /* not ready */
 	json_t *cluster, *edges, *streams; /* edges, streams: NULL where they are not known now */
-	json_t *sinks;                     /* deliveries_ask */
-	json_t *alerts;                    /* the first page; NULL: not known, or the node is of a version that has none */
+	json_t *sinks, *alerts;            /* of alerts the first page; NULL: not known, or the node is of a version that has none */
 };
 
 /* Nothing where there are none: most clusters have none. */
@@ -160,10 +159,11 @@ static void put_alerts(const struct status *s, struct buf *out)
 /* Likewise. */
 static void put_sinks(const struct status *s, struct buf *out)
 {
-	if (!json_array_size(s->sinks))
+	const json_t *sinks = ctl_array(s->sinks, "sinks");
+	if (!json_array_size(sinks))
 		return;
-	buf_printf(out, "sinks    %zu: ", json_array_size(s->sinks));
-	put_states(s->sinks, out);
+	buf_printf(out, "sinks    %zu: ", json_array_size(sinks));
+	put_states(sinks, out);
 	buf_u8(out, '\n');
 }
 
@@ -200,9 +200,9 @@ static void put_status_text(const struct ctl *ctl, struct status *s, struct buf 
 	}
 	if (streams)
 		put_streams(ctl, streams, out);
-	if (json_array_size(s->sinks)) {
+	if (json_array_size(ctl_array(s->sinks, "sinks"))) {
 		buf_u8(out, '\n');
-		deliveries_put(ctl, s->sinks, out);
+		deliveries_put(ctl, ctl_array(s->sinks, "sinks"), out);
 	}
 }
 
@@ -237,15 +237,16 @@ static void put_status_csv(const struct status *s, struct buf *out)
 	}
 	csv_rows(t, "edge", ctl_array(s->edges, "edges"), "state");
 	csv_rows(t, "stream", ctl_array(s->streams, "streams"), "watermark");
-	csv_rows(t, "sink", s->sinks, "state");
+	csv_rows(t, "sink", ctl_array(s->sinks, "sinks"), "state");
 	csv_rows(t, "alert", ctl_array(s->alerts, "alerts"), "state");
 	finish_table(t, out);
 }
 
 static void put_status_json(const struct status *s, struct buf *out)
 {
-	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*, s:O, s:O*}", "ready", s->ready, "cluster", s->cluster, "edges",
-	    ctl_array(s->edges, "edges"), "streams", ctl_array(s->streams, "streams"), "sinks", s->sinks, "alerts", ctl_array(s->alerts, "alerts"));
+	json_t *all = json_pack("{s:b, s:O, s:O*, s:O*, s:O*, s:O*}", "ready", s->ready, "cluster", s->cluster, "edges",
+	    ctl_array(s->edges, "edges"), "streams", ctl_array(s->streams, "streams"), "sinks", ctl_array(s->sinks, "sinks"), "alerts",
+	    ctl_array(s->alerts, "alerts"));
 	char *text = json_dumps(all, JSON_INDENT(2));
 	buf_printf(out, "%s\n", text ? text : "{}");
 	free(text);
@@ -269,12 +270,12 @@ static int ask_ready(struct ctl *ctl, struct status *s)
 }
 
 /* Without a word where there is no answer: status is of more than that. */
-static json_t *ask_alerts(struct ctl *ctl)
+static json_t *ask_quietly(struct ctl *ctl, const char *path)
 {
 	struct http_answer answer;
 	struct buf why = {0};
 	json_t *json = NULL;
-	if (!http_client_request(ctl->http, "GET", "/api/v1/alerts", (struct bytes){0}, &answer, &why)) {
+	if (!http_client_request(ctl->http, "GET", path, (struct bytes){0}, &answer, &why)) {
 		if (answer.status == 200)
 			json = json_loadb((const char *)answer.body.data, answer.body.len, 0, NULL);
 		buf_free(&answer.body);
@@ -298,8 +299,8 @@ static int run_status(struct ctl *ctl, const struct args *args)
 		s.edges = NULL;
 	if (ctl_get(ctl, "/api/v1/streams", &s.streams, NULL))
 		s.streams = NULL;
-	s.sinks = deliveries_ask(ctl, s.cluster);
-	s.alerts = ask_alerts(ctl);
+	s.sinks = ask_quietly(ctl, "/api/v1/sinks");
+	s.alerts = ask_quietly(ctl, "/api/v1/alerts");
 	switch (ctl->format) {
 	case FORMAT_TABLE:
 		put_status_text(ctl, &s, &out);

@@ -9,7 +9,6 @@
 #include "common/clock.h"
 #include "common/err.h"
 #include "ctl/ctl.h"
-#include "ctl/deliveries.h"
 #include "ctl/http_client.h"
 #include "ctl/terminal.h"
 #include "ctl/top_view.h"
@@ -62,7 +61,7 @@ static bool look(struct top *t)
 		l.edges = ask(t->ctl, "/api/v1/edges", &partly, &absent);
 		l.streams = ask(t->ctl, "/api/v1/streams", &partly, &absent);
 		l.alerts = ask(t->ctl, "/api/v1/alerts", &partly, &absent);
-		l.sinks = deliveries_ask(t->ctl, l.cluster);
+		l.sinks = ask(t->ctl, "/api/v1/sinks", &partly, &absent);
 		l.wall_ns = clock_wall_ns();
 		l.mono_ns = clock_mono_ns();
 		top_view_take(t->view, &l);

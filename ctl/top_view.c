@@ -472,13 +472,13 @@ static void add_sinks(const struct top_view *v, struct lines *l)
 	struct ctl as_text = {.format = FORMAT_TABLE};
 	struct buf b = {0};
 	size_t i, n = 0;
-	json_t *sink;
-	if (!json_array_size(v->look.sinks))
+	json_t *sink, *sinks = ctl_array(v->look.sinks, "sinks");
+	if (!json_array_size(sinks))
 		return;
-	enum style *styles = xcalloc(json_array_size(v->look.sinks), sizeof(styles[0]));
-	json_array_foreach(v->look.sinks, i, sink)
+	enum style *styles = xcalloc(json_array_size(sinks), sizeof(styles[0]));
+	json_array_foreach(sinks, i, sink)
 		styles[n++] = strcmp(ctl_text(sink, "state"), "failing") ? PLAIN : BAD;
-	deliveries_put(&as_text, v->look.sinks, &b);
+	deliveries_put(&as_text, sinks, &b);
 	add_text(l, &b, TITLE, styles, n);
 	add_line(l, PLAIN, "", 0);
 	free(styles);

@@ -16,8 +16,7 @@ enum top_sort { TOP_BY_NAME, TOP_BY_RATE, TOP_BY_LAG, TOP_SORTS };
 
 /* One look; NULL: there was no answer to that. */
 struct top_look {
-	json_t *cluster, *edges, *streams, *alerts;
-	json_t *sinks; /* deliveries_ask(); NULL is none */
+	json_t *cluster, *edges, *streams, *alerts, *sinks;
 	int64_t wall_ns, mono_ns;
 };
 

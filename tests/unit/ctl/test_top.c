@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/err.h"
 #include "ctl/deliveries.h"
 #include "ctl/printable.h"
 #include "ctl/sparkline.h"
@@ -278,33 +279,30 @@ START_TEST(what_fires_comes_before_what_is_pending)
 }
 END_TEST
 
-/* Two nodes deliver the rows of two sinks; c2's receiver of one is away. */
-static json_t *two_sinks(void)
+static json_t *sinks_of(const char *objects)
 {
-	json_t *sinks = json_array();
-	deliveries_take(sinks, "c1",
-	    "weir_cloud_sink_rows_total{sink=\"pager\",type=\"webhook\"} 10\nweir_cloud_sink_rows_total{sink=\"out\",type=\"file\"} 7\n"
-	    "weir_cloud_sink_backlog_rows{sink=\"pager\",type=\"webhook\"} 0\nweir_cloud_sink_failing_seconds{sink=\"pager\",type=\"webhook\"} 0\n"
-	    "weir_cloud_sink_alerts_total{sink=\"pager\",type=\"webhook\"} 2\nweir_cloud_sink_lag_seconds{sink=\"out\",type=\"file\"} 3\n"
-	    "weir_cloud_sink_rows_total 99\nthis is no sample\n");
-	deliveries_take(sinks, "c2",
-	    "weir_cloud_sink_rows_total{sink=\"pager\",type=\"webhook\"} 5\nweir_cloud_sink_backlog_rows{sink=\"pager\",type=\"webhook\"} 40\n"
-	    "weir_cloud_sink_backlog_alerts{sink=\"pager\",type=\"webhook\"} 1\nweir_cloud_sink_lag_seconds{sink=\"pager\",type=\"webhook\"} 75\n"
-	    "weir_cloud_sink_failing_seconds{sink=\"pager\",type=\"webhook\"} 75.5\nweir_cloud_sink_lag_seconds{sink=\"out\",type=\"file\"} 2\n");
+	char *text = xasprintf("{\"sinks\": [%s], \"unanswered\": []}", objects);
+	json_t *sinks = json_loads(text, 0, NULL);
+	ck_assert_msg(sinks != NULL, "%s", text);
+	free(text);
 	return sinks;
 }
 
-START_TEST(sinks_are_taken_together_over_the_nodes)
+START_TEST(sinks_are_shown_with_what_waits_and_where_they_fail)
 {
 	struct ctl ctl = {.format = FORMAT_CSV};
-	json_t *sinks = two_sinks();
+	json_t *sinks = sinks_of("{\"name\": \"pager\", \"type\": \"webhook\", \"state\": \"failing\", \"rows\": 15, \"alerts\": 2, \"backlog_rows\": 40, "
+				 "\"backlog_alerts\": 1, \"lag_s\": 75.25, \"failing_s\": 75.5, \"failing_at\": [\"c2\", \"c3\"], \"error\": \"no\"}, "
+				 "{\"name\": \"out\", \"type\": \"file\", \"state\": \"delivers\", \"rows\": 7, \"alerts\": 0, \"backlog_rows\": 0, "
+				 "\"backlog_alerts\": 0, \"lag_s\": 3, \"failing_s\": 0, \"failing_at\": [], \"error\": null}, "
+				 "{\"name\": \"new\", \"type\": \"file\", \"state\": \"unknown\", \"rows\": null, \"lag_s\": null, \"failing_at\": []}");
 	buf_clear(&out);
-	deliveries_put(&ctl, sinks, &out);
-	ck_assert_str_eq(buf_cstr(&out), "sink,type,state,rows,alerts,waiting,lag\npager,webhook,failing for 75s at c2,15,2,41,75s\n"
-					 "out,file,delivers,7,0,0,3s\n");
+	deliveries_put(&ctl, ctl_array(sinks, "sinks"), &out);
+	ck_assert_str_eq(buf_cstr(&out), "sink,type,state,rows,alerts,waiting,lag\npager,webhook,\"failing for 75s at c2, c3\",15,2,41,75s\n"
+					 "out,file,delivers,7,0,0,3s\nnew,file,unknown,,,,\n");
 	struct top_look l = {.cluster = json_loads(cluster, 0, NULL), .sinks = sinks};
 	top_view_take(v, &l);
-	ck_assert_msg(shows("\npager webhook failing for 75s at c2 15 2 41 75s\n"), "%s", buf_cstr(&out));
+	ck_assert_msg(shows("\npager webhook failing for 75s at c2, c3 15 2 41 75s\n") && shows("\nnew file unknown - - - -\n"), "%s", buf_cstr(&out));
 	json_decref(l.cluster);
 	json_decref(sinks);
 }
@@ -315,16 +313,16 @@ START_TEST(a_lag_beyond_all_bounds_is_shown_as_the_longest)
 {
 	static const struct {
 		const char *said, *shown;
-	} lags[] = {{"11000000000", "106751d"}, {"1e300", "106751d"}, {"-1e300", "0s"}, {"NaN", "0s"}};
+	} lags[] = {{"11000000000", "106751d"}, {"1e300", "106751d"}, {"-1e300", "0s"}, {"\"x\"", "0s"}, {"[]", "0s"}};
 	struct ctl ctl = {.format = FORMAT_CSV};
 	for (size_t i = 0; i < sizeof(lags) / sizeof(lags[0]); i++) {
-		char text[128];
-		json_t *sinks = json_array();
-		snprintf(text, sizeof(text), "weir_cloud_sink_lag_seconds{sink=\"out\",type=\"file\"} %s\n", lags[i].said);
-		deliveries_take(sinks, "c1", text);
+		char text[200];
+		snprintf(text, sizeof(text), "{\"name\": \"out\", \"type\": \"file\", \"state\": \"failing\", \"rows\": 1, \"lag_s\": %s, \"failing_at\": [7]}",
+		    lags[i].said);
+		json_t *sinks = sinks_of(text);
 		buf_clear(&out);
-		deliveries_put(&ctl, sinks, &out);
-		snprintf(text, sizeof(text), "\nout,file,delivers,0,0,0,%s\n", lags[i].shown);
+		deliveries_put(&ctl, ctl_array(sinks, "sinks"), &out);
+		snprintf(text, sizeof(text), "\nout,file,failing for 0s at ?,1,0,0,%s\n", lags[i].shown);
 		ck_assert_msg(strstr(buf_cstr(&out), text), "%s: %s", lags[i].said, buf_cstr(&out));
 		json_decref(sinks);
 	}
@@ -355,7 +353,7 @@ int main(void)
 	tcase_add_test(t, a_small_screen);
 	tcase_add_test(t, nobody_answers);
 	tcase_add_test(t, what_fires_comes_before_what_is_pending);
-	tcase_add_test(t, sinks_are_taken_together_over_the_nodes);
+	tcase_add_test(t, sinks_are_shown_with_what_waits_and_where_they_fail);
 	tcase_add_test(t, a_lag_beyond_all_bounds_is_shown_as_the_longest);
 	tcase_add_test(t, what_is_not_known);
 	suite_add_tcase(s, t);
