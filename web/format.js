@@ -97,6 +97,7 @@ const KINDS = {
 	idle: "idle", retired: "idle", ended: "idle",
 	joining: "wait", "catching up": "wait", catching_up: "wait", backpressured: "wait", leaving: "wait", pending: "wait", closing: "wait",
 	provisional: "wait", open: "idle",
+	delivers: "ok", failing: "bad",
 	partitioned: "bad", unreachable: "bad", foreign: "bad", dead: "bad", firing: "bad",
 };
 export const kindOf = (state) => KINDS[state] || "wait";

@@ -1,4 +1,4 @@
-// The way of the data at a glance: edges, cloud, streams, and what is wrong with them.
+// The way of the data at a glance: edges, cloud, streams, sinks, and what is wrong with them.
 
 import {get, loadStreams, serverNow, streams, told} from "./api.js";
 import {$, Table, fill, fillList, setText, show} from "./dom.js";
@@ -44,7 +44,7 @@ const perSecond = (rates, key) => rates.get(key)?.perSecond() ?? null;
 
 // ---- what was last heard -----------------------------------------------------------------------------------------------
 
-const now = {cluster: null, edges: null, streams: null, errors: {}};
+const now = {cluster: null, edges: null, streams: null, sinks: null, errors: {}};
 export const clusterNow = () => now.cluster;
 
 async function part(name, load) {
@@ -62,6 +62,7 @@ export async function load() {
 		part("cluster", () => get("/api/v1/cluster")),
 		part("edges", async () => (await get("/api/v1/edges")).edges),
 		part("streams", loadStreams),
+		part("sinks", () => get("/api/v1/sinks")),
 	]);
 	const ms = performance.now();
 	if (results[2].status === "fulfilled") now.streams.forEach((s) => rateOf(streamRates, keyOf(s)).add(ms, s.received));
@@ -118,11 +119,16 @@ function shardFindings(cluster) {
 	return found;
 }
 
+// " for 12 s at cloud-1"
+const failingFor = (s) => ` for ${f.duration(s.failing_s * 1000)} at ${f.someNames(s.failing_at, 3)}`;
+const sinkFindings = (sinks) => sinks.filter((s) => s.state === "failing").map((s) => ["bad", `Sink ${s.name} has failed${failingFor(s)}: ${s.error}`]);
+
 function findings() {
 	const found = [];
 	for (const [name, message] of Object.entries(now.errors)) found.push(["bad", `${name[0].toUpperCase()}${name.slice(1)} ${message}`]);
 	if (now.cluster && !now.errors.cluster) found.push(...nodeFindings(now.cluster), ...shardFindings(now.cluster));
 	if (now.edges && !now.errors.edges) found.push(...edgeFindings(now.edges));
+	if (now.sinks && !now.errors.sinks) found.push(...sinkFindings(now.sinks.sinks));
 	return found.sort(([a], [b]) => (a === "bad" ? 0 : 1) - (b === "bad" ? 0 : 1));
 }
 
@@ -212,6 +218,15 @@ const streamColumns = [
 	{title: "Dropped", number: true, cell: (s) => reasons(s.dropped)},
 ];
 
+const sinkColumns = [
+	{title: "Sink", head: true, cell: (s) => [{text: s.name, isolate: true}]},
+	{title: "Type", cell: (s) => [s.type]},
+	{title: "State", hint: "failing: at one node at least; since when none was delivered there", cell: (s) => [...f.stateParts(s.state), ...(s.failing_at.length ? [{class: "why", text: failingFor(s)}] : [])]},
+	{title: "Delivered", number: true, hint: "since the nodes were started, or the sink was changed", cell: (s) => [f.count(s.rows), ...(s.alerts ? [{class: "why", text: " and " + plural(s.alerts, "alert")}] : [])]},
+	{title: "Waiting", number: true, hint: "rows and alerts to deliver; of a shard's stream 10,000 are counted at most", cell: (s) => [s.rows === null ? f.count(null) : f.count(s.backlog_rows + s.backlog_alerts)]},
+	{title: "Lag", number: true, hint: "age of the oldest that waits", cell: (s) => [f.duration(s.lag_s === null ? null : s.lag_s * 1000)]},
+];
+
 // Of each stream the newest watermark of any edge: how far the others are behind it.
 function newestWatermarks(edges) {
 	const newest = new Map();
@@ -299,6 +314,17 @@ function renderStreams() {
 	setText($("streams-empty"), "No stream is in the topology.");
 }
 
+// Trouble first, then by name.
+function renderSinks() {
+	if (!now.sinks) return;
+	const {sinks, unanswered} = now.sinks;
+	tables.sinks.setColumns(sinkColumns);
+	tables.sinks.update([...sinks].sort((a, b) => ORDER[f.kindOf(a.state)] - ORDER[f.kindOf(b.state)] || (a.name < b.name ? -1 : 1)), (s) => s.name);
+	show($("sinks-block"), sinks.length > 0);
+	show($("sinks-unanswered"), unanswered.length > 0);
+	setText($("sinks-unanswered"), `Without what ${f.someNames(unanswered, 3)} ${unanswered.length > 1 ? "deliver" : "delivers"}: no answer.`);
+}
+
 function nodeRows(c) {
 	return c.nodes.map((n) => {
 		const replicas = c.shards.map((s) => s.replicas.find((r) => r.node === n.name)).filter(Boolean);
@@ -363,6 +389,7 @@ export function render() {
 	cardStreams();
 	renderFindings();
 	renderStreams();
+	renderSinks();
 	renderEdges();
 	renderCluster();
 }
@@ -370,6 +397,7 @@ export function render() {
 export function open() {
 	tables = {
 		streams: new Table($("streams-table"), "Streams, with rate, watermark and what was dropped"),
+		sinks: new Table($("sinks-table"), "Sinks, those that fail first"),
 		edges: new Table($("edges-table"), "Edges, those in trouble first"),
 		nodes: new Table($("nodes-table"), "Nodes of the cloud"),
 		shards: new Table($("shards-table"), "Shards and their replicas, by node"),

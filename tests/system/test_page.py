@@ -13,6 +13,7 @@ import unittest
 import urllib.parse
 
 import browser
+from test_sinks import Receiver, hook
 from weirtest import WEIRCTL, ApiError, Cluster, http_get, wait_for
 
 T0 = 1_700_000_000 // 60 * 60  # where the readings of the past begin, s
@@ -135,6 +136,7 @@ class Page(WithBrowser):
         b.wait("rates", "return document.querySelector('#streams-table').innerText.includes('/s')")
         self.assertEqual(b.text("#cluster-name"), ["test"])
         b.wait("no complaint", "return document.querySelector('#findings').innerText.includes('Nothing is wrong')")
+        self.assertEqual(b.text("#sinks-block"), [])
 
     def query(self, b, c):
         """The form's URL and its line for the terminal give the rows that the page shows."""
@@ -340,6 +342,47 @@ class Alerts(WithBrowser):
             b.click("#alerts-table a")
             b.wait("its chart", "return document.querySelector('#groups-button').innerText === 'k=<i>2</i>'")
             self.assert_quiet(b)
+
+
+class SinksShown(WithBrowser):
+    def test_a_sink_fails_and_delivers_again(self):
+        """Its receiver goes, and a node: since when and where it fails, what waits, whose part is missing; then all is well again."""
+        r = Receiver()
+        with make_cluster(streams=[SPREAD]) as c, browser.Browser() as b:
+            c.spec["sinks"] = [{"name": "a-file", "type": "file", "path": "out-{node}.jsonl"}, hook(r)]
+            c.write_config()
+            c.start()
+            send(c, past_lines())
+            b.open(c.url("cloud-1") + "/")
+            b.wait("both deliver", "return [...document.querySelectorAll('#sinks-table tbody tr')].filter((tr) => /delivers\\t[1-9]\\d*\\t0\\t/.test(tr.innerText)).length === 2")
+            self.assertEqual([(x["Sink"], x["Type"], x["State"]) for x in table(b, "#sinks-table")], [("a-file", "file", "delivers"), ("hook", "webhook", "delivers")])
+            r.stop()
+            send(c, [f"m,k=a v=1 {(T0 + 60 + i) * 1_000_000_000}" for i in range(60)])
+            b.wait("it fails, first of all, and something waits", "return /^hook\\s+webhook\\s+failing for [\\d.]+ (min|s).* at cloud-\\d.*\\t[1-9]\\d*\\t[\\d.]+ /.test(document.querySelector('#sinks-table tbody tr').innerText)")
+            self.assertRegex(b.text("#findings")[0], rf"Sink hook has failed for .* at cloud-\d.*: http://127.0.0.1:{r.port}: ")
+            self.assertEqual(table(b, "#sinks-table")[1]["State"], "delivers")
+            self.looks(b)
+            c.clouds["cloud-3"].kill()
+            b.wait("its part is missing", "return document.querySelector('#sinks-unanswered').innerText === 'Without what cloud-3 delivers: no answer.'")
+            c.clouds["cloud-3"].start()
+            b.wait("it is not", "return document.querySelector('#sinks-unanswered').hidden")
+            r.start()
+            b.wait("it delivers again", "return [...document.querySelectorAll('#sinks-table tbody tr')].every((tr) => /delivers\\t[^\\t]+\\t0\\t/.test(tr.innerText))", deadline_s=60)
+            b.wait("all is well again", "return document.querySelector('#findings').innerText.includes('Nothing is wrong')")
+            self.assert_quiet(b)
+            r.stop()
+
+    def looks(self, b):
+        b.js("window.scrollTo(0, 0); document.activeElement.blur()")
+        for _ in range(30):
+            b.keys("Tab")
+            if b.js("return document.activeElement.getAttribute('aria-labelledby') === 'sinks-title' && getComputedStyle(document.activeElement).outlineStyle !== 'none'"):
+                break
+        else:
+            self.fail("the table is not reached by Tab")
+        b.size(*PHONE)
+        self.assert_fits(b)
+        b.size(1280, 900)
 
 
 # A fleet, as the browser is made to answer it itself: /api/v1/edges and /api/v1/streams.
