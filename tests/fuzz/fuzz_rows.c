@@ -1,4 +1,7 @@
-/* What nodes ask each other for rows, and the rows. The first byte says which. */
+/* What nodes ask each other for rows, and the rows; what they tell of their sinks. The first byte says which. */
+#include <string.h>
+
+#include "cloudd/sink_states.h"
 #include "common/err.h"
 #include "common/rows.h"
 #include "tests/fuzz/fuzz.h"
@@ -47,6 +50,21 @@ static void try_rows(struct bytes raw)
 	buf_free(&out);
 }
 
+/* A node that is damaged changes nothing of what others told. */
+static void try_sinks(struct bytes raw)
+{
+	static const struct sink_state none[SINKS_MAX];
+	struct sink_state states[SINKS_MAX] = {0};
+	const struct topology *t = fuzz_topology_now();
+	struct buf out = {0};
+	int rc = sink_states_add(raw, t, 1, states);
+	FUZZ_CHECK(!rc || !memcmp(states, none, sizeof(none)));
+	for (size_t i = 0; i < SINKS_MAX; i++)
+		FUZZ_CHECK(!(states[i].told_by & ~UINT64_C(2)) && !(states[i].failing_at & ~states[i].told_by) && states[i].sum.lag_ns >= 0);
+	sink_states_json(t, states, 1, &out);
+	buf_free(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	if (!len)
@@ -54,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct bytes raw = bytes_of(data + 1, len - 1);
 	if (data[0] == 's')
 		try_spec(raw);
+	else if (data[0] == 'k')
+		try_sinks(raw);
 	else
 		try_rows(raw);
 	return 0;

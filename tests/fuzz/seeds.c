@@ -9,6 +9,7 @@
 #include "cloudd/jobs.h"
 #include "cloudd/node.h"
 #include "cloudd/result.h"
+#include "cloudd/sink_states.h"
 #include "cloudd/snapshot.h"
 #include "common/batch.h"
 #include "common/codec_prometheus.h"
@@ -230,6 +231,17 @@ static void save_snapshots(const struct sample *s)
 }
 
 /* ---- rows ----------------------------------------------------------------------------------------------------------- */
+
+static void save_sinks(void)
+{
+	struct sink_figures fine = {.rows = 300, .lag_ns = 1500000000}, away = {.backlog_rows = 7, .backlog_alerts = 1, .failing_ns = 1, .why = "it answers 503"};
+	struct buf raw = {0};
+	buf_varint(&raw, 2);
+	sink_figures_put("out", &fine, &raw);
+	sink_figures_put("away", &away, &raw);
+	save_as("rows", "sinks", 'k', fuzz_bytes(&raw));
+	buf_free(&raw);
+}
 
 static void save_rows(const struct sample *s)
 {
@@ -565,6 +577,7 @@ int main(int argc, char **argv)
 	save_database("spool", s.spool, SPOOL_DBS);
 	save_snapshots(&s);
 	save_rows(&s);
+	save_sinks();
 	save_maps(&s);
 	save_topologies();
 	save_changes();
