@@ -621,7 +621,7 @@ int main(void)
 {
 	Suite *s = suite_create("cloudd/consensus");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, kit_free);
 	tcase_add_test(tc, a_group_of_one_is_founded_and_served_at_once);
 	tcase_add_test(tc, all_groups_commit_together_and_only_when_written);

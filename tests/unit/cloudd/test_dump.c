@@ -383,7 +383,7 @@ int main(void)
 {
 	Suite *s = suite_create("cloudd/dump");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, every_record_of_a_state_says_what_it_holds);
 	tcase_add_test(tc, a_partial_whose_stream_nobody_knows_is_told_so);

@@ -312,7 +312,7 @@ int main(void)
 {
 	Suite *s = suite_create("cloudd/remote_series");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, rows_by_windows_become_series);
 	tcase_add_test(tc, windows_that_are_open_or_out_of_time_are_not_told);

@@ -218,7 +218,7 @@ int main(void)
 {
 	Suite *s = suite_create("cloudd/rpc");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, each_call_gets_its_own_answer);
 	tcase_add_test(tc, no_answer_is_told);

@@ -384,7 +384,7 @@ int main(void)
 {
 	Suite *s = suite_create("sink_kafka");
 	TCase *c = tcase_create("kafka");
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, a_row_that_is_too_large_by_itself_is_passed_over);
 	tcase_add_test(c, where_all_is_too_large_nothing_is_passed_over);

@@ -497,7 +497,7 @@ int main(void)
 	Suite *s = suite_create("sinks");
 	TCase *c = tcase_create("threads");
 	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	tcase_add_test(c, topologies_change_while_rows_are_delivered_and_others_look);
 	tcase_add_test(c, one_that_fails_is_tried_again_and_delays_only_itself);
 	tcase_add_test(c, one_that_fails_and_has_nothing_left_fails_no_more);

@@ -515,7 +515,7 @@ int main(void)
 {
 	Suite *s = suite_create("cloudd/writers");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_waiting_reader_finds_what_it_waited_for);
 	tcase_add_test(tc, jobs_go_back_before_they_are_durable_and_stopping_commits);

@@ -248,7 +248,7 @@ int main(void)
 	Suite *s = suite_create("zmq_publisher");
 	TCase *t = tcase_create("zmq_publisher");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_subscriber_gets_what_it_asked_for);
 	tcase_add_test(t, who_does_not_read_misses_what_others_get);
 	tcase_add_test(t, who_subscribes_to_too_much_is_cut_off);

@@ -370,7 +370,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/conf");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, values_arrive);
 	tcase_add_test(tc, paths_are_relative_to_the_file);
 	tcase_add_test(tc, objects_are_the_same_if_all_their_fields_are);

@@ -496,7 +496,7 @@ END_TEST
 static void add_deferred(Suite *s)
 {
 	TCase *tc = tcase_create("deferred");
-	tcase_set_timeout(tc, 20);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup_loop, teardown);
 	tcase_add_test(tc, a_deferred_request_is_answered_later);
 	tcase_add_test(tc, deferred_requests_wait_side_by_side);
@@ -510,7 +510,7 @@ static void add_deferred(Suite *s)
 static void add_all(Suite *s, const char *name, void (*fixture)(void))
 {
 	TCase *tc = tcase_create(name);
-	tcase_set_timeout(tc, 20);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, fixture, teardown);
 	tcase_add_test(tc, arguments_headers_and_bodies_arrive);
 	tcase_add_test(tc, errors_are_json);

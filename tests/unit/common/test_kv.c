@@ -903,7 +903,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/kv");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_long_life_is_that_of_a_map);
 	tcase_add_test(tc, committed_data_is_there_after_reopening);

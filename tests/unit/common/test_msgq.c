@@ -379,7 +379,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/msgq");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, frames_go_there_and_back);
 	tcase_add_test(tc, a_burst_arrives_whole);

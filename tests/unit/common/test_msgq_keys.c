@@ -671,7 +671,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/msgq keys");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, frames_come_with_the_name_of_their_key);
 	tcase_add_test(tc, strangers_are_refused_and_counted);

@@ -141,7 +141,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/number");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, each_kind_has_its_numbers);
 	tcase_add_test(tc, any_bits_come_back);
 	tcase_add_test(tc, distances_come_back);

@@ -602,7 +602,7 @@ int main(void)
 {
 	Suite *s = suite_create("common/topology");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, the_documented_example_parses);
 	tcase_add_test(tc, what_is_left_out_has_its_default);
 	tcase_add_test(tc, windows_steps_and_functions_are_understood);

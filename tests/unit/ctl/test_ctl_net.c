@@ -597,14 +597,14 @@ int main(void)
 {
 	Suite *s = suite_create("ctl net");
 	TCase *tc = tcase_create("http"), *tcp = tcase_create("tcp");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, start_server, stop_server);
 	tcase_add_test(tc, queries_page_in_every_format);
 	tcase_add_test(tc, alerts_page_in_every_format);
 	tcase_add_test(tc, failures_end_with_1);
 	tcase_add_test(tc, watch_goes_on_where_it_was);
 	tcase_add_test(tc, the_overview_is_shown);
-	tcase_set_timeout(tcp, 30);
+	tcase_set_timeout(tcp, 120);
 	tcase_add_test(tc, what_a_node_is_can_be_asked);
 	tcase_add_test(tc, several_files_are_checked_at_once);
 	tcase_add_test(tc, health_is_what_the_daemon_says);

@@ -263,7 +263,7 @@ int main(void)
 {
 	Suite *s = suite_create("poster");
 	TCase *tc = tcase_create("poster");
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_piece_is_sent_as_it_is_or_packed);
 	tcase_add_test(tc, refused_lines_are_counted_and_told);

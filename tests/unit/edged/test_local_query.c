@@ -574,7 +574,7 @@ int main(void)
 {
 	Suite *s = suite_create("edged/local_query");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, all_that_was_accepted);
 	tcase_add_test(tc, from_and_to_are_of_windows);
 	tcase_add_test(tc, what_is_left_out_by_its_time);

@@ -222,7 +222,7 @@ int main(void)
 {
 	Suite *s = suite_create("edged/local_worker");
 	TCase *tc = tcase_create("all");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, each_is_answered);
 	tcase_add_test(tc, what_was_held_begins_again);

@@ -428,7 +428,7 @@ int main(void)
 {
 	Suite *s = suite_create("edged/source_http");
 	TCase *tc = tcase_create("http");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, written_is_answered_when_it_is_durable);
 	tcase_add_test(tc, precision_is_that_of_the_request);
