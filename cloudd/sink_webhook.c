@@ -3,11 +3,13 @@
  *
  * 2xx: delivered. 400, 413, 422: the receiver does not want what is in it. Then fewer rows are sent, down to one, which, where it is
  * refused by itself, is passed over, counted and told of: one row that a receiver cannot take holds nothing up. Anything
- * else (no answer, 401, 404, 429, 500 ...) is not about the rows: all come again. Nor is a 400 of one that has never taken a row: that
- * is said by proxies, and by whoever is at a wrong address, of anything. */
+ * else (no answer, 401, 404, 429, 500 ...) is not about the rows: all come again, but for those that were taken: a receiver that wants a rest after so many
+ * requests would never have a whole batch, else. Nor is a 400 of one that has never taken a row: that is said by proxies, and by whoever is at a wrong
+ * address, of anything. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "cloudd/alert_json.h"
 #include "cloudd/pieces.h"
@@ -21,6 +23,15 @@
 #include "common/url.h"
 
 #define SIGNATURE_BYTES 160
+#define TAKEN_MAX 2048 /* items of batches that failed; the oldest are forgotten */
+_Static_assert(SINK_BATCH_ALERTS <= SINK_BATCH_ROWS, "items of a batch");
+
+/* A row, or an event of an alert. */
+struct item {
+	size_t at, bytes; /* of the text */
+	uint64_t id;      /* a hash of it */
+	bool taken;
+};
 
 struct sink_webhook {
 	struct sink sink;
@@ -29,6 +40,13 @@ struct sink_webhook {
 	struct buf headers; /* lines, each with its NUL, of headers_file */
 	struct buf secret;
 	struct buf body;
+	struct buf text;                    /* of the batch */
+	struct item items[SINK_BATCH_ROWS]; /* ... that are to be sent */
+	size_t item_count;
+	uint64_t skipped[SINK_BATCH_ROWS];  /* ... that are not: ids */
+	size_t skipped_count;
+	uint64_t taken[TAKEN_MAX];          /* of batches that failed: ids, the oldest first */
+	size_t taken_count;
 	bool has_taken; /* a row, ever */
 	uint64_t requests, refused;
 };
@@ -103,6 +121,7 @@ static void webhook_close(struct sink *s)
 	secret_free(&w->headers);
 	secret_free(&w->secret);
 	buf_free(&w->body);
+	buf_free(&w->text);
 	w->headers = w->secret = (struct buf){0};
 }
 
@@ -147,22 +166,75 @@ static void put_one(const struct load *l, size_t i, struct buf *out)
 		alert_event_json(&l->alerts[i], out);
 }
 
-/* The next of them, as many as may go at once: into the body. Returns how many: one at least. */
+/* ---- what was taken of batches that failed ------------------------------------------------------------------------ */
+
+/* TAKEN_MAX: it was not. */
+static size_t place_of(const struct sink_webhook *w, uint64_t id)
+{
+	size_t i = 0;
+	while (i < w->taken_count && w->taken[i] != id)
+		i++;
+	return i < w->taken_count ? i : TAKEN_MAX;
+}
+
+static void forget(struct sink_webhook *w, size_t at)
+{
+	w->taken_count--;
+	memmove(&w->taken[at], &w->taken[at + 1], (w->taken_count - at) * sizeof(w->taken[0]));
+}
+
+static void make_items(struct sink_webhook *w, const struct load *l)
+{
+	w->item_count = w->skipped_count = 0;
+	buf_clear(&w->text);
+	for (size_t i = 0; i < l->count; i++) {
+		struct item x = {.at = w->text.len};
+		put_one(l, i, &w->text);
+		x.bytes = w->text.len - x.at;
+		x.id = XXH3_64bits(w->text.data + x.at, x.bytes);
+		if (place_of(w, x.id) == TAKEN_MAX)
+			w->items[w->item_count++] = x;
+		else
+			w->skipped[w->skipped_count++] = x.id;
+	}
+}
+
+static void keep_taken(struct sink_webhook *w)
+{
+	for (size_t i = 0; i < w->item_count; i++) {
+		if (!w->items[i].taken)
+			continue;
+		if (w->taken_count == TAKEN_MAX)
+			forget(w, 0);
+		w->taken[w->taken_count++] = w->items[i].id;
+	}
+}
+
+/* All of the batch is taken, and does not come again. */
+static void forget_skipped(struct sink_webhook *w)
+{
+	for (size_t i = 0; i < w->skipped_count; i++) {
+		size_t at = place_of(w, w->skipped[i]);
+		if (at < TAKEN_MAX)
+			forget(w, at);
+	}
+}
+
+/* ---- requests of a batch ------------------------------------------------------------------------------------------- */
+
+/* The next items, as many as may go at once: into the body. Returns how many: one at least. */
 static size_t put_some(struct sink_webhook *w, const struct load *l, size_t from, size_t max)
 {
 	struct buf *b = &w->body;
 	size_t n = 0;
 	buf_clear(b);
 	buf_printf(b, "{\"sink\": \"%s\", \"node\": \"%s\", %s", w->sink.conf->name, w->sink.node, l->rows ? "\"rows\": [" : "\"rows\": [], \"alerts\": [");
-	while (n < max && (!n || b->len < w->sink.conf->webhook.batch_bytes)) {
-		size_t before = b->len;
-		buf_printf(b, n ? ",\n" : "\n");
-		put_one(l, from + n, b);
-		if (n && b->len > w->sink.conf->webhook.batch_bytes) {
-			b->len = before;
+	for (; n < max; n++) {
+		const struct item *x = &w->items[from + n];
+		if (n && b->len + 2 + x->bytes > w->sink.conf->webhook.batch_bytes)
 			break;
-		}
-		n++;
+		buf_printf(b, n ? ",\n" : "\n");
+		buf_put(b, w->text.data + x->at, x->bytes);
 	}
 	buf_printf(b, "\n]}\n");
 	return n;
@@ -195,7 +267,7 @@ static void reject(struct rejects *r, const struct post_answer *a)
 
 static int deliver_load(struct sink_webhook *w, const struct load *l, struct rejects *r, char **ret_why)
 {
-	struct pieces p = pieces_of(l->count, w->sink.conf->webhook.batch_rows);
+	struct pieces p = pieces_of(w->item_count, w->sink.conf->webhook.batch_rows);
 	while (pieces_left(&p)) {
 		struct post_answer a;
 		size_t n = put_some(w, l, p.at, pieces_left(&p));
@@ -203,6 +275,8 @@ static int deliver_load(struct sink_webhook *w, const struct load *l, struct rej
 		if (rc)
 			return rc;
 		if (a.status >= 200 && a.status < 300) {
+			for (size_t i = p.at; i < p.at + n; i++)
+				w->items[i].taken = true;
 			pieces_taken(&p, n);
 			w->has_taken = true;
 		} else if (!is_about_rows(a.status)) {
@@ -223,6 +297,7 @@ static int deliver(struct sink *s, const struct load *l, char **ret_why)
 	struct sink_webhook *w = (struct sink_webhook *)s;
 	struct rejects r = {0};
 	int rc = read_secrets(w, ret_why);
+	make_items(w, l);
 	if (!rc)
 		rc = deliver_load(w, l, &r, ret_why);
 	if (!rc && r.unsure && !w->has_taken) {
@@ -232,6 +307,10 @@ static int deliver(struct sink *s, const struct load *l, char **ret_why)
 	if (!rc && r.count) /* not before all is delivered: it would be counted again */
 		(l->rows ? sink_rejected : sink_rejected_alerts)(s, r.count, r.why);
 	free(r.why);
+	if (rc)
+		keep_taken(w);
+	else
+		forget_skipped(w);
 	return rc;
 }
 

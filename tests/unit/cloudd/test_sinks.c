@@ -80,7 +80,7 @@ bool emit_collect(struct emit *e, struct sink_batch *ret_batch)
 	for (unsigned i = 0; i < e->count; i++) {
 		struct sink_row *r = &e->rows[i];
 		*r = (struct sink_row){.stream = &topology->streams[0], .spec = &e->spec};
-		r->row = (struct row){.start_ns = 0, .end_ns = 10 * NS_PER_SEC, .group = bytes_of(e->group, 2), .state = WINDOW_FINAL, .revision = 1};
+		r->row = (struct row){.start_ns = i * 10 * NS_PER_SEC, .end_ns = (i + 1) * 10 * NS_PER_SEC, .group = bytes_of(e->group, 2), .state = WINDOW_FINAL, .revision = 1};
 		partial_add(&r->row.partial, &e->spec, 0, 1);
 	}
 	*ret_batch = (struct sink_batch){e->rows, e->count};
@@ -469,6 +469,54 @@ START_TEST(one_that_fails_by_turns_does_not_fill_the_log)
 }
 END_TEST
 
+#define RESTS 4 /* requests after which it wants one */
+
+/* A request a row: counts what it takes of each, and answers every fifth request 429. */
+static unsigned taken[BATCH];
+
+static void *take_so_many(void *arg)
+{
+	for (unsigned i = 1; i <= BATCH + BATCH / RESTS; i++) {
+		char request[4096] = "";
+		ssize_t n, has = 0;
+		int fd = silent_accept(*(int *)arg);
+		while (!strstr(request, "]}") && (n = read(fd, request + has, sizeof(request) - 1 - (size_t)has)) > 0)
+			has += n;
+		const char *start = strstr(request, "\"start\": \"1970-01-01T00:0");
+		unsigned minutes = 0, seconds = 0;
+		if (start)
+			sscanf(start, "\"start\": \"1970-01-01T00:%u:%u", &minutes, &seconds);
+		bool takes = i % (RESTS + 1);
+		taken[(minutes * 60 + seconds) / 10] += takes;
+		dprintf(fd, "HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", takes ? "200 OK" : "429 Later");
+		close(fd);
+	}
+	return NULL;
+}
+
+/* What it took of a batch that failed is not sent again: else it would never have all. */
+START_TEST(a_receiver_that_wants_a_rest_gets_all_in_the_end)
+{
+	unsigned port;
+	pthread_t thread;
+	int fd = silent_listen(&port);
+	char *sinks = xasprintf("  - {name: a, type: webhook, url: \"http://127.0.0.1:%u/\", batch_rows: 1}\n", port);
+	struct topology *t = topology_of(sinks);
+	ck_assert_int_eq(pthread_create(&thread, NULL, take_so_many, &fd), 0);
+	give(BATCH);
+	struct sinks *s = begin(t);
+	wait_for(&delivered, BATCH);
+	sinks_free(s);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(discarded, BATCH / RESTS * BATCH);
+	for (size_t i = 0; i < BATCH; i++)
+		ck_assert_msg(taken[i] == 1, "row %zu was taken %u times", i, taken[i]);
+	close(fd);
+	topology_free(t);
+	free(sinks);
+}
+END_TEST
+
 START_TEST(nobody_waits_for_a_receiver_that_does_not_answer)
 {
 	unsigned port;
@@ -503,6 +551,7 @@ int main(void)
 	tcase_add_test(c, one_that_fails_and_has_nothing_left_fails_no_more);
 	tcase_add_test(c, figures_of_what_was_delivered_do_not_stay);
 	tcase_add_test(c, one_that_fails_by_turns_does_not_fill_the_log);
+	tcase_add_test(c, a_receiver_that_wants_a_rest_gets_all_in_the_end);
 	tcase_add_test(c, nobody_waits_for_a_receiver_that_does_not_answer);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);
