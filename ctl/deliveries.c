@@ -1,6 +1,9 @@
 #include "ctl/deliveries.h"
 
+#include <stdlib.h>
+
 #include "common/clock.h"
+#include "ctl/printable.h"
 
 static double figure(const json_t *sink, const char *key)
 {
@@ -52,7 +55,23 @@ static void put_figures(const struct ctl *ctl, const json_t *sink, struct table 
 	table_cell(t, lag);
 }
 
-void deliveries_put(const struct ctl *ctl, const json_t *sinks, struct buf *out)
+/* Numbers without a node's are too small, which nothing else would show. */
+static void put_unanswered(const json_t *nodes, struct buf *out)
+{
+	size_t i;
+	json_t *node;
+	if (!json_array_size(nodes))
+		return;
+	buf_printf(out, "without what ");
+	json_array_foreach(nodes, i, node) {
+		char *name = printable(json_is_string(node) ? json_string_value(node) : "?");
+		buf_printf(out, "%s%s", i ? ", " : "", name);
+		free(name);
+	}
+	buf_printf(out, " %s: no answer\n", i > 1 ? "deliver" : "delivers");
+}
+
+void deliveries_put(const struct ctl *ctl, const json_t *answer, struct buf *out)
 {
 	static const char *const columns[] = {"sink", "type", "state", "rows", "alerts", "waiting", "lag"};
 	struct table *t = table_new(ctl->format == FORMAT_CSV);
@@ -60,7 +79,7 @@ void deliveries_put(const struct ctl *ctl, const json_t *sinks, struct buf *out)
 	json_t *sink;
 	for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
 		table_column(t, columns[i], i >= 3);
-	json_array_foreach(sinks, i, sink) {
+	json_array_foreach(ctl_array(answer, "sinks"), i, sink) {
 		table_cell(t, ctl_text(sink, "name"));
 		table_cell(t, ctl_text(sink, "type"));
 		put_state(sink, t);
@@ -68,4 +87,5 @@ void deliveries_put(const struct ctl *ctl, const json_t *sinks, struct buf *out)
 	}
 	table_flush(t, out);
 	table_free(t);
+	put_unanswered(ctl_array(answer, "unanswered"), out);
 }

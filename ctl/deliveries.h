@@ -4,7 +4,7 @@
 
 #include "ctl/ctl.h"
 
-/* A table. */
-void deliveries_put(const struct ctl *ctl, const json_t *sinks, struct buf *out);
+/* A table, and below it the nodes that are not in it. */
+void deliveries_put(const struct ctl *ctl, const json_t *answer, struct buf *out);
 
 #endif

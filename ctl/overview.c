@@ -202,7 +202,7 @@ static void put_status_text(const struct ctl *ctl, struct status *s, struct buf 
 		put_streams(ctl, streams, out);
 	if (json_array_size(ctl_array(s->sinks, "sinks"))) {
 		buf_u8(out, '\n');
-		deliveries_put(ctl, ctl_array(s->sinks, "sinks"), out);
+		deliveries_put(ctl, s->sinks, out);
 	}
 }
 

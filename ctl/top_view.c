@@ -478,7 +478,7 @@ static void add_sinks(const struct top_view *v, struct lines *l)
 	enum style *styles = xcalloc(json_array_size(sinks), sizeof(styles[0]));
 	json_array_foreach(sinks, i, sink)
 		styles[n++] = strcmp(ctl_text(sink, "state"), "failing") ? PLAIN : BAD;
-	deliveries_put(&as_text, sinks, &b);
+	deliveries_put(&as_text, v->look.sinks, &b);
 	add_text(l, &b, TITLE, styles, n);
 	add_line(l, PLAIN, "", 0);
 	free(styles);

@@ -279,9 +279,9 @@ START_TEST(what_fires_comes_before_what_is_pending)
 }
 END_TEST
 
-static json_t *sinks_of(const char *objects)
+static json_t *sinks_of(const char *objects, const char *unanswered)
 {
-	char *text = xasprintf("{\"sinks\": [%s], \"unanswered\": []}", objects);
+	char *text = xasprintf("{\"sinks\": [%s], \"unanswered\": [%s]}", objects, unanswered);
 	json_t *sinks = json_loads(text, 0, NULL);
 	ck_assert_msg(sinks != NULL, "%s", text);
 	free(text);
@@ -295,14 +295,16 @@ START_TEST(sinks_are_shown_with_what_waits_and_where_they_fail)
 				 "\"backlog_alerts\": 1, \"lag_s\": 75.25, \"failing_s\": 75.5, \"failing_at\": [\"c2\", \"c3\"], \"error\": \"no\"}, "
 				 "{\"name\": \"out\", \"type\": \"file\", \"state\": \"delivers\", \"rows\": 7, \"alerts\": 0, \"backlog_rows\": 0, "
 				 "\"backlog_alerts\": 0, \"lag_s\": 3, \"failing_s\": 0, \"failing_at\": [], \"error\": null}, "
-				 "{\"name\": \"new\", \"type\": \"file\", \"state\": \"unknown\", \"rows\": null, \"lag_s\": null, \"failing_at\": []}");
+				 "{\"name\": \"new\", \"type\": \"file\", \"state\": \"unknown\", \"rows\": null, \"lag_s\": null, \"failing_at\": []}",
+	    "\"c4\", \"c\\u001b5\"");
 	buf_clear(&out);
-	deliveries_put(&ctl, ctl_array(sinks, "sinks"), &out);
+	deliveries_put(&ctl, sinks, &out);
 	ck_assert_str_eq(buf_cstr(&out), "sink,type,state,rows,alerts,waiting,lag\npager,webhook,\"failing for 75s at c2, c3\",15,2,41,75s\n"
-					 "out,file,delivers,7,0,0,3s\nnew,file,unknown,,,,\n");
+					 "out,file,delivers,7,0,0,3s\nnew,file,unknown,,,,\nwithout what c4, c?5 deliver: no answer\n");
 	struct top_look l = {.cluster = json_loads(cluster, 0, NULL), .sinks = sinks};
 	top_view_take(v, &l);
-	ck_assert_msg(shows("\npager webhook failing for 75s at c2, c3 15 2 41 75s\n") && shows("\nnew file unknown - - - -\n"), "%s", buf_cstr(&out));
+	ck_assert_msg(shows("\npager webhook failing for 75s at c2, c3 15 2 41 75s\n"), "%s", buf_cstr(&out));
+	ck_assert_msg(shows("\nnew file unknown - - - -\nwithout what c4, c?5 deliver: no answer\n"), "%s", buf_cstr(&out));
 	json_decref(l.cluster);
 	json_decref(sinks);
 }
@@ -319,9 +321,9 @@ START_TEST(a_lag_beyond_all_bounds_is_shown_as_the_longest)
 		char text[200];
 		snprintf(text, sizeof(text), "{\"name\": \"out\", \"type\": \"file\", \"state\": \"failing\", \"rows\": 1, \"lag_s\": %s, \"failing_at\": [7]}",
 		    lags[i].said);
-		json_t *sinks = sinks_of(text);
+		json_t *sinks = sinks_of(text, "");
 		buf_clear(&out);
-		deliveries_put(&ctl, ctl_array(sinks, "sinks"), &out);
+		deliveries_put(&ctl, sinks, &out);
 		snprintf(text, sizeof(text), "\nout,file,failing for 0s at ?,1,0,0,%s\n", lags[i].shown);
 		ck_assert_msg(strstr(buf_cstr(&out), text), "%s: %s", lags[i].said, buf_cstr(&out));
 		json_decref(sinks);
