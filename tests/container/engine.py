@@ -29,7 +29,8 @@ LABEL = "weir.test"
 BASE = "weir-test/base"
 SUITE = "bookworm"
 BASE_DAYS_MAX = 7
-START_DEADLINE_S = 60
+START_DEADLINE_S = 180
+ASK_DEADLINE_S = 60
 SBIN = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
@@ -66,10 +67,10 @@ def _dies_with_me(net=None):
 
 
 def _answers(env):
-    r = subprocess.run([program("docker"), "info", "--format", "{{json .}}"], capture_output=True, text=True, env=env, timeout=30)
     try:
+        r = subprocess.run([program("docker"), "info", "--format", "{{json .}}"], capture_output=True, text=True, env=env, timeout=ASK_DEADLINE_S)
         info = json.loads(r.stdout)
-    except ValueError:
+    except (ValueError, subprocess.TimeoutExpired):
         return None
     return info if info.get("ServerVersion") else None
 

