@@ -413,6 +413,7 @@ class Instances(Fleet, unittest.TestCase):
         self.assertEqual(self.m.sh(f"ls {KEYS} | grep -v -e pub -e ca.crt || true"), "")
 
     def test_an_upgrade_under_load_restarts_all_and_loses_nothing(self):
+        debs = packages.find(packages.NEXT)
         self.start_all()
         writers = [Writer(self.m, edge, self.options) for edge in EDGES]
         for w in writers:
@@ -421,7 +422,6 @@ class Instances(Fleet, unittest.TestCase):
             for w in writers:
                 w.wait_more(10)
             before = {unit: self.m.pid(unit) for unit in self.UNITS.values()}
-            debs = packages.find(packages.NEXT)
             version = packages.field(debs["weirctl"], "Version")
             self.m.offer(debs)
             self.m.apt("upgrade")
