@@ -206,8 +206,14 @@ class Run:
         """Applies the stream with other keys (None: without that key). version: a new one; cut: which is waited for."""
         definition = {k: v for k, v in dict(self.definitions[-1], **keys).items() if v is not None}
         self.c.spec["streams"] = [definition if s["name"] == "s" else s for s in self.c.spec["streams"]]
-        status, answer = post_topology(self.c, self.c.spec)
-        assert status == 200 and answer["applied"], answer
+        answers = []
+
+        def answered():  # with 503 where who serves it is away, or has not answered in time, and may have done it all the same
+            answers.append(post_topology(self.c, self.c.spec))
+            return answers[-1][0] != 503
+        wait_for("an answer", answered)
+        status, answer = answers[-1]
+        assert status == 200 and (answer["applied"] or len(answers) > 1), answers
         if version:
             self.definitions.append(definition)
         else:

@@ -1,6 +1,7 @@
 """Nodes come, leave, die and return while edges write: nothing is lost or counted twice, no shard loses its quorum, and each
 node has its share in the end."""
 
+import concurrent.futures
 import json
 import os
 import random
@@ -105,18 +106,13 @@ def add(c, name):
     prepare(c, name)
     asked = next(n for n in live(c) if n != name)
     began = time.monotonic()
-    trust = ["--ca-file", c.ca_file, "--token-file", c.token_file] if c.is_secure() else []
-    ctl = subprocess.Popen([WEIRCTL, "--url", c.url(asked), *trust, "node", "add", name, "--listen",
-                            f"tcp://127.0.0.1:{c.zmq[name]}", "--http", f"127.0.0.1:{c.http[name]}", "--yes"],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=c.dir)
-    try:
-        wait_for(f"{name} in the map", lambda: ctl.poll() is not None or any(
-            n["name"] == name for n in cluster_of(c, asked)["nodes"]))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        added = pool.submit(c.ctl, "node", "add", name, "--listen", f"tcp://127.0.0.1:{c.zmq[name]}", "--http", f"127.0.0.1:{c.http[name]}",
+                            "--yes", node=asked, timeout=600)
+        wait_for(f"{name} in the map", lambda: added.done() or any(n["name"] == name for n in cluster_of(c, asked)["nodes"]))
         c.clouds[name].start()
-        out, err = ctl.communicate(timeout=600)
-    finally:
-        ctl.kill()
-    assert ctl.returncode == 0 and f"{name} has its share" in out, out + err
+        r = added.result()
+    assert f"{name} has its share" in r.stdout, r.stdout + r.stderr
     return time.monotonic() - began
 
 

@@ -64,7 +64,7 @@ class Awake:
 
     def __enter__(self):
         self.lock, self.ended = threading.Lock(), threading.Event()
-        self.stood, self.last = 0.0, time.monotonic()
+        self.stood, self.last, self.still_at = 0.0, time.monotonic(), None
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
         return self
@@ -81,8 +81,16 @@ class Awake:
         while not self.ended.wait(self.STEP_S):
             with self.lock:
                 now = time.monotonic()
-                self.stood += self._late(now)
+                late = self._late(now)
+                self.stood += late
+                self.still_at = now if late > 1 else self.still_at
                 self.last = now
+
+    def stood_lately(self):
+        """Whether who waits for a daemon, or for another one's leader, may have waited in vain: in the last seconds it was for seconds."""
+        with self.lock:
+            now = time.monotonic()
+            return self._late(now) > 1 or (self.still_at is not None and now - self.still_at < 10)
 
     def now(self):
         """In seconds, from any beginning."""
@@ -157,6 +165,16 @@ def free_port():
         return _next_port
 
 
+_awake = None
+
+
+def awake():
+    """This process's own, while it lives."""
+    global _awake
+    _awake = _awake or Awake().__enter__()
+    return _awake
+
+
 class Daemon:
     def __init__(self, cluster, program, name):
         self.cluster, self.program, self.name = cluster, program, name
@@ -224,6 +242,7 @@ class Cluster:
     keygen`, in DIR/keys). addresses: {cloud: host} where its ZeroMQ listens, when not on 127.0.0.1 (needs security)."""
 
     def __init__(self, clouds=3, edges=None, streams=(), cluster=None, dir=None, security=SECURITY, addresses=None):
+        awake()
         self.own_dir = dir is None
         self.dir = dir or tempfile.mkdtemp(prefix="weir-test-")
         self.config = os.path.join(self.dir, "topology.yaml")
@@ -356,7 +375,14 @@ class Cluster:
             return http_get(self.url(name) + path + ("?" + query if query else ""), token=self.token, context=self.context)
 
     def api(self, name, path, **params):
-        return json.loads(self.get(name, "/api/v1/" + path, **params))
+        """Asked again where a 503 is of a machine that stood still, over the time that answers may take, or leaders that it cost."""
+        for last in (False, False, True):
+            try:
+                return json.loads(self.get(name, "/api/v1/" + path, **params))
+            except ApiError as e:
+                if last or e.status != 503 or not awake().stood_lately():
+                    raise
+                time.sleep(0.5)
 
     def query(self, node, stream, **params):
         """All rows of all pages; also checks the order and the shape that the contract promises."""
@@ -376,16 +402,24 @@ class Cluster:
         return parse_metrics(self.get(name, "/metrics"))
 
     def ctl(self, *args, node=None, check=True, stdin=None, timeout=120):
+        """weirctl, asking that node. check: it must succeed; where who serves it is away for the moment, it is asked again, as a person does."""
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            r = self.ctl_once(*args, node=node, stdin=stdin, timeout=timeout)
+            if not check or r.returncode == 0:
+                return r
+            if "weirctl: unavailable: " not in r.stderr or time.monotonic() > end:
+                raise AssertionError(f"weirctl {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+            time.sleep(0.25)
+
+    def ctl_once(self, *args, node, stdin, timeout):
         node = node or self.cloud_names[0]
         where = ["--url", self.url(node)]
         if self.is_secure():
             where += ["--ca-file", self.ca_file, "--token-file", self.token_file]
         with self.inside(node):
-            r = subprocess.run([WEIRCTL, *where, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
-                               cwd=self.dir)
-        if check and r.returncode != 0:
-            raise AssertionError(f"weirctl {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
-        return r
+            return subprocess.run([WEIRCTL, *where, *args], capture_output=True, text=True, input=stdin, timeout=timeout,
+                                  cwd=self.dir)
 
     def total_count(self, node, stream, **params):
         return sum(r["values"]["count"] for r in self.query(node, stream, select="count", **params)["rows"])
