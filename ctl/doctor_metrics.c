@@ -75,6 +75,8 @@ static const struct counter counters[] = {
 	{"sink_lost", "weir_cloud_sink_resets_total", NULL, NULL, FINDING_WARNING, true,
 	    "%.0f times rows were deleted before a sink had delivered them: it was behind by more than an hour, or a million rows",
 	    "its log names the sink. What is missing at its receiver can be had with `weirctl query`"},
+	{"sink_late", "weir_cloud_sink_gone_rows_total", NULL, NULL, FINDING_WARNING, false,
+	    "%.0f rows were beyond `retain` before a sink had delivered them", "lengthen `retain`, load history more slowly, or have the receiver take more"},
 	{"sink_rejected", "weir_cloud_sink_rejected_rows_total", NULL, NULL, FINDING_WARNING, false,
 	    "%.0f rows were refused by a sink's receiver, and passed over", "its log names the sink and has the receiver's reason"},
 	{"alerts_left_out", "weir_cloud_alert_groups_left_out_total", NULL, NULL, FINDING_WARNING, false,
