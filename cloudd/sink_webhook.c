@@ -3,9 +3,9 @@
  *
  * 2xx: delivered. 400, 413, 422: the receiver does not want what is in it. Then fewer rows are sent, down to one, which, where it is
  * refused by itself, is passed over, counted and told of: one row that a receiver cannot take holds nothing up. Anything
- * else (no answer, 401, 404, 429, 500 ...) is not about the rows: all come again, but for those that were taken: a receiver that wants a rest after so many
- * requests would never have a whole batch, else. Nor is a 400 of one that has never taken a row: that is said by proxies, and by whoever is at a wrong
- * address, of anything. */
+ * else (no answer, 401, 404, 429, 500 ...) is not about the rows: all come again, but for those that were taken: else a receiver that
+ * wants a rest after so many requests would never have a whole batch. Nor is a 400 of one that has never taken a row: that is said by
+ * proxies, and by whoever is at a wrong address, of anything. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
