@@ -1,5 +1,6 @@
 """The zmq sink: what subscribers get (python3-zmq) equals what queries say, through kills of nodes; and who may subscribe."""
 
+import contextlib
 import json
 import os
 import threading
@@ -9,7 +10,7 @@ import docs_example
 import test_alerts
 from test_failover import wait_led
 from test_sinks import best, cluster, feed, fields, sink_sum, wait_equal
-from weirtest import free_port, wait_for
+from weirtest import awake, free_port, wait_for
 
 try:
     import zmq
@@ -56,7 +57,7 @@ class Subscriber:
         if topic.decode() != f"{name}{group}/":
             self.problems.append(f"{topic} has {row}")
         key = (head["node"], head["run"], name)
-        if self.whole and head["seq"] != self.last.get(key, 0) + 1:
+        if self.whole and head["seq"] != self.last.get(key, 0) + 1 and awake().still_at is None:
             self.problems.append(f"{head} after {self.last.get(key)}")
         self.last[key] = head["seq"]
         self.runs.add(key[:2])
@@ -72,6 +73,18 @@ class Subscriber:
         self.context.term()
         if kind is None:
             assert not self.problems, self.problems[:3]
+
+
+@contextlib.contextmanager
+def connected(test):
+    """What is waited for reaches whoever is connected. A machine that stands still ends connections, and what is told until they are there
+    again is missed."""
+    try:
+        yield
+    except AssertionError as e:
+        if awake().still_at is None:
+            raise
+        test.skipTest(f"the machine stood still: {e}")
 
 
 def sink(names, **more):
@@ -91,18 +104,22 @@ class ZmqSink(unittest.TestCase):
                 c.start()
                 wait_for("subscriptions", lambda: sink_sum(c, "zmq_subscribers", "z") == 6)
                 feed(c, 0, 61)
-                wait_equal(c, "cloud-1", lambda: every.rows, 7 * 20)
+                with connected(self):
+                    wait_equal(c, "cloud-1", lambda: every.rows, 7 * 20)
                 victim = wait_led(c)[0]
                 other = next(n for n in c.cloud_names if n != victim)
                 c.clouds[victim].kill()
                 feed(c, 61, 60)
-                wait_equal(c, other, lambda: every.rows, 13 * 20)
+                with connected(self):
+                    wait_equal(c, other, lambda: every.rows, 13 * 20)
                 c.clouds[victim].start()
                 c.wait_ready()
                 wait_for("subscriptions", lambda: sink_sum(c, "zmq_subscribers", "z") == 6)
                 feed(c, 121, 30)
-                wait_equal(c, victim, lambda: every.rows, 16 * 20)
-                wait_for("its group's at the other one", lambda: len(best(one.rows)) == 16)
+                with connected(self):
+                    wait_equal(c, victim, lambda: every.rows, 16 * 20)
+                with connected(self):
+                    wait_for("its group's at the other one", lambda: len(best(one.rows)) == 16)
                 self.assertEqual({r["group"]["k"] for r in one.rows}, {"g1"})
                 self.assertEqual(sink_sum(c, "zmq_left_behind_total", "z"), 0)
 
@@ -110,12 +127,14 @@ class ZmqSink(unittest.TestCase):
                 with Subscriber(ports, "s/") as again:
                     wait_for("subscriptions", lambda: sink_sum(c, "zmq_subscribers", "z") == 9)
                     feed(c, 151, 30)
-                    wait_equal(c, victim, lambda: every.rows, 19 * 20)
+                    with connected(self):
+                        wait_equal(c, victim, lambda: every.rows, 19 * 20)
                     newest = sorted({r["start"] for r in every.rows})[-4:]
 
                     def last_words(s):
                         return {key: fields(r) for key, r in best(s.rows).items() if key[0] in newest}
-                    wait_for("the same from then on", lambda: len(last_words(every)) == 80 and last_words(again) == last_words(every))
+                    with connected(self):
+                        wait_for("the same from then on", lambda: len(last_words(every)) == 80 and last_words(again) == last_words(every))
 
     def test_parts_of_what_is_over_max_groups_are_told_apart(self):
         with cluster([], clouds=1, cluster={"replicas": 1, "shards": 4}) as c:
@@ -130,7 +149,8 @@ class ZmqSink(unittest.TestCase):
 
                 def parts():
                     return {(r["group"]["k"], r.get("shard")): r["values"]["count"] for r in s.rows if r["start"].endswith(":13:20Z")}
-                wait_for("all of the first window", lambda: sum(parts().values()) == 10 * 20)
+                with connected(self):
+                    wait_for("all of the first window", lambda: sum(parts().values()) == 10 * 20)
                 self.assertGreater(len([k for k, _ in parts() if k == "__other__"]), 1)
 
     def test_who_may_subscribe(self):
@@ -161,12 +181,14 @@ class ZmqSink(unittest.TestCase):
                 wait_for("who may not", lambda: sink_sum(c, "zmq_subscribers", "z", node) == 2)
                 feed(c, 0, 61)
                 for s in (ann, bob):
-                    wait_equal(c, "cloud-1", lambda s=s: s.rows, 7 * 20)
+                    with connected(self):
+                        wait_equal(c, "cloud-1", lambda s=s: s.rows, 7 * 20)
                 os.remove(os.path.join(folder, "bob.pub"))
                 wait_for("bob to be cut off", lambda: sink_sum(c, "zmq_subscribers", "z", node) == 1)
                 before = len(bob.rows)
                 feed(c, 61, 60)
-                wait_equal(c, "cloud-1", lambda: ann.rows, 13 * 20)
+                with connected(self):
+                    wait_equal(c, "cloud-1", lambda: ann.rows, 13 * 20)
                 self.assertEqual(len(bob.rows), before)
                 self.assertEqual(len(ann.runs), 1)
                 for s in (stranger, nobody, plain):
@@ -188,7 +210,8 @@ class ZmqSink(unittest.TestCase):
                     wait_for("subscriptions", ready)
                     test_alerts.feed(c, first, count)
                     for s in (every, other):
-                        test_alerts.wait_told(lambda s=s: [r for r in list(s.rows) if r.get("kind")], first + count)
+                        with connected(self):
+                            test_alerts.wait_told(lambda s=s: [r for r in list(s.rows) if r.get("kind")], first + count)
                 c.start()
                 feed_told(0, 8)
                 c.clouds["cloud-1"].kill()
@@ -196,7 +219,8 @@ class ZmqSink(unittest.TestCase):
                 feed_told(8, 5)
                 wait_for("rows, too", lambda: {r.get("kind") for r in list(every.rows)} == {"alert", None})
                 self.assertEqual({r.get("kind") for r in other.rows}, {"alert"})
-                test_alerts.wait_told(lambda: [r for r in list(every.rows) if r.get("kind") and r["group"]["k"] != "g1"] + list(one.rows), 8 + 5)
+                with connected(self):
+                    test_alerts.wait_told(lambda: [r for r in list(every.rows) if r.get("kind") and r["group"]["k"] != "g1"] + list(one.rows), 8 + 5)
                 self.assertEqual({(r["kind"], r["group"]["k"]) for r in one.rows}, {("alert", "g1")})
 
     def test_page(self):

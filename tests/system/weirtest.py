@@ -64,7 +64,7 @@ class Awake:
 
     def __enter__(self):
         self.lock, self.ended = threading.Lock(), threading.Event()
-        self.stood, self.last, self.still_at = 0.0, time.monotonic(), None
+        self.stood, self.last, self.still_at = 0.0, time.monotonic(), None  # still_at: when it last went on after seconds
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
         return self
@@ -109,6 +109,10 @@ class ApiError(Exception):
             self.code = None
 
 
+class BrokenOff(OSError):
+    """An answer that had begun well, and was not to be had to its end."""
+
+
 def http_get(url, timeout=30, token=None, context=None):
     try:
         request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token} if token else {})
@@ -117,7 +121,7 @@ def http_get(url, timeout=30, token=None, context=None):
     except urllib.error.HTTPError as e:
         raise ApiError(e.code, e.read().decode(errors="replace")) from None
     except http.client.HTTPException as e:
-        raise OSError(f"{url}: the answer broke off: {e!r}") from None
+        raise BrokenOff(f"{url}: the answer broke off: {e!r}") from None
 
 
 _port_locks = []
@@ -375,12 +379,13 @@ class Cluster:
             return http_get(self.url(name) + path + ("?" + query if query else ""), token=self.token, context=self.context)
 
     def api(self, name, path, **params):
-        """Asked again where a 503 is of a machine that stood still, over the time that answers may take, or leaders that it cost."""
+        """Asked again where a 503, or an answer that breaks off, is of a machine that stood still, over the time that answers may take, or
+        leaders that it cost."""
         for last in (False, False, True):
             try:
                 return json.loads(self.get(name, "/api/v1/" + path, **params))
-            except ApiError as e:
-                if last or e.status != 503 or not awake().stood_lately():
+            except (ApiError, BrokenOff) as e:
+                if last or getattr(e, "status", 503) != 503 or not awake().stood_lately():
                     raise
                 time.sleep(0.5)
 
