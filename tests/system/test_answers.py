@@ -273,7 +273,8 @@ class Sources(unittest.TestCase):
             c.edges["edge-1"].kill()
             with open(path, "a") as f:
                 f.writelines(lines[2000:2500])
-            os.rename(path, path + ".2")
+            os.rename(path + ".1", path + ".2")  # as logrotate does: what was read last may not be in the checkpoint, and is looked for by number
+            os.rename(path, path + ".1")
             with open(path, "w") as f:
                 f.writelines(lines[2500:])
             c.edges["edge-1"].start()
