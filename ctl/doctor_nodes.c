@@ -251,21 +251,22 @@ static void examine_groups(const struct doctor_look *l, struct findings *f)
 {
 	struct ails a = {0};
 	char text[120];
-	struct finding like = {FINDING_WARNING, .passing = true, .check = "replica_rebuilt"};
+	/* These three follow each other while a replica comes into being: each counts at once, or two looks at two of them would find nothing. */
+	struct finding like = {FINDING_WARNING, .check = "replica_rebuilt"};
 	look_at_groups(l->cluster, &a);
 	json_int_t version = integer(l->cluster, "map_version");
 	a.begun = version > 1 || (version == 1 && !a.down.count);
 	tell_stopped(&a, f);
 	add_ail(&a, REBUILT, &like, "a replica has nothing, or lost what it had, and is had again from the others",
 	    "wait: it goes on by itself while a majority is there (`weirctl nodes`); do not stop another node meanwhile", f);
-	like.check = "replica_behind";
-	snprintf(text, sizeof(text), "a replica is up to %lld entries behind", (long long)a.lag);
-	add_ail(&a, BEHIND, &like, text, "it catches up by itself; if it does not, look at the load and the disk of its node, and at the link to it", f);
 	like.check = "group_unsettled";
 	add_ail(&a, UNSETTLED, &like, "its replicas are not where the topology has them, and none moves",
 	    "it goes on when the nodes concerned are up and reach each other; see what else is told here, and the log of its leader", f);
-	like = (struct finding){FINDING_NOTE, .check = "group_moving"};
-	add_ail(&a, MOVING, &like, "replicas move to other nodes", "wait (`weirctl nodes`); do not stop nodes meanwhile", f);
+	like.check = "group_moving";
+	add_ail(&a, MOVING, &like, "replicas move to other nodes, and may be fewer meanwhile", "wait (`weirctl nodes`); do not stop nodes meanwhile", f);
+	like = (struct finding){FINDING_WARNING, .passing = true, .check = "replica_behind"};
+	snprintf(text, sizeof(text), "a replica is up to %lld entries behind", (long long)a.lag);
+	add_ail(&a, BEHIND, &like, text, "it catches up by itself; if it does not, look at the load and the disk of its node, and at the link to it", f);
 	for (size_t i = 0; i < AILS; i++)
 		names_clear(&a.groups[i]);
 	names_clear(&a.down);

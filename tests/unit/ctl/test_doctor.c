@@ -195,7 +195,7 @@ START_TEST(replicas_that_are_behind_rebuilt_or_move)
 	    GROUP("\"cloud-1\"", "true", "false", FINE_REPLICAS)));
 	examine(false);
 	expect("replica_behind", FINDING_WARNING, "the meta group", "5000");
-	expect("group_moving", FINDING_NOTE, "the meta group", NULL);
+	expect("group_moving", FINDING_WARNING, "the meta group", NULL);
 	expect("group_unsettled", FINDING_WARNING, "shard 0", NULL);
 	set(&l.cluster, CLUSTER(FINE_NODES, FINE_GROUP,
 	    GROUP("\"cloud-1\"", "true", "true", REPLICA("cloud-1", "leader", "aa", "0"), REPLICA("cloud-2", "forming", "", "null"),
@@ -464,15 +464,41 @@ START_TEST(what_passes_must_be_there_twice)
 	set(&before.cluster, CLUSTER(FINE_NODES, GROUP("null", "false", "false", FINE_REPLICAS), FINE_GROUP));
 	doctor_examine(NULL, &before, &first);
 	ck_assert_uint_eq(first.count, 1);
-	set(&l.cluster, CLUSTER(FINE_NODES, GROUP("\"cloud-1\"", "true", "false", FINE_REPLICAS), FINE_GROUP));
+	set(&l.cluster, CLUSTER(FINE_NODES,
+	    GROUP("\"cloud-1\"", "true", "true", REPLICA("cloud-1", "leader", "aa", "0"), REPLICA("cloud-2", "follower", "aa", "5000"),
+	        REPLICA("cloud-3", "follower", "aa", "0")), FINE_GROUP));
 	examine(true);
-	expect("group_unsettled", FINDING_WARNING, "the meta group", NULL);
+	expect("replica_behind", FINDING_WARNING, "the meta group", NULL);
 	findings_keep_lasting(&f, &first);
 	ck_assert_uint_eq(f.count, 0); /* another thing than before */
 	doctor_examine(&l, &before, &f);
 	findings_keep_lasting(&f, &first);
 	ck_assert_uint_eq(f.count, 1);
 	findings_clear(&first);
+}
+END_TEST
+
+/* It is told in other words in each look; who goes by an exit code of 0 may take another one away. */
+START_TEST(a_replica_that_comes_into_being_counts_in_each_look)
+{
+	static const struct {
+		const char *role, *check;
+	} stages[] = {{"forming", "replica_rebuilt"}, {"follower", "group_unsettled"}, {"learner", "group_moving"}};
+	for (size_t i = 0; i < 3; i++) {
+		struct findings first = {0};
+		char text[1000];
+		set(&before.cluster, CLUSTER(FINE_NODES, FINE_GROUP, FINE_GROUP));
+		doctor_examine(NULL, &before, &first);
+		snprintf(text, sizeof(text), CLUSTER(FINE_NODES, FINE_GROUP,
+		    GROUP("\"cloud-1\"", "true", "%s", REPLICA("cloud-1", "leader", "aa", "0"), REPLICA("cloud-2", "follower", "aa", "0"),
+		        REPLICA("cloud-3", "%s", "aa", "0"))), i ? "false" : "true", stages[i].role);
+		set(&l.cluster, text);
+		examine(true);
+		findings_keep_lasting(&f, &first);
+		expect(stages[i].check, FINDING_WARNING, "shard 0", NULL);
+		ck_assert(findings_wrong(&f));
+		findings_clear(&first);
+	}
 }
 END_TEST
 
@@ -541,6 +567,7 @@ int main(void)
 	tcase_add_test(tc, readings_lost_are_told_worst_first);
 	tcase_add_test(tc, streams_that_wait);
 	tcase_add_test(tc, what_passes_must_be_there_twice);
+	tcase_add_test(tc, a_replica_that_comes_into_being_counts_in_each_look);
 	tcase_add_test(tc, findings_are_for_people_and_programs);
 	tcase_add_test(tc, metrics_text_is_read);
 	suite_add_tcase(s, tc);
