@@ -446,23 +446,29 @@ static void add_alerts(const struct top_view *v, struct lines *l)
 	buf_free(&b);
 }
 
+/* A table with a line for each of rows: bad ones are those in this state, or in any other one. */
+static void add_states(struct lines *l, struct buf *table, const json_t *rows, const char *state, bool bad)
+{
+	enum style *styles = xcalloc(json_array_size(rows) + 1, sizeof(styles[0]));
+	size_t i;
+	json_t *row;
+	json_array_foreach(rows, i, row)
+		styles[i] = !strcmp(ctl_text(row, "state"), state) == bad ? BAD : PLAIN;
+	add_text(l, table, TITLE, styles, json_array_size(rows));
+	add_line(l, PLAIN, "", 0);
+	free(styles);
+}
+
 static void add_cluster(struct top_view *v, struct lines *l)
 {
 	struct ctl as_text = {.format = FORMAT_TABLE};
 	struct buf b = {0};
-	size_t i, n = 0;
-	json_t *node, *nodes = ctl_array(v->look.cluster, "nodes");
-	enum style *styles = xcalloc(json_array_size(nodes) + 1, sizeof(styles[0]));
 	cluster_put_health(v->look.cluster, &b);
 	cluster_put_shards(v->look.cluster, &b);
 	add_text(l, &b, PLAIN, NULL, 0);
 	add_line(l, PLAIN, "", 0);
-	json_array_foreach(nodes, i, node)
-		styles[n++] = strcmp(ctl_text(node, "state"), "up") ? BAD : PLAIN;
 	cluster_put_nodes(&as_text, v->look.cluster, &b);
-	add_text(l, &b, TITLE, styles, n);
-	add_line(l, PLAIN, "", 0);
-	free(styles);
+	add_states(l, &b, ctl_array(v->look.cluster, "nodes"), "up", false);
 	buf_free(&b);
 }
 
@@ -471,17 +477,11 @@ static void add_sinks(const struct top_view *v, struct lines *l)
 {
 	struct ctl as_text = {.format = FORMAT_TABLE};
 	struct buf b = {0};
-	size_t i, n = 0;
-	json_t *sink, *sinks = ctl_array(v->look.sinks, "sinks");
+	const json_t *sinks = ctl_array(v->look.sinks, "sinks");
 	if (!json_array_size(sinks))
 		return;
-	enum style *styles = xcalloc(json_array_size(sinks), sizeof(styles[0]));
-	json_array_foreach(sinks, i, sink)
-		styles[n++] = strcmp(ctl_text(sink, "state"), "failing") ? PLAIN : BAD;
 	deliveries_put(&as_text, v->look.sinks, &b);
-	add_text(l, &b, TITLE, styles, n);
-	add_line(l, PLAIN, "", 0);
-	free(styles);
+	add_states(l, &b, sinks, "failing", true);
 	buf_free(&b);
 }
 

@@ -305,6 +305,10 @@ START_TEST(sinks_are_shown_with_what_waits_and_where_they_fail)
 	top_view_take(v, &l);
 	ck_assert_msg(shows("\npager webhook failing for 75s at c2, c3 15 2 41 75s\n"), "%s", buf_cstr(&out));
 	ck_assert_msg(shows("\nnew file unknown - - - -\nwithout what c4, c?5 deliver: no answer\n"), "%s", buf_cstr(&out));
+	put(60, 100, true); /* of nodes and sinks those are marked with which something is wrong */
+	ck_assert(strstr(buf_cstr(&out), "\033[1;31mc2 ") && !strstr(buf_cstr(&out), "\033[1;31mc1 "));
+	ck_assert(strstr(buf_cstr(&out), "\033[1;31mpager ") && !strstr(buf_cstr(&out), "\033[1;31mout "));
+	ck_assert(!strstr(buf_cstr(&out), "\033[1;31mnew "));
 	json_decref(l.cluster);
 	json_decref(sinks);
 }
